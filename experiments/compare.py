@@ -1,0 +1,428 @@
+"""What several seeds say about rules, and what they do not.
+
+Result rows (dictionaries, see ``rewire results``) go in; points, summaries and contrasts come out.
+Accuracies are fractions of 1. Intervals are drawn from any number of seeds above one; a difference
+is *called* significant only from :data:`MIN_SEEDS` seeds on, and only where the experiment named
+that contrast beforehand.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from scipy import special, stats
+
+Row = Mapping[str, Any]
+
+LEVEL = 0.95  # of every interval
+ALPHA = 0.05  # below which a corrected p-value is called significant
+POWER = 0.8
+MIN_SEEDS = 6  # the fewest at which a paired sign-flip test can go below ALPHA: 2 / 2**6
+ACCURACY = "test_accuracy"
+RESAMPLES = 9999
+
+
+# --- Rows of one rule at one density ---
+
+
+@dataclass(frozen=True)
+class Point:
+    """One rule at one density: its rows, one per seed.
+
+    requested: the density asked for, or None where the level is only a rung of a ladder (or Dense).
+    """
+
+    label: str
+    rule: str
+    requested: float | None
+    level: int
+    rows: tuple[Row, ...]
+
+    @property
+    def density(self) -> float:
+        """Achieved, mean over seeds."""
+        return float(np.mean([r["density"] for r in self.rows]))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(r["seed"] for r in self.rows)
+
+    def values(self, column: str) -> np.ndarray:
+        """One column, by ascending seed; seeds without it are left out."""
+        found = [r.get(column) for r in self.rows]
+        return np.array([v for v in found if v is not None], dtype=float)
+
+    def mean(self, column: str) -> float:
+        values = self.values(column)
+        return float(values.mean()) if len(values) else math.nan
+
+
+def points(rows: Iterable[Row]) -> dict[str, list[Point]]:
+    """Points of every label in order of appearance, each label's from dense to sparse.
+
+    Rows are of one point when their label and requested density agree; rungs of a ladder when
+    their label and level do. Raises ValueError where two rows are of one point and one seed.
+    """
+    groups: dict[str, dict[tuple, list[Row]]] = {}
+    for row in rows:
+        requested = row.get("requested_density")
+        key = ("rung", row["level"]) if requested is None else ("density", requested)
+        groups.setdefault(row["label"], {}).setdefault(key, []).append(row)
+    found = {}
+    for label, by_key in groups.items():
+        found[label] = sorted(
+            (
+                Point(
+                    label,
+                    group[0]["rule"],
+                    value if kind == "density" else None,
+                    group[0]["level"],
+                    _one_per_seed(label, kind, value, group),
+                )
+                for (kind, value), group in by_key.items()
+            ),
+            key=lambda point: -point.density,
+        )
+    return found
+
+
+def _one_per_seed(label: str, kind: str, value: float, group: list[Row]) -> tuple[Row, ...]:
+    seeds = [row["seed"] for row in group]
+    twice = sorted({s for s in seeds if seeds.count(s) > 1})
+    if twice:
+        where = f"density {value}" if kind == "density" else f"level {value}"
+        raise ValueError(
+            f"{label!r} has {seeds.count(twice[0])} rows for seed {twice[0]} at {where}; a "
+            "comparison takes one. Give rules that differ different labels."
+        )
+    return tuple(sorted(group, key=lambda row: row["seed"]))
+
+
+def at_density(found: Sequence[Point], density: float) -> Point | None:
+    """A label's point at a requested density; a label that is only ever dense stands at each."""
+    for point in found:
+        if point.requested == density:
+            return point
+    return found[0] if is_dense(found) else None
+
+
+def is_dense(found: Sequence[Point]) -> bool:
+    """Whether a label's only point is the network with every edge."""
+    return len(found) == 1 and all(r["edges"] == r["possible"] for r in found[0].rows)
+
+
+def requested_densities(by_label: Mapping[str, Sequence[Point]]) -> list[float]:
+    """All densities below 1 that were asked for, from dense to sparse."""
+    asked = {p.requested for found in by_label.values() for p in found}
+    return sorted((d for d in asked if d is not None and d < 1), reverse=True)
+
+
+# --- One group of seeds ---
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over seeds with its interval.
+
+    low, high: bootstrap interval of the mean at :data:`LEVEL`, None where there is none.
+    method: "BCa", "percentile", or why there is no interval.
+    """
+
+    n: int
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+    method: str
+
+
+def summarise(values: Iterable[float], *, level: float = LEVEL) -> Summary:
+    """Mean and bootstrap interval (bias-corrected, accelerated where that exists).
+
+    An interval of n seeds cannot reach beyond the outermost of them: see :func:`coverage`.
+    Resampling is seeded, so that the same values give the same interval.
+
+    >>> summarise([0.95]).method
+    'one seed: no interval'
+    """
+    x = np.asarray(list(values), dtype=float)
+    if not len(x):
+        return Summary(0, math.nan, None, None, None, "no seeds")
+    mean = float(x.mean())
+    if len(x) == 1:
+        return Summary(1, mean, None, None, None, "one seed: no interval")
+    deviation = float(x.std(ddof=1))
+    if np.ptp(x) == 0:
+        return Summary(len(x), mean, 0.0, mean, mean, "all seeds equal")
+    for method in ("BCa", "percentile"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a degenerate BCa says so by NaN, which is caught
+            interval = stats.bootstrap(
+                (x,),
+                np.mean,
+                n_resamples=RESAMPLES,
+                confidence_level=level,
+                method=method,
+                random_state=np.random.default_rng(0),
+            ).confidence_interval
+        if np.isfinite(interval.low) and np.isfinite(interval.high):
+            break
+    return Summary(len(x), mean, deviation, float(interval.low), float(interval.high), method)
+
+
+def coverage(n: int) -> float:
+    """How often the range of n seeds holds the true mean, if they scatter symmetrically about it.
+
+    No bootstrap interval of a mean covers more: it never leaves that range.
+
+    >>> coverage(3)
+    0.75
+    """
+    return 1 - 2.0 ** (1 - n)
+
+
+# --- Two rules, paired by seed ---
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Rule ``a`` minus rule ``b`` at one density, paired by seed; in fractions of 1.
+
+    differences: one per seed both have. low, high: Student's interval of their mean. g: Hedges' g,
+    the mean over the standard deviation *of the differences*, corrected for few seeds, with its
+    interval from the noncentral t distribution (wide: that is what few seeds know). p: two-sided
+    sign-flip permutation test, exact up to 13 seeds; p_holm: after Holm's correction over all tests
+    of the report. None where there are too few seeds, or no spread.
+    """
+
+    a: str
+    b: str
+    density: float
+    named: bool
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    mean: float
+    deviation: float | None = None
+    low: float | None = None
+    high: float | None = None
+    g: float | None = None
+    g_low: float | None = None
+    g_high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    tests: int = field(default=0, compare=False)
+
+    @property
+    def n(self) -> int:
+        return len(self.differences)
+
+    @property
+    def significant(self) -> bool:
+        """Whether the seeds allow to call the difference significant."""
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of it."""
+        if not self.named:
+            return "not a named contrast: no test"
+        if self.p_holm is None:
+            return f"no test below {MIN_SEEDS} seeds"
+        said = f"p = {self.p_holm:.2g} after Holm"
+        if self.significant:
+            return f"{self.a} is {'higher' if self.mean > 0 else 'lower'} ({said})"
+        if 2.0 ** (1 - self.n) * self.tests > ALPHA:
+            return f"not told apart ({said}; {self.n} seeds cannot pass {self.tests} tests)"
+        return f"not told apart ({said})"
+
+
+def contrast(
+    a: Point, b: Point, density: float, *, column: str = ACCURACY, named: bool = True
+) -> Contrast:
+    """Compare two points on the seeds that both have; raises ValueError where they share none."""
+    left, right = (
+        {r["seed"]: r[column] for r in point.rows if r.get(column) is not None} for point in (a, b)
+    )
+    seeds = tuple(sorted(left.keys() & right.keys()))
+    if not seeds:
+        raise ValueError(
+            f"{a.label!r} (seeds {sorted(left)}) and {b.label!r} (seeds {sorted(right)}) share no "
+            f"seed at density {density}: nothing can be paired."
+        )
+    d = np.array([left[s] - right[s] for s in seeds])
+    made = Contrast(a.label, b.label, density, named, seeds, tuple(d.tolist()), float(d.mean()))
+    n = len(d)
+    if n < 2:
+        return made
+    deviation = float(d.std(ddof=1))
+    if deviation < 1e-12:  # equal to rounding: no spread to compare a mean with
+        return replace(made, deviation=0.0)
+    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * deviation / n**0.5
+    g, g_low, g_high = hedges_g(d) if n > 2 else (None, None, None)
+    p = sign_flip_test(d) if named and n >= MIN_SEEDS else None
+    return replace(
+        made,
+        deviation=deviation,
+        low=made.mean - half,
+        high=made.mean + half,
+        g=g,
+        g_low=g_low,
+        g_high=g_high,
+        p=p,
+    )
+
+
+def contrasts(
+    rows: Iterable[Row],
+    pairs: Iterable[Sequence[str]],
+    *,
+    column: str = ACCURACY,
+    named: bool = True,
+) -> list[Contrast]:
+    """Every pair of labels at every density that both were asked for, p-values corrected together.
+
+    Pairs without a common density or seed (unfinished runs) are left out.
+    """
+    by_label = points(rows)
+    made = []
+    for a, b in pairs:
+        if a not in by_label or b not in by_label:
+            continue
+        for density in requested_densities({a: by_label[a], b: by_label[b]}):
+            left, right = at_density(by_label[a], density), at_density(by_label[b], density)
+            if left and right and {*left.seeds} & {*right.seeds}:
+                made.append(contrast(left, right, density, column=column, named=named))
+    tested = [i for i, c in enumerate(made) if c.p is not None]
+    corrected = holm([made[i].p for i in tested])
+    for i, p in zip(tested, corrected, strict=True):
+        made[i] = replace(made[i], p_holm=p, tests=len(tested))
+    return made
+
+
+def hedges_g(differences: Sequence[float]) -> tuple[float, float, float]:
+    """Hedges' g of paired differences and its interval at :data:`LEVEL`.
+
+    Standardised by the standard deviation of the differences. The interval inverts the noncentral
+    t distribution (exact for normal differences); both are scaled by Hedges' small-sample factor,
+    which is 0 for two seeds: three are the fewest, and fewer raise ValueError.
+    """
+    d = np.asarray(differences, dtype=float)
+    n, df = len(d), len(d) - 1
+    if n < 3:
+        raise ValueError(f"Hedges' g needs 3 paired differences or more, got {n}.")
+    t = d.mean() / d.std(ddof=1) * n**0.5
+    tail = (1 - LEVEL) / 2
+    # nctdtrinc solves for the noncentrality; it is at its best for t > 0, and the law is symmetric
+    bounds = [float(special.nctdtrinc(df, q, abs(t))) for q in (1 - tail, tail)]
+    low, high = bounds if t >= 0 else (-bounds[1], -bounds[0])
+    correction = math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / (df / 2) ** 0.5
+    scale = correction / n**0.5
+    return float(t * scale), low * scale, high * scale
+
+
+def sign_flip_test(differences: Sequence[float]) -> float:
+    """Two-sided p-value of a mean difference of 0, by flipping signs (exact up to 13 seeds)."""
+    d = np.asarray(differences, dtype=float)
+    return float(
+        stats.permutation_test(
+            (d, np.zeros_like(d)),
+            lambda x, y, axis: np.mean(x - y, axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            random_state=np.random.default_rng(0),
+        ).pvalue
+    )
+
+
+def holm(p: Sequence[float | None]) -> list[float]:
+    """Holm's step-down correction, in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    values = np.array(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(steps, 1)
+    return corrected.tolist()
+
+
+# --- What the seeds cannot tell ---
+
+
+def smallest_resolvable(deviation: float, n: int) -> float:
+    """The true difference that n paired seeds find with :data:`POWER`, two-sided at ALPHA.
+
+    ``deviation`` is that of the differences; the test is Student's paired one.
+    """
+    critical = stats.t.ppf(1 - ALPHA / 2, n - 1)
+    return float(special.nctdtrinc(n - 1, 1 - POWER, critical)) * deviation / n**0.5
+
+
+def seeds_needed(deviation: float, difference: float, most: int = 1000) -> int | None:
+    """The fewest seeds that resolve ``difference``, or None above ``most``."""
+    for n in range(2, most + 1):
+        if smallest_resolvable(deviation, n) <= difference:
+            return n
+    return None
+
+
+def pooled_deviation(made: Iterable[Contrast]) -> float | None:
+    """Standard deviation of paired differences from seed to seed, pooled over contrasts."""
+    known = [(c.n - 1, c.deviation) for c in made if c.deviation is not None]
+    freedom = sum(df for df, _ in known)
+    return (sum(df * s**2 for df, s in known) / freedom) ** 0.5 if freedom else None
+
+
+def limits(made: Sequence[Contrast], n: int, worth: float = 0.005) -> list[str]:
+    """Sentences on what ``n`` seeds cannot tell. ``worth``: a difference one would care about."""
+    if n < 2:
+        return [
+            "One seed says nothing about the spread between seeds: there is no interval and no "
+            "effect size here, and any difference may be that of another seed.",
+        ]
+    said = []
+    if n < MIN_SEEDS:
+        said.append(
+            f"With {n} seeds no difference is called significant; that starts at {MIN_SEEDS} seeds "
+            "and only for contrasts that the experiment named."
+        )
+    elif any(c.p_holm is not None for c in made):
+        tests = max(c.tests for c in made)
+        said.append(
+            f"The named contrasts are tested by flipping the signs of the {n} paired differences, "
+            f"with Holm's correction for {tests} {'tests' if tests > 1 else 'test'}; nothing else "
+            "on this page is a claim."
+        )
+        if 2.0 ** (1 - n) * tests > ALPHA:
+            enough = math.ceil(1 + math.log2(tests / ALPHA))
+            said.append(
+                f"{n} seeds cannot reach p < {ALPHA} in all of {tests} tests whatever they "
+                f"show; {enough} could."
+            )
+    deviation = pooled_deviation(made)
+    if deviation:
+        found = smallest_resolvable(deviation, n)
+        said.append(
+            f"From seed to seed the difference between two rules varies by {100 * deviation:.2f} "
+            f"percentage points (standard deviation, pooled over the contrasts of the table). With "
+            f"that spread, {n} seeds find a true difference of {100 * found:.1f} points four times "
+            "in five, and smaller ones less often."
+        )
+        needed = seeds_needed(deviation, worth)
+        if needed is not None and needed > n:
+            said.append(f"To find {100 * worth:g} points as often takes about {needed} seeds.")
+    if coverage(n) < LEVEL:
+        said.append(
+            f"A bootstrap band cannot leave the range of its {n} dots, so it holds the true mean "
+            f"at most about {100 * coverage(n):.0f} times in 100, not {100 * LEVEL:.0f}: "
+            "look at the dots."
+        )
+    return said
