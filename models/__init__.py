@@ -1,0 +1,159 @@
+"""Plain ``nn.Module`` models, by name or by class; they know nothing of rewiring.
+
+>>> import torch
+>>> from rewire import models
+>>> g = torch.Generator().manual_seed(0)
+>>> net = models.build("lenet-300-100", generator=g, input_shape=(1, 28, 28), classes=10)
+>>> sum(p.numel() for p in net.parameters())
+266610
+
+A model is a pure function of its generator's seed: torch's global generator is never touched.
+Models of your own are functions with the keywords ``generator``, ``input_shape`` and ``classes``
+(and options) under the entry point ``rewire.models``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+ENTRY_POINTS = "rewire.models"
+GIVEN = ("generator", "input_shape", "classes")  # what every builder takes from `build`
+
+_LAZY = {  # torch is imported with the first of these
+    "MLP": "rewire.models.mlp",
+    "lenet_300_100": "rewire.models.mlp",
+    "ConvNet": "rewire.models.conv",
+    "INITS": "rewire.models.layers",
+    "initialise": "rewire.models.layers",
+}
+
+__all__ = ["ModelInfo", "available", "build", *_LAZY]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model by name: ``target`` ("module:callable") is imported when it is built, not before."""
+
+    name: str
+    target: str
+    summary: str = ""
+    source: str = ""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def builder(self) -> Callable[..., nn.Module]:
+        """The callable behind the name (imports torch).
+
+        Raises:
+            ValueError: it cannot be imported.
+        """
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # a plug-in may fail in any way
+            raise ValueError(
+                f"the model {self.name} ({self.target}) cannot be imported: "
+                f"{type(error).__name__}: {error}. Mend or uninstall that package."
+            ) from error
+
+    def options(self) -> dict[str, Any]:
+        """The options that ``build`` takes for this model, with their defaults."""
+        parameters = inspect.signature(self.builder()).parameters.values()
+        return {
+            p.name: None if p.default is p.empty else p.default
+            for p in parameters
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+            and p.name not in GIVEN
+            and p.name not in self.fixed
+        }
+
+
+LTH = "Frankle & Carbin 2019, arXiv:1803.03635"
+_BUILT_IN = (
+    ModelInfo(
+        "lenet-300-100",
+        "rewire.models.mlp:mlp",
+        "fully connected, hidden layers of 300 and 100: 266,610 parameters on MNIST",
+        "LeCun et al. 1998; initialised as in " + LTH,
+        fixed={"hidden": (300, 100)},
+    ),
+    ModelInfo("mlp", "rewire.models.mlp:mlp", "fully connected, hidden layers of any widths"),
+    ModelInfo(
+        "conv-2",
+        "rewire.models.conv:ConvNet",
+        "two 3x3 convolutions of 64, then 256-256: 4,301,642 parameters on CIFAR-10",
+        LTH,
+        fixed={"channels": (64,)},
+    ),
+    ModelInfo(
+        "conv-4",
+        "rewire.models.conv:ConvNet",
+        "3x3 convolutions, two of 64 and two of 128, then 256-256: 2,425,930 parameters",
+        LTH,
+        fixed={"channels": (64, 128)},
+    ),
+    ModelInfo(
+        "conv-6",
+        "rewire.models.conv:ConvNet",
+        "3x3 convolutions, two each of 64, 128 and 256, then 256-256: 2,262,602 parameters",
+        LTH,
+        fixed={"channels": (64, 128, 256)},
+    ),
+)
+
+
+def available() -> dict[str, ModelInfo]:
+    """Every model that ``build`` knows, those of plug-ins included; built-in names stay ours."""
+    others = (
+        ModelInfo(point.name, point.value, f"from {point.dist.name}" if point.dist else "")
+        for point in entry_points(group=ENTRY_POINTS)
+    )
+    return {model.name: model for model in (*others, *_BUILT_IN)}
+
+
+def build(
+    name: str,
+    *,
+    generator: Generator,
+    input_shape: Sequence[int],
+    classes: int,
+    **options: Any,
+) -> nn.Module:
+    """The model called ``name`` for inputs of ``input_shape`` (C, H, W), drawn from ``generator``.
+
+    Raises:
+        ValueError: no such model or option, or an option out of range.
+    """
+    known = available()
+    if name not in known:
+        raise ValueError(f"there is no model {_unknown(name, known)}")
+    model = known[name]
+    builder, allowed = model.builder(), model.options()
+    for option in options:
+        if option not in allowed:
+            raise ValueError(f"the model {name} has no option {_unknown(option, allowed)}")
+    return builder(
+        **model.fixed, generator=generator, input_shape=input_shape, classes=classes, **options
+    )
+
+
+def _unknown(given: str, known: Iterable[str]) -> str:
+    """``'lenet' (did you mean 'lenet-300-100'?); there are a, b.``: the end of an error message."""
+    known = list(known)
+    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{given!r}{hint}; there are {', '.join(known)}."
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

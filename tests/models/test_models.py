@@ -1,0 +1,236 @@
+"""The plain models: their shapes, their initialisation and the registry."""
+
+import copy
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from rewire import models
+from rewire.models import MLP, ConvNet, lenet_300_100
+from rewire.models.layers import INITS
+
+SHAPES = {"mnist": (1, 28, 28), "digits": (1, 8, 8), "cifar10": (3, 32, 32)}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def n_parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("lenet-300-100", (1, 28, 28), 266_610),
+        ("conv-2", (3, 32, 32), 4_301_642),
+        ("conv-4", (3, 32, 32), 2_425_930),
+        ("conv-6", (3, 32, 32), 2_262_602),
+    ],
+)
+def test_parameter_counts_are_those_of_the_paper(name, shape, expected):
+    model = models.build(name, generator=generator(), input_shape=shape, classes=10)
+    assert n_parameters(model) == expected
+
+
+def test_lenet_has_the_266_200_weights_of_deep_r_without_biases():
+    assert n_parameters(lenet_300_100(generator=generator(), bias=False)) == 266_200
+
+
+@pytest.mark.parametrize("name", list(models.available()))
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_every_model_takes_every_input_shape(name, shape):
+    model = models.build(name, generator=generator(), input_shape=shape, classes=7)
+    assert model(torch.zeros(2, *shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", list(models.available()))
+def test_every_model_is_a_sequential_of_named_layers_in_forward_order(name):
+    model = models.build(name, generator=generator(), input_shape=(3, 32, 32), classes=10)
+    assert isinstance(model, nn.Sequential)
+    layers = [n for n, m in model.named_children() if isinstance(m, nn.Linear | nn.Conv2d)]
+    n_conv = int(name[-1]) if name.startswith("conv") else 0
+    assert layers == [f"conv{i + 1}" for i in range(n_conv)] + ["fc1", "fc2", "fc3"]
+
+
+def test_conv_4_pools_after_each_pair_and_keeps_size_in_between():
+    model = ConvNet((64, 128), generator=generator())
+    sizes = {}
+    x = torch.zeros(1, 3, 32, 32)
+    for name, layer in model.named_children():
+        x = layer(x)
+        sizes[name] = tuple(x.shape[1:])
+    assert sizes["conv1"] == sizes["conv2"] == (64, 32, 32)
+    assert sizes["pool1"] == (64, 16, 16)
+    assert sizes["conv3"] == sizes["conv4"] == (128, 16, 16)
+    assert sizes["pool2"] == (128, 8, 8)
+    assert sizes["fc1"] == sizes["fc2"] == (256,)
+
+
+def test_mlp_is_the_formula_written_out():
+    model = MLP([4, 3, 2], generator=generator())
+    x = torch.randn(5, 1, 2, 2, generator=generator(1))
+    hidden = torch.relu(x.flatten(1) @ model.fc1.weight.T + model.fc1.bias)
+    assert torch.allclose(model(x), hidden @ model.fc2.weight.T + model.fc2.bias)
+
+
+def test_hidden_widths_are_an_option_of_the_mlp():
+    model = models.build(
+        "mlp", generator=generator(), input_shape=(1, 8, 8), classes=10, hidden=[40, 30, 20]
+    )
+    widths = [m.out_features for m in model if isinstance(m, nn.Linear)]
+    assert widths == [40, 30, 20, 10]
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "conv-2"])
+def test_a_model_is_a_function_of_its_seed_and_leaves_the_global_generator_alone(name):
+    def draw(seed):
+        return models.build(
+            name, generator=generator(seed), input_shape=(1, 28, 28), classes=10
+        ).state_dict()
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = draw(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    again, other = draw(3), draw(4)
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not torch.equal(first["fc1.weight"], other["fc1.weight"])
+
+
+def test_biases_start_at_zero_and_do_not_shift_the_weights():
+    biased, plain = (lenet_300_100(generator=generator(), bias=b) for b in (True, False))
+    assert all(not p.any() for n, p in biased.named_parameters() if n.endswith("bias"))
+    for name, weight in plain.named_parameters():
+        assert torch.equal(weight, biased.get_parameter(name))
+
+
+@pytest.mark.parametrize("init", list(INITS))
+@pytest.mark.parametrize("layer", ["fc1", "conv2"])
+def test_inits_have_the_standard_deviation_of_their_definition(init, layer):
+    if layer == "fc1":
+        weight = MLP([784, 300, 10], generator=generator(), init=init).fc1.weight
+        fan_in, fan_out = 784, 300
+    else:
+        weight = ConvNet(
+            (64,), generator=generator(), init=init, input_shape=(1, 8, 8)
+        ).conv2.weight
+        fan_in = fan_out = 64 * 9
+    expected = {
+        "glorot_normal": math.sqrt(2 / (fan_in + fan_out)),
+        "glorot_uniform": math.sqrt(2 / (fan_in + fan_out)),
+        "kaiming_normal": math.sqrt(2 / fan_in),
+        "fan_in_normal": math.sqrt(1 / fan_in),
+    }[init]
+    standard_error = expected / math.sqrt(2 * weight.numel())  # of the std of a normal sample
+    assert abs(weight.std().item() - expected) < 5 * standard_error
+    bound = math.sqrt(3) * expected
+    assert (weight.abs().max() <= bound) == (init == "glorot_uniform")
+
+
+def test_initialise_redraws_any_module_from_the_generator_alone():
+    model = MLP([6, 5, 4], generator=generator(0))
+    fresh = MLP([6, 5, 4], generator=generator(9))
+    with torch.no_grad():
+        model.fc1.bias.fill_(3.0)
+    models.initialise(model, "glorot_normal", generator=generator(9))
+    assert all(map(torch.equal, model.parameters(), fresh.parameters()))
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "conv-2"])
+def test_dropout_acts_on_hidden_fully_connected_layers_in_training_only(name):
+    model = models.build(
+        name, generator=generator(), input_shape=(1, 8, 8), classes=10, dropout=0.5
+    )
+    kinds = [type(m) for m in model]
+    assert kinds.count(nn.Dropout) == 2
+    assert kinds[-1] is nn.Linear
+    x = torch.ones(4, 1, 8, 8)
+    assert not torch.equal(model(x), model(x))
+    model.eval()
+    assert torch.equal(model(x), model(x))
+
+
+def test_slices_copies_and_state_dicts_work():
+    model = MLP([4, 3, 2], generator=generator())
+    x = torch.randn(5, 4, generator=generator(1))
+    assert torch.equal(model[:3](x), torch.relu(model.fc1(x)))
+    assert type(model[:3]) is nn.Sequential
+    assert model[1] is model.fc1
+    clone = copy.deepcopy(model)
+    assert torch.equal(clone(x), model(x))
+    assert clone.fc1.weight is not model.fc1.weight
+    other = MLP([4, 3, 2], generator=generator(5))
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("lenet", {}, r"no model 'lenet' \(did you mean 'lenet-300-100'\?\); there are"),
+        ("conv-4", {"dropuot": 0.5}, r"conv-4 has no option 'dropuot' \(did you mean 'dropout'"),
+        ("lenet-300-100", {"hidden": [3]}, "lenet-300-100 has no option 'hidden'"),
+        ("mlp", {"init": "xavier"}, "no init 'xavier'; there are glorot_normal"),
+        ("mlp", {"hidden": [0]}, r"sizes = \[784, 0, 10\]"),
+        ("mlp", {"dropout": 1.0}, "dropout = 1.0"),
+    ],
+)
+def test_errors_name_what_was_asked_and_what_there_is(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        models.build(name, generator=generator(), input_shape=(1, 28, 28), classes=10, **options)
+
+
+def test_a_conv_net_refuses_inputs_it_cannot_halve():
+    with pytest.raises(ValueError, match="too small to be halved 3 times: take at least 8 x 8"):
+        models.build("conv-6", generator=generator(), input_shape=(1, 7, 8), classes=10)
+
+
+class FakeEntryPoint:
+    dist = None
+
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+
+def tiny(*, generator, input_shape, classes, width=2):
+    return MLP([math.prod(input_shape), width, classes], generator=generator)
+
+
+def test_entry_points_add_models_but_cannot_take_a_name_of_ours(monkeypatch):
+    module = sys.modules[__name__]
+    monkeypatch.setitem(sys.modules, "tiny_models", module)
+    points = [
+        FakeEntryPoint("tiny", "tiny_models:tiny"),
+        FakeEntryPoint("mlp", "tiny_models:tiny"),
+        FakeEntryPoint("broken", "no_such_package:net"),
+    ]
+    monkeypatch.setattr(models, "entry_points", lambda group: points)
+    known = models.available()
+    assert known["tiny"].options() == {"width": 2}
+    assert known["mlp"].target == "rewire.models.mlp:mlp"
+    net = models.build("tiny", generator=generator(), input_shape=(1, 2, 2), classes=3, width=5)
+    assert net.fc1.weight.shape == (5, 4)
+    with pytest.raises(ValueError, match=r"broken \(no_such_package:net\) cannot be imported"):
+        models.build("broken", generator=generator(), input_shape=(1, 2, 2), classes=3)
+
+
+def test_listing_models_does_not_import_torch_or_the_rest_of_rewire():
+    code = (
+        "import sys, rewire.models as m; assert 'conv-6' in m.available();"
+        "bad = [n for n in sys.modules if n == 'torch' or n.startswith('rewire.')"
+        " and n.split('.')[1] not in ('models',)]; sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_attribute_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'resnet_900'"):
+        models.resnet_900  # noqa: B018
