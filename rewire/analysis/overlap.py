@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 WHOLE = "whole"  # the name of the entry that is over all projections
@@ -89,6 +90,54 @@ def overlap(a: ArrayLike, b: ArrayLike, projections: Sequence[Any]) -> list[Over
         sum(p.deviation**2 for p in parts) ** 0.5,
     )
     return [*parts, whole]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairwise:
+    """Overlap of every pair of M masks, each array (P + 1, M, M): projections, then the whole."""
+
+    names: tuple[str, ...]
+    shared: np.ndarray
+    expected: np.ndarray
+    union: np.ndarray
+
+    @property
+    def jaccard(self) -> np.ndarray:
+        """Shared / union; NaN where both are empty."""
+        with np.errstate(invalid="ignore"):
+            return self.shared / self.union
+
+    @property
+    def against_chance(self) -> np.ndarray:
+        """Shared / expected by chance; NaN where chance expects nothing."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.expected > 0, self.shared / self.expected, np.nan)
+
+
+def pairwise(masks: Sequence[ArrayLike], projections: Sequence[Any]) -> Pairwise:
+    """:func:`overlap` of all pairs at once, by sparse products; O(sum over edges of sharers)."""
+    named = [_named(p) for p in projections]
+    bounds = np.cumsum([0, *(size for _, size in named)])
+    keys = [_distinct(mask, bounds[-1]) for mask in masks]
+    rows = np.repeat(np.arange(len(keys)), [len(k) for k in keys])
+    columns = np.concatenate(keys) if keys else np.empty(0, np.int64)
+    ones = np.ones(len(columns), np.int64)
+    member = sp.coo_array((ones, (rows, columns)), (len(keys), bounds[-1])).tocsc()
+    shared, counts = [], []
+    for start, stop in zip(bounds, bounds[1:], strict=False):
+        part = member[:, start:stop].tocsr()
+        shared.append((part @ part.T).toarray())
+        counts.append(np.diff(part.indptr))
+    sizes = [max(size, 1) for _, size in named]
+    expected = [np.outer(n, n) / size for n, size in zip(counts, sizes, strict=True)]
+    edges = np.array([*counts, np.sum(counts, axis=0)])  # (P + 1, M)
+    both = np.array([*shared, np.sum(shared, axis=0)])
+    return Pairwise(
+        (*(name for name, _ in named), WHOLE),
+        both,
+        np.array([*expected, np.sum(expected, axis=0)]),
+        edges[:, :, None] + edges[:, None, :] - both,
+    )
 
 
 def _hypergeometric(n_a: int, n_b: int, possible: int) -> tuple[float, float]:

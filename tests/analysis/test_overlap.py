@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from rewire.analysis.overlap import WHOLE, overlap
+from rewire.analysis.overlap import WHOLE, overlap, pairwise
 
 PROJECTIONS = [("fc1", 6), ("fc2", 4)]
 
@@ -69,3 +69,19 @@ def test_parallel_edges_count_once():
 def test_keys_outside_are_refused(keys):
     with pytest.raises(ValueError, match="outside the projections, which hold 0 to 9"):
         overlap(keys, [1], PROJECTIONS)
+
+
+def test_pairwise_is_overlap_of_every_pair():
+    rng = np.random.default_rng(0)
+    sizes = [("a", 50), ("b", 30), ("c", 5)]
+    masks = [np.sort(rng.choice(85, k, replace=False)) for k in (40, 20, 3, 0)]
+    found = pairwise(masks, sizes)
+    assert found.names == ("a", "b", "c", WHOLE)
+    for i, one in enumerate(masks):
+        for j, other in enumerate(masks):
+            for part, expected in enumerate(overlap(one, other, sizes)):
+                assert found.shared[part, i, j] == expected.shared
+                assert found.expected[part, i, j] == pytest.approx(expected.expected)
+                for name in ("jaccard", "against_chance"):
+                    value = getattr(found, name)[part, i, j]
+                    assert value == pytest.approx(getattr(expected, name), nan_ok=True)
