@@ -1,0 +1,89 @@
+"""Rewiring networks: pruning, Deep Rewiring and structural plasticity on one sparse graph.
+
+>>> import rewire
+>>> net = rewire.attach(model, optimizer, rule=rewire.DeepR(), density=0.05)  # doctest: +SKIP
+>>> net.step()  # where optimizer.step() was                                  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives; torch is imported with the first of them.
+_HOMES = {
+    "Population": "graph", "Projection": "graph", "Space": "graph", "Graph": "graph",
+    "Edit": "graph", "Rewind": "graph",
+    "Rule": "rule", "Clock": "rule",
+    "every": "when", "between": "when", "at_steps": "when", "at_end": "when", "never": "when",
+    "cosine": "when", "linear": "when", "cubic": "when",
+    "smallest": "select", "largest": "select", "sample_absent": "select", "groups": "select",
+    "pair_sign": "select",
+    "counts_for": "budget",
+    "signal": "signals", "Signals": "signals",
+    "attach": "session", "train": "session", "Session": "session",
+    "History": "history",
+    "rng_for": "streams", "Stream": "streams",
+    "Probe": "substrates.masked", "Masked": "substrates.masked", "Bare": "substrates.bare",
+    "Dense": "rules", "Static": "rules", "RandomReinit": "rules", "IMP": "rules",
+    "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
+    "RigL": "rules",
+}  # fmt: skip
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from .budget import counts_for as counts_for
+    from .graph import Edit as Edit
+    from .graph import Graph as Graph
+    from .graph import Population as Population
+    from .graph import Projection as Projection
+    from .graph import Rewind as Rewind
+    from .graph import Space as Space
+    from .history import History as History
+    from .rule import Clock as Clock
+    from .rule import Rule as Rule
+    from .rules import IMP as IMP
+    from .rules import SET as SET
+    from .rules import DeepR as DeepR
+    from .rules import Dense as Dense
+    from .rules import RandomReinit as RandomReinit
+    from .rules import RigL as RigL
+    from .rules import SoftDeepR as SoftDeepR
+    from .rules import Static as Static
+    from .rules import StructuralPlasticity as StructuralPlasticity
+    from .select import groups as groups
+    from .select import largest as largest
+    from .select import pair_sign as pair_sign
+    from .select import sample_absent as sample_absent
+    from .select import smallest as smallest
+    from .session import Session as Session
+    from .session import attach as attach
+    from .session import train as train
+    from .signals import Signals as Signals
+    from .signals import signal as signal
+    from .streams import Stream as Stream
+    from .streams import rng_for as rng_for
+    from .substrates.bare import Bare as Bare
+    from .substrates.masked import Masked as Masked
+    from .substrates.masked import Probe as Probe
+    from .when import at_end as at_end
+    from .when import at_steps as at_steps
+    from .when import between as between
+    from .when import cosine as cosine
+    from .when import cubic as cubic
+    from .when import every as every
+    from .when import linear as linear
+    from .when import never as never
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module 'rewire' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

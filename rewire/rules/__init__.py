@@ -1,0 +1,51 @@
+"""Connectivity-update rules: one paper a file, one registry for ours and for installed ones.
+
+A package adds its own rules through the entry point group ``rewire.rules``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import entry_points
+
+from ..rule import Rule
+from .controls import Dense, RandomReinit, Static
+from .deep_r import DeepR, SoftDeepR
+from .imp import IMP
+from .rigl import RigL
+from .set import SET
+from .structural_plasticity import StructuralPlasticity
+
+BUILT_IN: tuple[type[Rule], ...] = (
+    Dense, Static, RandomReinit, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET, RigL,
+)  # fmt: skip
+
+__all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in BUILT_IN)]
+
+
+def available() -> dict[str, type[Rule]]:
+    """Every rule by name: the built-in ones, then those of installed packages.
+
+    Raises ValueError where a package's rule takes a built-in name or is no Rule.
+    """
+    rules = {r.__name__: r for r in BUILT_IN}
+    for point in entry_points(group="rewire.rules"):
+        found = point.load()
+        if not (isinstance(found, type) and issubclass(found, Rule)):
+            raise ValueError(
+                f"the entry point {point.value!r} (rewire.rules) is not a subclass of rewire.Rule."
+            )
+        if point.name in rules:
+            raise ValueError(f"{point.value!r} registers the rule {point.name!r}, which is taken.")
+        rules[point.name] = found
+    return rules
+
+
+def get(name: str) -> type[Rule]:
+    """The rule of that name. Raises ValueError with the nearest name where there is none."""
+    rules = available()
+    if name not in rules:
+        close = difflib.get_close_matches(name, rules, 1, cutoff=0.5)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(f"there is no rule {name!r}{hint}; the rules are {', '.join(rules)}.")
+    return rules[name]

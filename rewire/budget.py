@@ -1,0 +1,137 @@
+"""From a density to exact counts per projection.
+
+A budget is a number of edges, fixed once: ``round(density x possible)`` in all, spread over the
+projections by a distribution, every projection keeping at least one edge and none more than it
+has room for. Shares that are no whole numbers are rounded by largest remainder, ties by order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from math import prod
+from typing import TYPE_CHECKING
+
+from .graph import Graph, Projection, Space
+from .select import sample_absent
+
+if TYPE_CHECKING:
+    from .streams import Stream
+
+
+def apportion(shares: Sequence[float], total: int, room: Sequence[int]) -> list[int]:
+    """Whole numbers in proportion to ``shares`` that add up to ``total``, 1 <= n_i <= room_i.
+
+    Where a share exceeds its room the excess goes to the others, in proportion. Raises
+    ValueError when ``total`` cannot be reached.
+    """
+    n = len(shares)
+    if not n <= total <= sum(room):
+        raise ValueError(
+            f"cannot give {n} projections {total} edges in all: each keeps at least one, and they "
+            f"have room for {sum(room)}. Ask for a density between "
+            f"{n / max(sum(room), 1):.3g} and 1."
+        )
+    fixed: dict[int, int] = {}
+    while True:
+        free = [i for i in range(n) if i not in fixed]
+        left = total - sum(fixed.values())
+        weight = sum(shares[i] for i in free)
+        want = {i: left * (shares[i] / weight if weight else 1 / len(free)) for i in free}
+        full = {i: room[i] for i in free if want[i] >= room[i]}
+        poor = {i: 1 for i in free if want[i] < 1}
+        if not full and not poor:
+            break
+        fixed |= full or poor  # the full ones first: what they leave may feed the poor
+        if len(fixed) == n:
+            break
+    counts = {i: fixed.get(i, 0) for i in range(n)} | {
+        i: int(w) for i, w in want.items() if i not in fixed
+    }
+    by_remainder = sorted(
+        (i for i in range(n) if counts[i] < room[i]),
+        key=lambda i: (i in fixed, counts[i] - want.get(i, 0.0), i),
+    )
+    for i in by_remainder[: total - sum(counts.values())]:
+        counts[i] += 1
+    return [counts[i] for i in range(n)]
+
+
+# Edges in proportion to: the possible edges (one density everywhere); n_in + n_out at every
+# kernel position (Erdos-Renyi, Mocanu et al. 2018); the sum of all dimensions (ERK, Evci et al.
+# 2020, whose density is that sum over the product).
+DISTRIBUTIONS: Mapping[str, Callable[[Projection], float]] = {
+    "uniform": lambda p: p.size,
+    "er": lambda p: (p.shape[0] + p.shape[1]) * prod(p.shape[2:]),
+    "erk": lambda p: sum(p.shape),
+}
+
+
+def counts_for(
+    space: Space,
+    density: float | None,
+    distribution: str | Mapping[str, float] | Sequence[int] = "erk",
+) -> list[int]:
+    """Edges of each projection.
+
+    density: edges / possible edges over all projections, in (0, 1].
+    distribution: "uniform", "er" or "erk"; or a mapping from projection names (patterns with *
+        allowed, a trailing ".weight" may be left out) to their own densities, where ``density``
+        may be None; or the counts themselves.
+
+    Raises ValueError for a density outside (0, 1], an unknown distribution, a pattern that
+    matches nothing, or a projection without a density.
+    """
+    rooms = space.sizes
+    if isinstance(distribution, Mapping):
+        return _per_projection(space, distribution)
+    if not isinstance(distribution, str):
+        counts = [int(n) for n in distribution]
+        if len(counts) != len(rooms) or any(
+            not 0 <= n <= r for n, r in zip(counts, rooms, strict=True)
+        ):
+            raise ValueError(f"counts {counts} do not fit projections of sizes {rooms}.")
+        return counts
+    if distribution not in DISTRIBUTIONS:
+        raise ValueError(
+            f"distribution {distribution!r} is not known; it is one of "
+            f"{', '.join(DISTRIBUTIONS)}, or a table of densities by projection."
+        )
+    if density is None or not 0 < density <= 1:
+        raise ValueError(
+            f"density {density} is not in (0, 1]: it is the fraction of possible edges kept."
+        )
+    if density == 1:
+        return list(rooms)
+    shares = [DISTRIBUTIONS[distribution](p) for p in space.projections]
+    return apportion(shares, round(density * space.possible), rooms)
+
+
+def match(name: str, patterns: Mapping[str, float]) -> float | None:
+    """The value of the first pattern that names the projection, or None."""
+    for pattern, value in patterns.items():
+        if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.weight"):
+            return value
+    return None
+
+
+def _per_projection(space: Space, table: Mapping[str, float]) -> list[int]:
+    names = [p.name for p in space.projections]
+    idle = [t for t in table if not any(match(n, {t: 1.0}) for n in names)]
+    if idle:
+        raise ValueError(f"{idle[0]!r} names no projection; there are {', '.join(names)}.")
+    counts = []
+    for p in space.projections:
+        density = match(p.name, table)
+        if density is None or not 0 < density <= 1:
+            raise ValueError(
+                f"projection {p.name!r} needs a density in (0, 1], the table gives {density}; "
+                "add a line for it (a pattern with * covers several)."
+            )
+        counts.append(max(1, round(density * p.size)))
+    return counts
+
+
+def random_graph(space: Space, counts: Sequence[int], rng: Stream) -> Graph:
+    """``counts[i]`` edges of each projection, uniform without replacement."""
+    return Graph(space, sample_absent(Graph.empty(space), list(counts), rng))

@@ -1,0 +1,720 @@
+"""The shared sparse graph: who may connect, who does, and what each synapse carries.
+
+Every possible synapse has one integer **key**: the offset of its projection plus the flat index
+into the projection's parameter as it is stored. A :class:`Graph` is the sorted keys of the
+synapses that exist and aligned columns (weight, sign, age, ...). For linear, convolutional and
+spiking projections that is compressed-sparse-row by postsynaptic unit; a mask is a derived view.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import ceil, isqrt, prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import scipy.sparse as sp
+
+Birth = float | Callable[[Tensor], Tensor]  # the value of a newborn edge, or keys (k,) -> (k,)
+PARTS = frozenset({"model", "optimiser", "schedule", "data", "rules"})
+
+
+def square_sheet(size: int) -> Tensor:
+    """Positions of ``size`` units on the squarest grid that holds them, shape (size, 2).
+
+    Units fill the grid row by row; coordinates are cell centres in [0, 1), the sheet is a torus.
+    """
+    width = ceil(size**0.5)
+    height = ceil(size / width)
+    index = torch.arange(size)
+    return torch.stack([(index // width + 0.5) / height, (index % width + 0.5) / width], 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """A named group of units.
+
+    positions: (size, 2), in units of the sheet's side, on a torus; None where units have no place.
+    slots: the most incoming edges that one unit may hold, over all its projections; None: no limit.
+    """
+
+    name: str
+    size: int
+    positions: Tensor | None = field(default=None, repr=False)
+    slots: int | None = None
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """(height, width) when the units fill a square grid row by row, else None."""
+        side = isqrt(self.size)
+        return (side, side) if self.positions is not None and side * side == self.size else None
+
+
+def _matrix(local: Tensor, shape: tuple[int, ...], groups: int) -> tuple[Tensor, Tensor]:
+    post = local // shape[1]
+    return local - post * shape[1], post
+
+
+def _table(local: Tensor, shape: tuple[int, ...], groups: int) -> tuple[Tensor, Tensor]:
+    pre = local // shape[1]
+    return pre, local - pre * shape[1]
+
+
+def _convolution(local: Tensor, shape: tuple[int, ...], groups: int) -> tuple[Tensor, Tensor]:
+    taps = prod(shape[2:])
+    post, pre = local // (shape[1] * taps), local // taps % shape[1]
+    return pre + post // (shape[0] // groups) * shape[1], post
+
+
+def _transposed(local: Tensor, shape: tuple[int, ...], groups: int) -> tuple[Tensor, Tensor]:
+    taps = prod(shape[2:])
+    pre, post = local // (shape[1] * taps), local // taps % shape[1]
+    return pre, post + pre // (shape[0] // groups) * shape[1]
+
+
+def _gates(local: Tensor, shape: tuple[int, ...], groups: int) -> tuple[Tensor, Tensor]:
+    row = local // shape[1]
+    return local - row * shape[1], row % (shape[0] // groups)
+
+
+# How a flat index into a stored parameter maps to (pre, post). Stored shapes, with what `groups`
+# counts: linear, spiking (n_post, n_pre); embedding (n_pre, n_post); conv (out, in / groups,
+# *kernel); conv_transpose (in, out / groups, *kernel); rnn (gates x n_post, n_pre) and attention
+# (3 x n_post, n_pre), whose `groups` is the number of gates, or 3: parallel edges of one pair.
+KINDS: Mapping[str, Callable[[Tensor, tuple[int, ...], int], tuple[Tensor, Tensor]]] = {
+    "linear": _matrix,
+    "spiking": _matrix,
+    "embedding": _table,
+    "conv": _convolution,
+    "conv_transpose": _transposed,
+    "rnn": _gates,
+    "attention": _gates,
+}
+
+
+@dataclass(frozen=True)
+class Projection:
+    """All possible synapses from one population to another: a weight parameter.
+
+    name:  the parameter's name.
+    kind:  how flat indices map to units, one of :data:`KINDS`.
+    shape: of the parameter as it is stored.
+    multapses: whether a pair may hold several synapses (equal keys, in order of birth).
+    groups: groups of a convolution; gates of an LSTM (4) or GRU (3); 3 for attention's in_proj.
+    """
+
+    name: str
+    source: str
+    target: str
+    kind: str
+    shape: tuple[int, ...]
+    multapses: bool = False
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"projection {self.name!r} has the kind {self.kind!r}; it must be one of "
+                f"{', '.join(KINDS)}."
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of possible synapses."""
+        return prod(self.shape)
+
+    def locate(self, local: Tensor) -> tuple[Tensor, Tensor]:
+        """Presynaptic and postsynaptic unit of each flat index, each of shape (k,)."""
+        return KINDS[self.kind](local, self.shape, self.groups)
+
+
+class Space:
+    """Who may connect: populations, the projections between them, and the keys of all pairs.
+
+    Raises ValueError for a projection between populations that are not there, and for two
+    populations or two projections of one name.
+    """
+
+    def __init__(self, populations: Iterable[Population], projections: Iterable[Projection]):
+        self.populations = tuple(populations)
+        self.projections = tuple(projections)
+        self.population = {p.name: p for p in self.populations}
+        for what, things in (("population", self.populations), ("projection", self.projections)):
+            names = [t.name for t in things]
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise ValueError(f"two {what}s are named {twice[0]!r}; names must differ.")
+        for p in self.projections:
+            for end in (p.source, p.target):
+                if end not in self.population:
+                    raise ValueError(
+                        f"projection {p.name!r} joins the population {end!r}, which is not among "
+                        f"{sorted(self.population)}."
+                    )
+        self.sizes = [p.size for p in self.projections]
+        self.offsets = torch.tensor([0, *self.sizes]).cumsum(0)  # (P + 1,) int64
+        self.bounds: list[int] = self.offsets.tolist()
+        self.possible = self.bounds[-1]
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{p.name} {'x'.join(map(str, p.shape))}" for p in self.projections)
+        return f"Space({self.possible:,} possible synapses: {names})"
+
+    def index(self, projection: str) -> int:
+        """Number of the projection of that name; KeyError when there is none."""
+        for i, p in enumerate(self.projections):
+            if p.name == projection:
+                return i
+        raise KeyError(
+            f"there is no projection {projection!r}; there are "
+            f"{', '.join(p.name for p in self.projections)}."
+        )
+
+    def which(self, keys: Tensor) -> Tensor:
+        """Number of the projection of each key, shape (k,)."""
+        return torch.bucketize(keys, self.offsets[1:], right=True)
+
+    def locate(self, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Projection number, presynaptic and postsynaptic unit of each key, each (k,)."""
+        which = self.which(keys)
+        pre, post = torch.empty_like(keys), torch.empty_like(keys)
+        for i, projection in enumerate(self.projections):
+            here = which == i
+            if here.any():
+                pre[here], post[here] = projection.locate(keys[here] - self.bounds[i])
+        return which, pre, post
+
+
+@dataclass(frozen=True)
+class Rewind:
+    """Go back to training step ``step``, restoring the parts named.
+
+    ``restore`` is a subset of {"model", "optimiser", "schedule", "data", "rules"}: all five
+    for rewinding, {"schedule"} for learning-rate rewinding, none for fine-tuning.
+    """
+
+    step: int
+    restore: frozenset[str] = PARTS
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.restore - PARTS):
+            raise ValueError(f"cannot restore {unknown}; the parts are {sorted(PARTS)}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """The only thing that a rule emits; fields apply in this order.
+
+    rewind: a saved state to go back to first, or None.
+    set:    new values of columns, aligned with the graph the rule was shown, shape (E,).
+    drop:   rows of that graph to remove, shape (d,).
+    add:    keys of synapses to create, shape (a,); a dropped key may be added again: it is reborn.
+    birth:  column values of ``add`` where they differ from the column's own birth value.
+    stop:   end the run after this edit.
+    """
+
+    rewind: Rewind | None = None
+    set: Mapping[str, Tensor] = field(default_factory=dict)
+    drop: Tensor | None = None
+    add: Tensor | None = None
+    birth: Mapping[str, Tensor | float] = field(default_factory=dict)
+    stop: bool = False
+
+    @property
+    def n_drop(self) -> int:
+        return 0 if self.drop is None else len(self.drop)
+
+    @property
+    def n_add(self) -> int:
+        return 0 if self.add is None else len(self.add)
+
+
+class Graph:
+    """Who does connect: sorted keys, and columns aligned with them.
+
+    keys:    (E,) int64, strictly increasing; equal neighbours only where multapses are allowed.
+    columns: name -> (E,) tensor.
+    births:  name -> value of a newborn edge (a number, or a function of its key).
+
+    A graph is a value: :meth:`apply` returns another. All tensors live on the CPU.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        keys: Tensor,
+        columns: Mapping[str, Tensor] | None = None,
+        births: Mapping[str, Birth] | None = None,
+        *,
+        _topology: dict[str, Any] | None = None,
+    ):
+        self.space = space
+        self.keys = keys
+        self.columns = dict(columns or {})
+        self.births = dict(births or {})
+        self._topology = {} if _topology is None else _topology  # derived from the keys alone
+
+    # -- making one -----------------------------------------------------------------------------
+
+    @classmethod
+    def empty(cls, space: Space) -> Graph:
+        """No synapse at all."""
+        return cls(space, torch.empty(0, dtype=torch.int64))
+
+    @classmethod
+    def full(cls, space: Space) -> Graph:
+        """Every possible synapse once."""
+        return cls(space, torch.arange(space.possible))
+
+    @classmethod
+    def from_masks(cls, space: Space, masks: Mapping[str, Tensor | np.ndarray]) -> Graph:
+        """The graph whose edges are the true entries of one mask per projection, by its name."""
+        parts = []
+        for i, p in enumerate(space.projections):
+            mask = torch.as_tensor(masks[p.name])
+            if tuple(mask.shape) != p.shape:
+                raise ValueError(
+                    f"the mask of {p.name!r} has shape {tuple(mask.shape)}; its parameter has "
+                    f"{p.shape}."
+                )
+            parts.append(mask.reshape(-1).nonzero().squeeze(1).cpu() + space.bounds[i])
+        return cls(space, torch.cat(parts))
+
+    @classmethod
+    def from_scipy(
+        cls, space: Space, matrices: Mapping[str, sp.sparray | sp.spmatrix], column: str = "weight"
+    ) -> Graph:
+        """The graph of one scipy sparse matrix per projection, as :meth:`to_scipy` writes them."""
+        keys, values = [], []
+        for i, p in enumerate(space.projections):
+            m = matrices[p.name].tocoo()
+            rows, cols = _stored(p)
+            if m.shape != (rows, cols):
+                raise ValueError(f"{p.name!r} needs a matrix {(rows, cols)}, got {m.shape}.")
+            flat = m.row.astype(np.int64) * cols + m.col
+            order = np.argsort(flat, kind="stable")
+            keys.append(torch.from_numpy(flat[order]) + space.bounds[i])
+            values.append(torch.from_numpy(np.ascontiguousarray(m.data[order])))
+        return cls(space, torch.cat(keys), {column: torch.cat(values)})
+
+    @classmethod
+    def from_networkx(cls, space: Space, graph: nx.MultiDiGraph) -> Graph:
+        """The graph that :meth:`to_networkx` wrote: edges carry ``key`` and every column."""
+        edges = sorted((d for *_, d in graph.edges(data=True)), key=lambda d: d["key"])
+        names = sorted(set().union(*(d.keys() for d in edges)) - {"key", "projection"})
+        return cls(
+            space,
+            torch.tensor([d["key"] for d in edges], dtype=torch.int64),
+            {n: torch.tensor([d[n] for d in edges]) for n in names},
+        )
+
+    def with_columns(self, columns: Mapping[str, Tensor]) -> Graph:
+        """The same edges with these columns replaced or added; refuses another length."""
+        for name, values in columns.items():
+            if len(values) != len(self):
+                raise ValueError(
+                    f"column {name!r} has {len(values)} values for {len(self)} edges; a column "
+                    "is aligned with the graph that the rule was shown."
+                )
+        return Graph(
+            self.space,
+            self.keys,
+            {**self.columns, **columns},
+            self.births,
+            _topology=self._topology,
+        )
+
+    def with_birth(self, name: str, birth: Birth) -> Graph:
+        """The same graph with a column that newborn edges get from ``birth``."""
+        columns = dict(self.columns)
+        if name not in columns:
+            columns[name] = _born(birth, self.keys)
+        births = {**self.births, name: birth}
+        return Graph(self.space, self.keys, columns, births, _topology=self._topology)
+
+    # -- looking at one -------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self.columns[name]
+        except KeyError:
+            raise KeyError(
+                f"the graph has no column {name!r}; it has {sorted(self.columns)}. A rule gets a "
+                "column by declaring it in Rule.columns."
+            ) from None
+
+    def __repr__(self) -> str:
+        return (
+            f"Graph({len(self):,} of {self.possible:,} synapses, density {self.density:.4g}, "
+            f"columns {sorted(self.columns)})"
+        )
+
+    @property
+    def populations(self) -> tuple[Population, ...]:
+        return self.space.populations
+
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        return self.space.projections
+
+    @property
+    def offsets(self) -> Tensor:
+        """First key of each projection, and one past the last, shape (P + 1,)."""
+        return self.space.offsets
+
+    @property
+    def possible(self) -> int:
+        return self.space.possible
+
+    @property
+    def density(self) -> float:
+        """Edges that exist / possible edges, over all projections."""
+        return len(self) / self.possible if self.possible else 0.0
+
+    @property
+    def bounds(self) -> list[int]:
+        """Row where each projection begins, and one past the last row: P + 1 integers."""
+        if "bounds" not in self._topology:
+            self._topology["bounds"] = np.searchsorted(
+                self.keys.numpy(), self.space.offsets.numpy()
+            ).tolist()
+        return self._topology["bounds"]
+
+    def rows(self, i: int) -> slice:
+        """Rows of projection ``i``."""
+        return slice(self.bounds[i], self.bounds[i + 1])
+
+    def local(self, i: int) -> Tensor:
+        """Flat indices of projection ``i``'s edges into its parameter, shape (E_i,)."""
+        cache = self._topology.setdefault("local", {})
+        if i not in cache:
+            cache[i] = self.keys[self.rows(i)] - self.space.bounds[i]
+        return cache[i]
+
+    def counts(self) -> Tensor:
+        """Number of edges of each projection, shape (P,)."""
+        return torch.tensor(self.bounds).diff()
+
+    def locate(self, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Projection number, pre and post unit of each key (default: of each edge), each (k,)."""
+        if keys is not None:
+            return self.space.locate(keys)
+        if "located" not in self._topology:
+            self._topology["located"] = self.space.locate(self.keys)
+        return self._topology["located"]
+
+    def find(self, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Row of each key (its first, where there are several) and whether it exists, each (k,)."""
+        row = torch.searchsorted(self.keys, keys)
+        if not len(self):
+            return row, torch.zeros_like(keys, dtype=torch.bool)
+        row = row.clamp(max=len(self) - 1)
+        return row, self.keys[row] == keys
+
+    def fan_in(self, population: str) -> Tensor:
+        """Incoming edges of each unit, over all projections into the population, shape (size,)."""
+        return self._fan(population, "target", 2)
+
+    def fan_out(self, population: str) -> Tensor:
+        """Outgoing edges of each unit, over all projections out of the population, (size,)."""
+        return self._fan(population, "source", 1)
+
+    def _fan(self, population: str, end: str, unit: int) -> Tensor:
+        located = self.locate()
+        total = torch.zeros(self.space.population[population].size, dtype=torch.int64)
+        for i, p in enumerate(self.projections):
+            if getattr(p, end) == population:
+                total += torch.bincount(located[unit][self.rows(i)], minlength=len(total))
+        return total
+
+    def incoming(self, population: str) -> tuple[Tensor, Tensor]:
+        """Rows of the edges into a population ordered by unit, and where each unit's begin.
+
+        Returns rows (F,) and pointers (size + 1,): unit j's edges are
+        ``rows[pointers[j]:pointers[j + 1]]``, over all projections, in key order.
+        """
+        cache = self._topology.setdefault("incoming", {})
+        if population not in cache:
+            rows, posts = [], []
+            _, _, post = self.locate()
+            for i, p in enumerate(self.projections):
+                if p.target == population:
+                    rows.append(torch.arange(self.bounds[i], self.bounds[i + 1]))
+                    posts.append(post[self.rows(i)])
+            row = torch.cat(rows) if rows else torch.empty(0, dtype=torch.int64)
+            unit = torch.cat(posts) if posts else torch.empty(0, dtype=torch.int64)
+            order = unit.argsort(stable=True)
+            size = self.space.population[population].size
+            pointers = torch.zeros(size + 1, dtype=torch.int64)
+            pointers[1:] = torch.bincount(unit, minlength=size).cumsum(0)
+            cache[population] = row[order], pointers
+        return cache[population]
+
+    def digest(self) -> str:
+        """A fingerprint of the topology: equal exactly when the keys are."""
+        return hashlib.blake2b(self.keys.numpy().tobytes(), digest_size=16).hexdigest()
+
+    # -- views ----------------------------------------------------------------------------------
+
+    def mask(self, i: int) -> Tensor:
+        """Boolean mask of projection ``i`` in its parameter's shape."""
+        p = self.projections[i]
+        out = torch.zeros(p.size, dtype=torch.bool)
+        out[self.local(i)] = True
+        return out.view(p.shape)
+
+    def dense(self, i: int, column: str = "weight") -> Tensor:
+        """A column of projection ``i`` in its parameter's shape, 0 where there is no edge.
+
+        Parallel synapses of one pair (multapses) add up.
+        """
+        p, values = self.projections[i], self[column][self.rows(i)]
+        out = torch.zeros(p.size, dtype=values.dtype)
+        return out.index_add_(0, self.local(i), values).view(p.shape)
+
+    def to_scipy(self, i: int, column: str | None = "weight") -> sp.csr_array:
+        """Projection ``i`` as a scipy CSR array of its stored shape, kernels flattened.
+
+        (n_post, n_pre) for linear and spiking projections, (out, in x taps) for convolutions,
+        (n_pre, n_post) for embeddings. ``column=None`` stores ones. Multapses stay separate
+        entries; explicit zeros stay.
+        """
+        import scipy.sparse as sp
+
+        rows, cols = _stored(self.projections[i])
+        local = self.local(i).numpy()
+        pointers = np.searchsorted(local, np.arange(rows + 1, dtype=np.int64) * cols)
+        values = np.ones(len(local)) if column is None else self[column][self.rows(i)].numpy()
+        return sp.csr_array((values, local % cols, pointers), shape=(rows, cols))
+
+    def to_torch_csr(self, i: int, column: str = "weight") -> Tensor:
+        """Projection ``i`` as a torch sparse CSR tensor, laid out as :meth:`to_scipy`."""
+        m = self.to_scipy(i, column)
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(m.indptr.astype(np.int64)),
+            torch.from_numpy(m.indices.astype(np.int64)),
+            torch.from_numpy(np.ascontiguousarray(m.data)),
+            size=m.shape,
+            check_invariants=False,
+        )
+
+    def adjacency(self, i: int) -> sp.csr_array:
+        """Number of edges between each pair of units, shape (n_post, n_pre), duplicates summed."""
+        import scipy.sparse as sp
+
+        p = self.projections[i]
+        _, pre, post = (x[self.rows(i)].numpy() for x in self.locate())
+        shape = (self.space.population[p.target].size, self.space.population[p.source].size)
+        return sp.coo_array((np.ones(len(pre), np.int64), (post, pre)), shape=shape).tocsr()
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """A MultiDiGraph with nodes (population, index), for analysis.
+
+        Nodes carry ``population``, ``index`` and ``position`` (None where units have no place);
+        isolated units stay. Edges carry ``projection``, ``key`` and every column; parallel
+        synapses are parallel edges. About 2 us an edge: think twice above a million.
+        """
+        import networkx as nx
+
+        out = nx.MultiDiGraph()
+        for p in self.populations:
+            places = [None] * p.size if p.positions is None else p.positions.tolist()
+            out.add_nodes_from(
+                ((p.name, u), {"population": p.name, "index": u, "position": place})
+                for u, place in enumerate(places)
+            )
+        which, pre, post = (x.tolist() for x in self.locate())
+        columns = {name: values.tolist() for name, values in self.columns.items()}
+        ends = [(p.source, p.target, p.name) for p in self.projections]
+        out.add_edges_from(
+            (
+                (ends[w][0], i),
+                (ends[w][1], j),
+                {"projection": ends[w][2], **{n: v[row] for n, v in columns.items()}, "key": key},
+            )
+            for row, (w, i, j, key) in enumerate(
+                zip(which, pre, post, self.keys.tolist(), strict=True)
+            )
+        )
+        return out
+
+    # -- editing --------------------------------------------------------------------------------
+
+    def apply(self, edit: Edit) -> Graph:
+        """The graph after ``edit``: surviving edges keep every column, new edges are born.
+
+        One linear merge; an empty edit returns this graph itself. Raises ValueError, and changes
+        nothing, for rows that are not there, edges that exist already, keys out of range, columns
+        of another length or name, and units whose slots would overflow.
+        """
+        for name in (*edit.set, *edit.birth):
+            if name not in self.columns:
+                self[name]  # raises, naming the columns there are
+        out = self.with_columns(edit.set) if edit.set else self
+        return out._merge(edit) if edit.n_drop or edit.n_add else out
+
+    def _merge(self, edit: Edit) -> Graph:
+        keep = self._keep(edit.drop)
+        old = self.keys.numpy()[keep]
+        add, order = self._checked(edit.add, old)
+        at = np.searchsorted(old, add, side="right") + np.arange(len(add))
+        stays = np.ones(len(old) + len(add), bool)
+        stays[at] = False
+        keys = np.empty(len(stays), np.int64)
+        keys[stays], keys[at] = old, add
+
+        newborn = torch.from_numpy(add)
+        columns = {}
+        for name, column in self.columns.items():
+            merged = np.empty(len(stays), column.numpy().dtype)
+            merged[stays] = column.numpy()[keep]
+            if len(add):
+                born = edit.birth.get(name)
+                if isinstance(born, Tensor):
+                    merged[at] = born.numpy() if order is None else born.numpy()[order]
+                else:
+                    birth = self.births.get(name, 0.0) if born is None else born
+                    merged[at] = _born(birth, newborn).numpy()
+            columns[name] = torch.from_numpy(merged)
+        out = Graph(self.space, torch.from_numpy(keys), columns, self.births)
+        if len(add):
+            out._check_slots(torch.from_numpy(at))
+        return out
+
+    def _keep(self, drop: Tensor | None) -> np.ndarray | slice:
+        if drop is None or not len(drop):
+            return slice(None)
+        rows = drop.numpy()
+        if rows.min() < 0 or rows.max() >= len(self):
+            bad = int(rows[(rows < 0) | (rows >= len(self))][0])
+            raise ValueError(
+                f"cannot drop row {bad}: the graph has rows 0 to {len(self) - 1}. Edit.drop names "
+                "rows of the graph that the rule was shown, not keys."
+            )
+        keep = np.ones(len(self), bool)
+        keep[rows] = False
+        if len(rows) > 1 and np.count_nonzero(keep) != len(self) - len(rows):
+            values, times = np.unique(rows, return_counts=True)
+            raise ValueError(
+                f"cannot drop row {int(values[times > 1][0])} twice: {len(rows)} rows were given, "
+                f"{len(values)} of them different."
+            )
+        return keep
+
+    def _checked(self, add: Tensor | None, old: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The keys to add in order, and the permutation that sorts them (None: sorted already)."""
+        if add is None or not len(add):
+            return np.empty(0, np.int64), None
+        keys, order = add.numpy(), None
+        if len(keys) > 1 and (keys[1:] < keys[:-1]).any():
+            order = np.argsort(keys, kind="stable")
+            keys = keys[order]
+        if keys[0] < 0 or keys[-1] >= self.possible:
+            bad = int(keys[0] if keys[0] < 0 else keys[-1])
+            raise ValueError(f"cannot add key {bad}: keys run from 0 to {self.possible - 1}.")
+        at = np.searchsorted(old, keys)
+        clash = np.zeros(len(keys), bool)
+        if len(old):
+            clash = old[np.minimum(at, len(old) - 1)] == keys
+        clash[1:] |= keys[1:] == keys[:-1]
+        if clash.any():
+            which = self.space.which(torch.from_numpy(keys[clash]))
+            single = [w for w in which.tolist() if not self.projections[w].multapses]
+            if single:
+                name, first = self.projections[single[0]].name, int(keys[clash][0])
+                raise ValueError(
+                    f"cannot add {len(single)} of {len(keys)} edges (first key {first}, in "
+                    f"{name!r}): they exist already or are named twice, and {name!r} allows no "
+                    "multapses. Draw keys with select.sample_absent."
+                )
+        return keys, order
+
+    def _check_slots(self, born: Tensor) -> None:
+        """Refuse an overflow; give each newborn the lowest free slot of its unit."""
+        for p in self.populations:
+            if p.slots is None:
+                continue
+            fan_in = self.fan_in(p.name)
+            if (fan_in > p.slots).any():
+                unit = int((fan_in > p.slots).nonzero()[0])
+                raise ValueError(
+                    f"unit {unit} of {p.name!r} would hold {int(fan_in[unit])} incoming edges, but "
+                    f"has {p.slots} slots: {int((fan_in > p.slots).sum())} units overflow. Drop as "
+                    "many as you add, or raise Population.slots."
+                )
+            if "slot" in self.columns:
+                self._assign_slots(p, born)
+
+    def _assign_slots(self, population: Population, born: Tensor) -> None:
+        rows, pointers = self.incoming(population.name)
+        new = torch.zeros(len(self), dtype=torch.bool)
+        new[born] = True
+        unit_of = torch.repeat_interleave(torch.arange(population.size), pointers.diff())
+        mine = new[rows]
+        if not mine.any():
+            return
+        units, unit = torch.unique(unit_of[mine], return_inverse=True)
+        place = torch.full((population.size,), -1)
+        place[units] = torch.arange(len(units))
+        free = torch.ones(len(units), population.slots or 0, dtype=torch.bool)
+        settled = ~mine & (place[unit_of] >= 0)
+        free[place[unit_of[settled]], self["slot"][rows[settled]].long()] = False
+        first = torch.zeros(len(units), dtype=torch.int64)
+        first[1:] = torch.bincount(unit, minlength=len(units)).cumsum(0)[:-1]
+        ordinal = torch.arange(len(unit)) - first[unit]  # the unit's 0th, 1st, ... newborn
+        rank = free.long().cumsum(1)
+        slot = ((rank[unit] == (ordinal + 1)[:, None]) & free[unit]).long().argmax(1)
+        self.columns["slot"][rows[mine]] = slot.to(self.columns["slot"].dtype)
+
+    # -- comparing ------------------------------------------------------------------------------
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """Populations and projections as plain data, for files and reports."""
+        return {
+            "populations": [
+                {"name": p.name, "size": p.size, "grid": p.grid, "slots": p.slots}
+                for p in self.populations
+            ],
+            "projections": [
+                {
+                    "name": p.name,
+                    "source": p.source,
+                    "target": p.target,
+                    "kind": p.kind,
+                    "shape": list(p.shape),
+                    "multapses": p.multapses,
+                    "groups": p.groups,
+                }
+                for p in self.projections
+            ],
+        }
+
+
+def _stored(p: Projection) -> tuple[int, int]:
+    return p.shape[0], prod(p.shape[1:])
+
+
+def _born(birth: Birth, keys: Tensor) -> Tensor:
+    return birth(keys) if callable(birth) else torch.full((len(keys),), float(birth))
+
+
+def masks(graph: Graph) -> dict[str, Tensor]:
+    """The boolean mask of every projection, by its name."""
+    return {p.name: graph.mask(i) for i, p in enumerate(graph.projections)}
+
+
+def edges_of(graph: Graph, projections: Sequence[int]) -> Tensor:
+    """Rows of the edges of these projections, ascending."""
+    return torch.cat([torch.arange(graph.bounds[i], graph.bounds[i + 1]) for i in projections])

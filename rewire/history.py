@@ -1,0 +1,103 @@
+"""The log of edits: clock, rule, dropped rows and added keys, from which the topology replays."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .graph import Edit, Graph
+from .rule import Clock
+
+HEADER = struct.Struct("<qiihii")  # total, step, round, rule, dropped, added
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One edit: when, by which rule (its number in the session), rows dropped and keys added."""
+
+    total: int
+    step: int
+    round: int
+    rule: int
+    drop: np.ndarray  # (d,) int32, rows of the graph before the edit
+    add: np.ndarray  # (a,) int64, keys
+
+    def to_bytes(self) -> bytes:
+        head = HEADER.pack(
+            self.total, self.step, self.round, self.rule, len(self.drop), len(self.add)
+        )
+        return head + self.drop.astype("<i4").tobytes() + self.add.astype("<i8").tobytes()
+
+
+@dataclass(eq=False)
+class History:
+    """Every edit of a run that changed the topology: 4 bytes a dropped edge, 8 an added one.
+
+    start:  keys of the graph before the first record, (E,) int64.
+    rules:  names of the session's rules; ``Record.rule`` is a number in this list.
+    formed, dropped: synapses formed and dropped since the start.
+    """
+
+    start: Tensor
+    rules: Sequence[str] = ()
+    records: list[Record] = field(default_factory=list)
+    formed: int = 0
+    dropped: int = 0
+
+    def note(self, clock: Clock, rule: int, edit: Edit) -> None:
+        """Append an edit, if it changed the topology."""
+        if not edit.n_drop and not edit.n_add:
+            return
+        drop = np.empty(0, np.int32) if edit.drop is None else edit.drop.numpy().astype(np.int32)
+        add = np.empty(0, np.int64) if edit.add is None else edit.add.numpy()
+        self.records.append(Record(clock.total, clock.step, clock.round, rule, drop, add))
+        self.dropped += len(drop)
+        self.formed += len(add)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def __repr__(self) -> str:
+        return f"History({len(self)} edits: {self.formed:,} formed, {self.dropped:,} dropped)"
+
+    def churn(self) -> np.ndarray:
+        """Rows (total, formed, dropped), one for each record, shape (R, 3) int64."""
+        return np.array([(r.total, len(r.add), len(r.drop)) for r in self.records]).reshape(-1, 3)
+
+    def replay(self, graph: Graph) -> Graph:
+        """The graph at the end, from any graph with the same space and the start's keys."""
+        at = Graph(graph.space, self.start)
+        for r in self.records:
+            at = at.apply(Edit(drop=torch.from_numpy(r.drop).long(), add=torch.from_numpy(r.add)))
+        return at
+
+    def take(self) -> bytes:
+        """The records as bytes, and forget them: for a log that is written as it grows."""
+        out = b"".join(r.to_bytes() for r in self.records)
+        self.records.clear()
+        return out
+
+
+def parse(log: bytes) -> list[Record]:
+    """The records of a log. Raises ValueError where it is cut off or makes no sense."""
+    out, at = [], 0
+    while at < len(log):
+        if at + HEADER.size > len(log):
+            raise ValueError(f"the edit log ends inside a record's head, at byte {at}.")
+        total, step, round_, rule, n_drop, n_add = HEADER.unpack_from(log, at)
+        at += HEADER.size
+        if n_drop < 0 or n_add < 0 or at + 4 * n_drop + 8 * n_add > len(log):
+            raise ValueError(f"the edit log is cut off or damaged at byte {at - HEADER.size}.")
+        drop = np.frombuffer(log, "<i4", n_drop, at)
+        add = np.frombuffer(log, "<i8", n_add, at + 4 * n_drop)
+        at += 4 * n_drop + 8 * n_add
+        out.append(Record(total, step, round_, rule, drop.copy(), add.copy()))
+    return out

@@ -1,0 +1,176 @@
+"""What a rule is, when it runs, and what it may observe."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from .when import Every, Schedule, When, from_table, to_table
+
+if TYPE_CHECKING:
+    from .graph import Birth, Edit, Graph
+    from .signals import Signals
+    from .streams import Stream
+
+State = Mapping[str, Any]  # tensors and numbers by name
+Budget = Literal["exact", "cap", "reported"]
+
+
+class Clock(NamedTuple):
+    """Where training stands.
+
+    step:  training steps done in this round; a rewind sets it back.
+    span:  steps in a round.
+    round: rewinds so far.
+    total: steps since the start; never goes back.
+    dt:    seconds that one step stands for, where the world has a time of its own, else None.
+    """
+
+    step: int
+    span: int
+    round: int = 0
+    total: int = 0
+    dt: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A connectivity-update rule: hyper-parameters as fields, behaviour as two pure functions.
+
+    Class attributes and properties that a rule may set:
+
+    needs:      names of the signals it reads; checked against the world before step 0.
+    columns:    per-edge state, name -> birth value (a number, or a function of keys and seed);
+                it follows the edges through everybody's edits.
+    skips_step: on this rule's ticks the whole optimiser step is left out, biases included.
+    budget:     "exact" keeps the number of edges (per projection, or over all where ``scope`` is
+                "global"), "cap" stays at or below it, "reported" lets it float.
+    saves:      training steps whose state must be kept for a rewind.
+    visits_densities: one run visits several densities (IMP), from dense downwards.
+    branch:     not a rule of its own but a new start from a finished run's edges.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    columns: ClassVar[Mapping[str, Any]] = {}
+    skips_step: ClassVar[bool] = False
+    budget: ClassVar[Budget] = "exact"
+    saves: ClassVar[frozenset[int]] = frozenset()
+    visits_densities: ClassVar[bool] = False
+    branch: ClassVar[bool] = False
+    kind: ClassVar[str] = "during training"
+    source: ClassVar[str] = ""
+
+    when: When = Every(1)
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether the rule asks for rewinds, which only a loop of ours can carry out."""
+        return bool(self.saves)
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        """The edit that puts ``graph`` in the form that the rule assumes, and its first state."""
+        from .graph import Edit
+
+        return Edit(), {}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        """One edit of ``graph`` and the next state; ``state`` itself is not changed."""
+        raise NotImplementedError(f"{self.name} does not say what it does: write its update().")
+
+    def births(self, seed: int) -> dict[str, Birth]:
+        """The columns' birth values with the run's seed filled in."""
+        return {
+            name: partial(birth, seed=seed) if callable(birth) else birth
+            for name, birth in self.columns.items()
+        }
+
+    def towards(self, densities: Sequence[float]) -> Rule:
+        """The rule that ends at, or visits, these densities, where that is a rule's to say."""
+        return self
+
+    # -- to and from the plain tables of an experiment file ------------------------------------
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Rule:
+        """A rule from plain values, as in an experiment file.
+
+        Raises ValueError that lists every unknown field (with the nearest known one), every value
+        of a wrong type, and what the rule itself refuses.
+        """
+        from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+        known = {f.name: f for f in fields(cls)}
+        hints = typing.get_type_hints(cls)
+        good, problems = {}, []
+        for key, given in table.items():
+            if key not in known:
+                close = difflib.get_close_matches(key, known, 1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                problems.append(
+                    f"{cls.__name__} has no parameter {key!r}{hint}; it takes {', '.join(known)}."
+                )
+                continue
+            try:
+                if _is_schedule(hints[key]) and isinstance(given, str | dict):
+                    given = from_table(given)
+                elif hints[key] is When and isinstance(given, int):
+                    given = from_table(given)
+                adapter = TypeAdapter(hints[key], config=_config(hints[key], ConfigDict))
+                good[key] = adapter.validate_python(given)
+            except ValidationError as e:
+                said = e.errors()[0]["msg"]
+                problems.append(f"{cls.__name__}.{key} = {given!r}: {said}.")
+            except ValueError as e:
+                problems.append(f"{cls.__name__}.{key}: {e}")
+        if not problems:
+            try:
+                return cls(**good)
+            except ValueError as e:
+                problems.append(str(e))
+        raise ValueError("\n".join(problems))
+
+    def to_table(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as plain values."""
+        out = {}
+        for f in fields(self):
+            here = getattr(self, f.name)
+            default = f.default if f.default is not MISSING else None
+            if f.default_factory is not MISSING:
+                default = f.default_factory()
+            if here != default:
+                out[f.name] = _plain(here)
+        return out
+
+
+def _is_schedule(hint: Any) -> bool:
+    parts = typing.get_args(hint) or (hint,)
+    return any(isinstance(p, type) and issubclass(p, When | Schedule) for p in parts)
+
+
+def _config(hint: Any, make: Any) -> Any:
+    """pydantic refuses a config for dataclasses, which bring their own."""
+    return (
+        None
+        if isinstance(hint, type) and issubclass(hint, When | Schedule)
+        else make(arbitrary_types_allowed=True)
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, When | Schedule):
+        return to_table(value)
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,190 @@
+"""Deep Rewiring: stochastic rewiring at every step, under a fixed number of synapses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..graph import Edit, Graph
+from ..rule import Budget, Clock, Rule, State
+from ..select import counts_by, groups, pair_sign, sample_absent
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Every, When
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Walk(Rule):
+    """What DEEP R and its soft form share: a signed, noisy walk of theta = sign * weight.
+
+    l1:          drift alpha of every active theta towards 0, -eta * alpha a step.
+    temperature: T of the noise sqrt(2 eta T) * N(0, 1); None leaves it to ``noise``.
+    noise:       the authors' ``gdnoise``: the increment is eta * noise * N(0, 1), that is
+                 T = eta * noise^2 / 2.
+    eta:         learning rate; None takes the world's, after its schedule.
+    birth:       |weight| of a woken synapse.
+    """
+
+    columns: ClassVar[dict[str, Any]] = {"sign": pair_sign}
+    kind: ClassVar[str] = "during training, constant budget"
+
+    l1: float = 1e-5
+    temperature: float | None = None
+    noise: float = 1e-5
+    eta: float | None = None
+    birth: float = 0.0
+    when: When = Every(1)
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        weight = graph["weight"]
+        if self.eta is None and signals.lr(graph.keys) is None:
+            raise ValueError(f"{self.name} needs a learning rate here: set its field eta.")
+        # a synapse that exists keeps its sign, so that a trained network keeps its function
+        return Edit(set={"sign": torch.where(weight != 0, weight.sign(), graph["sign"])}), {}
+
+    def _rate(self, graph: Graph, signals: Signals) -> float | Tensor:
+        eta = signals.lr(graph.keys) if self.eta is None else self.eta
+        assert eta is not None
+        return eta
+
+    def _scales(self, eta: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
+        """Drift and noise of one tick; a tick that stands for n steps scales by n and sqrt(n)."""
+        n = self.when.n if isinstance(self.when, Every) else 1
+        if self.temperature is None:
+            spread: float | Tensor = eta * self.noise
+        else:
+            spread = (2 * self.temperature * eta) ** 0.5
+        return n * self.l1 * eta, sqrt(n) * spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepR(_Walk):
+    """Deep Rewiring (Bellec, Kappel, Maass & Legenstein 2017, arXiv:1711.05136, Algorithm 1).
+
+    Each synapse has a fixed sign and a strength theta = sign * weight >= 0. After the world's own
+    step (SGD, Adam, STDP) every active theta takes the drift -eta * l1 and noise; where it turns
+    negative the synapse goes dormant, and as many dormant ones, drawn uniformly, wake at
+    ``birth``, so that their number K never changes.
+
+    Order: gradient step, drift, noise, dropping, waking. With SGD this is Algorithm 1 to
+    rounding. A woken synapse has theta 0 and moves by its own gradient in the next step (no ReLU
+    stands between, so that gradient is not lost). One that was just dropped may be drawn again.
+    The sign is the sign of a non-zero starting weight, else a hash of (seed, synapse), so that a
+    synapse that wakes again finds its own. Turn weight decay off. Momentum is bypassed by drift
+    and noise, which is right only at every step: rarer ticks scale drift by n, noise by sqrt(n).
+
+    scope: "layer" keeps K in each projection (the authors' MNIST script); "global" over all, the
+    woken ones drawn uniformly among all dormant synapses.
+    """
+
+    source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
+
+    scope: Literal["layer", "global"] = "layer"
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        sign = graph["sign"]
+        drift, spread = self._scales(self._rate(graph, signals))
+        theta = (sign * graph["weight"]).sub_(drift)
+        if self.temperature != 0 and (self.temperature is not None or self.noise):
+            theta += rng.normal(len(theta)).mul_(spread)
+        drop = (theta < 0).nonzero().squeeze(1)
+        moved = {"weight": theta.mul_(sign)}
+        if not len(drop):
+            return Edit(set=moved), state
+        ranges = groups(graph, self.scope)
+        k = counts_by(drop, ranges)
+        add = sample_absent(graph, k if self.scope == "layer" else k[0], rng, without=drop)
+        birth = {"weight": pair_sign_of(graph, add) * self.birth} if self.birth else {}
+        return Edit(set=moved, drop=drop, add=add, birth=birth), state
+
+
+def pair_sign_of(graph: Graph, keys: Tensor) -> Tensor:
+    """The sign that the graph's own birth value gives to these synapses, (k,)."""
+    return graph.births["sign"](keys)  # type: ignore[operator]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftDeepR(_Walk):
+    """soft-DEEP R (Bellec et al. 2017, arXiv:1711.05136, Algorithm 2).
+
+    Every possible synapse carries a theta. Active ones (theta >= 0) move as in DEEP R; dormant
+    ones take noise only, no gradient and no drift, and wake when they cross 0; none falls below
+
+        theta_min = -T (1 - p_min) / (l1 p_min)
+
+    which makes p_min the least expected density, a bound from below and not from above: the
+    number of synapses floats and is reported. p_min of a projection is its density at the start,
+    T = eta * noise^2 / 2 at the first learning rate.
+
+    Deviation: the authors start each theta with probability p at N(0, 1) / sqrt(n_in), so that
+    half of those start dormant; here the synapses of the starting graph are all active, so that
+    all rules of an experiment start from one topology. The others start uniform in (theta_min, 0),
+    as theirs do. State: theta of every possible synapse, float32: O(possible), as in the paper.
+
+    theta_min: the same bound for all projections, instead of the formula's.
+    """
+
+    budget: ClassVar[Budget] = "reported"
+    source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
+
+    theta_min: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.birth:
+            raise ValueError("SoftDeepR wakes synapses at their own theta: it takes no birth.")
+        if self.theta_min is not None and self.theta_min >= 0:
+            raise ValueError(f"SoftDeepR.theta_min must be below 0, got {self.theta_min}.")
+        no_noise = self.temperature == 0 or (self.temperature is None and not self.noise)
+        if self.theta_min is None and (self.l1 <= 0 or no_noise):
+            raise ValueError(
+                "SoftDeepR's theta_min = -T (1 - p) / (l1 p) needs l1 > 0 and noise; or set "
+                "theta_min."
+            )
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        edit, _ = super().start(graph, signals, rng)
+        eta = self._rate(graph, signals)
+        first = float(eta) if isinstance(eta, float) else float(eta.max())
+        temperature = first * self.noise**2 / 2 if self.temperature is None else self.temperature
+        theta = rng.uniform(graph.possible)
+        floor = []
+        for i, (lo, hi) in enumerate(zip(graph.space.bounds[:-1], graph.space.bounds[1:],
+                                         strict=True)):  # fmt: skip
+            p = (graph.bounds[i + 1] - graph.bounds[i]) / (hi - lo)
+            low = self.theta_min or -temperature * (1 - p) / (self.l1 * p) or -1e-30
+            floor.append(low)
+            theta[lo:hi] *= low
+        return edit, {"theta": theta, "floor": floor}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        sign, keys, space = graph["sign"], graph.keys, graph.space
+        eta = self._rate(graph, signals)
+        drift, spread = self._scales(eta)
+        step = rng.normal(space.possible)
+        if isinstance(spread, Tensor):
+            step *= self._scales(signals.lr(torch.arange(space.possible)))[1]  # type: ignore[arg-type]
+        else:
+            step *= spread
+        active = (sign * graph["weight"]).sub_(drift).add_(step[keys])
+        theta = step.add_(state["theta"])
+        theta[keys] = active
+        for low, lo, hi in zip(state["floor"], space.bounds[:-1], space.bounds[1:], strict=True):
+            theta[lo:hi].clamp_(min=low)
+        drop = (active < 0).nonzero().squeeze(1)
+        awake = torch.from_numpy((theta.numpy() >= 0).nonzero()[0])
+        add = awake[~graph.find(awake)[1]]
+        edit = Edit(
+            set={"weight": active.mul_(sign)},
+            drop=drop,
+            add=add,
+            birth={"weight": pair_sign_of(graph, add) * theta[add]},
+        )
+        return edit, {**state, "theta": theta}

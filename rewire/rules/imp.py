@@ -1,0 +1,167 @@
+"""Iterative magnitude pruning: lottery tickets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+import torch
+
+from ..budget import apportion, match
+from ..graph import PARTS, Edit, Graph, Rewind
+from ..rule import Clock, Rule, State
+from ..select import groups, smallest
+from ..signals import Signals
+from ..streams import Stream
+from ..when import When, at_end
+
+RESTORED: Mapping[str, frozenset[str]] = {
+    "weights": PARTS,
+    "learning_rate": frozenset({"schedule", "data"}),
+    "nothing": frozenset(),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IMP(Rule):
+    """Iterative magnitude pruning with rewinding (Frankle & Carbin 2019, arXiv:1803.03635).
+
+    At the end of each round the weights of smallest magnitude are dropped; the survivors go back
+    to their values at step ``rewind`` and are trained again. Optimiser state, learning-rate
+    schedule, data order, biases and normalisation buffers go back with them.
+
+    fraction: of the surviving weights dropped in a round.
+    rates:    other fractions for some projections, by name or pattern ({"fc3": 0.1}); 0 keeps a
+              projection whole. Scope "global" ranks all projections together, and takes no rates
+              but 0.
+    scope:    "layer" ranks within each projection, as the paper does for LeNet and Conv-2/4/6;
+              "global" over all, as for ResNet-18 and VGG-19.
+    rounds:   prunings in all; by default 5, or as many as ``to`` needs.
+    to:       densities to visit: the cut that would pass one is made exactly to it (under
+              "layer", with every rate scaled alike).
+    rewind:   the step to go back to: 0 is the initialisation; k > 0 late rewinding (Frankle et
+              al. 2020, arXiv:1912.05671).
+    restore:  what goes back: "weights" (and all the rest); "learning_rate" only, weights trained
+              on (Renda et al. 2020, arXiv:2003.02389); "nothing": fine-tuning at the last rate.
+
+    One-shot pruning is ``IMP.one_shot(density)``. Deviation: the paper's code draws a new data
+    order for each level; here a rewind restores the order, as "all else equal" asks.
+    """
+
+    visits_densities: ClassVar[bool] = True
+    kind: ClassVar[str] = "after training"
+    source: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635"
+
+    fraction: float = 0.2
+    rates: Mapping[str, float] = field(default_factory=dict, hash=False)
+    scope: Literal["global", "layer"] = "global"
+    rounds: int | None = None
+    to: tuple[float, ...] = ()
+    rewind: int = 0
+    restore: Literal["weights", "learning_rate", "nothing"] = "weights"
+    when: When = at_end
+
+    def __post_init__(self) -> None:
+        rates = [self.fraction, *self.rates.values()]
+        if not all(0 <= r < 1 for r in rates) or self.fraction == 0:
+            raise ValueError(f"IMP drops a fraction in (0, 1) of the weights, got {rates}.")
+        if not all(0 < d <= 1 for d in self.to):
+            raise ValueError(f"IMP goes to densities in (0, 1], got {list(self.to)}.")
+        if self.scope == "global" and any(self.rates.values()):
+            raise ValueError(
+                "IMP with scope 'global' ranks all projections together: rates may only be 0 "
+                "(keep a projection whole). Use scope='layer' for rates of their own."
+            )
+
+    @classmethod
+    def one_shot(cls, density: float, **fields: object) -> IMP:
+        """Prune once, straight to ``density``."""
+        return cls(to=(density,), rounds=1, fraction=1 - density / 2, **fields)  # type: ignore[arg-type]
+
+    def towards(self, densities: Sequence[float]) -> IMP:
+        """The same rule visiting these densities, unless it names its own."""
+        return self if self.to else replace(self, to=tuple(sorted(densities, reverse=True)))
+
+    @property
+    def saves(self) -> frozenset[int]:  # type: ignore[override]
+        return frozenset() if self.restore != "weights" else frozenset({self.rewind})
+
+    @property
+    def rewinds(self) -> bool:
+        return True
+
+    def ladder(self, counts: Sequence[int], names: Sequence[str]) -> list[list[int]]:
+        """Edges dropped in each round, from these counts on: per projection under scope "layer",
+        one number in all under "global".
+        """
+        rates = [self.fraction if (r := match(n, self.rates)) is None else r for n in names]
+        kept = 0
+        if self.scope == "global":
+            kept = sum(n for n, r in zip(counts, rates, strict=True) if not r)
+            counts, rates = [sum(counts) - kept], [self.fraction]
+        possible = sum(counts) + kept
+        targets = sorted({round(d * possible) - kept for d in self.to}, reverse=True)
+        most = self.rounds or (None if targets else 5)
+        have, out = list(counts), list[list[int]]()
+        while most is None or len(out) < most:
+            targets = [t for t in targets if t < sum(have)]
+            if self.to and not targets:
+                break
+            drop = self._cut(have, rates, targets[0] if targets else 0)
+            if not any(drop):
+                break
+            out.append(drop)
+            have = [n - d for n, d in zip(have, drop, strict=True)]
+        return out
+
+    @staticmethod
+    def _cut(have: Sequence[int], rates: Sequence[float], floor: int) -> list[int]:
+        """What one round drops: the rates' share, or less so that ``floor`` edges stay in all."""
+        drop = [min(max(1, round(r * n)) if r else 0, n - 1)
+                for n, r in zip(have, rates, strict=True)]  # fmt: skip
+        if sum(have) - sum(drop) >= floor:
+            return drop
+        x = _exponent(have, rates, floor)
+        kept = [_shrunk(n, r, x) for n, r in zip(have, rates, strict=True)]
+        keep = apportion(kept, floor, have)
+        return [n - k for n, k in zip(have, keep, strict=True)]
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        counts = graph.counts().tolist()
+        names = [p.name for p in graph.projections]
+        return Edit(), {"ladder": self.ladder(counts, names), "level": 0}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        level = state["level"]
+        if level == len(state["ladder"]):
+            return Edit(), state
+        drop = self._smallest(graph, state["ladder"][level])
+        step = self.rewind if self.restore != "nothing" else 0
+        edit = Edit(rewind=Rewind(step, RESTORED[self.restore]), drop=drop)
+        return edit, {**state, "level": level + 1}
+
+    def _smallest(self, graph: Graph, k: Sequence[int]) -> torch.Tensor:
+        magnitude = graph["weight"].abs()
+        if self.scope == "layer":
+            return smallest(magnitude, k, groups(graph, "layer"), what="IMP's |weight|")
+        for i, p in enumerate(graph.projections):
+            if match(p.name, self.rates) == 0:  # left out of the ranking
+                magnitude[graph.rows(i)] = torch.inf
+        return smallest(magnitude, k[0], what="IMP's |weight|")
+
+
+def _shrunk(n: int, rate: float, exponent: float) -> float:
+    return n * (1 - rate) ** exponent
+
+
+def _exponent(have: Sequence[int], rates: Sequence[float], floor: int) -> float:
+    """x in (0, 1] such that n (1 - rate)^x adds up to ``floor``: a part of a whole round."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        x = (low + high) / 2
+        total = sum(_shrunk(n, r, x) for n, r in zip(have, rates, strict=True))
+        low, high = (x, high) if total > floor else (low, x)
+    return high

@@ -1,0 +1,57 @@
+"""RigL: rigging the lottery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..graph import Edit, Graph
+from ..rule import Clock, Rule, State
+from ..select import groups, smallest
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Cosine, Every, Schedule, When, value
+
+
+@dataclass(frozen=True, kw_only=True)
+class RigL(Rule):
+    """Drop small weights, grow where the loss gradient is large (Evci et al. 2020,
+    arXiv:1911.11134, Algorithm 1).
+
+    On its ticks the rule takes the place of the optimiser step: in each projection the
+    ``fraction`` of synapses of smallest |w| is dropped, and as many are grown where |dL/dw| is
+    largest among all that were not kept. A synapse dropped and grown in one tick keeps its value
+    and moments (it never left); the others start at weight 0 with moments 0.
+
+    fraction: of a projection's synapses replaced; the paper's cosine, alpha / 2 (1 + cos(pi t /
+        T_end)), falls to 0 at ``stop``.
+    when: every 100 steps up to 75 % of the training. Deviations: the first update comes after
+        ``when.n`` steps, not at step 0 (weights have no magnitudes worth ranking then); a skipped
+        step counts as a step of the schedule.
+
+    Ties are broken by position; the authors add N(0, 1e-5) noise instead. A synapse that is there
+    always ranks above an absent one, so that one grown and not yet moved is not lost to a tie.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"growth"})
+    skips_step: ClassVar[bool] = True
+    kind: ClassVar[str] = "during training, constant budget"
+    source: ClassVar[str] = "Evci et al. 2020, arXiv:1911.11134"
+
+    fraction: float | Schedule = Cosine(0.3, 0.75)
+    when: When = Every(100, stop=0.75)
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        fraction = value(self.fraction, clock)
+        ranges = groups(graph, "layer")
+        k = [int(fraction * (hi - lo)) for lo, hi in ranges]
+        drop = smallest(graph["weight"].abs(), k, ranges, what="RigL's |weight|")
+        grow = signals.largest("growth", k, without=drop)
+        row, there = graph.find(grow)
+        stays = torch.zeros(len(graph), dtype=torch.bool)
+        stays[row[there]] = True  # dropped and grown again: it never left
+        return Edit(drop=drop[~stays[drop]], add=grow[~there]), state

@@ -1,0 +1,202 @@
+"""Choosing edges: the verbs that rules are written in.
+
+Counts are exact, ties are broken by key (the smaller key goes first), NaN is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .graph import Graph
+from .streams import Stream
+
+GOLDEN, MIX_A, MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # splitmix64
+SCOPES = ("layer", "global")
+
+
+def groups(graph: Graph, scope: str) -> list[tuple[int, int]]:
+    """Row ranges within which a budget holds: one per projection ("layer") or one in all."""
+    if scope not in SCOPES:
+        raise ValueError(f"scope must be 'layer' or 'global', got {scope!r}.")
+    bounds = graph.bounds
+    if scope == "global":
+        return [(0, len(graph))]
+    return list(zip(bounds[:-1], bounds[1:], strict=True))
+
+
+def smallest(
+    scores: Tensor,
+    k: int | Sequence[int],
+    groups: Sequence[tuple[int, int]] | Tensor | None = None,
+    *,
+    what: str = "score",
+) -> Tensor:
+    """Rows of the ``k`` smallest scores, ascending; ``k[g]`` of them in each group g.
+
+    scores: (n,). groups: row ranges, or a group number for each row, shape (n,); None: one group.
+    Exactly that many rows, the smaller row first among equals. Raises ValueError for NaN scores,
+    naming ``what``, and for more rows than there are.
+    """
+    values = _numbers(scores, what)
+    if groups is None:
+        return torch.from_numpy(_smallest(values, _whole(k), what))
+    counts = _counts(k, int(groups.max()) + 1 if isinstance(groups, Tensor) else len(groups))
+    if isinstance(groups, Tensor):
+        return torch.from_numpy(_smallest_by_number(values, counts, groups.numpy(), what))
+    picked = [
+        _smallest(values[lo:hi], n, what) + lo for n, (lo, hi) in zip(counts, groups, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(picked) if picked else np.empty(0, np.int64))
+
+
+def largest(
+    scores: Tensor,
+    k: int | Sequence[int],
+    groups: Sequence[tuple[int, int]] | Tensor | None = None,
+    *,
+    what: str = "score",
+) -> Tensor:
+    """Rows of the ``k`` largest scores, ascending; otherwise as :func:`smallest`."""
+    return smallest(-scores, k, groups, what=what)
+
+
+def _whole(k: int | Sequence[int]) -> int:
+    return int(k) if isinstance(k, int | np.integer) else int(list(k)[0])
+
+
+def _counts(k: int | Sequence[int], n: int) -> list[int]:
+    counts = [int(k)] if isinstance(k, int | np.integer) else [int(x) for x in k]
+    if len(counts) != n:
+        raise ValueError(f"{len(counts)} counts were given for {n} groups; give one for each.")
+    return counts
+
+
+def _numbers(scores: Tensor, what: str) -> np.ndarray:
+    values = scores.detach().numpy()
+    if values.dtype.kind == "f":
+        total = values.sum()  # a cheap sieve: finite sums hold no NaN
+        if not np.isfinite(total) and np.isnan(values).any():
+            bad = np.flatnonzero(np.isnan(values))
+            raise ValueError(
+                f"{what} is NaN at {len(bad)} of {len(values)} places (first: row {bad[0]}); "
+                "edges cannot be ranked by it. Training has diverged, or the signal is broken."
+            )
+    return values
+
+
+def _smallest(values: np.ndarray, k: int, what: str) -> np.ndarray:
+    n = len(values)
+    if not 0 <= k <= n:
+        raise ValueError(f"cannot choose the {k} smallest by {what} of {n} edges.")
+    if k == 0:
+        return np.empty(0, np.int64)
+    if k == n:
+        return np.arange(n)
+    cut = np.partition(values, k - 1)[k - 1]
+    chosen = values < cut
+    ties = np.flatnonzero(values == cut)[: k - int(np.count_nonzero(chosen))]
+    chosen[ties] = True
+    return np.flatnonzero(chosen)
+
+
+def _smallest_by_number(
+    values: np.ndarray, counts: list[int], group: np.ndarray, what: str
+) -> np.ndarray:
+    have = np.bincount(group, minlength=len(counts))
+    for g, (k, n) in enumerate(zip(counts, have, strict=True)):
+        if k > n:
+            raise ValueError(f"cannot choose the {k} smallest by {what} of {n} edges (group {g}).")
+    order = np.lexsort((values, group))  # stable: by group, then score, then row
+    rank = np.arange(len(values)) - (have.cumsum() - have)[group[order]]
+    return np.sort(order[rank < np.asarray(counts)[group[order]]])
+
+
+def sample_absent(
+    graph: Graph, k: int | Sequence[int], rng: Stream, *, without: Tensor | None = None
+) -> Tensor:
+    """Keys of ``k[i]`` absent synapses of each projection i, or ``k`` anywhere, sorted.
+
+    Uniform without replacement, always distinct. ``without``: rows of the graph that count as
+    absent already (the edges about to be dropped). Below 50 % density absent positions are never
+    listed: draws that hit an edge are drawn again. Raises ValueError when too few are free.
+    """
+    bounds = graph.space.bounds
+    ranges = (
+        [(0, bounds[-1])]
+        if isinstance(k, int | np.integer)
+        else list(zip(bounds[:-1], bounds[1:], strict=True))
+    )
+    counts = _counts(k, len(ranges))
+    if not any(counts):
+        return torch.empty(0, dtype=torch.int64)
+    taken = graph.keys.numpy()
+    if without is not None and len(without):
+        keep = np.ones(len(taken), bool)
+        keep[without.numpy()] = False
+        taken = taken[keep]
+    picked = [
+        _draw(taken, lo, hi, n, rng.numpy, graph)
+        for n, (lo, hi) in zip(counts, ranges, strict=True)
+        if n
+    ]
+    out = np.concatenate(picked)
+    return torch.from_numpy(out)  # ranges ascend and each is sorted
+
+
+def _draw(
+    taken: np.ndarray, lo: int, hi: int, need: int, rng: np.random.Generator, graph: Graph
+) -> np.ndarray:
+    first, last = np.searchsorted(taken, (lo, hi))
+    here = taken[first:last]
+    if any(p.multapses for p in graph.projections):
+        here = np.unique(here)
+    free = hi - lo - len(here)
+    if need > free:
+        raise ValueError(f"cannot add {need} edges to keys [{lo}, {hi}): only {free} are free.")
+    if 2 * len(here) > hi - lo or 2 * need > free:
+        absent = np.ones(hi - lo, bool)
+        absent[here - lo] = False
+        return np.sort(rng.choice(np.flatnonzero(absent), need, replace=False)) + lo
+    found = np.empty(0, np.int64)
+    while len(found) < need:  # in order of drawing, the first distinct free keys are uniform
+        draws = rng.integers(lo, hi, size=int(2.5 * (need - len(found))) + 8)
+        if len(here):
+            at = np.searchsorted(here, draws)
+            draws = draws[here[np.minimum(at, len(here) - 1)] != draws]
+        found = _distinct(np.concatenate([found, draws]) if len(found) else draws)
+    return np.sort(found[:need])
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """The values without repetitions, in order of first appearance."""
+    if len(values) < 64:
+        return np.fromiter(dict.fromkeys(values.tolist()), np.int64)
+    _, first = np.unique(values, return_index=True)
+    return values[np.sort(first)]
+
+
+def pair_hash(keys: Tensor, seed: int) -> Tensor:
+    """63 random bits for each key, a function of key and seed (splitmix64), int64 >= 0."""
+    z = keys.numpy().astype(np.uint64) + np.uint64((GOLDEN * (2 * seed + 1)) % 2**64)
+    with np.errstate(over="ignore"):
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(MIX_A)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(MIX_B)
+    return torch.from_numpy(((z ^ (z >> np.uint64(31))) >> np.uint64(1)).astype(np.int64))
+
+
+def pair_sign(keys: Tensor, seed: int) -> Tensor:
+    """A fixed random sign, +1 or -1, of each possible synapse, float32.
+
+    A function of key and seed: a synapse that is dropped and woken finds its own again.
+    """
+    return ((pair_hash(keys, seed) >> 40 & 1) * 2 - 1).float()
+
+
+def counts_by(rows: Tensor, groups: Sequence[tuple[int, int]]) -> list[int]:
+    """How many of the ascending ``rows`` fall into each row range."""
+    edges = np.searchsorted(rows.numpy(), [lo for lo, _ in groups] + [groups[-1][1]])
+    return np.diff(edges).tolist()

@@ -1,0 +1,530 @@
+"""The one loop: every experiment, in every world, is a session.
+
+``attach`` puts rules on a model and optimiser in the user's own loop; ``train`` runs the loop for
+rules that rewind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from . import history as log
+from .budget import counts_for, random_graph
+from .graph import Edit, Graph, Rewind, Space
+from .history import History
+from .rule import Clock, Rule, State
+from .select import largest
+from .signals import Signals
+from .streams import rng_for
+from .substrates.masked import Masked, Probe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class World(Protocol):
+    """A substrate: a torch model, a Brian2 network, or nothing at all.
+
+    It holds the weights. ``offers`` names its signals; ``can_skip`` says whether a step of its own
+    can be left out; ``dt`` is what one step stands for, in seconds, or None.
+    """
+
+    name: str
+    can_skip: bool
+    dt: float | None
+    space: Space
+
+    @property
+    def offers(self) -> frozenset[str]: ...
+    def unsupported(self, columns: frozenset[str]) -> str | None: ...
+    def watch(self, needs: frozenset[str]) -> None: ...
+    def want_grads(self, wanted: bool) -> None: ...
+    def begin(self, graph: Graph) -> None: ...
+    def advance(self, graph: Graph, skip: bool, scaler: Any, closure: Any) -> tuple[bool, Any]: ...
+    def read(self, graph: Graph) -> Graph: ...
+    def write(self, before: Graph, after: Graph, edit: Edit) -> None: ...
+    def signals(self, graph: Graph) -> Signals: ...
+    def snapshot(self) -> Mapping[str, Any]: ...
+    def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None: ...
+
+
+class Session:
+    """The state of one run: the graph, the clock, and what each rule remembers.
+
+    world:   where the weights live.
+    graph:   the starting topology; its weights are read from the world.
+    rules:   one rule or several, applied in this order at each tick.
+    span:    steps in a round; None where the loop's length is not known (then rules that act at
+             the end, or at fractions of the training, are refused).
+    seed:    of every random number that the rules draw.
+    rewinds: whether the loop around can go back to saved states.
+
+    Raises ValueError before step 0 for rules that this world, or this loop, cannot serve.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        graph: Graph,
+        rules: Rule | Sequence[Rule],
+        *,
+        span: int | None = None,
+        seed: int = 0,
+        rewinds: bool = False,
+    ):
+        self.world = world
+        self.rules = (rules,) if isinstance(rules, Rule) else tuple(rules)
+        self.names = [f"{i}.{r.name}" for i, r in enumerate(self.rules)]
+        self.seed = seed
+        self._endless = span is None
+        self.clock = Clock(0, 2**62 if span is None else span, dt=world.dt)
+        self.schedule_step = self.data_step = 0
+        self.stopped = False
+        self.saves = frozenset[int]().union(*(r.saves for r in self.rules))
+        self.saved: dict[int, Any] = {}
+        self.last_rewind: Rewind | None = None
+        self._check(rewinds)
+
+        needs = frozenset[str]().union(*(r.needs for r in self.rules))
+        world.watch(needs)
+        self._wants = [bool({"grad", "growth"} & r.needs) for r in self.rules]
+        births: dict[str, Any] = {"weight": 0.0}
+        for rule in self.rules:
+            births |= rule.births(seed)
+        self._graph = world.read(graph)
+        for name, birth in births.items():
+            self._graph = self._graph.with_birth(name, birth)
+        self.states: list[State] = []
+        for rule, name in zip(self.rules, self.names, strict=True):
+            edit, state = rule.start(
+                self._graph, world.signals(self._graph), rng_for(seed, f"{name}/start")
+            )
+            self._graph = self._graph.apply(edit)
+            self.states.append(state)
+        world.begin(self._graph)
+        self.history = History(self._graph.keys, self.names)
+        self._due: list[int] = []
+        self._planned = False
+        self._keep_if_asked()
+
+    def _check(self, rewinds: bool) -> None:
+        offers = self.world.offers
+        for rule in self.rules:
+            if rule.branch:
+                raise ValueError(
+                    f"{rule.name} is a branch, not a rule: it starts anew from a finished run's "
+                    "edges. Attach Static() with initial=<that graph>, or use it in an experiment."
+                )
+            missing = sorted(rule.needs - offers)
+            if missing:
+                raise ValueError(
+                    f"{rule.name} needs the signal {', '.join(map(repr, missing))}, which the "
+                    f"{self.world.name} world does not offer here (it offers {sorted(offers)})."
+                )
+            why = self.world.unsupported(frozenset(rule.columns))
+            if why is not None:
+                raise ValueError(f"{rule.name} cannot live in the {self.world.name} world: {why}.")
+            if rule.rewinds and not rewinds:
+                raise ValueError(
+                    f"{rule.name} goes back to saved steps of training, which a loop of your own "
+                    "cannot do for it. Use rewire.train, or an experiment file."
+                )
+            if self._endless and _needs_span(rule):
+                raise ValueError(
+                    f"{rule.name} acts at the end, or at a fraction, of the training, whose length "
+                    "is not known: pass steps= to attach."
+                )
+
+    # -- one step -------------------------------------------------------------------------------
+
+    def plan(self) -> bool:
+        """Move the clock by one step and find the rules that are due.
+
+        Returns whether one of them takes the place of the world's own step.
+        """
+        if self.done:
+            raise RuntimeError(
+                f"this session ended after {self.clock.step} of {self.clock.span} steps; nothing "
+                "is left to do. Attach again to train on."
+            )
+        c = self.clock
+        self.clock = c._replace(step=c.step + 1, total=c.total + 1)
+        self._due = [i for i, r in enumerate(self.rules) if r.when(self.clock)]
+        self._planned = True
+        return self.world.can_skip and any(self.rules[i].skips_step for i in self._due)
+
+    @property
+    def wants_grads(self) -> bool:
+        """Whether a due rule will ask for gradients."""
+        return any(self._wants[i] for i in self._due)
+
+    def unplan(self) -> None:
+        """Take the last plan back: the world made no step (an overflow in mixed precision)."""
+        c = self.clock
+        self.clock = c._replace(step=c.step - 1, total=c.total - 1)
+        self._planned = False
+
+    def tick(self) -> None:
+        """Let every due rule edit the graph; carry out a rewind where one asks for it."""
+        if not self._planned:
+            raise RuntimeError("nothing was stepped since the last tick: call step() once a batch.")
+        self._planned = False
+        self.schedule_step += 1
+        self.data_step += 1
+        for i in self._due:
+            shown = self.world.read(self._graph)
+            rng = rng_for(self.seed, self.names[i], self.clock.total)
+            edit, self.states[i] = self.rules[i].update(
+                shown, self.world.signals(shown), self.states[i], rng, self.clock
+            )
+            self.history.note(self.clock, i, edit)
+            if edit.rewind is not None:
+                self._go_back(i, shown, edit)
+                break
+            self._edit(shown, edit)
+            if edit.stop:
+                self.stopped = True
+                break
+        self._keep_if_asked()
+
+    def _edit(self, shown: Graph, edit: Edit) -> None:
+        self._graph = shown.apply(edit)
+        self.world.write(shown, self._graph, edit)
+
+    def _go_back(self, asking: int, shown: Graph, edit: Edit) -> None:
+        rewind = edit.rewind
+        assert rewind is not None
+        if rewind.restore & {"model", "optimiser", "rules"}:
+            saved = self.saved.get(rewind.step)
+            if saved is None:
+                raise RuntimeError(
+                    f"{self.rules[asking].name} asks for step {rewind.step}, which was not kept "
+                    f"(kept: {sorted(self.saved)}); a rule names such steps in Rule.saves."
+                )
+            self.world.restore(saved, rewind.restore, shown)
+            if "rules" in rewind.restore:
+                self.states = [
+                    mine if j == asking else theirs
+                    for j, (mine, theirs) in enumerate(
+                        zip(self.states, saved["rules"], strict=True)
+                    )
+                ]
+        restored = self.world.read(shown)
+        self._edit(restored, edit)
+        self.clock = self.clock._replace(step=rewind.step, round=self.clock.round + 1)
+        if "schedule" in rewind.restore:
+            self.schedule_step = rewind.step
+        if "data" in rewind.restore:
+            self.data_step = rewind.step
+        self.last_rewind = rewind
+
+    def _keep_if_asked(self) -> None:
+        step = self.clock.step
+        if step in self.saves and self.clock.round == 0 and step not in self.saved:
+            self.saved[step] = {**self.world.snapshot(), "rules": list(self.states)}
+
+    # -- looking at it --------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        """Whether the last round is over."""
+        return self.stopped or self.clock.step >= self.clock.span
+
+    @property
+    def graph(self) -> Graph:
+        """The graph with the weights that the world holds now."""
+        return self.world.read(self._graph)
+
+    @property
+    def edges(self) -> int:
+        """Number of edges now, without reading the weights."""
+        return len(self._graph)
+
+    @property
+    def counts(self) -> list[int]:
+        """Edges of each projection now."""
+        b = self._graph.bounds
+        return [hi - lo for lo, hi in zip(b[:-1], b[1:], strict=True)]
+
+    @property
+    def density(self) -> float:
+        """Live edges / possible edges over all sparse projections."""
+        return self._graph.density
+
+    def masks(self) -> dict[str, Tensor]:
+        """The boolean mask of every sparse parameter, by name."""
+        return {p.name: self._graph.mask(i) for i, p in enumerate(self._graph.projections)}
+
+    # -- saving it ------------------------------------------------------------------------------
+
+    def state_dict(self, *, history: bool = True, saved: bool = True) -> dict[str, Any]:
+        """Everything of the session that is not in the model or the optimiser.
+
+        Nested dicts and lists of tensors, numbers and strings. ``history`` includes the edit log,
+        ``saved`` the snapshots that a rewind needs.
+        """
+        g = self._graph
+        out: dict[str, Any] = {
+            "rules": list(self.names),
+            "clock": [self.clock.step, self.clock.span, self.clock.round, self.clock.total],
+            "schedule_step": self.schedule_step,
+            "data_step": self.data_step,
+            "stopped": self.stopped,
+            "keys": g.keys,
+            "columns": {n: v for n, v in g.columns.items() if n != "weight"},
+            "states": [dict(s) for s in self.states],
+            "start": self.history.start,
+            "formed": self.history.formed,
+            "dropped": self.history.dropped,
+        }
+        if history:
+            data = b"".join(r.to_bytes() for r in self.history)
+            out["history"] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else None
+        if saved:
+            out["saved"] = self.saved
+        return out
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`, with model and optimiser loaded already.
+
+        Raises ValueError when it was written by other rules or for another model.
+        """
+        if list(state["rules"]) != self.names:
+            raise ValueError(
+                f"this state was saved by the rules {list(state['rules'])}; the session has "
+                f"{self.names}."
+            )
+        keys = state["keys"]
+        if len(keys) and int(keys[-1]) >= self._graph.possible:
+            raise ValueError(
+                f"this state holds key {int(keys[-1])}, but the model has "
+                f"{self._graph.possible} possible synapses: it belongs to another model."
+            )
+        step, span, round_, total = state["clock"]
+        self.clock = Clock(step, self.clock.span if self._endless else span, round_, total,
+                           self.world.dt)  # fmt: skip
+        self.schedule_step, self.data_step = state["schedule_step"], state["data_step"]
+        self.stopped = state["stopped"]
+        graph = self.world.read(Graph(self._graph.space, keys, births=self._graph.births))
+        self._graph = graph.with_columns(state["columns"])
+        self.states = list(state["states"])
+        self.saved = dict(state.get("saved", self.saved))
+        self.history = History(state["start"], self.names)
+        if state.get("history") is not None:
+            self.history.records = log.parse(bytes(state["history"].numpy()))
+        self.history.formed, self.history.dropped = state["formed"], state["dropped"]
+        self._planned = False
+        self.world.begin(self._graph)
+
+    # -- driving it ------------------------------------------------------------------
+
+    def optimise(self, scaler: Any = None, closure: Callable[[], Any] | None = None) -> Any:
+        """The first half of :meth:`step`: the world's own step, gradients masked."""
+        skip = self.plan()
+        self.world.want_grads(self.wants_grads)
+        made, loss = self.world.advance(self._graph, skip, scaler, closure)
+        if not made:
+            self.unplan()
+        return loss
+
+    def rewire(self) -> None:
+        """The second half of :meth:`step`: the rules that are due edit the graph."""
+        if self._planned:  # not where mixed precision skipped the step
+            self.tick()
+
+    def step(self, scaler: Any = None, closure: Callable[[], Any] | None = None) -> Any:
+        """Stand where ``optimizer.step()`` stood: one optimiser step, then the rules' edits.
+
+        scaler: a GradScaler; its ``step`` and ``update`` are called here, and a step that it
+        skips is no step for the rules. closure: as for ``optimizer.step``; its loss is returned.
+        """
+        loss = self.optimise(scaler, closure)
+        self.rewire()
+        return loss
+
+
+def _needs_span(rule: Rule) -> bool:
+    from .when import AtEnd, Schedule, When
+
+    def relative(value: Any) -> bool:
+        if isinstance(value, AtEnd):
+            return True
+        if isinstance(value, When | Schedule):
+            stop = getattr(value, "stop", None)
+            return isinstance(stop, float) and stop <= 1
+        return False
+
+    return any(relative(v) for v in vars(rule).values())
+
+
+def first_graph(
+    world: Masked,
+    density: float | None,
+    distribution: str | Mapping[str, float] | Sequence[int],
+    initial: str | Graph,
+    seed: int,
+) -> Graph:
+    """The topology to start from: given, or counts by ``distribution`` and places by ``initial``.
+
+    "random": uniform in each projection. "magnitude": the largest weights of the model as it is.
+    """
+    space = world.space
+    if isinstance(initial, Graph):
+        mine = [(p.name, p.shape) for p in space.projections]
+        theirs = [(p.name, p.shape) for p in initial.projections]
+        if mine != theirs:
+            raise ValueError(f"the initial graph joins {theirs}, the model has {mine}.")
+        return Graph(space, initial.keys)
+    if initial not in ("random", "magnitude"):
+        raise ValueError(f"initial must be 'random', 'magnitude' or a Graph, got {initial!r}.")
+    if density is None and isinstance(distribution, str):
+        density = 1.0
+    counts = counts_for(space, density, distribution)
+    if counts == space.sizes:
+        return Graph.full(space)
+    if initial == "random":
+        return random_graph(space, counts, rng_for(seed, "topology"))
+    full = world.read(Graph.full(space))
+    ranges = list(zip(space.bounds[:-1], space.bounds[1:], strict=True))
+    return Graph(space, largest(full["weight"].abs(), counts, ranges, what="|weight|"))
+
+
+def attach(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rule: Rule | Sequence[Rule],
+    *,
+    density: float | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    distribution: str | Mapping[str, float] | Sequence[int] = "erk",
+    initial: str | Graph = "random",
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    embeddings: bool = False,
+    positions: Mapping[str, Tensor | None] | None = None,
+    probe: Probe | None = None,
+) -> Session:
+    """Make a model sparse, and let ``rule`` rewire it in your own training loop.
+
+    >>> import torch, rewire
+    >>> model = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 2))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> net = rewire.attach(model, optimizer, rule=rewire.DeepR(), density=0.1, seed=0)
+    >>> model(torch.randn(8, 20)).sum().backward()
+    >>> net.step()  # where optimizer.step() was
+    >>> net.edges, net.graph.possible
+    (66, 660)
+
+    rule: a rule, or several in the order in which they act.
+    density: edges / possible edges over all sparse weights; None keeps every edge.
+    steps: length of the training, for rules that act at its end or at fractions of it.
+    distribution: how the density is spread over layers: "erk", "er", "uniform", densities by
+        parameter name, or counts.
+    initial: "random", "magnitude" (a trained model keeps its largest weights), or a Graph.
+    include, exclude: patterns of parameter names; by default the weights of all linear,
+        convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
+    positions: places of units in the sheet by population, (size, 2), for rules with distance.
+    probe: data for rules that need gradients before the first step.
+
+    Raises ValueError before the first step for whatever cannot work.
+    """
+    world = Masked(
+        model,
+        optimizer,
+        include=include,
+        exclude=exclude,
+        embeddings=embeddings,
+        positions=positions,
+        probe=probe,
+    )
+    graph = first_graph(world, density, distribution, initial, seed)
+    return Session(world, graph, rule, span=steps, seed=seed)
+
+
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rule: Rule | Sequence[Rule],
+    *,
+    loss: Callable[[nn.Module, Any], Tensor],
+    data: Callable[[int], Any] | Iterable[Any],
+    steps: int,
+    density: float | None = None,
+    seed: int = 0,
+    schedule: Callable[[int], float] | None = None,
+    on_step: Callable[[Session, float], None] | None = None,
+    on_round: Callable[[Session], None] | None = None,
+    **options: Any,
+) -> Session:
+    """Train under rules that go back to saved steps (IMP), or under any others.
+
+    loss: (model, batch) -> scalar.
+    data: step -> batch, counted from 0, so that a rewind meets the same batches again; or an
+        iterable, which starts afresh where it ends and at every rewind of the data.
+    steps: optimiser steps in a round.
+    density: for IMP the density to end at (its ``to``); for others the density to keep.
+    schedule: step -> factor on the optimiser's learning rates, as LambdaLR.
+    on_step: called after each optimiser step, before the rules, with the session and the loss.
+    on_round: called at the end of each round, before the rules act on it.
+    options: as for :func:`attach` (distribution, initial, include, exclude, ...).
+
+    Returns the session, at the end of the last round.
+    """
+    rules = (rule,) if isinstance(rule, Rule) else tuple(rule)
+    if density is not None and any(r.visits_densities for r in rules):
+        rules = tuple(r.towards((density,)) for r in rules)
+        density = None
+    names = ("include", "exclude", "embeddings", "positions", "probe")
+    world = Masked(model, optimizer, **{k: options.pop(k) for k in names if k in options})
+    distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
+    if options:
+        raise TypeError(f"train() does not take {', '.join(map(repr, options))}.")
+    graph = first_graph(world, density, distribution, initial, seed)
+    net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    batches = data if callable(data) else _Replay(data)
+    while not net.done:
+        if schedule is not None:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule(net.schedule_step)
+        optimizer.zero_grad(set_to_none=True)
+        value = loss(model, batches(net.data_step))
+        value.backward()
+        net.optimise()
+        if on_step is not None:
+            on_step(net, value.item())
+        if on_round is not None and net.clock.step == net.clock.span:
+            on_round(net)
+        net.rewire()
+    return net
+
+
+class _Replay:
+    """An iterable read by step: starts afresh where it ends, and when an earlier step is asked."""
+
+    def __init__(self, data: Iterable[Any]):
+        self._data, self._next, self._it = data, 0, iter(data)
+
+    def __call__(self, step: int) -> Any:
+        if step < self._next:
+            self._next, self._it = 0, iter(self._data)
+        while True:
+            batch = self._draw()
+            self._next += 1
+            if self._next > step:
+                return batch
+
+    def _draw(self) -> Any:
+        try:
+            return next(self._it)
+        except StopIteration:
+            self._it = iter(self._data)
+            try:
+                return next(self._it)
+            except StopIteration:
+                raise ValueError("data is empty: train() needs at least one batch.") from None

@@ -1,0 +1,199 @@
+"""What rules may ask of a world: signals, registered by name and world.
+
+A signal is a function of the world. A rule's own file may bring one, and a user's package may
+register more through the entry point ``rewire.signals``::
+
+    @signal("masked", "hessian_diag", needs_probe=True)
+    def hessian_diag(world, graph, keys): ...
+
+The growth signal has one name in every world, ``growth``: |dense gradient| in masked networks,
+coincidence of pre- and postsynaptic traces in spiking ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .graph import Graph
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One named observation in one world.
+
+    kind: "pair" functions take (world, graph, keys, **how) and return (k,); "node" functions take
+    (world, graph, population) and return (size,).
+    """
+
+    world: str
+    name: str
+    compute: Callable[..., Tensor]
+    kind: Literal["pair", "node"] = "pair"
+    needs_probe: bool = False
+
+
+_REGISTRY: dict[tuple[str, str], Signal] = {}
+
+
+def signal(
+    world: str, name: str, *, kind: Literal["pair", "node"] = "pair", needs_probe: bool = False
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register the decorated function as a signal of a world."""
+
+    def register(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        _REGISTRY[world, name] = Signal(world, name, compute, kind, needs_probe)
+        return compute
+
+    return register
+
+
+_loaded = False
+
+
+def registered(world: str) -> dict[str, Signal]:
+    """The signals that a world offers, by name, those of installed packages included."""
+    global _loaded
+    if not _loaded:
+        _loaded = True
+        for point in entry_points(group="rewire.signals"):
+            point.load()  # registers as it is imported
+    return {name: s for (w, name), s in _REGISTRY.items() if w == world}
+
+
+class Signals:
+    """What a rule observes besides the graph; computed only when asked for."""
+
+    def __init__(self, world: Any, graph: Graph):
+        self._world = world
+        self._graph = graph
+
+    def pair(self, name: str, keys: Tensor, **how: Any) -> Tensor:
+        """A signal at existing or absent synapses, shape (k,), float32 on the CPU."""
+        return self._get(name, "pair").compute(self._world, self._graph, keys, **how)
+
+    def node(self, name: str, population: str) -> Tensor:
+        """A signal of each unit of a population, shape (size,)."""
+        return self._get(name, "node").compute(self._world, self._graph, population)
+
+    def lr(self, keys: Tensor) -> float | Tensor | None:
+        """The learning rate of these synapses: one number where they share it, else (k,).
+
+        None where the world has no learning rate.
+        """
+        return self._world.lr(self._graph, keys)
+
+    def largest(
+        self,
+        name: str,
+        k: int | Sequence[int],
+        *,
+        without: Tensor | None = None,
+    ) -> Tensor:
+        """Keys of the ``k[i]`` **absent** synapses of projection i where a signal is largest.
+
+        A single ``k`` ranks over all projections. ``without``: rows that count as absent (the
+        edges about to be dropped). Ascending, exactly that many, the smaller key first among
+        equals. Ranked projection by projection, in O(block + k) memory. Raises ValueError for
+        NaN and when too few synapses are absent.
+        """
+        offered = self._get(name, "pair")
+        graph, space = self._graph, self._graph.space
+        gone = np.zeros(len(graph), bool)
+        if without is not None:
+            gone[without.numpy()] = True
+        wide = isinstance(k, int)
+        counts = [k] * len(space.sizes) if isinstance(k, int) else [int(x) for x in k]
+        keys, scores = [], []
+        for i, n in enumerate(counts):
+            if not n:
+                continue
+            values = self._block(offered, i)
+            rows = graph.rows(i)
+            held = graph.local(i)[torch.from_numpy(~gone[rows])]
+            n = min(n, len(values) - len(held)) if wide else n
+            picked = top_absent(values, held, n, name, space.projections[i].name)
+            keys.append(picked + space.bounds[i])
+            scores.append(values[picked.to(values.device)].cpu())
+        if not keys:
+            return torch.empty(0, dtype=torch.int64)
+        found = torch.cat(keys)
+        if not isinstance(k, int):
+            return found
+        from .select import largest
+
+        return found[largest(torch.cat(scores), k, what=name)]
+
+    def at(self, graph: Graph) -> Signals:
+        """The same signals as if the world held another graph."""
+        return Signals(self._world.holding(graph), graph)
+
+    def _block(self, offered: Signal, i: int) -> Tensor:
+        """The signal at every possible synapse of projection ``i``, on the world's device."""
+        block = getattr(offered.compute, "block", None)
+        if block is not None:
+            return block(self._world, self._graph, i)
+        bounds = self._graph.space.bounds
+        return offered.compute(self._world, self._graph, torch.arange(bounds[i], bounds[i + 1]))
+
+    def _get(self, name: str, kind: str) -> Signal:
+        offered = registered(self._world.name)
+        if name not in offered or name not in self._world.offers:
+            raise KeyError(
+                f"the {self._world.name} world does not offer the signal {name!r} here; it offers "
+                f"{sorted(self._world.offers)}."
+            )
+        if offered[name].kind != kind:
+            raise KeyError(
+                f"{name!r} is a {offered[name].kind} signal: ask {offered[name].kind}()."
+            )
+        return offered[name]
+
+
+def blockwise(block: Callable[..., Tensor]) -> Callable[[Callable[..., Tensor]], Any]:
+    """Give a pair signal the faster form that :meth:`Signals.largest` uses.
+
+    ``block(world, graph, i)`` returns the signal at every possible synapse of projection i.
+    """
+
+    def attach(compute: Any) -> Any:
+        compute.block = block
+        return compute
+
+    return attach
+
+
+def top_absent(values: Tensor, held: Tensor, k: int, signal: str, where: str) -> Tensor:
+    """Flat indices of the ``k`` largest ``values`` outside ``held``, ascending, on the CPU.
+
+    Exact: the smaller index first among equals. NaN is refused.
+    """
+    if k > len(values) - len(held):
+        raise ValueError(
+            f"cannot grow {k} edges in {where!r}: only {len(values) - len(held)} are absent."
+        )
+    if k == 0:
+        return torch.empty(0, dtype=torch.int64)
+    scores = values.clone()
+    scores[held.to(values.device)] = -torch.inf
+    if values.device.type == "cpu":
+        top = torch.from_numpy(np.partition(scores.numpy(), len(scores) - k)[len(scores) - k :])
+    else:
+        top = scores.topk(k, sorted=False).values
+    if top.isnan().any():  # NaN ranks above every number
+        raise ValueError(
+            f"the signal {signal!r} is NaN at {int(scores.isnan().sum())} of {len(values)} "
+            f"synapses of {where!r}; absent synapses cannot be ranked by it. Training has diverged."
+        )
+    cut = top.min()
+    chosen = scores > cut
+    ties = (scores == cut).nonzero().squeeze(1)[: k - int(chosen.sum())]
+    chosen[ties] = True
+    return chosen.nonzero().squeeze(1).cpu()

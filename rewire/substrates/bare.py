@@ -1,0 +1,123 @@
+"""The bare world: a graph and given signals, for rule authors, tests and topology-only studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..graph import Edit, Graph, Space
+from ..signals import Signals, signal
+
+PAIRS = ("grad", "growth")
+NODES = ("activity", "spiked", "rate")
+
+
+class Bare:
+    """No network: weights stay where the rules put them, signals are given functions.
+
+    pairs: name -> function of keys, (k,) -> (k,);  nodes: name -> function of a population's name
+    -> (size,). Names: "grad", "growth"; "activity", "spiked", "rate".
+    drift: how the world itself moves the weights in each step, (graph, step) -> (E,) new weights.
+    """
+
+    name = "bare"
+    can_skip = True
+    dt: float | None = None
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        lr: float | None = 0.1,
+        pairs: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        nodes: Mapping[str, Callable[[str], Tensor]] | None = None,
+        drift: Callable[[Graph, int], Tensor] | None = None,
+        weights: Tensor | None = None,
+        dt: float | None = None,
+    ):
+        self.space = space
+        self.given: dict[str, Callable[..., Tensor]] = {**(pairs or {}), **(nodes or {})}
+        for unknown in self.given.keys() - {*PAIRS, *NODES}:
+            raise ValueError(f"bare worlds know the signals {PAIRS + NODES}, not {unknown!r}.")
+        self.weights = torch.zeros(space.possible) if weights is None else weights.clone()
+        self._lr, self._drift, self.dt = lr, drift, dt
+        self.steps = 0
+
+    @property
+    def offers(self) -> frozenset[str]:
+        return frozenset(self.given) | {"weight"}
+
+    def watch(self, needs: frozenset[str]) -> None:
+        """Nothing has to be set up for a signal here."""
+
+    def unsupported(self, columns: frozenset[str]) -> str | None:
+        """Why these columns cannot live here, or None."""
+        return "no forward pass to multiply a gain into" if "gain" in columns else None
+
+    def begin(self, graph: Graph) -> None:
+        """Hold this graph: absent weights are 0."""
+        held = torch.zeros_like(self.weights)
+        held[graph.keys] = graph["weight"]
+        self.weights = held
+
+    def want_grads(self, wanted: bool) -> None:
+        """Gradients are given functions: nothing has to be kept."""
+
+    def advance(
+        self, graph: Graph, skip: bool, scaler: Any = None, closure: Any = None
+    ) -> tuple[bool, Any]:
+        """One step of the world's own: the drift, where there is one."""
+        self.steps += 1
+        if self._drift is not None and not skip:
+            self.weights[graph.keys] = self._drift(self.read(graph), self.steps)
+        return True, None
+
+    def read(self, graph: Graph) -> Graph:
+        """The graph with the weights as they are now."""
+        return graph.with_columns({"weight": self.weights[graph.keys]})
+
+    def write(self, before: Graph, after: Graph, edit: Edit) -> None:
+        """Make the world match the graph after an edit."""
+        if edit.n_drop:
+            self.weights[before.keys[edit.drop]] = 0.0
+        self.weights[after.keys] = after["weight"]
+
+    def lr(self, graph: Graph, keys: Tensor) -> float | None:
+        return self._lr
+
+    def signals(self, graph: Graph) -> Signals:
+        return Signals(self, graph)
+
+    def holding(self, graph: Graph) -> Bare:
+        return self
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"model": {"weights": self.weights.clone()}, "optimiser": {}}
+
+    def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
+        if "model" in parts:
+            held = torch.zeros_like(self.weights)
+            held[graph.keys] = saved["model"]["weights"][graph.keys]
+            self.weights = held
+
+
+@signal("bare", "weight")
+def _weight(world: Bare, graph: Graph, keys: Tensor) -> Tensor:
+    return world.weights[keys]
+
+
+for _name in PAIRS:
+
+    @signal("bare", _name)
+    def _pair(world: Bare, graph: Graph, keys: Tensor, *, of: str = _name) -> Tensor:
+        return world.given[of](keys)
+
+
+for _name in NODES:
+
+    @signal("bare", _name, kind="node")
+    def _node(world: Bare, graph: Graph, population: str, *, of: str = _name) -> Tensor:
+        return world.given[of](population)

@@ -1,0 +1,269 @@
+"""Which weights of a torch model are synapses, and between which units they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils import parametrize
+
+from ..graph import Population, Projection, Space, square_sheet
+
+# Modules that act on each unit (or channel) by itself: a population runs through them.
+UNITWISE = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
+    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten,
+)  # fmt: skip
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNNCell: 1}
+
+
+@dataclass(frozen=True)
+class Use:
+    """One weight of one module: a possible projection.
+
+    source, target: sizes of the populations. tap: where the activity of the source population
+    can be seen: "input" or "output" of the module. part: which populations of the module it
+    joins, as suffixes to its name ("" is the population that a chain of layers passes on).
+    """
+
+    attribute: str
+    kind: str
+    source: int
+    target: int
+    groups: int = 1
+    source_part: str = "in"
+    target_part: str = ""
+    tap: str = "input"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a population's activity can be tapped: a module's input or its output."""
+
+    module: nn.Module
+    kind: str
+    tap: str
+    size: int
+
+
+def uses(module: nn.Module) -> Iterator[Use]:
+    """The weights of a module that are synapses; nothing for norms, biases and containers."""
+    if isinstance(module, nn.Linear):
+        yield Use("weight", "linear", module.in_features, module.out_features)
+    elif isinstance(module, CONVOLUTIONS):
+        yield Use("weight", "conv", module.in_channels, module.out_channels, module.groups)
+    elif isinstance(module, TRANSPOSED):
+        yield Use("weight", "conv_transpose", module.in_channels, module.out_channels,
+                  module.groups)  # fmt: skip
+    elif isinstance(module, EMBEDDINGS):
+        yield Use("weight", "embedding", module.num_embeddings, module.embedding_dim)
+    elif isinstance(module, nn.RNNBase):
+        yield from _recurrent(module)
+    elif isinstance(module, nn.RNNCellBase):
+        n, gates = module.hidden_size, GATES[type(module)]
+        yield Use("weight_ih", "rnn", module.input_size, n, gates)
+        yield Use("weight_hh", "rnn", n, n, gates, source_part="", tap="output")
+    elif isinstance(module, nn.MultiheadAttention):
+        e = module.embed_dim
+        if module._qkv_same_embed_dim:
+            yield Use("in_proj_weight", "attention", e, e, 3, target_part="qkv")
+        else:
+            for letter, size in (("q", e), ("k", module.kdim), ("v", module.vdim)):
+                yield Use(f"{letter}_proj_weight", "linear", size, e,
+                          source_part=f"{letter}.in", target_part=letter)  # fmt: skip
+
+
+def _recurrent(module: nn.RNNBase) -> Iterator[Use]:
+    hidden, gates = module.hidden_size, GATES[type(module)]
+    state = module.proj_size or hidden
+    directions = ("", "_reverse") if module.bidirectional else ("",)
+    for layer in range(module.num_layers):
+        size = module.input_size if layer == 0 else state * len(directions)
+        below = "in" if layer == 0 else f"l{layer - 1}.out"
+        for d in directions:
+            cells = f"l{layer}{d}"
+            out = f"{cells}.state" if module.proj_size else cells
+            yield Use(f"weight_ih_{cells}", "rnn", size, hidden, gates, below, cells)
+            yield Use(f"weight_hh_{cells}", "rnn", state, hidden, gates, out, cells, "output")
+            if module.proj_size:
+                yield Use(f"weight_hr_{cells}", "linear", hidden, state, 1, cells, out, "output")
+
+
+def discover(
+    model: nn.Module,
+    *,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    embeddings: bool = False,
+    positions: Mapping[str, Tensor | None] | None = None,
+) -> tuple[Space, list[nn.Parameter], dict[str, Site]]:
+    """The space of a model's possible synapses, its sparse parameters, and where to tap activity.
+
+    Weights of linear, convolutional, recurrent and attention layers are sparse; embeddings where
+    asked for; norms and biases never. A parameter that several modules share is one projection,
+    sparse only if all its uses are. ``include`` and ``exclude`` are patterns of parameter names
+    (``fc*``; a trailing ``.weight`` may be left out). Frozen parameters stay as they are.
+
+    Raises ValueError when nothing is left, when a pattern matches nothing, and for lazy or
+    parametrised weights.
+    """
+    found = _candidates(model)
+    chosen = _chosen(found, include, exclude, embeddings)
+    names = {id(m): _clean(n) or "model" for n, m in model.named_modules()}
+    passed_on = _chains(model)
+
+    projections: list[Projection] = []
+    parameters: list[nn.Parameter] = []
+    sizes: dict[str, int] = {}
+    sites: dict[str, Site] = {}
+
+    def population(module: nn.Module, part: str, size: int) -> str:
+        name = names[id(module)] + (f".{part}" if part else "")
+        if part == "in":
+            before = passed_on.get(id(module))
+            if before is not None and sizes.get(before) == size:
+                return before
+            if not projections:
+                name = "input"
+        while sizes.setdefault(name, size) != size:
+            name += "'"
+        return name
+
+    for name, module, use, p in found:
+        if id(p) not in chosen or any(p is q for q in parameters):
+            continue
+        source = population(module, use.source_part, use.source)
+        target = population(module, use.target_part, use.target)
+        shape = tuple(p.shape)
+        projections.append(Projection(name, source, target, use.kind, shape, groups=use.groups))
+        parameters.append(p)
+        sites.setdefault(source, Site(module, use.kind, use.tap, use.source))
+
+    sends = {p.source for p in projections}
+    places = {n: square_sheet(size) if n in sends else None for n, size in sizes.items()}
+    for name, given in (positions or {}).items():
+        if name not in sizes:
+            raise ValueError(f"positions name the population {name!r}; there are {list(sizes)}.")
+        if given is not None and tuple(given.shape) != (sizes[name], 2):
+            raise ValueError(
+                f"positions of {name!r} must have shape {(sizes[name], 2)}, got "
+                f"{tuple(given.shape)}."
+            )
+        places[name] = given
+    populations = [Population(n, size, places[n]) for n, size in sizes.items()]
+    return Space(populations, projections), parameters, sites
+
+
+def _clean(name: str) -> str:
+    """The name without the prefix that torch.compile and DDP put before it."""
+    return name.replace("_orig_mod.", "").replace("_orig_mod", "").removeprefix("module.")
+
+
+def _candidates(model: nn.Module) -> list[tuple[str, nn.Module, Use, nn.Parameter]]:
+    out = []
+    for prefix, module in model.named_modules(remove_duplicate=True):
+        for use in uses(module):
+            name = _clean(f"{prefix}.{use.attribute}" if prefix else use.attribute)
+            if parametrize.is_parametrized(module, use.attribute):
+                raise ValueError(
+                    f"{name!r} is parametrised (weight_norm, spectral_norm, prune ...): it is "
+                    "recomputed at every forward pass and cannot be held sparse in place. Remove "
+                    "it first: torch.nn.utils.parametrize.remove_parametrizations."
+                )
+            p = module._parameters.get(use.attribute)
+            if p is None:  # a plain tensor that a hook recomputes, or torch.nn.utils.prune
+                raise ValueError(
+                    f"{name!r} is not a parameter of its module: something replaced it (for "
+                    "example torch.nn.utils.prune; call prune.remove first)."
+                )
+            if isinstance(p, UninitializedParameter):
+                raise ValueError(
+                    f"{name!r} has no shape yet: run one batch through the model first."
+                )
+            out.append((name, module, use, p))
+    return out
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.weight")
+
+
+def _chosen(
+    found: list[tuple[str, nn.Module, Use, nn.Parameter]],
+    include: Sequence[str] | None,
+    exclude: Sequence[str],
+    embeddings: bool,
+) -> set[int]:
+    names = [name for name, *_ in found]
+    for pattern in [*(include or ()), *exclude]:
+        if not any(_matches(n, pattern) for n in names):
+            raise ValueError(
+                f"the pattern {pattern!r} matches no weight; there are {', '.join(names)}."
+            )
+    refused = set()
+    for name, _, use, p in found:
+        wanted = include is None or any(_matches(name, i) for i in include)
+        wanted &= not any(_matches(name, e) for e in exclude)
+        named = include is not None and wanted
+        wanted &= use.kind != "embedding" or embeddings or named
+        if not wanted or not p.requires_grad:
+            refused.add(id(p))
+    chosen = {id(p) for *_, p in found} - refused
+    if not chosen:
+        raise ValueError(
+            "the model has no weight that can be sparse"
+            + (f" among {', '.join(names)} under these patterns." if names else ": it has no "
+               "linear, convolutional, recurrent or attention layer.")
+        )  # fmt: skip
+    return chosen
+
+
+def _chains(model: nn.Module) -> dict[int, str]:
+    """The population that feeds a layer, where nn.Sequential makes that certain."""
+    names = {id(m): _clean(n) or "model" for n, m in model.named_modules()}
+    feeds: dict[int, str] = {}
+
+    def walk(module: nn.Module, before: str | None) -> str | None:
+        if isinstance(module, nn.Sequential):
+            for child in module:
+                before = walk(child, before)
+            return before
+        if isinstance(module, UNITWISE):
+            return before
+        for child in module.children():
+            walk(child, None)
+        weights = list(uses(module))
+        if not weights or isinstance(module, nn.MultiheadAttention):
+            return None
+        if before is not None:
+            feeds.setdefault(id(module), before)
+        if isinstance(module, nn.RNNBase):
+            return None
+        return names[id(module)]
+
+    walk(model, None)
+    return feeds
+
+
+def activity(site: Site, x: Tensor) -> Tensor:
+    """How much each unit says: the standard deviation of its value over batch and places, (size,).
+
+    A unit that is constant over the batch (an empty pixel, a dead unit) has activity 0, whatever
+    its offset. For an embedding: how often each row was looked up.
+    """
+    if site.kind == "embedding":
+        return torch.bincount(x.reshape(-1).cpu(), minlength=site.size).float()
+    channels_first = site.kind.startswith("conv")
+    values = (x.movedim(1, -1) if channels_first else x).reshape(-1, site.size).float()
+    return values.std(0, correction=0)

@@ -1,0 +1,468 @@
+"""The masked world: any ``nn.Module``, dense weights and float masks, on a CPU or a GPU.
+
+Parameters are never replaced, only written in place, so that deepcopy, state_dict, LSTM's flat
+weights and torch.compile keep working. In every step the gradients are multiplied by the masks
+before the optimiser; where the graph changes, weights and every moment are set to 0 once. For
+optimisers that treat each weight by itself this is bit-equal to masking weights and moments in
+every step, and leaks nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..graph import Edit, Graph
+from ..signals import Signals, blockwise, signal
+from .layers import Site, activity, discover
+
+# Optimisers that treat each weight by itself: masked gradients keep their state clean. The value
+# is a state's birth value where that is not 0.
+ELEMENTWISE: Mapping[type, Mapping[str, Callable[[dict[str, Any]], float]]] = {
+    torch.optim.SGD: {},
+    torch.optim.Adam: {},
+    torch.optim.AdamW: {},
+    torch.optim.NAdam: {},
+    torch.optim.RAdam: {},
+    torch.optim.Adamax: {},
+    torch.optim.RMSprop: {},
+    torch.optim.Adadelta: {},
+    torch.optim.ASGD: {},
+    torch.optim.Adagrad: {"sum": lambda group: group.get("initial_accumulator_value", 0.0)},
+    torch.optim.Rprop: {"step_size": lambda group: float(group["lr"])},
+}
+REFUSED = {
+    "Adafactor": "it keeps factored moments, from which one synapse's share cannot be removed",
+    "LBFGS": "it keeps one flat history of all weights, from which one synapse cannot be removed",
+    "SparseAdam": "it wants sparse gradients; the masked world's are dense",
+}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Data for signals that need passes of their own.
+
+    batches: batches of any form; loss: (model, batch) -> scalar loss.
+    """
+
+    batches: Sequence[Any]
+    loss: Callable[[Callable[..., Tensor], Any], Tensor]
+
+
+class Tap:
+    """A forward hook that notes the activity of a population in training passes.
+
+    A deep copy of the model gets an inert one: copies never write into the original's world.
+    """
+
+    def __init__(self, site: Site | None, seen: dict[str, Tensor], population: str):
+        self.site, self.seen, self.population = site, seen, population
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any = None) -> None:
+        if self.site is None or not module.training:
+            return
+        x = inputs[0] if self.site.tap == "input" else output
+        while isinstance(x, tuple):
+            x = x[0]
+        self.seen[self.population] = activity(self.site, x.detach())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tap:
+        return Tap(None, {}, self.population)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tap, (None, {}, self.population)
+
+
+class Masked:
+    """A torch model and its optimiser as a world; made by :func:`rewire.attach`.
+
+    Raises ValueError for an optimiser that mixes synapses in a way that cannot be undone, and for
+    sparse parameters that the optimiser does not hold.
+    """
+
+    name = "masked"
+    can_skip = True
+    dt: float | None = None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        embeddings: bool = False,
+        positions: Mapping[str, Tensor | None] | None = None,
+        probe: Probe | None = None,
+    ):
+        self.model, self.optimizer, self.probe = model, optimizer, probe
+        self.space, self.parameters, self._sites = discover(
+            model, include=include, exclude=exclude, embeddings=embeddings, positions=positions
+        )
+        self._births = _sort(optimizer)
+        self._project = type(optimizer) not in ELEMENTWISE
+        self._groups = self._find_groups()
+        self.masks = [torch.ones_like(p) for p in self.parameters]
+        self._thin: list[int] = []  # projections that are not full
+        self.grads: list[Tensor | None] | None = None
+        self._want_grads = False
+        self._seen: dict[str, Tensor] = {}
+        self._taps: list[Any] = []
+        self._checked = False
+
+    # -- what the session asks ------------------------------------------------------------------
+
+    @property
+    def offers(self) -> frozenset[str]:
+        from ..signals import registered
+
+        return frozenset(
+            n for n, s in registered(self.name).items() if self.probe or not s.needs_probe
+        )
+
+    def unsupported(self, columns: frozenset[str]) -> str | None:
+        """Why these columns cannot live here, or None."""
+        return "it cannot yet multiply a gain into the forward pass" if "gain" in columns else None
+
+    def watch(self, needs: frozenset[str]) -> None:
+        """Set up what the signals of a run need: hooks for activity, kept gradients."""
+        if "activity" in needs and not self._taps:
+            for population, site in self._sites.items():
+                tap = Tap(site, self._seen, population)
+                hook = (
+                    site.module.register_forward_pre_hook(tap)
+                    if site.tap == "input"
+                    else site.module.register_forward_hook(tap)
+                )
+                self._taps.append(hook)
+
+    def want_grads(self, wanted: bool) -> None:
+        """Keep the dense gradient of the coming step, before it is masked."""
+        self._want_grads = wanted
+
+    @torch.no_grad()
+    def begin(self, graph: Graph) -> None:
+        """Hold this graph: set masks, and bring weights and moments onto them."""
+        for i, mask in enumerate(self.masks):
+            mask.zero_()
+            _scatter(mask, graph.local(i), 1.0)
+        self._thin = self._find_thin(graph)
+        for i, p in enumerate(self.parameters):
+            if "weight" in graph.columns:
+                _scatter(p, graph.local(i), graph["weight"][graph.rows(i)])
+        self._mask_everything()
+
+    def advance(
+        self,
+        graph: Graph,
+        skip: bool,
+        scaler: Any = None,
+        closure: Callable[[], Any] | None = None,
+    ) -> tuple[bool, Any]:
+        """One optimiser step on masked gradients: (whether it was made, the closure's loss).
+
+        ``skip`` leaves the step out, biases included. With a GradScaler that finds an overflow
+        there is no step.
+        """
+        loss = None
+        scale = scaler.get_scale() if scaler is not None else 0.0
+        if scaler is not None:
+            _unscale(scaler, self.optimizer)
+        if closure is not None:
+            if skip:
+                loss = closure()
+                self._note_gradients(skip)
+            else:
+                loss = self.optimizer.step(lambda: self._closed(closure))
+        else:
+            self._note_gradients(skip)
+            if not skip:
+                scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
+        if scaler is not None:
+            scaler.update()
+            if scaler.get_scale() < scale:
+                return False, loss
+        if self._project and not skip:
+            self._mask_everything()
+        if not self._checked and not skip:
+            self._check_state()
+        return True, loss
+
+    def read(self, graph: Graph) -> Graph:
+        """The graph with the weights as they are now."""
+        parts = [_gather(p, graph.local(i)) for i, p in enumerate(self.parameters)]
+        return graph.with_columns({"weight": parts[0] if len(parts) == 1 else torch.cat(parts)})
+
+    @torch.no_grad()
+    def write(self, before: Graph, after: Graph, edit: Edit) -> None:
+        """Make masks, weights and moments match the graph after an edit.
+
+        Dropped synapses get weight and moments 0, new ones their birth weight and moments 0.
+        """
+        if "weight" in edit.set:
+            for i, p in enumerate(self.parameters):
+                _scatter(p, after.local(i), after["weight"][after.rows(i)])
+        if edit.drop is not None:
+            for i, local in self._split(before.keys[edit.drop]):
+                _scatter(self.parameters[i], local, 0.0)
+                _scatter(self.masks[i], local, 0.0)
+                self._forget(i, local)
+        if edit.add is not None:
+            row, _ = after.find(edit.add)
+            weight = after["weight"][row]
+            for i, local, here in self._split(edit.add, rows=True):
+                _scatter(self.parameters[i], local, weight[here])
+                _scatter(self.masks[i], local, 1.0)
+                self._forget(i, local)
+        if edit.n_drop or edit.n_add:
+            self._thin = self._find_thin(after)
+
+    def lr(self, graph: Graph, keys: Tensor) -> float | Tensor:
+        rates = [float(self.optimizer.param_groups[g]["lr"]) for g in self._groups]
+        if len(set(rates)) == 1:
+            return rates[0]
+        return torch.tensor(rates)[graph.space.which(keys)]
+
+    def signals(self, graph: Graph) -> Signals:
+        return Signals(self, graph)
+
+    def holding(self, graph: Graph) -> Masked:
+        """The same world as if it held another graph: its probe runs under that graph's masks."""
+        if self.probe is None:
+            raise ValueError("signals at another graph need data: pass probe= to attach.")
+        other = copy.copy(self)
+        other.masks = [graph.mask(i).to(p) for i, p in enumerate(self.parameters)]
+        other.grads = None
+        return other
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything of model and optimiser that training depends on, copied."""
+        return {
+            "model": {k: v.detach().clone() for k, v in self.model.state_dict().items()},
+            "optimiser": copy.deepcopy(self.optimizer.state_dict()),
+        }
+
+    @torch.no_grad()
+    def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
+        """Bring back the saved parts, under the masks of ``graph``."""
+        if "model" in parts:
+            self.model.load_state_dict(saved["model"])
+        if "optimiser" in parts:
+            self.optimizer.load_state_dict(copy.deepcopy(saved["optimiser"]))
+        self._mask_everything()
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _find_groups(self) -> list[int]:
+        place = {id(p): g for g, group in enumerate(self.optimizer.param_groups)
+                 for p in group["params"]}  # fmt: skip
+        for projection, p in zip(self.space.projections, self.parameters, strict=True):
+            if id(p) not in place:
+                raise ValueError(
+                    f"the optimizer does not hold {projection.name!r}, which is to be sparse. "
+                    "Give the optimizer this model's parameters, freeze the weight, or leave it "
+                    "out with exclude=."
+                )
+        return [place[id(p)] for p in self.parameters]
+
+    def _find_thin(self, graph: Graph) -> list[int]:
+        bounds = graph.bounds
+        return [i for i, size in enumerate(self.space.sizes) if bounds[i + 1] - bounds[i] < size]
+
+    def _note_gradients(self, skip: bool) -> None:
+        """Keep the dense gradient if a rule will ask for it; mask the one that is stepped on."""
+        if self._want_grads:
+            self.grads = [
+                None if p.grad is None else p.grad.detach() if skip else p.grad.detach().clone()
+                for p in self.parameters
+            ]
+        if skip:
+            return
+        pairs = [(p.grad, self.masks[i]) for i in self._thin
+                 if (p := self.parameters[i]).grad is not None]  # fmt: skip
+        if pairs:
+            torch._foreach_mul_([g for g, _ in pairs], [m for _, m in pairs])
+
+    def _closed(self, closure: Callable[[], Any]) -> Any:
+        loss = closure()
+        self._note_gradients(skip=False)
+        return loss
+
+    def _moments(self, i: int) -> list[tuple[str, Tensor]]:
+        """The optimiser's tensors that hold one number for each weight of a parameter."""
+        p = self.parameters[i]
+        state = self.optimizer.state.get(p, {})
+        return [(n, v) for n, v in state.items() if isinstance(v, Tensor) and v.shape == p.shape]
+
+    def _forget(self, i: int, local: Tensor) -> None:
+        for name, moment in self._moments(i):
+            birth = self._births.get(name)
+            group = self.optimizer.param_groups[self._groups[i]]
+            _scatter(moment, local, 0.0 if birth is None else birth(group))
+
+    @torch.no_grad()
+    def _mask_everything(self) -> None:
+        for i in self._thin:
+            self.parameters[i].mul_(self.masks[i])
+            for _, moment in self._moments(i):
+                moment.mul_(self.masks[i])
+
+    def _check_state(self) -> None:
+        self._checked = True
+        for projection, p in zip(self.space.projections, self.parameters, strict=True):
+            for name, v in self.optimizer.state.get(p, {}).items():
+                if isinstance(v, Tensor) and v.numel() > 1 and v.shape != p.shape:
+                    raise ValueError(
+                        f"{type(self.optimizer).__name__} keeps {name!r} of shape {tuple(v.shape)} "
+                        f"for {projection.name!r} of shape {tuple(p.shape)}: state that is not one "
+                        "number for each weight cannot be kept clean. Use another optimizer."
+                    )
+
+    def _split(self, keys: Tensor, rows: bool = False) -> list[Any]:
+        """(projection, flat indices[, rows of ``keys``]) of the projections that keys fall in."""
+        if len(self.parameters) == 1:
+            return [(0, keys, slice(None))] if rows else [(0, keys)]
+        which, out = self.space.which(keys), []
+        for i in which.unique().tolist():
+            here = which == i
+            local = keys[here] - self.space.bounds[i]
+            out.append((i, local, here) if rows else (i, local))
+        return out
+
+    def gradients(self) -> list[Tensor | None]:
+        """The dense gradient of the step just made, else that of the probe."""
+        if self.grads is None:
+            if self.probe is None:
+                raise ValueError(
+                    "there is no gradient before the first step: pass probe= to attach, so that "
+                    "the rule can see data at the start."
+                )
+            self.grads = self.probe_gradients()
+        return self.grads
+
+    def probe_gradients(self) -> list[Tensor | None]:
+        """Mean gradient of the probe's loss with respect to every sparse weight, masks applied."""
+        assert self.probe is not None
+        names = {id(p): n for n, p in self.model.named_parameters()}
+        weights = [(p.detach() * m).requires_grad_() for p, m in zip(self.parameters, self.masks,
+                                                                      strict=True)]  # fmt: skip
+        held = {names[id(p)]: w for p, w in zip(self.parameters, weights, strict=True)}
+
+        def model(*args: Any, **kwargs: Any) -> Any:
+            return functional_call(self.model, held, args, kwargs)
+
+        total: list[Tensor | None] = [None] * len(weights)
+        for batch in self.probe.batches:
+            grads = torch.autograd.grad(self.probe.loss(model, batch), weights, allow_unused=True)
+            total = [g if t is None else t if g is None else t + g
+                     for t, g in zip(total, grads, strict=True)]  # fmt: skip
+        return [None if t is None else t / len(self.probe.batches) for t in total]
+
+
+def _sort(optimizer: torch.optim.Optimizer) -> Mapping[str, Callable[[dict[str, Any]], float]]:
+    name = type(optimizer).__name__
+    if name in REFUSED:
+        raise ValueError(
+            f"{name} cannot train sparse weights: {REFUSED[name]}. Use SGD, Adam, AdamW or another "
+            "optimizer that treats each weight by itself."
+        )
+    return ELEMENTWISE.get(type(optimizer), {})
+
+
+def _unscale(scaler: Any, optimizer: torch.optim.Optimizer) -> None:
+    try:
+        scaler.unscale_(optimizer)
+    except RuntimeError as e:  # the user's loop did it already, to clip gradients
+        if "already been called" not in str(e):
+            raise
+
+
+def _host(t: Tensor) -> np.ndarray | None:
+    """The tensor's numbers as a flat numpy view, where they lie so on the CPU."""
+    if t.device.type != "cpu" or not t.is_contiguous() or t.dtype is torch.bfloat16:
+        return None
+    return t.detach().view(-1).numpy()
+
+
+def _gather(t: Tensor, local: Tensor) -> Tensor:
+    flat = _host(t)
+    if flat is not None:
+        out = torch.from_numpy(flat[local.numpy()])
+    else:
+        out = t.detach()[torch.unravel_index(local.to(t.device), t.shape)].cpu()
+    return out if out.dtype in (torch.float32, torch.float64) else out.float()
+
+
+def _scatter(t: Tensor, local: Tensor, values: Tensor | float) -> None:
+    flat = _host(t)
+    if flat is not None:
+        flat[local.numpy()] = values.numpy() if isinstance(values, Tensor) else values
+        return
+    at = torch.unravel_index(local.to(t.device), t.shape)
+    t.detach()[at] = values.to(t) if isinstance(values, Tensor) else values
+
+
+# -- signals ------------------------------------------------------------------------------------
+
+
+def _by_projection(
+    world: Masked, graph: Graph, keys: Tensor, block: Callable[[Masked, Graph, int], Tensor]
+) -> Tensor:
+    out = torch.empty(len(keys))
+    for i, local, here in world._split(keys, rows=True):
+        out[here] = block(world, graph, i)[local.to(world.parameters[i].device)].float().cpu()
+    return out
+
+
+def _weight_block(world: Masked, graph: Graph, i: int) -> Tensor:
+    return world.parameters[i].detach().reshape(-1)
+
+
+def _grad_block(world: Masked, graph: Graph, i: int) -> Tensor:
+    grad = world.gradients()[i]
+    if grad is None:
+        return torch.zeros(world.space.sizes[i], device=world.parameters[i].device)
+    return grad.reshape(-1)
+
+
+def _growth_block(world: Masked, graph: Graph, i: int) -> Tensor:
+    return _grad_block(world, graph, i).abs().float()
+
+
+@signal("masked", "weight")
+@blockwise(_weight_block)
+def weight(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
+    """The stored weight; at absent synapses 0, but the model's own value before step 0."""
+    return _by_projection(world, graph, keys, _weight_block)
+
+
+@signal("masked", "grad")
+@blockwise(_grad_block)
+def grad(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
+    """dL/dw of the effective weight, at existing and absent synapses, before the step."""
+    return _by_projection(world, graph, keys, _grad_block)
+
+
+@signal("masked", "growth")
+@blockwise(_growth_block)
+def growth(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
+    """|dL/dw|: how fast the loss would fall if the synapse moved (RigL's criterion)."""
+    return _by_projection(world, graph, keys, _growth_block)
+
+
+@signal("masked", "activity", kind="node")
+def unit_activity(world: Masked, graph: Graph, population: str) -> Tensor:
+    """Standard deviation of each unit over the last training batch, shape (size,)."""
+    if population not in world._seen:
+        raise ValueError(
+            f"no activity of {population!r} was seen: it is known after a forward pass in "
+            f"training mode, of populations that send synapses ({sorted(world._sites)})."
+        )
+    return world._seen[population].cpu()

@@ -1,0 +1,213 @@
+"""When a rule is due, and numbers that change over training: frozen values that print and hash.
+
+Steps count from 1 within a round. A bound may be an integer (a step) or a float in (0, 1] (that
+fraction of the round).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import cos, pi
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .rule import Clock
+
+Bound = int | float
+
+
+def step_of(bound: Bound, span: int) -> float:
+    """The step that a bound names: itself, or a fraction of ``span`` where it is a float <= 1."""
+    return bound * span if isinstance(bound, float) and bound <= 1 else bound
+
+
+@dataclass(frozen=True)
+class When:
+    """Base of the schedules that say at which steps a rule is due."""
+
+    def __call__(self, clock: Clock) -> bool:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Every(When):
+    """Due at steps first, first + n, ..., up to and including ``stop``; ``first`` defaults to n."""
+
+    n: int = 1
+    first: int | None = None
+    stop: Bound | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"every({self.n}) is not a period: it takes a whole number from 1 up.")
+
+    def __call__(self, clock: Clock) -> bool:
+        step = clock.step - (self.n if self.first is None else self.first)
+        if step < 0 or step % self.n:
+            return False
+        return self.stop is None or clock.step <= step_of(self.stop, clock.span)
+
+
+@dataclass(frozen=True)
+class AtEnd(When):
+    """Due after the last step of each round."""
+
+    def __call__(self, clock: Clock) -> bool:
+        return clock.step == clock.span
+
+
+@dataclass(frozen=True)
+class AtSteps(When):
+    """Due at exactly these steps."""
+
+    steps: tuple[int, ...] = ()
+
+    def __call__(self, clock: Clock) -> bool:
+        return clock.step in self.steps
+
+
+@dataclass(frozen=True)
+class Never(When):
+    """Never due: the topology stays."""
+
+    def __call__(self, clock: Clock) -> bool:
+        return False
+
+
+def every(n: int, first: int | None = None, stop: Bound | None = None) -> Every:
+    """Due every ``n`` steps; see :class:`Every`."""
+    return Every(n, first, stop)
+
+
+def between(start: int, stop: Bound, n: int = 1) -> Every:
+    """Due every ``n`` steps from ``start`` to ``stop``, both included."""
+    return Every(n, start, stop)
+
+
+def at_steps(*steps: int) -> AtSteps:
+    """Due at exactly these steps."""
+    return AtSteps(steps)
+
+
+at_end = AtEnd()
+never = Never()
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Base of numbers that change over a round: called with a clock, they return a float."""
+
+    def __call__(self, clock: Clock) -> float:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """From ``start`` at step 0 down to 0 at ``stop``: start / 2 (1 + cos(pi step / stop))."""
+
+    start: float
+    stop: Bound = 1.0
+
+    def __call__(self, clock: Clock) -> float:
+        done = min(clock.step / step_of(self.stop, clock.span), 1.0)
+        return self.start / 2 * (1 + cos(pi * done))
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """From ``start`` at step 0 to ``end`` at ``stop``, then constant."""
+
+    start: float
+    end: float = 0.0
+    stop: Bound = 1.0
+
+    def __call__(self, clock: Clock) -> float:
+        done = min(clock.step / step_of(self.stop, clock.span), 1.0)
+        return self.start + (self.end - self.start) * done
+
+
+@dataclass(frozen=True)
+class Cubic(Schedule):
+    """Zhu & Gupta's ramp: end + (start - end) (1 - t)^3, t from 0 at ``begin`` to 1 at ``stop``."""
+
+    start: float
+    end: float
+    begin: Bound = 0
+    stop: Bound = 1.0
+
+    def __call__(self, clock: Clock) -> float:
+        begin, stop = step_of(self.begin, clock.span), step_of(self.stop, clock.span)
+        done = min(max((clock.step - begin) / (stop - begin), 0.0), 1.0)
+        return self.end + (self.start - self.end) * (1 - done) ** 3
+
+
+def cosine(start: float, stop: Bound = 1.0) -> Cosine:
+    """A cosine decay to 0; see :class:`Cosine`."""
+    return Cosine(start, stop)
+
+
+def linear(start: float, end: float = 0.0, stop: Bound = 1.0) -> Linear:
+    """A straight line; see :class:`Linear`."""
+    return Linear(start, end, stop)
+
+
+def cubic(start: float, end: float, begin: Bound = 0, stop: Bound = 1.0) -> Cubic:
+    """A cubic ramp; see :class:`Cubic`."""
+    return Cubic(start, end, begin, stop)
+
+
+def value(number: float | Schedule, clock: Clock) -> float:
+    """The number now: itself, or what the schedule says."""
+    return number(clock) if isinstance(number, Schedule) else number
+
+
+# -- as plain tables, for experiment files: {every = 100, stop = 0.75}, {cosine = 0.3}, "at_end" --
+
+_WORDS: Mapping[str, When] = {"at_end": at_end, "never": never}
+_TABLES: Mapping[str, tuple[Callable[..., Any], str]] = {
+    "every": (Every, "n"),
+    "at_steps": (lambda steps: AtSteps(tuple(steps)), "steps"),
+    "cosine": (Cosine, "start"),
+    "linear": (Linear, "start"),
+    "cubic": (Cubic, "start"),
+}
+
+
+def from_table(table: str | int | Mapping[str, Any]) -> When | Schedule:
+    """A schedule from its plain form: the key that names it holds its first argument.
+
+    ``{every = 100, stop = 0.75}``, ``{cosine = 0.3}``, ``"at_end"``, ``"never"``; a bare number
+    n is every(n). Raises ValueError for anything else.
+    """
+    if isinstance(table, bool) or not isinstance(table, str | int | Mapping):
+        raise ValueError(f"{table!r} is no schedule; write, for example, {{every = 100}}.")
+    if isinstance(table, int):
+        return Every(table)
+    if isinstance(table, str):
+        if table not in _WORDS:
+            raise ValueError(f"{table!r} is no schedule; the words are {', '.join(_WORDS)}.")
+        return _WORDS[table]
+    named = [k for k in table if k in _TABLES]
+    if len(named) != 1:
+        raise ValueError(
+            f"{dict(table)!r} is no schedule: it must hold exactly one of {', '.join(_TABLES)}."
+        )
+    make, first = _TABLES[named[0]]
+    rest = {k: v for k, v in table.items() if k != named[0]}
+    try:
+        return make(**{first: table[named[0]]}, **rest)
+    except TypeError as e:
+        raise ValueError(f"{named[0]!r} schedule: {str(e).split(') ', 1)[-1]}.") from None
+
+
+def to_table(schedule: When | Schedule) -> Any:
+    """The plain form of a schedule, from which :func:`from_table` makes it again."""
+    for word, known in _WORDS.items():
+        if schedule == known:
+            return word
+    if isinstance(schedule, AtSteps):
+        return {"at_steps": list(schedule.steps)}
+    name = type(schedule).__name__.lower()
+    fields = {k: v for k, v in vars(schedule).items() if v is not None}
+    return {name: fields.pop(_TABLES[name][1]), **fields}
