@@ -102,7 +102,7 @@ def save(path: str | Path, tree: Any, meta: dict | None = None) -> None:
         write_atomic(path, blob[:at], b"blake2b:" + _digest(blob, at, end), blob[end:])
     except OSError as error:
         raise CheckpointError(
-            path, f"cannot be written ({error.strerror}); what was there before is untouched"
+            path, f"cannot be written ({error.strerror}); no half-written file is left"
         ) from error
 
 
