@@ -1,0 +1,178 @@
+"""Data sets in memory: ``load`` one, see which are ``available``, ``fetch`` what is missing.
+
+>>> from rewire.experiments import data
+>>> digits = data.load("digits")
+>>> tuple(digits.train.x.shape), len(digits.validation), len(digits.test)
+((1297, 1, 8, 8), 250, 250)
+
+A data set of your own is a :class:`Source` under the entry point ``rewire.datasets``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rewire.experiments.data.dataset import Dataset, Raw, Scaling, Split, stratified
+from rewire.experiments.data.fetch import fetch
+from rewire.experiments.data.places import Place, cache_folder
+from rewire.experiments.data.sources import (
+    BUILT_IN,
+    Remote,
+    Source,
+    plugins,
+    source,
+    unknown,
+)
+from rewire.experiments.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "Dataset",
+    "DatasetInfo",
+    "Place",
+    "Raw",
+    "Remote",
+    "Scaling",
+    "Source",
+    "Split",
+    "available",
+    "cache_folder",
+    "fetch",
+    "load",
+]
+
+NORMALISE = ("standard", "unit", "none")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A line of ``rewire data list``: what a data set is, and whether it is on this machine.
+
+    ``path`` is where it was found, not yet a promise that it is whole: ``load`` and ``fetch``
+    check that. ``looked`` are all the places searched. ``problem`` tells why a plug-in's data set
+    cannot be used; the other fields are then empty.
+    """
+
+    name: str
+    title: str = ""
+    shape: tuple[int, ...] = ()
+    classes: int = 0
+    train: int = 0
+    validation: int = 0
+    test: int = 0
+    origin: str = ""
+    licence: str = ""
+    citation: str = ""
+    present: bool = False
+    path: str | None = None
+    looked: tuple[str, ...] = ()
+    fetchable: bool = False
+    problem: str | None = None
+
+
+def available() -> dict[str, DatasetInfo]:
+    """Every data set that ``load`` knows by name, those of plug-ins included. Reads no data."""
+    return {name: _info(name) for name in (*BUILT_IN, *plugins())}
+
+
+def _info(name: str) -> DatasetInfo:
+    try:
+        found = source(name)
+    except ConfigError as error:
+        return DatasetInfo(name, problem=str(error))
+    place = found.locate()
+    same = ("title", "shape", "classes", "train", "validation", "test")
+    same += ("origin", "licence", "citation")
+    return DatasetInfo(
+        name,
+        **{field: getattr(found, field) for field in same},
+        present=place.path is not None,
+        path=None if place.path is None else str(place.path),
+        looked=place.looked,
+        fetchable=bool(found.remotes),
+    )
+
+
+def load(
+    name: str,
+    *,
+    validation: int | None = None,
+    normalise: str = "standard",
+    seed: int | None = None,
+) -> Dataset:
+    """The data set called ``name``, in memory, every file of it checked.
+
+    Args:
+        validation: how many training examples become the validation set (None: the source's
+            number, 5,000 for the large sets). The test set never changes.
+        normalise: "standard" subtracts the published mean and divides by the published standard
+            deviation, channel by channel; "unit" scales to 0..1; both give float32. "none" keeps
+            the stored uint8, a quarter of the memory.
+        seed: None for the standard validation set: the last examples of the training file, as in
+            the papers (for mnist5k and digits a fixed stratified draw). A number draws another
+            one, stratified by class. Not the seed of an experiment unless you mean it to be.
+
+    Raises:
+        ConfigError: no such data set or way to normalise; validation or seed out of range.
+        DataError: a file is missing or damaged. Nothing else is ever loaded in its stead.
+    """
+    found = source(name)
+    if normalise not in NORMALISE:
+        raise ConfigError(f"there is no way to normalise called {unknown(normalise, NORMALISE)}")
+    raw = found.read()
+    _check(found, raw)
+    n, k = len(raw.y_train), found.validation if validation is None else validation
+    if not 1 <= k < n:
+        raise ConfigError(f"validation = {k}, but {name} has {n:,} examples: choose 1 to {n - 1:,}")
+    seed = found.split_seed if seed is None else seed
+    if seed is not None and not 0 <= seed < 2**32:
+        raise ConfigError(f"seed = {seed} of the data set {name}: choose 0 to {2**32 - 1}")
+
+    held_out = np.arange(n) >= n - k if seed is None else stratified(raw.y_train, k, seed)
+    scaling = Scaling(normalise, found.peak, found.mean, found.std)
+    return Dataset(
+        name=name,
+        train=_split(raw.x_train, raw.y_train, ~held_out, scaling),
+        validation=_split(raw.x_train, raw.y_train, held_out, scaling),
+        test=_split(raw.x_test, raw.y_test, slice(None), scaling),
+        classes=found.classes,
+        shape=found.shape,
+        scaling=scaling,
+    )
+
+
+def _split(x: np.ndarray, y: np.ndarray, rows: np.ndarray | slice, scaling: Scaling) -> Split:
+    # a boolean index copies; the copy also frees torch from arrays that numpy made read-only
+    return Split(scaling.apply(_tensor(x[rows])), _tensor(y[rows].astype(np.int64)))
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    import torch  # here, so that listing data sets does not cost torch's import
+
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def _check(found: Source, raw: Raw) -> None:
+    """Refuse what a source read (a plug-in's too) unless it is what the source says it is."""
+    for part in ("train", "test"):
+        x, y = getattr(raw, f"x_{part}"), getattr(raw, f"y_{part}")
+        if x.dtype not in (np.uint8, np.float32) or x.shape != (len(y), *found.shape):
+            raise DataError(
+                f"{found.name}: its {part} inputs are {x.dtype} of shape {x.shape}, expected uint8 "
+                f"or float32 of shape {(len(y), *found.shape)}: mend the source's `read`."
+            )
+        if y.ndim != 1 or y.dtype.kind not in "iu" or not len(y):
+            raise DataError(
+                f"{found.name}: its {part} labels are {y.dtype} of shape {y.shape}, expected at "
+                "least one whole number in one dimension: mend the source's `read`."
+            )
+        if y.min() < 0 or y.max() >= found.classes:
+            raise DataError(
+                f"{found.name}: its {part} labels go from {y.min()} to {y.max()}, expected 0 to "
+                f"{found.classes - 1}: mend the source's `read`."
+            )

@@ -1,0 +1,81 @@
+"""Data sets that come inside other packages, read without importing those (0.1-1.8 s saved)."""
+
+import gzip
+import hashlib
+import importlib.util
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rewire.experiments.data.dataset import Raw, shuffled, stratified
+from rewire.experiments.data.places import Place
+from rewire.experiments.errors import DataError
+
+SPLIT_SEED = 0  # never to change: it decides which images are test images
+MOST_BYTES = 64 << 20  # of text; the larger table has 9 MB
+
+
+@dataclass(frozen=True)
+class Table:
+    """A gzipped CSV file of images inside an installed package: pixels, then the label, a row each.
+
+    ``test`` rows become the test set: stratified, drawn once and for all, the same whatever seed
+    an experiment has. ``sha256`` is that of the parsed uint8 table, label column last.
+    """
+
+    package: str
+    file: str
+    rows: int
+    shape: tuple[int, int, int]
+    test: int
+    sha256: str
+
+    def locate(self) -> Place:
+        spec = importlib.util.find_spec(self.package)  # finds a top-level package, runs none of it
+        folders = (spec.submodule_search_locations or []) if spec else []
+        looked = tuple(str(Path(folder) / self.file) for folder in folders)
+        found = next((Path(path) for path in looked if Path(path).is_file()), None)
+        return Place(found, looked or (f"the package {self.package} (not installed)",))
+
+    def read(self) -> Raw:
+        """The table in an order shuffled once (the file is sorted by class), test rows cut off.
+
+        Raises:
+            DataError: the package is not installed, or its table is not the one we know.
+        """
+        place = self.locate()
+        if place.path is None:
+            raise DataError(
+                f"the package {self.package} does not hold {self.file} here (looked in "
+                f'{", ".join(place.looked)}). Install it: pip install "neurorewire[data]".'
+            )
+        table = read_table(place.path, (self.rows, int(np.prod(self.shape)) + 1), self.sha256)
+        table = table[shuffled(self.rows, SPLIT_SEED)]
+        x, y = table[:, :-1].reshape(-1, *self.shape), table[:, -1]
+        test = stratified(y, self.test, SPLIT_SEED)
+        return Raw(x[~test], y[~test], x[test], y[test])
+
+
+def read_table(path: Path, shape: tuple[int, int], sha256: str) -> np.ndarray:
+    """A gzipped CSV file of whole numbers from 0 to 255 as uint8 (rows, columns).
+
+    Raises:
+        DataError: unreadable, not such numbers, another shape, or another ``sha256``.
+    """
+    remedy = f"Reinstall the package it belongs to: {path}"
+    try:
+        with gzip.open(path) as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise DataError(f"{path}: more than {MOST_BYTES:,} bytes of text. {remedy}")
+        table = np.loadtxt(text.decode("ascii").splitlines(), np.uint8, delimiter=",", ndmin=2)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}). {remedy}") from error
+    if table.shape != shape:
+        raise DataError(f"{path}: has shape {table.shape}, expected {shape}. {remedy}")
+    found = hashlib.sha256(table).hexdigest()
+    if found != sha256:
+        raise DataError(f"{path}: its table has sha256 {found}, expected {sha256}. {remedy}")
+    return table

@@ -1,0 +1,62 @@
+"""Where data files live: ``$REWIRE_DATA`` if it is set and has them, else the cache folder."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewire.experiments.errors import DataError
+
+VARIABLE = "REWIRE_DATA"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a data set was found (``path``, None if nowhere) and every place that was looked at."""
+
+    path: Path | None
+    looked: tuple[str, ...]
+
+
+def cache_folder() -> Path:
+    """Where ``fetch`` puts files: ``$XDG_CACHE_HOME/rewire``, or ``~/.cache/rewire``."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # the XDG specification says to ignore a relative path
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "rewire"
+
+
+def given_folder() -> Path | None:
+    """The folder that ``$REWIRE_DATA`` names, or None where the variable is unset or empty."""
+    value = os.environ.get(VARIABLE, "")
+    return Path(value).expanduser() if value else None
+
+
+def find(folders: Iterable[str], files: Iterable[str]) -> Place:
+    """The first of ``folders`` (relative to the roots) that holds at least one of ``files``.
+
+    One file is enough to settle on a folder: half a data set there is an error to report, not a
+    reason to go on and quietly use another copy.
+    """
+    folders, files = tuple(folders), tuple(files)
+    given = given_folder()
+    candidates = [r / f for r in (given, cache_folder()) if r is not None for f in folders]
+    for folder in candidates:
+        if any((folder / file).is_file() for file in files):
+            return Place(folder, tuple(map(str, candidates)))
+    return Place(None, tuple(map(str, candidates)))
+
+
+def missing(name: str, place: Place) -> DataError:
+    """The error for a data set that is in none of its places."""
+    given = given_folder()
+    where = ", ".join(place.looked)
+    if given is None:
+        hint = f"${VARIABLE} is not set"
+    elif not given.is_dir():
+        hint = f"${VARIABLE} = {given} is not a folder"
+    else:
+        hint = f"${VARIABLE} = {given} does not hold it"
+    return DataError(
+        f"{name} is not on this machine: looked in {where} ({hint}). "
+        f"Point ${VARIABLE} at a folder that has it, or run `rewire data fetch {name}`."
+    )
