@@ -1,0 +1,276 @@
+"""An experiment as cells: the trainings it consists of, what each waits for, and their names.
+
+A cell is one resumable process with a folder of its own, named by the hash of everything that
+decides its result: nothing else is in its `config`, so the same training is never done twice.
+
+- Dense: one cell per seed.
+- A rule with a fixed budget: one per density and seed.
+- A rule that visits densities (IMP): one per seed; it cuts its way down and makes one cut exactly
+  to each density asked for. Level 0 of its ladder *is* the dense training: it waits for the Dense
+  cell of its seed (role "dense") and starts from that one's end. Where the experiment has no Dense
+  that trains alike, a Dense cell is planned all the same and shown under that name: it was
+  trained, IMP's costs include it, and it is what IMP is compared with.
+- A branch (RandomReinit): one per seed and rule with tickets (role "ticket"), at its densities.
+- With ``distribution = "imp"`` fixed budgets are spread over layers as IMP found them (role
+  "counts").
+
+Labels, titles, device and thread count are not part of a cell's identity; the hashes of the cells
+it starts from are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .errors import ConfigError
+from .schema import (
+    Data,
+    Experiment,
+    Model,
+    RuleEntry,
+    Training,
+    available,
+    is_branch,
+    is_dense,
+    steps_per_epoch,
+    visits_densities,
+)
+from .store import cell_hash
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training, or one ladder of them. `config` is plain JSON, defaults left out."""
+
+    hash: str
+    label: str  # the rule's label in the experiment; not part of the identity
+    rule: str
+    config: Mapping[str, Any]
+    seed: int
+    density: float | None  # the density asked for; 1 for Dense, None where a cell visits several
+    parents: Mapping[str, str] = field(default_factory=dict)  # role -> hash
+    weight: float = 1.0  # estimated cost in optimiser steps
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A cell's `config` as objects, defaults filled in: what a trainer works from."""
+
+    kind: str  # "rule" or "branch"
+    rule: Any
+    model: Model
+    data: Data
+    training: Training  # steps and evaluate_every are numbers here
+    seed: int
+    density: float | None
+    densities: tuple[float, ...]
+    distribution: str | dict[str, float]
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    saves: tuple[int, ...]  # steps of level 0 whose state later levels rewind to, besides 0
+
+
+def settings(config: Mapping[str, Any]) -> Settings:
+    """Read a cell's config back. Raises ConfigError where it is none, or from a newer version."""
+    try:
+        if config["schema"] > SCHEMA:
+            raise ConfigError(
+                f"this cell has schema {config['schema']}, made by a newer version of rewire; "
+                f"this one reads up to {SCHEMA}: update it, or run into another folder"
+            )
+        table = dict(config["rule"])
+        spread = config.get("distribution", "erk")
+        return Settings(
+            kind=config["kind"],
+            rule=available("rule")[table.pop("rule")].from_table(table),
+            model=Model.model_validate(config["model"]),
+            data=Data.model_validate(config["data"]),
+            training=Training.model_validate(
+                {key: config[key] for key in Training.model_fields if key in config}
+            ),
+            seed=config["seed"],
+            density=config.get("density"),
+            densities=tuple(config.get("densities", ())),
+            distribution=spread if isinstance(spread, str) else dict(spread),
+            include=tuple(config.get("include", ())),
+            exclude=tuple(config.get("exclude", ())),
+            saves=tuple(config.get("saves", ())),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise ConfigError(f"this is no config of a cell: {type(error).__name__}: {error}") from None
+
+
+def plan(experiment: Experiment, n_train: int) -> list[Cell]:
+    """The cells of ``experiment``, parents first, the longest chain of work before shorter ones.
+
+    ``n_train`` is the number of training examples: it says how long an epoch is.
+    """
+    cells: dict[str, Cell] = {}
+    for seed in experiment.seeds:
+        for cell in _of_seed(experiment, seed, n_train):
+            same = cells.setdefault(cell.hash, cell)
+            if same.label != cell.label:
+                raise ConfigError(
+                    f"rules.{cell.label} asks for the same training as rules.{same.label}; "
+                    "remove one of them"
+                )
+    return _longest_chain_first(list(cells.values()))
+
+
+def _of_seed(experiment: Experiment, seed: int, n_train: int) -> Iterable[Cell]:
+    entries = [
+        replace(entry, training=entry.training.resolved(n_train)) for entry in experiment.rules
+    ]
+    built = {e.label: _built(e, experiment.densities, n_train) for e in entries}
+    dense = [entry for entry in entries if is_dense(entry.cls)]
+    visiting = [entry for entry in entries if visits_densities(entry.cls)]
+
+    def level0(entry: RuleEntry) -> Cell:
+        """The dense training that ``entry``'s ladder starts with."""
+        saves = {
+            step
+            for other in visiting
+            if other.training == entry.training
+            for step in built[other.label].saves
+        } - {0}
+        if is_dense(entry.cls):
+            label = entry.label
+        else:
+            alike = [d.label for d in dense if d.training == entry.training]
+            label = alike[0] if alike else "Dense" if not dense else f"Dense for {entry.label}"
+        return cell(RuleEntry("Dense", label, entry.training), saves=sorted(saves))
+
+    def cell(entry: RuleEntry, parents: Mapping[str, str] | None = None, **more: Any) -> Cell:
+        density, levels = more.get("density"), more.pop("levels", 1)
+        rule = entry.cls() if is_dense(entry.cls) else built[entry.label]
+        training = entry.training.model_dump(exclude_defaults=True, by_alias=True)
+        config = {
+            "schema": SCHEMA,
+            "kind": "branch" if is_branch(entry.cls) else "rule",
+            "rule": {"rule": entry.rule, **rule.to_table()},
+            "model": _model_table(experiment.model),
+            "data": _data_table(experiment.data),
+            "seed": seed,
+            **training,
+        }
+        extra = {
+            **more,
+            "include": experiment.include,
+            "exclude": experiment.exclude,
+            "parents": dict(parents or {}),
+        }
+        config |= {key: value for key, value in extra.items() if value}
+        return Cell(
+            hash=cell_hash(config),
+            label=entry.label,
+            rule=entry.rule,
+            config=config,
+            seed=seed,
+            density=1.0 if is_dense(entry.cls) else density,
+            parents=dict(parents or {}),
+            weight=float(entry.training.steps or 0) * levels,
+        )
+
+    for entry in dense:
+        yield level0(entry)
+
+    tickets: dict[str, Cell] = {}
+    for entry in visiting:
+        start, rule = level0(entry), built[entry.label]
+        yield start
+        tickets[entry.label] = cell(
+            entry, {"dense": start.hash}, densities=_visited(rule, experiment), levels=rungs(rule)
+        )
+        yield tickets[entry.label]
+
+    for entry in entries:
+        if is_dense(entry.cls) or visits_densities(entry.cls):
+            continue
+        if is_branch(entry.cls):
+            parents = {of: t for of, t in tickets.items() if entry.of in (None, of)}
+            for of, ticket in parents.items():
+                branch = cell(
+                    entry,
+                    {"ticket": ticket.hash},
+                    densities=(at := ticket.config["densities"]),
+                    levels=len(at),
+                )
+                several = f"{entry.label} of {of}"
+                yield branch if len(parents) == 1 else replace(branch, label=several)
+            continue
+        spread = experiment.distribution
+        if isinstance(spread, dict):  # the first pattern that fits wins: their order matters
+            yield cell(entry, distribution=[list(item) for item in spread.items()])
+            continue
+        counts = {"counts": next(iter(tickets.values())).hash} if spread == "imp" else {}
+        named = {} if spread == "erk" else {"distribution": spread}
+        for density in experiment.densities:
+            yield cell(entry, counts, density=density, **named)
+
+
+def _built(entry: RuleEntry, densities: Sequence[float], n_train: int) -> Any:
+    """The entry's rule; one that visits densities is told which, unless it names its own."""
+    rule = entry.build(steps_per_epoch(n_train, entry.training.batch))
+    return rule.towards(densities) if visits_densities(rule) and densities else rule
+
+
+def _visited(rule: Any, experiment: Experiment) -> list[float]:
+    return list(getattr(rule, "to", ()) or experiment.densities)
+
+
+def in_order(experiment: Experiment, cells: Iterable[Cell]) -> list[Cell]:
+    """Cells as a reader expects them: by rule as the file lists them, density, seed."""
+    labels = [entry.label for entry in experiment.rules]
+    place = {label: i for i, label in enumerate(labels)}
+
+    def key(cell: Cell) -> tuple[int, int, str, float, int]:
+        # what the file does not list by name: a dense training before all, a branch by its rule
+        named = [entry.label for entry in experiment.rules if entry.rule == cell.rule]
+        at = place.get(cell.label, place[named[-1]] if named else -1)
+        dense = 0 if cell.rule == "Dense" else 1
+        return dense, at, cell.label, -(cell.density or 0.0), experiment.seeds.index(cell.seed)
+
+    return sorted(cells, key=key)
+
+
+def _model_table(model: Model) -> dict[str, Any]:
+    """Name and those options that differ from the model's defaults."""
+    defaults = available("model")[model.name].options()
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}
+    given = {k: v for k, v in model.options.items() if k not in plain or plain[k] != v}
+    return {"name": model.name, **given}
+
+
+def _data_table(data: Data) -> dict[str, Any]:
+    table = data.model_dump(exclude_defaults=True)
+    if table.get("validation") == available("data")[data.name].validation:
+        del table["validation"]
+    return table
+
+
+def rungs(rule: Any) -> int:
+    """How many levels a rule that visits densities trains below the dense one, about."""
+    if hasattr(rule, "ladder"):
+        return max(1, len(rule.ladder([10**6], ["*"])))
+    return max(1, len(getattr(rule, "to", ())))
+
+
+def _longest_chain_first(cells: list[Cell]) -> list[Cell]:
+    """Sorted by the work that waits behind each cell, its own included; parents come first."""
+    children: dict[str, list[Cell]] = {cell.hash: [] for cell in cells}
+    for cell in cells:
+        for parent in cell.parents.values():
+            children[parent].append(cell)
+    chains: dict[str, float] = {}
+
+    def chain(cell: Cell) -> float:
+        if cell.hash not in chains:
+            behind = max((chain(child) for child in children[cell.hash]), default=0.0)
+            chains[cell.hash] = cell.weight + behind
+        return chains[cell.hash]
+
+    return sorted(cells, key=chain, reverse=True)  # stable, and weights are above 0

@@ -1,0 +1,390 @@
+"""Experiment files: TOML or JSON plus ``key=value`` overrides -> one validated `Experiment`.
+
+    name = "my-comparison"
+    model = "lenet-300-100"
+    data = "mnist5k"
+    optimizer = { name = "adam", lr = 1.2e-3 }
+    batch = 60
+    steps = 600                  # per level; or epochs = 10
+    densities = [0.2, 0.05, 0.02]
+    seeds = 3                    # or [0, 1, 2]
+
+    [[rules]]
+    rule = "IMP"
+    fraction = 0.3               # any field of the rule
+
+    [[rules]]
+    rule = "DeepR"
+    label = "DEEP R, fast"
+    l1 = 1e-4
+    train = { optimizer = { name = "sgd", lr = 0.05 } }   # what this rule trains with instead
+
+`load` reports every mistake of a file at once: each with its path (written as an override would
+name it), what was found, and the nearest name that exists. Torch is imported only when the rules
+themselves are looked up, so a file that does not even parse is refused at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from .errors import ConfigError
+from .files import Problems, odd_values, override, read, refusal
+from .schema import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    ConstantSchedule,
+    CosineSchedule,
+    Data,
+    Experiment,
+    MilestoneSchedule,
+    RMSprop,
+    RuleEntry,
+    StepSchedule,
+    Table,
+    Training,
+    available,
+    did_you_mean,
+    in_steps,
+    is_branch,
+    is_dense,
+    named,
+    short,
+    unknown,
+    visits_densities,
+)
+
+PRESETS = Path(__file__).parent / "presets"
+
+_TABLES: dict[tuple[str, ...], tuple[str, dict[str, type[Table]]]] = {
+    ("optimizer",): ("optimiser", {
+        name: cls
+        for cls in (SGD, Adam, AdamW, RMSprop, Adagrad)
+        for name in cls.model_fields["name"].annotation.__args__  # type: ignore[union-attr]
+    }),
+    ("schedule",): ("kind of schedule", {
+        "constant": ConstantSchedule, "step": StepSchedule,
+        "milestones": MilestoneSchedule, "cosine": CosineSchedule,
+    }),
+}  # fmt: skip
+
+
+def _keys(cls: type[BaseModel]) -> list[str]:
+    return [info.alias or name for name, info in cls.model_fields.items()]
+
+
+def _problem(error: ErrorDetails, root: type[Table]) -> tuple[str, str]:
+    """One of pydantic's errors as (path, sentence)."""
+    loc = [part for part in error["loc"]]
+    table: type[Table] = root
+    if loc and tuple(loc[:1]) in _TABLES:
+        kinds = _TABLES[(str(loc[0]),)][1]
+        if len(loc) > 1 and loc[1] in kinds:  # pydantic writes the union's tag into the path
+            table = kinds[str(loc.pop(1))]
+    elif loc and loc[0] == "data":
+        table = Data
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    kind, found = error["type"], error.get("input")
+    if kind == "extra_forbidden":
+        names = _keys(table)
+        return path, f"unknown key{did_you_mean(str(loc[-1]), names)}; it takes {', '.join(names)}"
+    if kind == "missing":
+        return path, "is missing"
+    if kind == "union_tag_invalid":
+        noun, kinds = _TABLES[(str(loc[0]),)]
+        return path, unknown(noun, error["ctx"]["tag"], kinds)
+    if kind == "union_tag_not_found":
+        noun, kinds = _TABLES[(str(loc[0]),)]
+        which = error["ctx"]["discriminator"].strip("'")
+        return path, f"needs '{which}', the {noun}: one of {', '.join(kinds)}"
+    if kind == "value_error":
+        return path, str(error["ctx"]["error"])
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return path, f"should be a table, found {short(found)}"
+    said = error["msg"].removeprefix("Input ").replace("valid ", "")
+    return path, f"{said}, found {short(found)}"
+
+
+def _check(cls: type[Table], tree: Any) -> tuple[Any, Problems]:
+    try:
+        return cls.model_validate(tree), []
+    except ValidationError as error:
+        return None, [_problem(e, cls) for e in error.errors(include_url=False)]
+
+
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``base``; a table that changes its kind replaces the old one whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        tables = isinstance(old, Mapping) and isinstance(value, Mapping)
+        if tables and all(old.get(k) == value.get(k, old.get(k)) for k in ("name", "kind")):
+            value = _overlay(old, value)
+        merged[key] = value
+    if "epochs" in over and "steps" not in over:
+        merged.pop("steps", None)
+    if "steps" in over and "epochs" not in over:
+        merged.pop("epochs", None)
+    return merged
+
+
+def parse(tree: Mapping[str, Any]) -> Experiment:
+    """Validate a plain tree (what a TOML file holds). Raises ConfigError with every problem."""
+    if problems := odd_values(tree):
+        raise refusal(tree, problems)
+    given = {**tree}
+    for key in ("model", "data", "optimizer"):
+        if key in given:
+            given[key] = named(given[key])
+    listed = given.get("rules")
+    if isinstance(listed, list):
+        given["rules"] = listed[:1]  # each is checked below, against its own class
+    experiment, problems = _check(Experiment, given)
+    training = {key: given[key] for key in Training.model_fields if key in given}
+    entries = _rules(listed, training, problems) if isinstance(listed, list) else []
+    _look_up(given, problems)
+    problems += _across(given, entries, experiment)
+    if problems:
+        raise refusal(tree, problems)
+    return experiment.model_copy(update={"rules": entries})
+
+
+def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> list[RuleEntry]:
+    """The experiment's rules; what is wrong with them goes to ``problems``."""
+    classes = available("rule")
+    base_problems = set(_check(Training, training)[1])
+    entries: list[RuleEntry] = []
+    for i, item in enumerate(listed):
+        table = {"rule": item} if isinstance(item, str) else item
+        if not isinstance(table, Mapping):
+            problems.append((f"rules[{i}]", f"should be a table, found {short(item)}"))
+            continue
+        fields = dict(table)
+        rule, train = fields.pop("rule", None), fields.pop("train", {})
+        of = fields.pop("of", None) if is_branch(classes.get(str(rule))) else None
+        label = fields.pop("label", rule)
+        path = f"rules.{label}" if isinstance(label, str) else f"rules[{i}]"
+        sound = len(problems)
+        if rule is None:
+            hint = did_you_mean("rule", fields) or ": the name of a rule, e.g. rule = 'DeepR'"
+            problems.append((path, f"'rule' is missing{hint}"))
+        elif not isinstance(rule, str) or rule not in classes:
+            problems.append((f"{path}.rule", unknown("rule", rule, classes)))
+        else:
+            problems += _rule_problems(classes[rule], fields, path)
+        if not isinstance(label, str) or not label.strip() or len(label) > 80:
+            if rule is not None:
+                problems.append((f"{path}.label", f"should be a short text, found {short(label)}"))
+        elif label in [entry.label for entry in entries]:
+            problems.append((path, "two rules have this label; give one of them another 'label'"))
+        own: Training | None = None
+        if not isinstance(train, Mapping):
+            problems.append((f"{path}.train", f"should be a table, found {short(train)}"))
+        else:
+            train = {k: named(v) if k == "optimizer" else v for k, v in train.items()}
+            own, wrong = _check(Training, _overlay(training, train))
+            problems += [
+                (f"{path}.train.{where}".rstrip("."), said)
+                for where, said in wrong
+                if (where, said) not in base_problems
+            ]
+        if not (of is None or isinstance(of, str)):
+            problems.append((f"{path}.of", f"should be the label of a rule, found {short(of)}"))
+        if len(problems) == sound:  # `own` is None only if the experiment has problems of its own
+            entries.append(RuleEntry(rule, label, own, fields, train, of))  # type: ignore[arg-type]
+    return entries
+
+
+def _rule_problems(cls: Any, fields: dict[str, Any], path: str) -> Problems:
+    try:
+        cls.from_table(in_steps(fields, 100))  # how long an epoch is matters to no check
+    except (ValueError, TypeError) as error:
+        return [(path, line.strip()) for line in str(error).splitlines() if line.strip()]
+    return []
+
+
+def _look_up(given: Mapping[str, Any], problems: Problems) -> None:
+    """Do the model and the data set exist, and does the model take its options?"""
+    found = {}
+    for kind, what in (("model", "model"), ("data", "data set")):
+        table = given.get(kind)
+        name = table.get("name") if isinstance(table, Mapping) else None
+        if not isinstance(name, str):
+            continue
+        known = available(kind)
+        if name in known:
+            found[kind] = known[name]
+        else:
+            problems.append((f"{kind}.name", unknown(what, name, known)))
+    data, info = given.get("data"), found.get("data")
+    if info is not None and info.problem:
+        problems.append(("data", info.problem))
+    elif info is not None and type(size := data.get("validation")) is int:
+        most = info.train + info.validation - 1
+        if size > most:
+            problems.append(("data.validation", f"{info.name} has no {size:,} to hold out; "
+                             f"1 to {most:,}, {info.validation:,} by default"))  # fmt: skip
+    if "model" in found:
+        options = {key: value for key, value in given["model"].items() if key != "name"}
+        problems += _model_problems(found["model"], options, info)
+
+
+def _model_problems(model: Any, options: dict[str, Any], data: Any) -> Problems:
+    """What the model says of its options; it is built once where nothing else tells."""
+    from torch import Generator
+
+    try:
+        takes = model.options()
+    except ValueError as error:
+        return [("model", str(error))]
+    wrong = [
+        (f"model.{key}", f"unknown option{did_you_mean(key, takes)}; {model.name} takes "
+         f"{', '.join(takes)}")
+        for key in options
+        if key not in takes
+    ]  # fmt: skip
+    if wrong or data is None or data.problem:
+        return wrong
+    try:
+        build_model(model.name, options, data, Generator().manual_seed(0))
+    except (ValueError, TypeError, RuntimeError) as error:
+        return [("model", f"{model.name} on {data.name} cannot be built: {error}")]
+    return []
+
+
+def build_model(name: str, options: Mapping[str, Any], data: Any, generator: Any) -> Any:
+    """The model ``name`` for inputs and classes of ``data`` (a DatasetInfo or a Dataset)."""
+    from rewire import models
+
+    return models.build(
+        name, generator=generator, input_shape=data.shape, classes=data.classes, **options
+    )
+
+
+def n_train(data: Data) -> int:
+    """Training examples of a data set, its validation split held out. Reads no data."""
+    info = available("data")[data.name]
+    return info.train + (info.validation - data.validation if data.validation else 0)
+
+
+def _across(
+    given: Mapping[str, Any], entries: Sequence[RuleEntry], experiment: Experiment | None
+) -> Problems:
+    """What can only be wrong between two keys."""
+    problems: Problems = []
+    labels = [entry.label for entry in entries]
+    visiting = [entry for entry in entries if visits_densities(entry.cls)]
+    for entry in entries:
+        if not is_branch(entry.cls):
+            continue
+        of = entry.of
+        if not visiting:
+            problems.append((
+                f"rules.{entry.label}",
+                f"{entry.rule} branches off another rule's tickets: it needs a rule such as IMP "
+                "in the same experiment",
+            ))  # fmt: skip
+        elif of is not None and of not in (names := [v.label for v in visiting]):
+            problems.append((f"rules.{entry.label}.of", unknown("ticket rule", of, names)))
+    if experiment is None:
+        return problems
+    for i, pair in enumerate(experiment.contrasts):
+        problems += [
+            (f"contrasts[{i}]", unknown("rule with the label", label, labels))
+            for label in pair
+            if label not in labels
+        ]
+    spread = experiment.distribution
+    sparse = [entry for entry in entries if not is_dense(entry.cls)]
+    if isinstance(spread, dict):
+        if experiment.densities:
+            problems.append(("densities", "follow from the table 'distribution'; give only one"))
+        problems += [
+            (f"rules.{entry.label}", f"{entry.rule} cuts its way to given densities, and the table "
+             "'distribution' names none; use a named distribution and 'densities'")
+            for entry in visiting
+        ]  # fmt: skip
+    elif sparse and not experiment.densities and len(entries) == len(experiment.rules or entries):
+        problems.append(("densities", f"is missing: which fractions of the edges does "
+                         f"{sparse[0].label} keep? E.g. densities = [0.2, 0.05]"))  # fmt: skip
+    if spread == "imp" and not visiting:
+        problems.append(("distribution", "'imp' spreads edges as IMP found: add IMP to rules"))
+    return problems
+
+
+@dataclass(frozen=True)
+class Preset:
+    """An experiment that comes with the package."""
+
+    name: str
+    path: Path
+    title: str
+    about: str
+    source: str
+    time: str  # what the file says of its running time on two cores
+
+
+def presets() -> dict[str, Preset]:
+    """The experiments that come with the package, by name."""
+    found = {}
+    for path in sorted(PRESETS.glob("*.toml")):
+        tree = read(path)
+        text = {key: str(tree.get(key, "")) for key in ("title", "about", "source", "time")}
+        found[path.stem] = Preset(path.stem, path, **text)
+    return found
+
+
+def locate(source: str | Path) -> Path:
+    """The file that ``source`` means: a path, or the name of a preset (``preset:`` may precede)."""
+    text = str(source)
+    name = text.removeprefix("preset:")
+    if (preset := PRESETS / f"{name}.toml").parent == PRESETS and preset.is_file():
+        return preset
+    path = Path(text)
+    if path.exists():
+        return path
+    names = sorted(p.stem for p in PRESETS.glob("*.toml"))
+    raise ConfigError(
+        f"there is no experiment file or preset {text!r}{did_you_mean(name, names)}; "
+        f"presets: {', '.join(names)}"
+    )
+
+
+def load(source: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """An experiment from a file or preset, with ``key=value`` overrides.
+
+    Raises ConfigError (exit 2) with every problem of the file and the overrides together.
+    """
+    path = locate(source)
+    tree = read(path)
+    tree.setdefault("name", path.stem)
+    return parse(override(tree, overrides))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of an experiment file, for editors."""
+    tree = Experiment.model_json_schema()
+    tree["properties"]["rules"] = {
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "required": ["rule"],
+            "properties": {
+                "rule": {"enum": list(available("rule"))},
+                "label": {"type": "string"},
+                "train": {"type": "object"},
+            },
+        },
+    }
+    for key, kind in (("model", "model"), ("data", "data")):
+        names = {"enum": list(available(kind))}
+        tree["properties"][key] = {"anyOf": [names, tree["properties"][key]]}
+    tree["required"] = [name for name in tree["required"] if name != "name"]
+    return tree
