@@ -86,8 +86,8 @@ def _info(name: str) -> DatasetInfo:
     except ConfigError as error:
         return DatasetInfo(name, problem=str(error))
     place = found.locate()
-    same = ("title", "shape", "classes", "train", "validation", "test")
-    same += ("origin", "licence", "citation")
+    same = ["title", "shape", "classes", "train", "validation", "test"]
+    same += ["origin", "licence", "citation"]
     return DatasetInfo(
         name,
         **{field: getattr(found, field) for field in same},

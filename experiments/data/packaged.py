@@ -75,7 +75,7 @@ def read_table(path: Path, shape: tuple[int, int], sha256: str) -> np.ndarray:
         raise DataError(f"{path}: cannot be read ({error}). {remedy}") from error
     if table.shape != shape:
         raise DataError(f"{path}: has shape {table.shape}, expected {shape}. {remedy}")
-    found = hashlib.sha256(table).hexdigest()
+    found = hashlib.sha256(table.tobytes()).hexdigest()
     if found != sha256:
         raise DataError(f"{path}: its table has sha256 {found}, expected {sha256}. {remedy}")
     return table
