@@ -109,6 +109,7 @@ class Session:
         self.history = History(self._graph.keys, self.names)
         self._due: list[int] = []
         self._planned = False
+        self.skipped = False  # whether a rule took the place of the last step
         self._keep_if_asked()
 
     def _check(self, rewinds: bool) -> None:
@@ -155,7 +156,8 @@ class Session:
         self.clock = c._replace(step=c.step + 1, total=c.total + 1)
         self._due = [i for i, r in enumerate(self.rules) if r.when(self.clock)]
         self._planned = True
-        return self.world.can_skip and any(self.rules[i].skips_step for i in self._due)
+        self.skipped = self.world.can_skip and any(self.rules[i].skips_step for i in self._due)
+        return self.skipped
 
     @property
     def wants_grads(self) -> bool:
@@ -238,6 +240,11 @@ class Session:
     def graph(self) -> Graph:
         """The graph with the weights that the world holds now."""
         return self.world.read(self._graph)
+
+    @property
+    def topology(self) -> Tensor:
+        """The keys of the edges now, (E,); another tensor after every edit that changed them."""
+        return self._graph.keys
 
     @property
     def edges(self) -> int:

@@ -1,0 +1,486 @@
+"""One cell, trained: resumable at every step, bit for bit.
+
+A cell is one training or a ladder of them. Batches, dropout and every rule draw from streams
+named by seed and step, so that a checkpoint needs no generator's state; model, optimiser, session
+and what has been noted so far are in it, and after a kill the logs are cut back to it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import rewire
+from rewire import checkpoint, rng_for
+from rewire.graph import Graph
+from rewire.rule import Rule
+from rewire.session import Session, first_graph
+from rewire.substrates.masked import Masked
+
+from . import costs
+from .cells import Cell, Settings, settings
+from .config import build_model
+from .data import Dataset, Split
+from .errors import Diverged, StoreError
+from .schema import build_optimizer
+from .store import CellStore
+
+Emit = Callable[[dict[str, Any]], None]
+FUSED = ("sgd", "adam", "adamw", "adagrad")
+EVALUATION_BATCH = 1000
+COSTS = ("train_flops_dense", "train_flops_sparse", "updates", "formed", "dropped")
+TIMES = ("seconds", "cpu_seconds")
+
+
+def checkpoint_seconds() -> float:
+    """Seconds of training between checkpoints: 10, or $REWIRE_CHECKPOINT_SECONDS."""
+    return float(os.environ.get("REWIRE_CHECKPOINT_SECONDS", "10"))
+
+
+def run_cell(
+    cell: Cell,
+    folder: Path,
+    parents: Mapping[str, Path],
+    dataset: Dataset,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+    device: str = "cpu",
+) -> None:
+    """Train a cell from where it stands to its end, or until ``should_stop``.
+
+    Raises Diverged (exit 4) when a loss is no number any more, StoreError and CheckpointError
+    (exit 5) for a damaged folder.
+    """
+    _Training(cell, folder, parents, dataset, emit, should_stop, device).run()
+
+
+class _Batches:
+    """Batch of each step: every epoch visits all examples once, in an order of its own."""
+
+    def __init__(self, split: Split, size: int, seed: int):
+        self.split, self.size, self.seed = split, size, seed
+        self.per_epoch = -(-len(split) // size)
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        epoch, at = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            order = rng_for(self.seed, "data", epoch).permutation(len(self.split))
+            self._epoch, self._order = epoch, order.to(self.split.y.device)
+        return self.split.batch(self._order[at * self.size : (at + 1) * self.size])
+
+
+@dataclass
+class _Best:
+    """The point of least validation loss in a level: the early-stopping point."""
+
+    step: int = 0
+    loss: float = math.inf
+    model: dict[str, Tensor] = field(default_factory=dict)
+
+
+class _Training:
+    def __init__(
+        self,
+        cell: Cell,
+        folder: Path,
+        parents: Mapping[str, Path],
+        dataset: Dataset,
+        emit: Emit,
+        should_stop: Callable[[], bool],
+        device: str,
+    ):
+        self.cell, self.settings = cell, settings(cell.config)
+        self.store = CellStore(folder)
+        self.parents = {role: CellStore(path) for role, path in parents.items()}
+        self.data, self.device = dataset.to(device), device
+        self.emit, self.should_stop = emit, should_stop
+        self.batches = _Batches(self.data.train, self.settings.training.batch, self.settings.seed)
+        self.stages = list(_stages(self.settings, self.parents))
+        self.stage = 0
+        self.checkpoints = self.store.checkpoints
+        self.spent: dict[str, Any] = dict.fromkeys((*COSTS, *TIMES), 0)
+        self.best = _Best()
+        self._charged: Tensor | None = None  # the keys that _macs were counted for
+        self._macs = 0
+
+    # -- the whole cell -------------------------------------------------------------------------
+
+    def run(self) -> None:
+        self.store.create(
+            {
+                "config": dict(self.cell.config),
+                "label": self.cell.label,
+                "parents": list(self.cell.parents.values()),
+                "versions": {"neurorewire": rewire.__version__, "torch": torch.__version__},
+                "threads": torch.get_num_threads(),
+                "device": self.device,
+            }
+        )
+        self._started = time.perf_counter(), time.process_time()
+        saved = self.checkpoints.load_newest()
+        if saved is not None:
+            self.stage, self.spent = saved["stage"], dict(saved["spent"])
+        self._cut_logs(saved)
+        while self.stage < len(self.stages):
+            self._begin(self.stages[self.stage], saved)
+            saved = None
+            if not self._train():
+                self._save()
+                return
+            self.stage += 1
+            if self.stage < len(self.stages):
+                self.spent = dict.fromkeys((*COSTS, *TIMES), 0)
+        self._flush()
+        self.store.append({"event": "end", "levels": self._level + 1, "stopped": None})
+        self.store.sync()
+        self.store.close()
+        self.checkpoints.clear()
+        self.emit({"event": "end"})
+
+    def _cut_logs(self, saved: Mapping[str, Any] | None) -> None:
+        """Back to what the checkpoint knows: a kill may have come after later lines."""
+        self.store.truncate(saved["metrics"] if saved else 0)
+        self.store.edit_log.truncate(saved["edits"] if saved else 0)
+
+    # -- one training ---------------------------------------------------------------------------
+
+    def _begin(self, stage: _Stage, saved: Mapping[str, Any] | None) -> None:
+        """Model, optimiser and session of a stage: fresh, continued, or grown from a parent."""
+        s = self.settings
+        training = s.training
+        self.current = stage
+        generator = rng_for(s.seed, stage.weights).torch
+        self.model = build_model(s.model.name, s.model.options, self.data, generator)
+        self.model.to(self.device)
+        self._drops = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p
+                          for m in self.model.modules())  # fmt: skip
+        fused = {"fused": True} if training.optimizer.name in FUSED else {}
+        self.optimizer = build_optimizer(training.optimizer, self.model.parameters(), **fused)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        world = Masked(self.model, self.optimizer, include=s.include or None, exclude=s.exclude)
+        graph = stage.graph(world, s)
+        self.net = Session(world, graph, stage.rule, span=training.steps, seed=s.seed, rewinds=True)
+        self.costs = costs.measure(
+            self.model, [p.name for p in graph.projections], self.data.train.x[:1]
+        )
+        self._kept: set[int] = set()
+        if saved is not None:
+            self._continue(saved)
+        else:
+            self.spent |= stage.before
+            self._start_log()
+            if stage.parent is not None:
+                self._grow_from(stage.parent)
+        self._level = stage.level + self.net.clock.round
+        self._checkpointed = time.monotonic()
+
+    def _continue(self, saved: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimiser"])
+        for step in self.net.saves & set(self.store.snapshots):
+            self.net.saved[step] = self.store.read_snapshot(step)[0]
+            self._kept.add(step)
+        self.net.load_state_dict(saved["net"])
+        best = saved["best"]
+        self.best = _Best(best["step"], best["loss"], dict(best["model"]))
+        if torch.get_num_threads() != saved["threads"]:
+            print(
+                f"cell {self.store.hash} was begun with {saved['threads']} threads and continues "
+                f"with {torch.get_num_threads()}: the last digits may differ.",
+                file=sys.stderr,
+            )
+
+    def _start_log(self) -> None:
+        """The topology that the edit log replays from."""
+        graph = self.net.graph
+        checkpoint.save(
+            self.store.path / f"start-{self.current.level:02d}.safetensors",
+            {"keys": graph.keys},
+            graph.description,
+        )
+
+    def _grow_from(self, parent: CellStore) -> None:
+        """Stand where the parent's dense training ended, as if it had been this cell's level 0."""
+        tree, _ = parent.read_level(0)
+        self.model.load_state_dict(tree["model"])
+        self.optimizer.load_state_dict(tree["optimiser"])
+        for step in self.net.saves - {0}:
+            self.net.saved[step] = {**parent.read_snapshot(step)[0], "rules": list(self.net.states)}
+        row = next(e for e in parent.events() if e["event"] == "level")
+        self.spent |= {k: row[k] for k in (*COSTS, *TIMES)}
+        span, net = self.net.clock.span, self.net
+        net.clock = net.clock._replace(step=span - 1, total=span - 1)
+        net.schedule_step = net.data_step = span - 1
+        net.plan()
+        own = {"rule": self.cell.rule, "label": self.cell.label, "cell": self.store.hash}
+        self._keep_level(0, {**row, **own})
+        net.rewire()
+
+    def _train(self) -> bool:
+        """Train to the end of the stage; False when asked to stop first."""
+        training, net, schedule = self.settings.training, self.net, self.settings.training.schedule
+        span, every, interval = net.clock.span, training.evaluate_every, checkpoint_seconds()
+        assert isinstance(every, int)
+        self.model.train()
+        while not net.done:
+            if self.should_stop():
+                return False
+            if schedule is not None:
+                factor = schedule.at(net.schedule_step, span)
+                for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                    group["lr"] = rate * factor
+            if self._drops:
+                torch.manual_seed(rng_for(self.settings.seed, "dropout", net.clock.total).key >> 65)
+            x, y = self.batches(net.data_step)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = cross_entropy(self.model(x), y)
+            loss.backward()
+            net.optimise()
+            step = net.clock.step
+            self._charge(len(y))
+            if step % every == 0 or step == span:
+                self._evaluate(float(loss.detach()))
+                if step == span:
+                    self._finish_level()
+            net.rewire()
+            if time.monotonic() - self._checkpointed > interval:
+                self._save()
+        return True
+
+    def _charge(self, batch: int) -> None:
+        """Add what this step cost, by the synapses that were there."""
+        net, spent = self.net, self.spent
+        if self._charged is not net.topology:
+            self._charged = net.topology
+            self._macs = self.costs.sparse(net.counts)
+        spent["train_flops_dense"] += costs.STEP * batch * self.costs.dense
+        spent["train_flops_sparse"] += costs.STEP * batch * self._macs
+        if net.wants_grads:  # the weight gradient of absent synapses is computed as well
+            absent = self.costs.dense - self._macs
+            spent["train_flops_sparse"] += costs.FORWARD * batch * absent
+        spent["updates"] += not net.skipped
+
+    # -- what is measured -----------------------------------------------------------------------
+
+    def _evaluate(self, train_loss: float) -> None:
+        loss, accuracy = _measure(self.model, self.data.validation)
+        clock, net = self.net.clock, self.net
+        self._level = self.current.level + clock.round
+        if not (math.isfinite(loss) and math.isfinite(train_loss)):
+            self._flush()
+            where = [n for n, p in self.model.named_parameters() if not p.isfinite().all()]
+            raise Diverged(
+                f"{self.cell.label} (seed {self.cell.seed}) diverged by step {clock.step} of level "
+                f"{self._level}: training loss {train_loss:.4g}, validation loss {loss:.4g}"
+                + (f", numbers lost in {', '.join(where)}" if where else "")
+                + ". Lower the learning rate."
+            )
+        if loss < self.best.loss:
+            self.best = _Best(clock.step, loss, _copy(self.model))
+        self._note_times()
+        event = {
+            "event": "eval",
+            "level": self._level,
+            "round": clock.round,
+            "step": clock.step,
+            "total": clock.total,
+            "train_loss": train_loss,
+            "val_loss": loss,
+            "val_accuracy": accuracy,
+            "edges": net.edges,
+            "formed": net.history.formed,
+            "dropped": net.history.dropped,
+            "seconds": self.spent["seconds"],
+        }
+        self.store.append(event)
+        self.emit({**event, "steps": clock.span, "levels": self._levels()})
+        self._last = (loss, accuracy)
+
+    def _levels(self) -> int:
+        ladder = next((s["ladder"] for s in self.net.states if "ladder" in s), [])
+        return max(len(ladder) + 1, len(self.stages))
+
+    def _finish_level(self) -> None:
+        """Test at the end and at the early-stopping point, and write the level down."""
+        net = self.net
+        _, at_end = _measure(self.model, self.data.test)
+        end = _copy(self.model)
+        self.model.load_state_dict(self.best.model)
+        _, at_best = _measure(self.model, self.data.test)
+        self.model.load_state_dict(end)
+        self._note_times()
+        history = net.history
+        row = {
+            "event": "level",
+            "rule": self.cell.rule,
+            "label": self.cell.label,
+            "seed": self.cell.seed,
+            "level": self._level,
+            "requested_density": self._requested(),
+            "density": net.density,
+            "edges": net.edges,
+            "possible": net.world.space.possible,
+            "step": net.clock.step,
+            "early_stop_step": self.best.step,
+            "test_accuracy": at_end,
+            "test_accuracy_at_early_stop": at_best,
+            "val_loss": self._last[0],
+            "val_accuracy": self._last[1],
+            **self.spent,
+            "formed": self.spent["formed"] + history.formed,
+            "dropped": self.spent["dropped"] + history.dropped,
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "cell": self.store.hash,
+        }
+        self._keep_level(self._level, row)
+        self.best = _Best()
+
+    def _keep_level(self, level: int, row: Mapping[str, Any]) -> None:
+        graph = self.net.graph
+        tree: dict[str, Any] = {"keys": graph.keys, "weight": graph["weight"]}
+        if row["requested_density"] is not None:
+            tree["model"] = self.model.state_dict()
+        if self.cell.rule == "Dense":
+            tree["optimiser"] = self.optimizer.state_dict()
+        self.store.write_level(level, tree, graph.description)
+        self.store.append(row)
+        self.emit(dict(row))
+
+    def _requested(self) -> float | None:
+        """The density asked for; None where a level is only a rung of the ladder."""
+        if self.current.density is not None:
+            return self.current.density
+        edges, possible = self.net.edges, self.net.world.space.possible
+        wanted = {round(d * possible): d for d in (1.0, *self.settings.densities)}
+        return wanted.get(edges)
+
+    def _note_times(self) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.spent["seconds"] += wall - self._started[0]
+        self.spent["cpu_seconds"] += cpu - self._started[1]
+        self._started = wall, cpu
+
+    # -- what is kept ---------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        for step in self.net.saved.keys() - self._kept - {0}:  # step 0 is made again from the seed
+            self.store.write_snapshot(step, self.net.saved[step])
+            self._kept.add(step)
+        self.store.edit_log.append(self.net.history.take())
+        self.store.sync()
+
+    def _save(self) -> None:
+        self._flush()
+        self._note_times()
+        self.checkpoints.save(
+            {
+                "stage": self.stage,
+                "model": self.model.state_dict(),
+                "optimiser": self.optimizer.state_dict(),
+                "net": self.net.state_dict(history=False, saved=False),
+                "best": vars(self.best),
+                "spent": self.spent,
+                "metrics": self.store.size(),
+                "edits": self.store.edit_log.size(),
+                "threads": torch.get_num_threads(),
+            }
+        )
+        self._checkpointed = time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One training of a cell.
+
+    weights: label of the stream that the model is drawn from. graph: how its topology starts.
+    parent: the dense training that it goes on from. before: what its ancestors cost.
+    """
+
+    rule: Rule
+    graph: Callable[[Masked, Settings], Graph]
+    density: float | None = None
+    level: int = 0
+    weights: str = "model"
+    parent: CellStore | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _stages(s: Settings, parents: Mapping[str, CellStore]) -> Iterator[_Stage]:
+    if s.kind == "branch":
+        yield from _branches(s, parents["ticket"])
+    elif s.rule.visits_densities:
+        yield _Stage(s.rule.towards(s.densities), _full, parent=parents.get("dense"))
+    elif s.rule.name == "Dense":
+        yield _Stage(s.rule, _full, density=1.0)
+    elif "counts" in parents:
+        counts = _counts(parents["counts"], s.density)
+        yield _Stage(s.rule, lambda world, s: first_graph(world, s.density, counts, "random",
+                                                          s.seed), s.density)  # fmt: skip
+    else:
+        yield _Stage(s.rule, _budgeted, s.density)
+
+
+def _full(world: Masked, s: Settings) -> Graph:
+    return Graph.full(world.space)
+
+
+def _budgeted(world: Masked, s: Settings) -> Graph:
+    return first_graph(world, s.density, s.distribution, "random", s.seed)
+
+
+def _branches(s: Settings, ticket: CellStore) -> Iterator[_Stage]:
+    """RandomReinit: at each requested density the ticket's mask, with fresh weights."""
+    rows = [e for e in ticket.events() if e["event"] == "level"]
+    for row in rows:
+        if row["requested_density"] not in s.densities:
+            continue
+        keys = ticket.read_level(row["level"])[0]["keys"]
+        yield _Stage(
+            rewire.Static(),
+            lambda world, s, keys=keys: Graph(world.space, keys),
+            row["requested_density"],
+            level=row["level"],
+            weights=f"reinit/{row['level']}",
+            before={k: row[k] for k in (*COSTS, *TIMES)},
+        )
+
+
+def _counts(ticket: CellStore, density: float | None) -> list[int]:
+    """Edges of each projection as the ticket has them at this density."""
+    for row in ticket.events():
+        if row["event"] == "level" and row["requested_density"] == density:
+            tree, meta = ticket.read_level(row["level"])
+            sizes = torch.tensor([math.prod(p["shape"]) for p in meta["projections"]])
+            edges = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+            return torch.searchsorted(tree["keys"], edges).diff().tolist()
+    raise StoreError(f"{ticket.path}: has no level at density {density}")
+
+
+@torch.no_grad()
+def _measure(model: nn.Module, split: Split) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy (a fraction) over a split, in evaluation mode."""
+    model.eval()
+    loss, right = 0.0, 0
+    for lo in range(0, len(split), EVALUATION_BATCH):
+        x, y = split.x[lo : lo + EVALUATION_BATCH], split.y[lo : lo + EVALUATION_BATCH]
+        out = model(x)
+        loss += float(cross_entropy(out, y, reduction="sum"))
+        right += int((out.argmax(1) == y).sum())
+    model.train()
+    return loss / len(split), right / len(split)
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().clone() for k, v in model.state_dict().items()}
