@@ -1,1 +1,481 @@
-def main(): print("x")
+"""The command ``rewire``: experiments, results, and what there is to choose from.
+
+Only what a command needs is imported, when it runs: `rewire --help` must not wait for torch.
+Exit codes: 0 ok, 1 bug, 2 usage or configuration, 3 a foreign file or data set, 4 diverged, 5 I/O
+or a damaged run folder, 6 locked, 130 and 143 after SIGINT and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+import rewire
+
+from .errors import RewireError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = App(
+    name="rewire",
+    help="Rewiring networks: pruning, Deep Rewiring and structural plasticity, compared.\n\n"
+    "Start with: rewire run quickstart",
+    version=lambda: f"rewire {rewire.__version__}",
+    version_flags=["--version"],
+    default_parameter=Parameter(negative=()),
+)
+RUNS, CHOICE = Group.create_ordered("Experiments"), Group.create_ordered("What there is")
+data_app = App(name="data", help="Data sets: what is here, and how to get the rest.", group=CHOICE)
+app.command(data_app)
+
+AsJson = Annotated[bool, Parameter(name="--json")]
+
+
+# --- experiments ---
+
+
+@app.command(group=RUNS)
+def run(
+    experiment: str | None = None,
+    *overrides: str,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
+    dry_run: bool = False,
+    json: AsJson = False,
+) -> int:
+    """Run an experiment, or go on with it: finished parts are skipped.
+
+    Ctrl-C stops after a checkpoint, and the same command continues.
+
+    Parameters
+    ----------
+    experiment
+        A TOML or JSON file, or the name of a preset. Left out: lists the presets.
+    overrides
+        key=value pairs that replace what the file says: optimizer.lr=0.01 seeds=[0,1]
+        densities=[.1] rules=[IMP,DeepR] rules.IMP.fraction=.3
+    out
+        The folder of the run [default: runs/NAME].
+    workers
+        Processes of one thread each [default: one per core]; 0 trains in this process.
+    dry_run
+        Only list the cells (trainings), with estimates of their time and disk.
+    json
+        Progress as JSON lines.
+    """
+    if experiment is None:
+        return presets(json=json)
+    if workers is not None and workers < 0:
+        raise _usage(f"--workers is {workers}; it takes a number of processes, 0 or more")
+    if dry_run:
+        return _dry_run(experiment, overrides, out, workers, json)
+    from . import runner
+
+    finished = runner.run_experiment(
+        experiment,
+        overrides,
+        out=out,
+        workers=workers,
+        progress="json" if json else "auto",
+        command=runner.command_line(),
+        warn=_warn,
+    )
+    for outcome in finished.outcomes.values():
+        if outcome.status == "failed" and not json:
+            _warn(f"{outcome.cell} failed, {outcome.kind}: {outcome.message}")
+    if json:
+        _print_json({"event": "report", "out": str(finished.out), "path": str(finished.report)})
+    else:
+        console = _console()
+        console.print(_summary(finished.out))
+        console.print(f"Report:  {finished.report}", soft_wrap=True, highlight=False)
+        console.print(f"Numbers: rewire results {finished.out}", soft_wrap=True, highlight=False)
+    return finished.exit_code
+
+
+@app.command(group=RUNS)
+def report(directory: Path, *, out: Annotated[Path | None, Parameter(["--out", "-o"])] = None):
+    """Write the report of a run, finished or not, as one HTML file.
+
+    Parameters
+    ----------
+    directory
+        The folder of the run.
+    out
+        The file to write [default: DIRECTORY/report.html].
+    """
+    from .report import write_report
+
+    _console().print(str(write_report(directory, out)), soft_wrap=True, highlight=False)
+
+
+@app.command(group=RUNS)
+def results(directory: Path, *, json: AsJson = False, csv: bool = False, times: bool = True):
+    """What a run found: one row per training and level.
+
+    Accuracies are fractions of 1; costs are cumulative and include those of earlier levels and of
+    the trainings a row started from.
+
+    Parameters
+    ----------
+    directory
+        The folder of the run.
+    json
+        As JSON, one row a line.
+    csv
+        As CSV.
+    times
+        With --no-times, leave out seconds and memory: the rest is the same in every repetition.
+    """
+    from . import store
+
+    if json and csv:
+        raise _usage("--json and --csv exclude each other")
+    rows = store.results(directory, listed=(directory / "experiment.json").exists())
+    if not times:
+        rows = store.without_times(rows)
+    if json or csv:
+        print(store.to_json(rows) if json else store.to_csv(rows), end="")
+        return
+    shown = ("label", "seed", "level", "density", "edges", "step", "test_accuracy",
+             "test_accuracy_at_early_stop", "val_loss", "updates", "seconds")  # fmt: skip
+    titles = {"test_accuracy": "test", "test_accuracy_at_early_stop": "test at early stop",
+              "label": "rule"}  # fmt: skip
+    table = _table(*(titles.get(name, name.replace("_", " ")) for name in shown))
+    for row in rows:
+        table.add_row(*(_cell(name, row.get(name)) for name in shown))
+    _console().print(table)
+
+
+# --- what there is ---
+
+
+@app.command(group=CHOICE)
+def rules(*, json: AsJson = False) -> int:
+    """The connectivity-update rules, built in and installed."""
+    from rewire.rules import available
+
+    found = []
+    for name, cls in available().items():
+        rule = cls()  # needs and budget may depend on fields: these are the defaults'
+        found.append({
+            "name": name, "kind": rule.kind, "budget": rule.budget, "needs": sorted(rule.needs),
+            "worlds": _worlds(rule), "about": _first_line(cls.__doc__), "source": rule.source,
+        })  # fmt: skip
+    return _list(found, ("name", "kind", "budget", "needs", "worlds", "source"), json)
+
+
+@app.command(group=CHOICE)
+def models(*, json: AsJson = False) -> int:
+    """The models, built in and installed."""
+    from rewire.models import available
+
+    found = [
+        {"name": info.name, "about": info.summary, "source": info.source}
+        for info in available().values()
+    ]
+    return _list(found, ("name", "about", "source"), json)
+
+
+@app.command(group=CHOICE)
+def datasets(*, json: AsJson = False) -> int:
+    """The data sets, and which of them are on this machine."""
+    from dataclasses import asdict
+
+    from .data import available
+
+    found = [asdict(info) for info in available().values()]
+    for row in found:
+        row["here"] = "yes" if row["present"] else "can be fetched" if row["fetchable"] else "no"
+    return _list(found, ("name", "title", "train", "validation", "test", "here"), json)
+
+
+@app.command(group=CHOICE)
+def presets(*, json: AsJson = False) -> int:
+    """The experiments that come with rewire: `rewire run NAME`."""
+    from . import config
+
+    found = [
+        {"name": p.name, "title": p.title, "time": p.time, "about": p.about.strip(),
+         "source": p.source, "path": str(p.path)}
+        for p in config.presets().values()
+    ]  # fmt: skip
+    _list(found, ("name", "title", "time"), json)
+    if not json:
+        _console().print("Run one with: rewire run NAME", highlight=False)
+    return 0
+
+
+@app.command(group=CHOICE)
+def schema() -> None:
+    """The JSON Schema of experiment files, for an editor."""
+    from .config import json_schema
+
+    _print_json(json_schema(), indent=1)
+
+
+@app.command(group=CHOICE)
+def doctor(*, json: AsJson = False) -> int:
+    """Check this installation: versions, extras, data, and what to do about gaps."""
+    from . import doctor as checks
+
+    found = checks.examine()
+    if json:
+        _print_json([vars(check) for check in found], indent=1)
+    else:
+        table = _table("", "what", "found")
+        marks = {"ok": "[green]ok[/]", "note": "[yellow]--[/]", "bad": "[red]bad[/]"}
+        from rich.markup import escape
+
+        for check in found:
+            advice = f"\n[dim]{escape(check.advice)}[/]" if check.advice else ""
+            table.add_row(marks[check.state], check.name, escape(check.found) + advice)
+        _console().print(table)
+    return 0 if checks.able(found) else 1
+
+
+@data_app.command(name="list")
+def data_list(*, json: AsJson = False) -> int:
+    """The data sets, and which of them are on this machine."""
+    return datasets(json=json)
+
+
+@data_app.command(name="fetch")
+def data_fetch(name: str) -> None:
+    """Download what is missing of a data set, and check every byte of it.
+
+    Parameters
+    ----------
+    name
+        One of `rewire datasets`.
+    """
+    from .data import fetch
+
+    folder = fetch(name)
+    _console().print(f"{name} is in {folder}", soft_wrap=True, highlight=False, markup=False)
+
+
+# --- how things are shown ---
+
+
+def _dry_run(
+    source: str, overrides: Sequence[str], out: Path | None, workers: int | None, json: bool
+) -> int:
+    from . import cells as planning
+    from . import config, runner
+    from .engines.local import is_finished
+    from .estimate import estimate, wall_seconds
+    from .progress import duration
+
+    experiment = config.load(source, overrides)
+    planned = planning.plan(experiment, config.n_train(experiment.data))
+    costs = estimate(experiment, planned)
+    folder = out if out is not None else runner.RUNS / experiment.name
+    done = {c.hash for c in planned if is_finished(folder / "cells" / c.hash)}
+    workers = runner.default_workers(experiment) if workers is None else max(1, workers)
+    left = [cell for cell in planned if cell.hash not in done]
+    seconds = wall_seconds(left, costs, workers)
+    size = sum(costs[cell.hash].bytes for cell in left)
+    rows = [
+        {"cell": c.hash, "rule": c.label, "seed": c.seed, "density": c.density,
+         "densities": c.config.get("densities"), "steps": int(c.weight),
+         "needs": dict(c.parents), "seconds": round(costs[c.hash].seconds, 1),
+         "bytes": costs[c.hash].bytes, "finished": c.hash in done}
+        for c in planned
+    ]  # fmt: skip
+    if json:
+        _print_json({"out": str(folder), "cells": rows, "seconds": round(seconds, 1),
+                     "bytes": size, "workers": workers}, indent=1)  # fmt: skip
+        return 0
+    names = {cell.hash: cell.label for cell in planned}
+    table = _table("cell", "rule", "seed", "density", "steps", "after", "about", "disk")
+    for row in rows:
+        several = row["densities"] and ", ".join(f"{d:g}" for d in row["densities"])
+        table.add_row(
+            row["cell"],
+            row["rule"],
+            str(row["seed"]),
+            several or ("as given" if row["density"] is None else f"{row['density']:g}"),
+            f"{row['steps']:,}",
+            ", ".join(names[parent] for parent in row["needs"].values()),
+            "finished" if row["finished"] else duration(row["seconds"]),
+            _bytes(row["bytes"]),
+        )
+    console = _console()
+    console.print(table)
+    console.print(
+        f"{len(left)} of {len(planned)} cells to train into {folder}: about {duration(seconds)} "
+        f"on {workers} worker{'s' * (workers != 1)}, {_bytes(size)} of disk. Estimated from a few "
+        "steps timed just now; rules that work at every step take longer.",
+        highlight=False,
+    )
+    return 0
+
+
+def _summary(out: Path) -> Any:
+    """Rules by density: mean test accuracy at the end, and its spread over seeds."""
+    from statistics import mean, stdev
+
+    from . import store
+
+    found: dict[str, dict[float, list[float]]] = {}
+    for row in store.results(out, listed=True):
+        density = row["requested_density"]
+        density = 1.0 if density is None and row["rule"] == "Dense" else density
+        if density is not None and row["test_accuracy"] is not None:
+            at = found.setdefault(row["label"], {})
+            at.setdefault(density, []).append(100 * row["test_accuracy"])
+    densities = sorted({d for at in found.values() for d in at}, reverse=True)
+    seeds = max((len(values) for at in found.values() for values in at.values()), default=0)
+    table = _table("density", *(f"{d:.4g}" for d in densities))
+    table.title = (
+        f"Test accuracy in %, mean +- standard deviation, {seeds} seed{'s' * (seeds != 1)}"
+    )
+    for label, at in found.items():
+        texts = []
+        for density in densities:
+            values = at.get(density, [])
+            spread = f" +- {stdev(values):.2f}" if len(values) > 1 else ""
+            texts.append(f"{mean(values):.2f}{spread}" if values else "")
+        table.add_row(label, *texts)
+    return table
+
+
+def _list(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], json: bool) -> int:
+    rows = list(rows)
+    if json:
+        _print_json(rows, indent=1)
+        return 0
+    table = _table(*columns, left=True)
+    for row in rows:
+        cells = (row[c] for c in columns)
+        table.add_row(*(", ".join(c) if isinstance(c, list) else str(c) for c in cells))
+    _console().print(table)
+    return 0
+
+
+def _table(*columns: str, left: bool = False) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title_justify="left")
+    words = ("cell", "rule", "after", "what", "found", "")
+    for i, column in enumerate(columns):
+        justify = "left" if left or i == 0 or column in words else "right"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=i == 0)
+    return table
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name.startswith("test"):
+        return f"{100 * value:.2f} %"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(
+        value, float) else str(value)  # fmt: skip
+
+
+def _worlds(rule: Any) -> list[str]:
+    """The worlds that can offer what the rule asks for."""
+    from rewire.signals import registered
+    from rewire.substrates import bare, masked
+
+    if "gain" in rule.columns:
+        return []
+    offers = {"bare": {*bare.PAIRS, *bare.NODES}, masked.Masked.name: registered("masked")}
+    return [world for world, signals in offers.items() if rule.needs <= set(signals)]
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n\n")[0].replace("\n", " ")
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _print_json(value: Any, indent: int | None = None) -> None:
+    import json
+
+    print(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    # a file or a pipe has no edge to fold lines at
+    return Console(stderr=stderr, width=None if stream.isatty() else 160)
+
+
+def _warn(text: str) -> None:
+    print(f"rewire: {text}", file=sys.stderr)
+
+
+def _usage(text: str) -> RewireError:
+    from .errors import ConfigError
+
+    return ConfigError(text)
+
+
+# --- the way in and out ---
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; every error ends here."""
+    try:
+        result = app(
+            list(sys.argv[1:] if tokens is None else tokens),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except CycloptsError as error:
+        _warn(str(error).strip())
+        return 2
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        _warn("interrupted; the same command continues")
+        return 130
+    except Exception as error:
+        code = exit_code_of(error)
+        if code is None:
+            import traceback
+
+            traceback.print_exc()
+            _warn(f"this is a bug of rewire {rewire.__version__}: please report it to the "
+                  "project's issue tracker, with the lines above and `rewire doctor`")  # fmt: skip
+            return 1
+        if os.environ.get("REWIRE_DEBUG") == "1":
+            import traceback
+
+            traceback.print_exc()
+        _warn(str(error))
+        return code
+
+
+def exit_code_of(error: BaseException) -> int | None:
+    """The exit code of an error that is no bug, or None."""
+    if isinstance(error, RewireError):
+        return error.exit_code
+    checkpoint = sys.modules.get("rewire.checkpoint")
+    if checkpoint is not None and isinstance(error, checkpoint.CheckpointError):
+        return 5
+    return 5 if isinstance(error, OSError) and error.errno is not None else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

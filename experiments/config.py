@@ -149,14 +149,18 @@ def parse(tree: Mapping[str, Any]) -> Experiment:
     training = {key: given[key] for key in Training.model_fields if key in given}
     entries = _rules(listed, training, problems) if isinstance(listed, list) else []
     _look_up(given, problems)
-    problems += _across(given, entries, experiment)
+    problems += _across(entries, experiment)
     if problems:
         raise refusal(tree, problems)
     return experiment.model_copy(update={"rules": entries})
 
 
 def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> list[RuleEntry]:
-    """The experiment's rules; what is wrong with them goes to ``problems``."""
+    """The experiment's rules; what is wrong with them goes to ``problems``.
+
+    A rule that is known is returned even if something is wrong with it, so that others can be
+    checked against it; its `training` may then be None.
+    """
     classes = available("rule")
     base_problems = set(_check(Training, training)[1])
     entries: list[RuleEntry] = []
@@ -170,7 +174,6 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
         of = fields.pop("of", None) if is_branch(classes.get(str(rule))) else None
         label = fields.pop("label", rule)
         path = f"rules.{label}" if isinstance(label, str) else f"rules[{i}]"
-        sound = len(problems)
         if rule is None:
             hint = did_you_mean("rule", fields) or ": the name of a rule, e.g. rule = 'DeepR'"
             problems.append((path, f"'rule' is missing{hint}"))
@@ -196,7 +199,7 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
             ]
         if not (of is None or isinstance(of, str)):
             problems.append((f"{path}.of", f"should be the label of a rule, found {short(of)}"))
-        if len(problems) == sound:  # `own` is None only if the experiment has problems of its own
+        if isinstance(label, str) and isinstance(rule, str) and rule in classes:
             entries.append(RuleEntry(rule, label, own, fields, train, of))  # type: ignore[arg-type]
     return entries
 
@@ -273,10 +276,8 @@ def n_train(data: Data) -> int:
     return info.train + (info.validation - data.validation if data.validation else 0)
 
 
-def _across(
-    given: Mapping[str, Any], entries: Sequence[RuleEntry], experiment: Experiment | None
-) -> Problems:
-    """What can only be wrong between two keys."""
+def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Problems:
+    """What can only be wrong between two keys. The entries may have problems of their own."""
     problems: Problems = []
     labels = [entry.label for entry in entries]
     visiting = [entry for entry in entries if visits_densities(entry.cls)]
@@ -310,7 +311,7 @@ def _across(
              "'distribution' names none; use a named distribution and 'densities'")
             for entry in visiting
         ]  # fmt: skip
-    elif sparse and not experiment.densities and len(entries) == len(experiment.rules or entries):
+    elif sparse and not experiment.densities:
         problems.append(("densities", f"is missing: which fractions of the edges does "
                          f"{sparse[0].label} keep? E.g. densities = [0.2, 0.05]"))  # fmt: skip
     if spread == "imp" and not visiting:

@@ -1,0 +1,260 @@
+"""From an experiment's name to a finished run folder: what ``rewire run`` does.
+
+Finished cells are skipped and interrupted ones continue, so the same command can be given again at
+any time. A folder belongs to one experiment; it may grow (more seeds, rules or densities), but an
+experiment that would leave some of its cells behind is sent to a folder of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from . import store
+from .cells import Cell, in_order, plan
+from .config import load, n_train
+from .engines import local
+from .errors import ConfigError
+from .files import to_toml
+from .progress import Kind, Progress
+from .schema import Experiment
+
+RUNS = Path("runs")
+TOP = ("name", "title", "about", "source", "time", "device", "threads", "contrasts")  # no identity
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What became of a run: where it is, and how each cell ended, by hash."""
+
+    out: Path
+    report: Path | None
+    outcomes: Mapping[str, local.Outcome]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the code of the first cell that failed."""
+        return local.exit_code(self.outcomes)
+
+
+def run_experiment(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    progress: Kind = "auto",
+    command: Sequence[str] = (),
+    warn: Callable[[str], None] = lambda text: None,
+) -> Finished:
+    """Train what is not trained yet of the experiment ``source`` (a file or a preset's name).
+
+    The run goes to ``out`` (runs/NAME unless given), on ``workers`` processes (as many as there
+    are cores unless given; 0 trains in this process).
+
+    Raises ConfigError for what the files or overrides ask in vain, DataError for a data set that
+    is not there, StoreError and Locked for the folder, Interrupted after a signal.
+    """
+    experiment = load(source, overrides)
+    cells = plan(experiment, n_train(experiment.data))
+    run = store.Run(out if out is not None else RUNS / experiment.name)
+    with run.lock():
+        before = run.experiment()
+        _refuse_another(run.path, before, experiment, cells)
+        for text in _changed_versions(before):
+            warn(text)
+        _describe(run, before, experiment, cells, command)
+        report = run.path / "report.html"
+        waiting = [cell for cell in cells if not local.is_finished(run.cell(cell.hash).path)]
+        outcomes = _train(experiment, cells, run.path, workers, progress, bool(waiting))
+        if waiting or not report.exists() or before is None:
+            from .report import write_report
+
+            write_report(run.path)
+        return Finished(run.path, report, outcomes)
+
+
+def _train(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    out: Path,
+    workers: int | None,
+    progress: Kind,
+    needed: bool,
+) -> Mapping[str, local.Outcome]:
+    reporter = Progress(progress)
+    work = _work(experiment) if needed else _nothing
+    reporter.start(cells)
+    outcomes: Mapping[str, local.Outcome] = {}
+    try:
+        outcomes = local.run_cells(
+            cells,
+            out=out,
+            workers=default_workers(experiment) if workers is None else workers,
+            work=work,
+            on_event=reporter.event,
+            on_tick=reporter.tick,
+        )
+    except local.Interrupted as stopped:
+        outcomes = stopped.outcomes
+        raise
+    finally:
+        reporter.finish(outcomes)
+    return outcomes
+
+
+def _nothing(*args: Any) -> None:
+    raise AssertionError("every cell was finished")
+
+
+def _work(experiment: Experiment) -> local.Work:
+    """Load the data once, in this process, for all the workers that will be forked from it."""
+    from .trainer import run_cell
+
+    device = resolve_device(experiment.device)
+    dataset = experiment.data.load()
+    threads = experiment.threads
+
+    def work(
+        cell: Any,
+        folder: Path,
+        parents: dict[str, Path],
+        emit: local.Emit,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        import torch
+
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        run_cell(cell, folder, parents, dataset, emit, should_stop, device)
+
+    return work
+
+
+def resolve_device(device: str) -> str:
+    """ "cpu" or "cuda" for what an experiment asks. Raises ConfigError for a GPU that is not there.
+
+    The driver is asked without claiming the GPU, which workers could not inherit.
+    """
+    if device == "cpu":
+        return "cpu"
+    local.prepare_parent()
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise ConfigError(
+            "device = 'cuda', but torch finds no GPU here; `rewire doctor` says more, "
+            "device=auto takes the CPU"
+        )
+    return "cpu"
+
+
+def default_workers(experiment: Experiment) -> int:
+    """As many single-thread workers as this process may use cores; two share a GPU."""
+    if experiment.device != "cpu" and resolve_device(experiment.device) == "cuda":
+        return 2
+    return max(1, usable_cores() // experiment.threads)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# --- the folder's description ---
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("neurorewire", "torch", "numpy", "scipy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def _describe(
+    run: store.Run,
+    before: Mapping[str, Any] | None,
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    command: Sequence[str],
+) -> None:
+    tree = experiment.as_tree()
+    listed = [
+        {"hash": cell.hash, "label": cell.label, "seed": cell.seed}
+        for cell in in_order(experiment, cells)
+    ]
+    described = {
+        "config": tree,
+        "cells": listed,
+        "command": list(command),
+        "versions": versions(),
+        "created": (before or {}).get("created") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    if before is None or any(before.get(key) != described[key] for key in ("config", "cells")):
+        run.write_experiment(to_toml(tree), described)
+
+
+def _changed_versions(before: Mapping[str, Any] | None) -> list[str]:
+    then, now = (before or {}).get("versions"), versions()
+    if not isinstance(then, Mapping):
+        return []
+    changed = [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
+    if not changed:
+        return []
+    return [f"begun with other versions ({', '.join(changed)}): new cells may differ in the last "
+            "digits from those that are finished"]  # fmt: skip
+
+
+def _refuse_another(
+    out: Path, before: Mapping[str, Any] | None, experiment: Experiment, cells: Sequence[Cell]
+) -> None:
+    """A folder may grow, but no cell of its experiment may be left behind."""
+    if before is None:
+        return
+    listed = [item.get("hash") for item in before.get("cells", []) if isinstance(item, Mapping)]
+    if set(listed) <= {cell.hash for cell in cells}:
+        return
+    old = before.get("config") if isinstance(before.get("config"), Mapping) else {}
+    lines = [f"  {key}: {there} there, {here} asked for" for key, there, here in _differences(
+        old, experiment.as_tree()) if key.partition(".")[0] not in TOP]  # fmt: skip
+    lines = lines or ["  (made by another version of rewire)"]
+    raise ConfigError(
+        "\n".join([f"{out} holds another experiment:", *lines[:20],
+                   "Give this one a folder of its own with --out DIR, or remove that one."])
+    )  # fmt: skip
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str]]:
+    """(path, old, new) wherever two trees differ."""
+    if path == "rules" and isinstance(old, list) and isinstance(new, list):
+        old, new = ({str(t.get("label", t["rule"])): t for t in tree} for tree in (old, new))
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [
+            found
+            for key in {**old, **new}
+            for found in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    if old == new:
+        return []
+    shown = ["nothing" if value is None else str(value)[:60] for value in (old, new)]
+    return [(path, *shown)]
+
+
+def command_line() -> list[str]:
+    """This process's command, as one would type it."""
+    return ["rewire", *sys.argv[1:]]
