@@ -199,6 +199,9 @@ def _describe(
         for cell in in_order(experiment, cells)
     ]
     described = {
+        "name": experiment.name,
+        "title": experiment.title,
+        "about": experiment.about,
         "config": tree,
         "cells": listed,
         "command": list(command),
