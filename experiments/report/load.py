@@ -1,0 +1,182 @@
+"""A run's folder as the report needs it: what was asked, what was found, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rewire.experiments import compare, store
+from rewire.experiments.errors import StoreError
+
+if TYPE_CHECKING:
+    from rewire.graph import Graph
+
+
+@dataclass(frozen=True)
+class CellState:
+    """One cell that the experiment lists: how far it came."""
+
+    hash: str
+    label: str
+    seed: int | None
+    status: str  # finished, failed, running, waiting
+    error: str = ""
+
+
+@dataclass
+class Loaded:
+    """One run: ``rows`` and ``evals`` are those of `store`, ``problems`` what cannot be read."""
+
+    out: Path
+    experiment: Mapping[str, Any]
+    rows: list[store.Row]
+    evals: list[store.Row]
+    cells: list[CellState]
+    toml: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    @cached_property
+    def points(self) -> dict[str, list[compare.Point]]:
+        """Points by label, in the experiment's order of rules."""
+        found = compare.points(self.rows)
+        order = [*self.planned, *found]
+        return {label: found[label] for label in dict.fromkeys(order) if label in found}
+
+    @cached_property
+    def planned(self) -> list[str]:
+        """Labels that the experiment asked for, in its order."""
+        rules = self.config.get("rules", [])
+        return [str(r.get("label", r.get("rule"))) for r in rules if isinstance(r, Mapping)]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        config = self.experiment.get("config")
+        return config if isinstance(config, Mapping) else {}
+
+    @cached_property
+    def densities(self) -> list[float]:
+        """Densities below 1 that have results, from dense to sparse."""
+        return compare.requested_densities(self.points)
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        return sorted({row["seed"] for row in self.rows})
+
+    @cached_property
+    def dense(self) -> compare.Point | None:
+        """The network with every edge, where there is one."""
+        return next((p[0] for p in self.points.values() if compare.is_dense(p)), None)
+
+    @cached_property
+    def focus(self) -> float | None:
+        """The density that is spoken of: the sparsest at which the most rules have results."""
+        at = {
+            d: sum(self.point(label, d) is not None for label in self.points)
+            for d in self.densities
+        }
+        return min((d for d in at if at[d] == max(at.values())), default=None)
+
+    def point(self, label: str, density: float) -> compare.Point | None:
+        """A label's own point at a requested density (Dense has none)."""
+        return next((p for p in self.points.get(label, ()) if p.requested == density), None)
+
+    @cached_property
+    def curves(self) -> dict[tuple[str, int], list[store.Row]]:
+        """Evaluations by (cell, level), in order of time."""
+        found: dict[tuple[str, int], list[store.Row]] = {}
+        for event in self.evals:
+            found.setdefault((event["cell"], event["level"]), []).append(event)
+        return found
+
+    @cached_property
+    def graphs(self) -> dict[tuple[str, float, int], Graph]:
+        """The connectivity at the end of every (label, requested density, seed) but the dense."""
+        found = {}
+        for label, points in self.points.items():
+            for point in points:
+                if point.requested is None or point.requested >= 1:
+                    continue
+                for row in point.rows:
+                    graph = self._graph(row)
+                    if graph is not None:
+                        found[label, point.requested, row["seed"]] = graph
+        return found
+
+    def _graph(self, row: store.Row) -> Graph | None:
+        from rewire.checkpoint import CheckpointError
+
+        cell = store.CellStore(self.out / "cells" / row["cell"])
+        if row["level"] not in cell.levels:
+            return None
+        try:
+            tree, meta = cell.read_level(row["level"])
+            return graph_of(tree["keys"], meta)
+        except (CheckpointError, KeyError, TypeError, ValueError) as error:
+            self.problems.append(f"the connectivity of {row['label']}, seed {row['seed']}: {error}")
+            return None
+
+
+def graph_of(keys: Any, meta: Mapping[str, Any]) -> Graph:
+    """The graph that `rewire.graph.Graph.description` and its keys describe."""
+    from rewire.graph import Graph, Population, Projection, Space, square_sheet
+
+    return Graph(
+        Space(
+            (
+                Population(
+                    p["name"],
+                    p["size"],
+                    square_sheet(p["size"]) if p.get("grid") else None,
+                    p.get("slots"),
+                )
+                for p in meta["populations"]
+            ),
+            (
+                Projection(
+                    p["name"],
+                    p["source"],
+                    p["target"],
+                    p["kind"],
+                    tuple(p["shape"]),
+                    p.get("multapses", False),
+                    p.get("groups", 1),
+                )
+                for p in meta["projections"]
+            ),
+        ),
+        keys,
+    )
+
+
+def load(out: str | Path) -> Loaded:
+    """Read the run in ``out``. Raises StoreError where none is, or where a cell is damaged."""
+    out = Path(out)
+    path = out / "experiment.json"
+    experiment = store.read_json(path) if path.exists() else {}
+    if not isinstance(experiment, dict):
+        raise StoreError(f"{path}: holds a {type(experiment).__name__} where an object belongs")
+    toml = out / "experiment.toml"
+    listed = bool(experiment.get("cells"))
+    return Loaded(
+        out,
+        experiment,
+        store.results(out, listed=listed),
+        store.evals(out, listed=listed),
+        [_state(out, item) for item in experiment.get("cells", [])],
+        toml.read_text(errors="replace") if toml.is_file() else "",
+    )
+
+
+def _state(out: Path, item: Any) -> CellState:
+    item = {"hash": item} if isinstance(item, str) else item
+    cell = store.CellStore(out / "cells" / item["hash"])
+    if not (cell.path / "cell.json").exists():
+        return CellState(cell.hash, str(item.get("label") or "?"), item.get("seed"), "waiting")
+    config = cell.cell().get("config", {})
+    rule = config.get("rule")
+    label = item.get("label") or config.get("label") or (rule or {}).get("rule", rule)
+    error = (cell.error or {}).get("message", "")
+    return CellState(cell.hash, str(label), config.get("seed"), cell.status, str(error))

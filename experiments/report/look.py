@@ -1,0 +1,243 @@
+"""How every rule looks, on every figure of every report, and how a figure becomes inline SVG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+# name -> (light, dark). Each light colour occurs once, because it stands for its name in the SVG.
+THEME = {
+    "ink": ("#1b1f24", "#e8ebee"),
+    "muted": ("#59636e", "#a3adb8"),
+    "grid": ("#dfe3e8", "#333a42"),
+    "paper": ("#ffffff", "#14181d"),
+    "grey": ("#7f8790", "#9ba4ae"),
+    "brown": ("#8c6d4f", "#c8a680"),
+    "vermillion": ("#d55e00", "#ff8a4c"),
+    "blue": ("#0072b2", "#4ba6ee"),
+    "sky": ("#45a5dc", "#9fd8ff"),
+    "green": ("#009e73", "#34c99e"),
+    "purple": ("#b5579a", "#e394cb"),
+    "orange": ("#dc9600", "#f5c355"),
+    "indigo": ("#44378f", "#a99df5"),
+    "olive": ("#8a8a2d", "#c9c95c"),
+    "rose": ("#c4566a", "#f28fa0"),
+    "teal": ("#3a9d94", "#7fd9d0"),
+    "wine": ("#7d2450", "#d77bab"),
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """A rule's colour (a name of :data:`THEME`), marker and line; told apart by any one of them."""
+
+    colour: str
+    marker: str
+    line: Any = "-"
+    size: float = 1.0  # of the marker; thin shapes need more to look as large
+
+    @property
+    def hex(self) -> str:
+        return THEME[self.colour][0]
+
+
+DASHED, DOTTED, DASHDOT = (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4))
+
+# Okabe and Ito's colour-blind-safe colours for the rules; controls are neutral.
+RULES = {
+    "dense": Look("ink", "_", "-"),
+    "static": Look("grey", "s", DASHED),
+    "randomreinit": Look("brown", "X", DOTTED, 1.1),
+    "imp": Look("vermillion", "o"),
+    "deepr": Look("blue", "^"),
+    "softdeepr": Look("sky", "v", DASHED),
+    "structuralplasticity": Look("green", "D"),
+    "set": Look("purple", "P", DASHDOT, 1.15),
+    "rigl": Look("orange", "*", size=1.5),
+}
+OTHERS = [
+    Look("indigo", "<", DASHED),
+    Look("olive", ">", DASHDOT),
+    Look("rose", "p"),
+    Look("teal", "h", DOTTED),
+    Look("wine", "d", DASHED),
+]
+
+
+def looks(rules: Mapping[str, str]) -> dict[str, Look]:
+    """A look for every label, given its rule's name: the rule's own for its first label.
+
+    Rules that have no look of their own, and further labels of one rule, take the others in turn
+    (with another line each time round).
+    """
+    found, taken, spare = {}, set(), _others()
+    for label, rule in rules.items():
+        name = re.sub(r"[^a-z0-9]", "", rule.lower())
+        found[label] = RULES[name] if name in RULES.keys() - taken else next(spare)
+        taken.add(name)
+    return found
+
+
+def _others() -> Iterator[Look]:
+    lines: list[Any] = ["-", DASHED, DOTTED, DASHDOT]
+    turn = 0
+    while True:
+        for i, look in enumerate(OTHERS):
+            yield look if not turn else replace(look, line=lines[(turn + i) % len(lines)])
+        turn += 1
+
+
+def theme_css() -> str:
+    """The colours as CSS variables: light, dark by the reader's preference, light on paper."""
+    light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in THEME.items()) for i in (0, 1))
+    return (
+        f":root{{color-scheme:light dark;{light}}}\n"
+        f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    )
+
+
+_SETTINGS = {
+    "svg.hashsalt": "rewire",
+    "text.parse_math": False,  # a label is a text, whatever signs are in it
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": THEME["muted"][0],
+    "axes.labelcolor": THEME["ink"][0],
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": THEME["grid"][0],
+    "grid.linewidth": 0.7,
+    "text.color": THEME["ink"][0],
+    "xtick.color": THEME["muted"][0],
+    "ytick.color": THEME["muted"][0],
+    "xtick.labelcolor": THEME["ink"][0],
+    "ytick.labelcolor": THEME["ink"][0],
+    "lines.linewidth": 1.6,
+    "path.simplify": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@contextmanager
+def drawing(*, standalone: bool = False) -> Iterator[None]:
+    """Matplotlib's settings for our figures, and back to the caller's afterwards.
+
+    Text stays text inside a page (sharp, selectable, small) and becomes outlines in a file of its
+    own, where the reader's fonts are unknown.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        matplotlib.rcParams["svg.fonttype"] = "path" if standalone else "none"
+        if standalone:
+            matplotlib.rcParams["savefig.facecolor"] = THEME["paper"][0]
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure; inches, of which the page makes 72 units each."""
+    made = Figure(figsize=(width, height))
+    FigureCanvasSVG(made)
+    return made
+
+
+_NO_METADATA = dict.fromkeys(["Creator", "Date", "Format", "Type"])
+
+
+def to_svg(made: Figure) -> str:
+    """The figure as a whole SVG document; the same bytes for the same figure."""
+    text = io.StringIO()
+    made.savefig(text, format="svg", metadata=_NO_METADATA)
+    return text.getvalue()
+
+
+def inline(made: Figure, name: str, alt: str) -> str:
+    """The figure as an ``<svg>`` element for a page: themed by CSS variables, no outside reference.
+
+    ``name`` prefixes its ids, so that figures of one page do not meet; ``alt`` is what a reader
+    who cannot see it hears.
+    """
+    svg = to_svg(made)
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    head, _, body = svg.partition(">")
+    box = re.search(r'viewBox="([^"]+)"', head)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
+    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", body)
+    body = re.sub(r"url\(#", f"url(#{name}-", body)
+    body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLES.get(m[0], m[0]), body)
+    body = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", body)
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    return (
+        f'<svg viewBox="{box[1] if box else "0 0 1 1"}" role="img" aria-label="{_quoted(alt)}">'
+        f"{body}".strip()
+    )
+
+
+_VARIABLES = {light: f"var(--{name})" for name, (light, _) in THEME.items()}
+
+
+def _quoted(text: str) -> str:
+    from markupsafe import escape
+
+    return str(escape(text))
+
+
+def swatch(look: Look, name: str) -> str:
+    """A piece of a rule's line with its marker, for legends."""
+    made = figure(0.42, 0.18)
+    axes = made.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    marker = {} if look.marker == "_" else {"marker": look.marker, "markersize": 6.5 * look.size}
+    axes.plot(
+        [0.04, 0.5, 0.96],
+        [0.5] * 3,
+        color=look.hex,
+        linestyle=look.line,
+        linewidth=1.8,
+        markevery=[1],
+        markeredgewidth=0,
+        **marker,
+    )
+    return inline(made, name, "").replace('role="img" aria-label=""', 'aria-hidden="true"')
+
+
+def spread(values: Iterable[float], gap: float, low: float, high: float) -> list[float]:
+    """Positions near ``values``, ``gap`` apart at least, within [low, high] where they fit."""
+    at = list(values)
+    order = sorted(range(len(at)), key=at.__getitem__)
+    placed: list[list[float]] = []  # clusters: [centre, members]
+    for i in order:
+        placed.append([at[i], 1])
+        while len(placed) > 1 and (
+            placed[-1][0] - placed[-2][0] < gap * (placed[-1][1] + placed[-2][1]) / 2
+        ):
+            centre, members = placed.pop()
+            total = placed[-1][1] + members
+            placed[-1] = [(placed[-1][0] * placed[-1][1] + centre * members) / total, total]
+    result, place = [0.0] * len(at), 0
+    for centre, members in placed:
+        half = gap * (members - 1) / 2
+        centre = min(max(centre, low + half), high - half) if high - low > 2 * half else centre
+        for step in range(int(members)):
+            result[order[place]] = centre - half + gap * step
+            place += 1
+    return result
