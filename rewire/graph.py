@@ -446,20 +446,29 @@ class Graph:
         """
         cache = self._topology.setdefault("incoming", {})
         if population not in cache:
-            rows, posts = [], []
-            _, _, post = self.locate()
-            for i, p in enumerate(self.projections):
-                if p.target == population:
-                    rows.append(torch.arange(self.bounds[i], self.bounds[i + 1]))
-                    posts.append(post[self.rows(i)])
-            row = torch.cat(rows) if rows else torch.empty(0, dtype=torch.int64)
-            unit = torch.cat(posts) if posts else torch.empty(0, dtype=torch.int64)
-            order = unit.argsort(stable=True)
+            into = [i for i, p in enumerate(self.projections) if p.target == population]
             size = self.space.population[population].size
-            pointers = torch.zeros(size + 1, dtype=torch.int64)
-            pointers[1:] = torch.bincount(unit, minlength=size).cumsum(0)
-            cache[population] = row[order], pointers
+            cache[population] = self._row_pointers(into[0], size) if len(into) == 1 else None
+            if cache[population] is None:
+                cache[population] = self._by_unit(into, size)
         return cache[population]
+
+    def _row_pointers(self, i: int, size: int) -> tuple[Tensor, Tensor] | None:
+        """Edges of one projection by unit, where they lie in that order already."""
+        p = self.projections[i]
+        if p.kind not in ("linear", "spiking"):
+            return None
+        firsts = torch.arange(size + 1) * p.shape[1] + self.space.bounds[i]
+        pointers = torch.searchsorted(self.keys, firsts)
+        return torch.arange(self.bounds[i], self.bounds[i + 1]), pointers - self.bounds[i]
+
+    def _by_unit(self, projections: Sequence[int], size: int) -> tuple[Tensor, Tensor]:
+        _, _, post = self.locate()
+        row = edges_of(self, projections)
+        unit = post[row]
+        pointers = torch.zeros(size + 1, dtype=torch.int64)
+        pointers[1:] = torch.bincount(unit, minlength=size).cumsum(0)
+        return row[unit.argsort(stable=True)], pointers
 
     def digest(self) -> str:
         """A fingerprint of the topology: equal exactly when the keys are."""
@@ -710,11 +719,8 @@ def _born(birth: Birth, keys: Tensor) -> Tensor:
     return birth(keys) if callable(birth) else torch.full((len(keys),), float(birth))
 
 
-def masks(graph: Graph) -> dict[str, Tensor]:
-    """The boolean mask of every projection, by its name."""
-    return {p.name: graph.mask(i) for i, p in enumerate(graph.projections)}
-
-
 def edges_of(graph: Graph, projections: Sequence[int]) -> Tensor:
     """Rows of the edges of these projections, ascending."""
+    if not projections:
+        return torch.empty(0, dtype=torch.int64)
     return torch.cat([torch.arange(graph.bounds[i], graph.bounds[i + 1]) for i in projections])

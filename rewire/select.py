@@ -134,41 +134,99 @@ def sample_absent(
     if not any(counts):
         return torch.empty(0, dtype=torch.int64)
     taken = graph.keys.numpy()
+    gone = None
     if without is not None and len(without):
-        keep = np.ones(len(taken), bool)
-        keep[without.numpy()] = False
-        taken = taken[keep]
-    picked = [
-        _draw(taken, lo, hi, n, rng.numpy, graph)
-        for n, (lo, hi) in zip(counts, ranges, strict=True)
-        if n
+        gone = np.zeros(len(taken), bool)
+        gone[without.numpy()] = True
+    here = _held(graph, ranges, gone)
+    for n, (lo, hi), held in zip(counts, ranges, here, strict=True):
+        if n > hi - lo - held:
+            raise ValueError(
+                f"cannot add {n} edges to keys [{lo}, {hi}): only {hi - lo - held} are free."
+            )
+    crowded = [
+        2 * held > hi - lo or 2 * n > hi - lo - held
+        for n, (lo, hi), held in zip(counts, ranges, here, strict=True)
     ]
-    out = np.concatenate(picked)
-    return torch.from_numpy(out)  # ranges ascend and each is sorted
+    rare = [0 if full else n for n, full in zip(counts, crowded, strict=True)]
+    picked = [_reject(taken, gone, ranges, rare, rng.numpy)] if any(rare) else []
+    for n, (lo, hi), full in zip(counts, ranges, crowded, strict=True):
+        if n and full:
+            picked.append(_list_and_choose(taken, gone, lo, hi, n, rng.numpy))
+    return torch.from_numpy(np.sort(np.concatenate(picked)))
 
 
-def _draw(
-    taken: np.ndarray, lo: int, hi: int, need: int, rng: np.random.Generator, graph: Graph
-) -> np.ndarray:
-    first, last = np.searchsorted(taken, (lo, hi))
-    here = taken[first:last]
+def _held(graph: Graph, ranges: list[tuple[int, int]], gone: np.ndarray | None) -> list[int]:
+    """Pairs in each key range that hold a synapse which stays."""
+    keys = graph.keys.numpy()
     if any(p.multapses for p in graph.projections):
-        here = np.unique(here)
-    free = hi - lo - len(here)
-    if need > free:
-        raise ValueError(f"cannot add {need} edges to keys [{lo}, {hi}): only {free} are free.")
-    if 2 * len(here) > hi - lo or 2 * need > free:
-        absent = np.ones(hi - lo, bool)
-        absent[here - lo] = False
-        return np.sort(rng.choice(np.flatnonzero(absent), need, replace=False)) + lo
-    found = np.empty(0, np.int64)
-    while len(found) < need:  # in order of drawing, the first distinct free keys are uniform
-        draws = rng.integers(lo, hi, size=int(2.5 * (need - len(found))) + 8)
-        if len(here):
-            at = np.searchsorted(here, draws)
-            draws = draws[here[np.minimum(at, len(here) - 1)] != draws]
-        found = _distinct(np.concatenate([found, draws]) if len(found) else draws)
-    return np.sort(found[:need])
+        stays = np.unique(keys if gone is None else keys[~gone])
+        return [int(np.diff(np.searchsorted(stays, r))[0]) for r in ranges]
+    bounds = [0, len(keys)] if len(ranges) == 1 else graph.bounds
+    lost = [0] * len(ranges)
+    if gone is not None:
+        lost = [int(np.count_nonzero(gone[a:b])) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [b - a - n for a, b, n in zip(bounds, bounds[1:], lost, strict=False)]
+
+
+def _reject(
+    taken: np.ndarray,
+    gone: np.ndarray | None,
+    ranges: list[tuple[int, int]],
+    counts: list[int],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """``counts[i]`` free keys of each range: draw, and draw again what hits an edge.
+
+    In order of drawing, the first distinct free keys are a uniform sample without replacement.
+    """
+    need, found = np.asarray(counts), [np.empty(0, np.int64)] * len(counts)
+    first = np.asarray([lo for lo, _ in ranges])
+    size = np.asarray([hi - lo for lo, hi in ranges], np.float64)
+    while True:
+        short = need - [len(f) for f in found]
+        if not short.any():
+            return np.concatenate(found)
+        tries = np.where(short > 0, (2.5 * short).astype(np.int64) + 4, 0)
+        which = np.repeat(np.arange(len(counts)), tries)
+        draws = first[which] + (rng.random(len(which)) * size[which]).astype(np.int64)
+        if len(taken):
+            at = np.minimum(np.searchsorted(taken, draws), len(taken) - 1)
+            free = taken[at] != draws
+            if gone is not None:
+                free |= _all_gone(taken, gone, at, draws)
+            draws, which = draws[free], which[free]
+        ends = np.searchsorted(which, np.arange(len(counts) + 1))
+        for i in np.flatnonzero(short):
+            more = np.concatenate([found[i], draws[ends[i] : ends[i + 1]]])
+            found[i] = _distinct(more)[: counts[i]]
+
+
+def _all_gone(taken: np.ndarray, gone: np.ndarray, at: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Whether every synapse of each drawn pair is about to go (multapses may hold several)."""
+    out = gone[at].copy()
+    more = np.minimum(at + 1, len(taken) - 1)
+    while (again := out & (more > at) & (taken[more] == draws)).any():
+        out[again] &= gone[more[again]]
+        at = more
+        more = np.minimum(more + 1, len(taken) - 1)
+    return out
+
+
+def _list_and_choose(
+    taken: np.ndarray,
+    gone: np.ndarray | None,
+    lo: int,
+    hi: int,
+    need: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Above half density: list the absent keys of one range and choose among them."""
+    stays = taken if gone is None else taken[~gone]
+    a, b = np.searchsorted(stays, (lo, hi))
+    absent = np.ones(hi - lo, bool)
+    absent[stays[a:b] - lo] = False
+    return rng.choice(np.flatnonzero(absent), need, replace=False) + lo
 
 
 def _distinct(values: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ class Probe:
 
 
 class Tap:
-    """A forward hook that notes the activity of a population in training passes.
+    """A forward hook that keeps what a population said in the last training pass.
 
     A deep copy of the model gets an inert one: copies never write into the original's world.
     """
@@ -71,7 +71,7 @@ class Tap:
         x = inputs[0] if self.site.tap == "input" else output
         while isinstance(x, tuple):
             x = x[0]
-        self.seen[self.population] = activity(self.site, x.detach())
+        self.seen[self.population] = x.detach()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tap:
         return Tap(None, {}, self.population)
@@ -116,6 +116,7 @@ class Masked:
         self._seen: dict[str, Tensor] = {}
         self._taps: list[Any] = []
         self._checked = False
+        self._views = Views()
 
     # -- what the session asks ------------------------------------------------------------------
 
@@ -152,11 +153,11 @@ class Masked:
         """Hold this graph: set masks, and bring weights and moments onto them."""
         for i, mask in enumerate(self.masks):
             mask.zero_()
-            _scatter(mask, graph.local(i), 1.0)
+            self._views.scatter(mask, graph.local(i), 1.0)
         self._thin = self._find_thin(graph)
         for i, p in enumerate(self.parameters):
             if "weight" in graph.columns:
-                _scatter(p, graph.local(i), graph["weight"][graph.rows(i)])
+                self._views.scatter(p, graph.local(i), graph["weight"][graph.rows(i)])
         self._mask_everything()
 
     def advance(
@@ -197,7 +198,7 @@ class Masked:
 
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now."""
-        parts = [_gather(p, graph.local(i)) for i, p in enumerate(self.parameters)]
+        parts = [self._views.gather(p, graph.local(i)) for i, p in enumerate(self.parameters)]
         return graph.with_columns({"weight": parts[0] if len(parts) == 1 else torch.cat(parts)})
 
     @torch.no_grad()
@@ -208,21 +209,28 @@ class Masked:
         """
         if "weight" in edit.set:
             for i, p in enumerate(self.parameters):
-                _scatter(p, after.local(i), after["weight"][after.rows(i)])
-        if edit.drop is not None:
-            for i, local in self._split(before.keys[edit.drop]):
-                _scatter(self.parameters[i], local, 0.0)
-                _scatter(self.masks[i], local, 0.0)
-                self._forget(i, local)
-        if edit.add is not None:
-            row, _ = after.find(edit.add)
-            weight = after["weight"][row]
-            for i, local, here in self._split(edit.add, rows=True):
-                _scatter(self.parameters[i], local, weight[here])
-                _scatter(self.masks[i], local, 1.0)
-                self._forget(i, local)
+                self._views.scatter(p, after.local(i), after["weight"][after.rows(i)])
         if edit.n_drop or edit.n_add:
+            self._replace(before, after, edit)
             self._thin = self._find_thin(after)
+
+    def _replace(self, before: Graph, after: Graph, edit: Edit) -> None:
+        """Zeros at what was dropped, births at what was added; neither remembers anything."""
+        none = torch.empty(0, dtype=torch.int64)
+        gone = none if edit.drop is None else before.keys[edit.drop]
+        new = none if edit.add is None else edit.add
+        born = after["weight"][after.find(new)[0]] if len(new) else torch.empty(0)
+        weight = torch.cat([born.new_zeros(len(gone)), born])
+        there = torch.ones(len(weight))
+        there[: len(gone)] = 0.0
+        # a synapse that is dropped and added at once stands twice: its birth comes last and stays
+        for i, local, here in self._split(torch.cat([gone, new])):
+            self._views.scatter(self.parameters[i], local, weight[here])
+            self._views.scatter(self.masks[i], local, there[here])
+            for name, moment in self._moments(i):
+                birth = self._births.get(name)
+                group = self.optimizer.param_groups[self._groups[i]]
+                self._views.scatter(moment, local, 0.0 if birth is None else birth(group))
 
     def lr(self, graph: Graph, keys: Tensor) -> float | Tensor:
         rates = [float(self.optimizer.param_groups[g]["lr"]) for g in self._groups]
@@ -301,12 +309,6 @@ class Masked:
         state = self.optimizer.state.get(p, {})
         return [(n, v) for n, v in state.items() if isinstance(v, Tensor) and v.shape == p.shape]
 
-    def _forget(self, i: int, local: Tensor) -> None:
-        for name, moment in self._moments(i):
-            birth = self._births.get(name)
-            group = self.optimizer.param_groups[self._groups[i]]
-            _scatter(moment, local, 0.0 if birth is None else birth(group))
-
     @torch.no_grad()
     def _mask_everything(self) -> None:
         for i in self._thin:
@@ -325,15 +327,16 @@ class Masked:
                         "number for each weight cannot be kept clean. Use another optimizer."
                     )
 
-    def _split(self, keys: Tensor, rows: bool = False) -> list[Any]:
-        """(projection, flat indices[, rows of ``keys``]) of the projections that keys fall in."""
+    def _split(self, keys: Tensor) -> list[tuple[int, Tensor, Tensor | slice]]:
+        """(projection, flat indices, rows of ``keys``) of the projections that keys fall in."""
         if len(self.parameters) == 1:
-            return [(0, keys, slice(None))] if rows else [(0, keys)]
-        which, out = self.space.which(keys), []
-        for i in which.unique().tolist():
-            here = which == i
-            local = keys[here] - self.space.bounds[i]
-            out.append((i, local, here) if rows else (i, local))
+            return [(0, keys, slice(None))]
+        host, ends = keys.numpy(), self.space.offsets.numpy()
+        which = np.searchsorted(ends, host, side="right") - 1
+        out: list[tuple[int, Tensor, Tensor | slice]] = []
+        for i in np.bincount(which, minlength=len(self.parameters)).nonzero()[0].tolist():
+            here = (which == i).nonzero()[0]
+            out.append((i, torch.from_numpy(host[here] - ends[i]), torch.from_numpy(here)))
         return out
 
     def gradients(self) -> list[Tensor | None]:
@@ -384,29 +387,47 @@ def _unscale(scaler: Any, optimizer: torch.optim.Optimizer) -> None:
             raise
 
 
-def _host(t: Tensor) -> np.ndarray | None:
-    """The tensor's numbers as a flat numpy view, where they lie so on the CPU."""
-    if t.device.type != "cpu" or not t.is_contiguous() or t.dtype is torch.bfloat16:
-        return None
-    return t.detach().view(-1).numpy()
+class Views:
+    """Reads and writes single numbers of tensors, through flat numpy views where they allow it.
 
+    Views are kept by the tensor's id. A view keeps its storage alive, so that an address that
+    matches is the same memory.
+    """
 
-def _gather(t: Tensor, local: Tensor) -> Tensor:
-    flat = _host(t)
-    if flat is not None:
-        out = torch.from_numpy(flat[local.numpy()])
-    else:
-        out = t.detach()[torch.unravel_index(local.to(t.device), t.shape)].cpu()
-    return out if out.dtype in (torch.float32, torch.float64) else out.float()
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, np.ndarray]] = {}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Views:
+        return Views()
 
-def _scatter(t: Tensor, local: Tensor, values: Tensor | float) -> None:
-    flat = _host(t)
-    if flat is not None:
-        flat[local.numpy()] = values.numpy() if isinstance(values, Tensor) else values
-        return
-    at = torch.unravel_index(local.to(t.device), t.shape)
-    t.detach()[at] = values.to(t) if isinstance(values, Tensor) else values
+    def flat(self, t: Tensor) -> np.ndarray | None:
+        """The tensor's numbers as a flat view; None off the CPU or where they lie otherwise."""
+        known = self._known.get(id(t))
+        if known is not None and known[0] == t.data_ptr() and known[1].size == t.numel():
+            return known[1]
+        if t.device.type != "cpu" or not t.is_contiguous() or t.dtype is torch.bfloat16:
+            return None
+        view = t.detach().view(-1).numpy()
+        self._known[id(t)] = t.data_ptr(), view
+        return view
+
+    def gather(self, t: Tensor, local: Tensor) -> Tensor:
+        """The numbers at flat indices, float32 or float64, on the CPU."""
+        flat = self.flat(t)
+        if flat is not None:
+            out = torch.from_numpy(flat[local.numpy()])
+        else:
+            out = t.detach()[torch.unravel_index(local.to(t.device), t.shape)].cpu()
+        return out if out.dtype in (torch.float32, torch.float64) else out.float()
+
+    def scatter(self, t: Tensor, local: Tensor, values: Tensor | float) -> None:
+        """Write numbers at flat indices."""
+        flat = self.flat(t)
+        if flat is not None:
+            flat[local.numpy()] = values.numpy() if isinstance(values, Tensor) else values
+            return
+        at = torch.unravel_index(local.to(t.device), t.shape)
+        t.detach()[at] = values.to(t) if isinstance(values, Tensor) else values
 
 
 # -- signals ------------------------------------------------------------------------------------
@@ -416,7 +437,7 @@ def _by_projection(
     world: Masked, graph: Graph, keys: Tensor, block: Callable[[Masked, Graph, int], Tensor]
 ) -> Tensor:
     out = torch.empty(len(keys))
-    for i, local, here in world._split(keys, rows=True):
+    for i, local, here in world._split(keys):
         out[here] = block(world, graph, i)[local.to(world.parameters[i].device)].float().cpu()
     return out
 
@@ -465,4 +486,4 @@ def unit_activity(world: Masked, graph: Graph, population: str) -> Tensor:
             f"no activity of {population!r} was seen: it is known after a forward pass in "
             f"training mode, of populations that send synapses ({sorted(world._sites)})."
         )
-    return world._seen[population].cpu()
+    return activity(world._sites[population], world._seen[population]).cpu()
