@@ -170,6 +170,7 @@ def run_cells(
         try:
             if pooled:
                 _refuse_cuda_before_fork()
+                _import_what_children_would()
                 with _frozen_heap():
                     _Pool(run, stop, min(workers, len(run.cells)), grace, retries).drive()
             else:
@@ -830,6 +831,13 @@ def _frozen_heap() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _import_what_children_would() -> None:
+    """A first optimiser imports torch's compiler: half a second that every cell would pay."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.optim.SGD([torch.zeros(1)])
 
 
 def _refuse_cuda_before_fork() -> None:

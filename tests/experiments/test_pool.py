@@ -14,6 +14,7 @@ import pytest
 from rewire.experiments.engines import local
 from rewire.experiments.engines.local import Outcome, Schedule, exit_code, is_finished, run_cells
 from rewire.experiments.errors import ConfigError, StoreError
+from rewire.experiments.store import CellStore
 
 _spec = importlib.util.spec_from_file_location(
     "chain", Path(__file__).parents[1] / "reliability" / "chain.py"
@@ -122,22 +123,19 @@ def test_cells_run_side_by_side(tmp_path):
     assert max(times["start"]) < min(times["outcome"])
 
 
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (b'{"event": "eval"}\n{"event": "end"}\n', True),
-        (b'{"event": "end"}\n', True),
-        (b'{"event": "end"}', False),
-        (b'{"event": "end"}\n{"event": "eval"}\n', False),
-        (b'{"event": "eval", "x": "' + b"y" * 100_000 + b'"}\n{"event": "end"}\n', True),
-        (b"[1]\n", False),
-        (b"", False),
-    ],
-)
-def test_finished_is_a_complete_end_event_in_the_last_line(tmp_path, lines, expected):
+def test_finished_is_a_complete_end_event_in_the_last_line(tmp_path):
+    store, metrics = CellStore(tmp_path), tmp_path / "metrics.jsonl"
     assert not is_finished(tmp_path)
-    (tmp_path / "metrics.jsonl").write_bytes(lines)
-    assert is_finished(tmp_path) is expected
+    store.append({"event": "eval"})
+    assert not is_finished(tmp_path)
+    store.append({"event": "end"})
+    assert is_finished(tmp_path)
+    whole = metrics.read_bytes()
+    metrics.write_bytes(whole[:-1])
+    assert not is_finished(tmp_path)
+    metrics.write_bytes(whole.replace(b'"end"', b'"emd"'))
+    assert not is_finished(tmp_path)  # damaged: its own work will say so
+    assert not is_finished(metrics)
 
 
 # --- failures
@@ -306,6 +304,7 @@ import sys
 from pathlib import Path
 import torch
 from rewire.experiments.engines.local import run_cells
+from rewire.experiments.store import CellStore
 
 class Cell:
     parents, weight = {}, 1.0
@@ -324,7 +323,7 @@ def work(cell, folder, parents, emit, should_stop):
         optimiser.step()
     flat = torch.cat([p.detach().flatten() for p in net.parameters()])
     (folder / "weights").write_bytes(flat.numpy().tobytes())
-    (folder / "metrics.jsonl").write_text('{"event": "end"}\\n')
+    CellStore(folder).append({"event": "end"})
 
 torch.set_num_threads(2)
 torch.randn(500, 500) @ torch.randn(500, 500)

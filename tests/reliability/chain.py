@@ -19,6 +19,7 @@ from pathlib import Path
 
 from rewire.experiments.engines.local import Interrupted, exit_code, run_cells
 from rewire.experiments.errors import DataError
+from rewire.experiments.store import CellStore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +43,12 @@ def chain(cell, folder, parents, emit, should_stop):
     _replace(pid, str(os.getpid()))
     with open(out / "starts", "a") as starts:
         starts.write(cell.hash + "\n")
-    state_path, metrics = folder / "state.json", folder / "metrics.jsonl"
+    state_path, store = folder / "state.json", CellStore(folder)
     state = {"step": 0, "digest": "".join(sorted(read_result(p) for p in parents.values()))}
     state["offset"] = 0
     if state_path.exists():
         state = json.loads(state_path.read_text())
-    with open(metrics, "ab") as file:
-        file.truncate(state["offset"])
+    store.truncate(state["offset"])
     act(cell, folder, emit)
     while state["step"] < cell.steps:
         if should_stop() and cell.act != "stubborn":
@@ -56,18 +56,15 @@ def chain(cell, folder, parents, emit, should_stop):
         time.sleep(cell.pause)
         step = state["step"] + 1
         digest = hashlib.blake2b(f"{cell.hash} {step} {state['digest']}".encode()).hexdigest()
-        with open(metrics, "ab") as file:
-            line = {"event": "eval", "step": step, "steps": cell.steps, "digest": digest}
-            file.write(json.dumps(line).encode() + b"\n")
-            offset = file.seek(0, os.SEEK_END)
+        line = {"event": "eval", "step": step, "steps": cell.steps, "digest": digest}
+        store.append(line)
         emit(line)
-        state = {"step": step, "digest": digest, "offset": offset}
+        state = {"step": step, "digest": digest, "offset": store.size()}
         if pid.read_text() != str(os.getpid()):
             (out / "intruders").write_text(cell.hash)
         _replace(state_path, json.dumps(state))
     (folder / "result").write_text(state["digest"])
-    with open(metrics, "ab") as file:
-        file.write(b'{"event": "end"}\n')
+    store.append({"event": "end", "levels": 1, "stopped": None})
 
 
 def _replace(path, text):
@@ -130,12 +127,17 @@ class Parent:
         self.events = []
 
     def until(self, cell=None, event="eval"):
-        """Read on until this event of this (or any) cell; returns it."""
+        """Read on until this event of this (or any) cell has come; returns it."""
+
+        def is_it(heard):
+            return heard.get("event") == event and cell in (None, heard["cell"])
+
+        for heard in filter(is_it, self.events):
+            return heard
         for line in self.process.stdout:
             self.events.append(json.loads(line))
-            last = self.events[-1]
-            if last.get("event") == event and cell in (None, last["cell"]):
-                return last
+            if is_it(self.events[-1]):
+                return self.events[-1]
         raise AssertionError(f"no {event} of {cell}; stderr: {self.process.stderr.read()}")
 
     def end(self, timeout=60):
