@@ -9,6 +9,7 @@ import json
 import math
 import os
 import stat
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,8 +151,7 @@ def blame(path: str | Path, done: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or path
-        raise StoreError(f"{where}: cannot be {done} ({error.strerror})") from error
+        raise StoreError(f"{path}: cannot be {done} ({error.strerror})") from error
 
 
 def open_regular(path: str | Path) -> int:
@@ -179,11 +179,32 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
             yield as_event(line, f"{path}, line {number}")
 
 
+def event_line(event: Mapping[str, Any]) -> bytes:
+    """An event as a line: JSON whose last member, ``crc``, is the checksum of what is before it.
+
+    Raises ValueError for NaN and infinities, TypeError for what JSON does not know.
+    """
+    text = json.dumps(dict(event), separators=(",", ":"), allow_nan=False, default=as_number)
+    body = text[:-1].encode()
+    return body + _checksum(body) + b"\n"
+
+
 def as_event(line: bytes, where: str) -> dict[str, Any]:
+    """The event in a line. Raises StoreError if it is none, or not as it was written."""
     event = as_object(parse(line, where), where)
     if not isinstance(event.get("event"), str):
         raise StoreError(f"{where}: is no event: it has no 'event'")
+    line = line.removesuffix(b"\n")
+    if event.pop("crc", None) is None or line[-_CHECKSUM:] != _checksum(line[:-_CHECKSUM]):
+        raise StoreError(f"{where}: is damaged: it does not match its checksum")
     return event
+
+
+def _checksum(body: bytes) -> bytes:
+    return b',"crc":"%08x"}' % zlib.crc32(body)
+
+
+_CHECKSUM = len(_checksum(b""))
 
 
 def parse(data: bytes, where: str) -> Any:

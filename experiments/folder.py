@@ -23,10 +23,10 @@ from .disk import (
     AppendFile,
     Lines,
     as_event,
-    as_number,
     as_object,
     blame,
     check_schema,
+    event_line,
     open_regular,
     read_events,
     read_json,
@@ -92,12 +92,13 @@ class Run:
         path, note = self.path / "run.lock", self.path / "run.lock.json"
         lock = FileLock(path, timeout=0.2)
         try:
-            with blame(path, "locked"):
-                lock.acquire()
-        except Timeout:
+            lock.acquire()
+        except Timeout:  # an OSError too
             raise Locked(
                 f"{self.path} is in use by {_holder(note)}; wait for it, or stop it"
             ) from None
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be locked ({error.strerror})") from error
         except NotImplementedError as error:
             raise StoreError(f"{path}: this file system has no locks ({error})") from error
         owner = os.getpid()
@@ -213,17 +214,18 @@ class CellStore:
     def create(self, cell_json: Mapping[str, Any]) -> None:
         """Make the folder and its cell.json (``hash`` and ``schema`` are added if left out).
 
-        Raises StoreError where the folder holds another cell.
+        ``config`` is what the cell is named by. A folder that was made before stays as it is.
+        Raises ValueError for another cell's config, StoreError where the folder is damaged.
         """
         value = {"schema": SCHEMA, "hash": self.hash, **cell_json}
+        if cell_hash(value["config"]) != self.hash:
+            raise ValueError(f"{self.hash} is not the hash of the config of {self.path}")
         with blame(self.path, "made"):
             self.path.mkdir(parents=True, exist_ok=True)
             atomic.sweep(self.path)
             atomic.sync_folder(self.path.parent)
         if (self.path / "cell.json").exists():
-            found = self.cell()
-            if found.get("config") != json.loads(json.dumps(value.get("config"))):
-                raise StoreError(f"{self.path}: holds a cell with another config; remove it")
+            self.cell()
             return
         write_json(self.path / "cell.json", value)
 
@@ -234,6 +236,8 @@ class CellStore:
         check_schema(value, path)
         if value.get("hash") != self.hash:
             raise StoreError(f"{path}: is of cell {str(value.get('hash'))[:40]}, not {self.hash}")
+        if cell_hash(as_object(value.get("config"), f"{path}, config")) != self.hash:
+            raise StoreError(f"{path}: its config is not the one that cell {self.hash} is named by")
         return value
 
     # metrics
@@ -246,16 +250,16 @@ class CellStore:
         """
         if not isinstance(event.get("event"), str):
             raise ValueError(f"an event needs its name under 'event'; it has {sorted(event)}")
+        if "crc" in event:
+            raise ValueError(f"{event['event']} event: 'crc' is the name of its checksum")
         try:
-            line = json.dumps(
-                dict(event), separators=(",", ":"), allow_nan=False, default=as_number
-            )
+            line = event_line(event)
         except ValueError as error:
             bad = [k for k, v in event.items() if isinstance(v, float) and not math.isfinite(v)]
             raise ValueError(f"{event['event']} event: {bad or error} cannot be written") from error
-        if len(line) >= MAX_LINE:
+        if len(line) > MAX_LINE:
             raise ValueError(f"{event['event']} event: {len(line)} bytes; at most {MAX_LINE}")
-        self.metrics.append(line.encode() + b"\n")
+        self.metrics.append(line)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The events, in order. A torn last line does not count: its writer was killed.
