@@ -20,7 +20,7 @@ it starts from are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,9 +109,9 @@ def plan(experiment: Experiment, n_train: int) -> list[Cell]:
 
     ``n_train`` is the number of training examples: it says how long an epoch is.
     """
-    cells: dict[str, Cell] = {}
+    planner, cells = _Planner(experiment, n_train), dict[str, Cell]()
     for seed in experiment.seeds:
-        for cell in _of_seed(experiment, seed, n_train):
+        for cell in planner.of_seed(seed):
             same = cells.setdefault(cell.hash, cell)
             if same.label != cell.label:
                 raise ConfigError(
@@ -121,105 +121,107 @@ def plan(experiment: Experiment, n_train: int) -> list[Cell]:
     return _longest_chain_first(list(cells.values()))
 
 
-def _of_seed(experiment: Experiment, seed: int, n_train: int) -> Iterable[Cell]:
-    entries = [
-        replace(entry, training=entry.training.resolved(n_train)) for entry in experiment.rules
-    ]
-    built = {e.label: _built(e, experiment.densities, n_train) for e in entries}
-    dense = [entry for entry in entries if is_dense(entry.cls)]
-    visiting = [entry for entry in entries if visits_densities(entry.cls)]
+class _Planner:
+    """What the cells of all seeds share."""
 
-    def level0(entry: RuleEntry) -> Cell:
-        """The dense training that ``entry``'s ladder starts with."""
-        saves = {
-            step
-            for other in visiting
-            if other.training == entry.training
-            for step in built[other.label].saves
-        } - {0}
-        if is_dense(entry.cls):
-            label = entry.label
-        else:
-            alike = [d.label for d in dense if d.training == entry.training]
-            label = alike[0] if alike else "Dense" if not dense else f"Dense for {entry.label}"
-        return cell(RuleEntry("Dense", label, entry.training), saves=sorted(saves))
-
-    def cell(entry: RuleEntry, parents: Mapping[str, str] | None = None, **more: Any) -> Cell:
-        density, levels = more.get("density"), more.pop("levels", 1)
-        rule = entry.cls() if is_dense(entry.cls) else built[entry.label]
-        training = entry.training.model_dump(exclude_defaults=True, by_alias=True)
-        config = {
-            "schema": SCHEMA,
-            "kind": "branch" if is_branch(entry.cls) else "rule",
-            "rule": {"rule": entry.rule, **rule.to_table()},
+    def __init__(self, experiment: Experiment, n_train: int) -> None:
+        self.experiment = experiment
+        self.entries = [
+            replace(entry, training=entry.training.resolved(n_train)) for entry in experiment.rules
+        ]
+        self.rules = {}
+        for entry in self.entries:
+            rule = entry.build(steps_per_epoch(n_train, entry.training.batch))
+            if visits_densities(rule) and experiment.densities:
+                rule = rule.towards(experiment.densities)  # unless it names its own
+            self.rules[entry.label] = rule
+        self.dense = [entry for entry in self.entries if is_dense(entry.cls)]
+        self.visiting = [entry for entry in self.entries if visits_densities(entry.cls)]
+        self.task = {
             "model": _model_table(experiment.model),
             "data": _data_table(experiment.data),
-            "seed": seed,
-            **training,
-        }
-        extra = {
-            **more,
             "include": experiment.include,
             "exclude": experiment.exclude,
-            "parents": dict(parents or {}),
         }
-        config |= {key: value for key, value in extra.items() if value}
+
+    def of_seed(self, seed: int) -> Iterator[Cell]:
+        for entry in self.dense:
+            yield self.level0(entry, seed)
+        tickets: dict[str, Cell] = {}
+        for entry in self.visiting:
+            start, rule = self.level0(entry, seed), self.rules[entry.label]
+            densities = list(getattr(rule, "to", ()) or self.experiment.densities)
+            parents = {"dense": start.hash}
+            ticket = self.cell(entry, rule, seed, parents, rungs(rule), densities=densities)
+            tickets[entry.label] = ticket
+            yield from (start, ticket)
+        for entry in self.entries:
+            if is_branch(entry.cls):
+                yield from self.branches(entry, seed, tickets)
+            elif entry not in self.dense and entry not in self.visiting:
+                yield from self.budgets(entry, seed, tickets)
+
+    def level0(self, entry: RuleEntry, seed: int) -> Cell:
+        """The dense training that an entry is, or that its ladder starts from."""
+        from rewire.rules import Dense
+
+        alike = [other for other in self.visiting if other.training == entry.training]
+        saves = {step for other in alike for step in self.rules[other.label].saves} - {0}
+        same = [d.label for d in self.dense if d.training == entry.training]
+        hidden = f"Dense for {entry.label}" if self.dense else "Dense"
+        label = entry.label if entry in self.dense else same[0] if same else hidden
+        dense = RuleEntry("Dense", Dense, label, entry.training)
+        return self.cell(dense, Dense(), seed, {}, 1, saves=sorted(saves))
+
+    def branches(self, entry: RuleEntry, seed: int, tickets: Mapping[str, Cell]) -> Iterator[Cell]:
+        """One for each rule with tickets, or for the one that the entry names."""
+        parents = {of: ticket for of, ticket in tickets.items() if entry.of in (None, of)}
+        for of, ticket in parents.items():
+            rule, at = self.rules[entry.label], ticket.config["densities"]
+            cell = self.cell(entry, rule, seed, {"ticket": ticket.hash}, len(at), densities=at)
+            yield cell if len(parents) == 1 else replace(cell, label=f"{entry.label} of {of}")
+
+    def budgets(self, entry: RuleEntry, seed: int, tickets: Mapping[str, Cell]) -> Iterator[Cell]:
+        """One for each density."""
+        rule, spread = self.rules[entry.label], self.experiment.distribution
+        if isinstance(spread, dict):  # the first pattern that fits wins: their order matters
+            pairs = [list(item) for item in spread.items()]
+            yield self.cell(entry, rule, seed, {}, 1, distribution=pairs)
+            return
+        parents = {"counts": next(iter(tickets.values())).hash} if spread == "imp" else {}
+        named = {} if spread == "erk" else {"distribution": spread}
+        for density in self.experiment.densities:
+            yield self.cell(entry, rule, seed, parents, 1, density=density, **named)
+
+    def cell(
+        self,
+        entry: RuleEntry,
+        rule: Any,
+        seed: int,
+        parents: Mapping[str, str],
+        levels: int,
+        **more: Any,
+    ) -> Cell:
+        training = entry.training.model_dump(exclude_defaults=True, by_alias=True)
+        optional = {**self.task, **more, "parents": dict(parents)}
+        config = {
+            "schema": SCHEMA,
+            "kind": "branch" if is_branch(rule) else "rule",
+            "rule": {"rule": entry.rule, **rule.to_table()},
+            "seed": seed,
+            **training,
+            **{key: value for key, value in optional.items() if value},
+        }
         return Cell(
             hash=cell_hash(config),
             label=entry.label,
             rule=entry.rule,
             config=config,
             seed=seed,
-            density=1.0 if is_dense(entry.cls) else density,
-            parents=dict(parents or {}),
+            density=1.0 if is_dense(rule) else more.get("density"),
+            parents=dict(parents),
             weight=float(entry.training.steps or 0) * levels,
         )
-
-    for entry in dense:
-        yield level0(entry)
-
-    tickets: dict[str, Cell] = {}
-    for entry in visiting:
-        start, rule = level0(entry), built[entry.label]
-        yield start
-        tickets[entry.label] = cell(
-            entry, {"dense": start.hash}, densities=_visited(rule, experiment), levels=rungs(rule)
-        )
-        yield tickets[entry.label]
-
-    for entry in entries:
-        if is_dense(entry.cls) or visits_densities(entry.cls):
-            continue
-        if is_branch(entry.cls):
-            parents = {of: t for of, t in tickets.items() if entry.of in (None, of)}
-            for of, ticket in parents.items():
-                branch = cell(
-                    entry,
-                    {"ticket": ticket.hash},
-                    densities=(at := ticket.config["densities"]),
-                    levels=len(at),
-                )
-                several = f"{entry.label} of {of}"
-                yield branch if len(parents) == 1 else replace(branch, label=several)
-            continue
-        spread = experiment.distribution
-        if isinstance(spread, dict):  # the first pattern that fits wins: their order matters
-            yield cell(entry, distribution=[list(item) for item in spread.items()])
-            continue
-        counts = {"counts": next(iter(tickets.values())).hash} if spread == "imp" else {}
-        named = {} if spread == "erk" else {"distribution": spread}
-        for density in experiment.densities:
-            yield cell(entry, counts, density=density, **named)
-
-
-def _built(entry: RuleEntry, densities: Sequence[float], n_train: int) -> Any:
-    """The entry's rule; one that visits densities is told which, unless it names its own."""
-    rule = entry.build(steps_per_epoch(n_train, entry.training.batch))
-    return rule.towards(densities) if visits_densities(rule) and densities else rule
-
-
-def _visited(rule: Any, experiment: Experiment) -> list[float]:
-    return list(getattr(rule, "to", ()) or experiment.densities)
 
 
 def in_order(experiment: Experiment, cells: Iterable[Cell]) -> list[Cell]:

@@ -93,7 +93,9 @@ def run(
         _print_json({"event": "report", "out": str(finished.out), "path": str(finished.report)})
     else:
         console = _console()
-        console.print(_summary(finished.out))
+        title, table = _summary(finished.out)
+        console.print(title, highlight=False)
+        console.print(table)
         console.print(f"Report:  {finished.report}", soft_wrap=True, highlight=False)
         console.print(f"Numbers: rewire results {finished.out}", soft_wrap=True, highlight=False)
     return finished.exit_code
@@ -163,7 +165,12 @@ def rules(*, json: AsJson = False) -> int:
 
     found = []
     for name, cls in available().items():
-        rule = cls()  # needs and budget may depend on fields: these are the defaults'
+        try:
+            rule: Any = cls()  # needs and budget may depend on fields: these are the defaults'
+        except TypeError:  # a rule of somebody's that has fields without defaults
+            found.append({"name": name, "kind": cls.kind, "budget": "", "needs": [], "worlds": [],
+                          "about": _first_line(cls.__doc__), "source": cls.source})  # fmt: skip
+            continue
         found.append({
             "name": name, "kind": rule.kind, "budget": rule.budget, "needs": sorted(rule.needs),
             "worlds": _worlds(rule), "about": _first_line(cls.__doc__), "source": rule.source,
@@ -318,8 +325,8 @@ def _dry_run(
     return 0
 
 
-def _summary(out: Path) -> Any:
-    """Rules by density: mean test accuracy at the end, and its spread over seeds."""
+def _summary(out: Path) -> tuple[str, Any]:
+    """A title, and rules by density: mean test accuracy at the end, its spread over seeds."""
     from statistics import mean, stdev
 
     from . import store
@@ -333,10 +340,9 @@ def _summary(out: Path) -> Any:
             at.setdefault(density, []).append(100 * row["test_accuracy"])
     densities = sorted({d for at in found.values() for d in at}, reverse=True)
     seeds = max((len(values) for at in found.values() for values in at.values()), default=0)
-    table = _table("density", *(f"{d:.4g}" for d in densities))
-    table.title = (
-        f"Test accuracy in %, mean +- standard deviation, {seeds} seed{'s' * (seeds != 1)}"
-    )
+    table = _table("rule", *(f"{d:.4g}" for d in densities))
+    several = f", mean +- standard deviation over {seeds} seeds" if seeds > 1 else ""
+    title = f"\nTest accuracy in %{several}, by density:"
     for label, at in found.items():
         texts = []
         for density in densities:
@@ -344,7 +350,7 @@ def _summary(out: Path) -> Any:
             spread = f" +- {stdev(values):.2f}" if len(values) > 1 else ""
             texts.append(f"{mean(values):.2f}{spread}" if values else "")
         table.add_row(label, *texts)
-    return table
+    return title, table
 
 
 def _list(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], json: bool) -> int:

@@ -200,7 +200,7 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
         if not (of is None or isinstance(of, str)):
             problems.append((f"{path}.of", f"should be the label of a rule, found {short(of)}"))
         if isinstance(label, str) and isinstance(rule, str) and rule in classes:
-            entries.append(RuleEntry(rule, label, own, fields, train, of))  # type: ignore[arg-type]
+            entries.append(RuleEntry(rule, classes[rule], label, own, fields, train, of))  # type: ignore[arg-type]
     return entries
 
 

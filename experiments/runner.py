@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -204,7 +205,7 @@ def _describe(
         "about": experiment.about,
         "config": tree,
         "cells": listed,
-        "command": list(command),
+        "command": shlex.join(command),
         "versions": versions(),
         "created": (before or {}).get("created") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

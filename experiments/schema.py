@@ -23,7 +23,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     " (did you mean 'fraction'?)"
     """
     folded = {name.lower().replace("_", "-"): name for name in names}
-    near = difflib.get_close_matches(str(word).lower().replace("_", "-"), folded, 1, 0.55)
+    near = difflib.get_close_matches(str(word).lower().replace("_", "-"), folded, 1, 0.5)
     return f" (did you mean {folded[near[0]]!r}?)" if near else ""
 
 
@@ -305,15 +305,12 @@ class RuleEntry:
     """One of an experiment's rules: the fields given for it, and what it trains with."""
 
     rule: str
+    cls: Any  # the class of that name
     label: str
     training: Training  # the experiment's, with `train` laid over it
     fields: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     of: str | None = None  # of a branch: the label of the rule whose tickets it takes; None is all
-
-    @property
-    def cls(self) -> Any:
-        return available("rule")[self.rule]
 
     def build(self, epoch: int, **more: Any) -> Any:
         """The rule object, every period of an "epoch" being ``epoch`` steps."""
