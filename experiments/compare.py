@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
 Row = Mapping[str, Any]
@@ -22,6 +23,7 @@ Row = Mapping[str, Any]
 LEVEL = 0.95  # of every interval
 ALPHA = 0.05  # below which a corrected p-value is called significant
 POWER = 0.8
+EQUAL = 1.05  # edge counts within this factor count as equal
 MIN_SEEDS = 6  # the fewest at which a paired sign-flip test can go below ALPHA: 2 / 2**6
 ACCURACY = "test_accuracy"
 RESAMPLES = 9999
@@ -47,6 +49,11 @@ class Point:
     def density(self) -> float:
         """Achieved, mean over seeds."""
         return float(np.mean([r["density"] for r in self.rows]))
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether it kept more than was asked for (a rule that only reports its budget may)."""
+        return self.requested is not None and self.density > EQUAL * self.requested
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -216,6 +223,7 @@ class Contrast:
     p: float | None = None
     p_holm: float | None = None
     tests: int = field(default=0, compare=False)
+    densities: tuple[float, float] = (math.nan, math.nan)  # achieved, of a and b
 
     @property
     def n(self) -> int:
@@ -227,8 +235,17 @@ class Contrast:
         return self.p_holm is not None and self.p_holm < ALPHA
 
     @property
+    def unequal(self) -> bool:
+        """Whether the two kept different numbers of edges, other than against a dense network."""
+        low, high = sorted(self.densities)
+        return high < 1 and high > EQUAL * low
+
+    @property
     def verdict(self) -> str:
         """What may be said of it."""
+        if self.unequal:
+            kept = " against ".join(f"{d:.3g}" for d in self.densities)
+            return f"not at equal edges: density {kept}; {replace(self, densities=(1, 1)).verdict}"
         if not self.named:
             return "not a named contrast: no test"
         if self.p_holm is None:
@@ -255,7 +272,16 @@ def contrast(
             f"seed at density {density}: nothing can be paired."
         )
     d = np.array([left[s] - right[s] for s in seeds])
-    made = Contrast(a.label, b.label, density, named, seeds, tuple(d.tolist()), float(d.mean()))
+    made = Contrast(
+        a.label,
+        b.label,
+        density,
+        named,
+        seeds,
+        tuple(d.tolist()),
+        float(d.mean()),
+        densities=(a.density, b.density),
+    )
     n = len(d)
     if n < 2:
         return made
@@ -304,7 +330,7 @@ def contrasts(
     return made
 
 
-def hedges_g(differences: Sequence[float]) -> tuple[float, float, float]:
+def hedges_g(differences: ArrayLike) -> tuple[float, float, float]:
     """Hedges' g of paired differences and its interval at :data:`LEVEL`.
 
     Standardised by the standard deviation of the differences. The interval inverts the noncentral
@@ -325,7 +351,7 @@ def hedges_g(differences: Sequence[float]) -> tuple[float, float, float]:
     return float(t * scale), low * scale, high * scale
 
 
-def sign_flip_test(differences: Sequence[float]) -> float:
+def sign_flip_test(differences: ArrayLike) -> float:
     """Two-sided p-value of a mean difference of 0, by flipping signs (exact up to 13 seeds)."""
     d = np.asarray(differences, dtype=float)
     return float(

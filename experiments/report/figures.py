@@ -33,6 +33,8 @@ def percent(density: float) -> str:
 
 def power_of_ten(value: float) -> str:
     """1e12 as 10¹², 2e9 as 2·10⁹."""
+    if not value > 0:
+        return "0"
     exponent = math.floor(math.log10(value) + 1e-9)
     raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     front = round(value / 10**exponent, 1)
@@ -53,7 +55,9 @@ def accuracy_against_density(run: Loaded, looks: Looks, *, wide: bool) -> Figure
         points = run.points[label]
         aside = 1.012 ** (i - (len(labels) - 1) / 2) if len(labels) > 1 else 1.0
         x = np.array([p.density for p in points]) * aside
-        ends[label] = _curve(axes, x, points, looks[label], bold=wide)
+        ends[label] = _curve(
+            axes, x, points, looks[label], bold=wide, alpha=0.13 if len(labels) < 6 else 0.09
+        )
     densities = [p.density for label in labels for p in run.points[label]]
     low, high = (min(densities), max(densities)) if densities else (0.01, 1.0)
     axes.set_xscale("log")
@@ -63,7 +67,8 @@ def accuracy_against_density(run: Loaded, looks: Looks, *, wide: bool) -> Figure
     ticks = _thinned(run.densities or densities, ratio=1.3 if wide else 1.6)
     ticks += [t for t in (0.5, 1.0) if high * 1.16 > t > 1.3 * max(ticks, default=0)]
     _density_axis(axes, ticks)
-    axes.set_xlabel("density: edges kept of all possible, log scale  (sparser →)")
+    kept = "density: edges kept of all possible, log scale" if wide else "density, log scale"
+    axes.set_xlabel(f"{kept}  (sparser →)")
     axes.set_ylabel("test accuracy, %")
     if wide:
         _direct_labels(axes, run, ends, looks)
@@ -76,7 +81,13 @@ def label_has_line(run: Loaded, label: str) -> bool:
 
 
 def _curve(
-    axes: Axes, x: np.ndarray, points: Sequence[compare.Point], look: Look, *, bold: bool = True
+    axes: Axes,
+    x: np.ndarray,
+    points: Sequence[compare.Point],
+    look: Look,
+    *,
+    bold: bool = True,
+    alpha: float = 0.13,
 ) -> float:
     """Band, line, means and seeds over ``x``; returns the last mean."""
     summaries = [compare.summarise(p.values(compare.ACCURACY)) for p in points]
@@ -87,14 +98,12 @@ def _curve(
             np.array([100 * getattr(s, end) if s.low is not None else np.nan for s in summaries])
             for end in ("low", "high")
         )
-        axes.fill_between(x, low, high, color=look.hex, alpha=0.13, linewidth=0)
+        axes.fill_between(x, low, high, color=look.hex, alpha=alpha, linewidth=0)
     rung = np.array([p.requested is None for p in points])
     seeds = [
         (a, 100 * v) for a, p in zip(x, points, strict=True) for v in p.values("test_accuracy")
     ]
-    axes.scatter(
-        *zip(*seeds, strict=True), s=9 if bold else 6, color=look.hex, alpha=0.55, linewidths=0
-    )
+    _dots(axes, seeds, look, 9 if bold else 6)
     axes.plot(x, mean, color=look.hex, linestyle=look.line, linewidth=1.8, zorder=3)
     axes.plot(
         x[~rung],
@@ -108,6 +117,11 @@ def _curve(
         zorder=4,
     )
     return float(mean[-1])
+
+
+def _dots(axes: Axes, places: Sequence[tuple[float, float]], look: Look, size: float) -> None:
+    x, y = np.array(places, dtype=float).reshape(-1, 2).T
+    axes.scatter(x, y, s=size, color=look.hex, alpha=0.55, linewidths=0)
 
 
 def _dense_line(axes: Axes, dense: compare.Point, x: float, *, label: bool) -> None:
@@ -134,7 +148,7 @@ def _direct_labels(axes: Axes, run: Loaded, ends: dict[str, float], looks: Looks
     if run.dense is not None:
         ends = ends | {run.dense.label: 100 * run.dense.mean(compare.ACCURACY)}
     low, high = axes.get_ylim()
-    height = axes.get_position().height * axes.figure.get_figheight() * 72
+    height = axes.get_window_extent().height / axes.figure.dpi * 72
     gap = 13 * (high - low) / height
     for (label, y), at in zip(ends.items(), spread(ends.values(), gap, low, high), strict=True):
         axes.annotate(
@@ -173,12 +187,8 @@ def accuracy_against_cost(run: Loaded, looks: Looks, cost: str, *, legend: bool 
             continue
         x = [p.mean(cost) for p in asked]
         y = [100 * p.mean(compare.ACCURACY) for p in asked]
-        for point in asked:
-            for row in point.rows:
-                axes.scatter(
-                    row[cost], 100 * row[compare.ACCURACY], s=6, color=look.hex, alpha=0.5,
-                    linewidths=0,
-                )  # fmt: skip
+        seeds = [(row[cost], 100 * row[compare.ACCURACY]) for p in asked for row in p.rows]
+        _dots(axes, seeds, look, 6)
         dense = not label_has_line(run, label)
         axes.plot(
             x,
@@ -233,9 +243,7 @@ def learning_curves(run: Loaded, looks: Looks, density: float, column: str) -> F
     if column == "val_loss" and shown and low > 0:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.08, high * 1.1)
-        ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5)
-                 if low / 1.08 <= t <= high * 1.1]  # fmt: skip
-        axes.yaxis.set_major_locator(FixedLocator(ticks) if len(ticks) > 1 else LogLocator())
+        axes.yaxis.set_major_locator(FixedLocator(_log_ticks(low / 1.08, high * 1.1)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
         axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(f"density {density:g}")
@@ -388,6 +396,17 @@ def _density_axis(axes: Axes, ticks: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _log_ticks(low: float, high: float, least: int = 3) -> list[float]:
+    """Round numbers in [low, high], at least so many where any set of fronts has them."""
+    ticks: list[float] = []
+    for fronts in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), range(1, 10), range(10, 100, 2)):
+        decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+        ticks = [f * 10.0**k for k in decades for f in fronts if low <= f * 10.0**k <= high]
+        if len({*ticks}) >= least:
+            break
+    return sorted({*ticks})
 
 
 def _thinned(values: Iterable[float], ratio: float) -> list[float]:

@@ -78,7 +78,9 @@ def looks(rules: Mapping[str, str]) -> dict[str, Look]:
     Rules that have no look of their own, and further labels of one rule, take the others in turn
     (with another line each time round).
     """
-    found, taken, spare = {}, set(), _others()
+    found: dict[str, Look] = {}
+    taken: set[str] = set()
+    spare = _others()
     for label, rule in rules.items():
         name = re.sub(r"[^a-z0-9]", "", rule.lower())
         found[label] = RULES[name] if name in RULES.keys() - taken else next(spare)
@@ -90,8 +92,8 @@ def _others() -> Iterator[Look]:
     lines: list[Any] = ["-", DASHED, DOTTED, DASHDOT]
     turn = 0
     while True:
-        for i, look in enumerate(OTHERS):
-            yield look if not turn else replace(look, line=lines[(turn + i) % len(lines)])
+        for look in OTHERS:
+            yield replace(look, line=lines[(lines.index(look.line) + turn) % len(lines)])
         turn += 1
 
 
@@ -104,7 +106,7 @@ def theme_css() -> str:
     )
 
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "rewire",
     "text.parse_math": False,  # a label is a text, whatever signs are in it
     "font.size": 9.5,
@@ -206,7 +208,9 @@ def swatch(look: Look, name: str) -> str:
     axes = made.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    marker = {} if look.marker == "_" else {"marker": look.marker, "markersize": 6.5 * look.size}
+    marker: dict[str, Any] = (
+        {} if look.marker == "_" else {"marker": look.marker, "markersize": 6.5 * look.size}
+    )
     axes.plot(
         [0.04, 0.5, 0.96],
         [0.5] * 3,

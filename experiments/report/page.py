@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -32,8 +33,11 @@ def render(run: Loaded) -> str:
     )
     environment.filters |= {
         "percent": words.percent,
-        "number": number,
         "times": words.times,
+        "signed": words.signed,
+        "plain": words.plain,
+        "power": figures.power_of_ten,
+        "number": number,
         "breakable": breakable,
     }
     files = resources.files(__package__)
@@ -85,7 +89,7 @@ def _context(run: Loaded) -> dict[str, Any]:
         "unfinished": sum(c.status != "finished" for c in run.cells),
         "facts": _facts(run),
         "legend": [
-            {"label": label, "swatch": Markup(swatch(look[label], f"k{i}"))}
+            {"label": label, "swatch": _placed(swatch(look[label], f"PLACE-{i}"))}
             for i, label in enumerate(run.points)
         ],
         "lines": [label for label in run.points if figures.label_has_line(run, label)],
@@ -107,6 +111,11 @@ def _context(run: Loaded) -> dict[str, Any]:
     }
     # graphs are read on the way; what could not be read is known only now
     return context | {"missing": words.missing(run)}
+
+
+def _placed(svg: str) -> Callable[[str], Markup]:
+    """A picture that stands in several places of a page, its ids different in each."""
+    return lambda place: Markup(svg.replace("PLACE-", f"{place}-"))
 
 
 def _fewest_seeds(run: Loaded) -> int:
@@ -231,6 +240,7 @@ def _maps(run: Loaded, shown: Sequence[float]) -> list[dict[str, Any]]:
                         "label": label,
                         "source": figures.heat(share[label], most),
                         "unused": unused,
+                        "over": _over(run, label, density),
                         "mean": float(m.mean()),
                     }
                     for label, (m, unused) in pictures.items()
@@ -238,6 +248,12 @@ def _maps(run: Loaded, shown: Sequence[float]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _over(run: Loaded, label: str, density: float) -> float | None:
+    """The density achieved, where it is more than was asked for."""
+    point = run.point(label, density)
+    return point.density if point is not None and point.over_budget else None
 
 
 def _structure(run: Loaded, look: dict[str, Look]) -> dict[str, Any]:
@@ -256,7 +272,13 @@ def _structure(run: Loaded, look: dict[str, Look]) -> dict[str, Any]:
                     if name not in end:
                         by_label = tails.setdefault((name, way), {})
                         by_label.setdefault(label, []).append(getattr(degree, way))
-        dead.append({"label": label, **_dead(graphs, first, last)})
+        dead.append(
+            {
+                "label": label,
+                "over": _over(run, label, run.focus or 1),
+                **_dead(graphs, first, last),
+            }
+        )
     titles = {"fan_in": "incoming", "fan_out": "outgoing"}
     panels = [
         Markup(
@@ -339,7 +361,8 @@ def _overlap(run: Loaded, density: float) -> dict[str, Any] | None:
 
 def _layers(run: Loaded) -> dict[str, Any] | None:
     """Overlap between the seeds of one rule, layer by layer, at the focus density."""
-    rows, names = [], ()
+    rows: list[dict[str, Any]] = []
+    names: tuple[str, ...] = ()
     for label in run.points:
         graphs = [g for (one, d, _), g in run.graphs.items() if (one, d) == (label, run.focus)]
         if len(graphs) < 2:
@@ -385,7 +408,7 @@ def _provenance(run: Loaded) -> dict[str, Any]:
     command = experiment.get("command", "")
     versions = experiment.get("versions")
     return {
-        "command": command if isinstance(command, str) else " ".join(map(str, command)),
+        "command": command if isinstance(command, str) else shlex.join(map(str, command)),
         "versions": versions if isinstance(versions, Mapping) else {},
         "created": str(experiment.get("created", "")),
         "config": run.toml.strip() or json.dumps(run.config, indent=1),

@@ -16,6 +16,16 @@ def percent(fraction: float, digits: int = 1) -> str:
     return f"{100 * fraction:.{digits}f}\u202f%"
 
 
+def signed(fraction: float) -> str:
+    """A difference of fractions in percentage points, with its sign: +0.78, −1.20."""
+    return f"{100 * fraction:+.2f}".replace("-", "−")
+
+
+def plain(value: float) -> str:
+    """One digit after the point, and a real minus."""
+    return f"{value:.1f}".replace("-", "−")
+
+
 def density_words(density: float) -> str:
     """5 % of the edges."""
     return f"{100 * density:.3g}\u202f% of the edges"
@@ -30,7 +40,9 @@ def headline(run: Loaded) -> tuple[str, list[str]]:
             return "No level at a requested density has finished yet.", []
         return f"{run.dense.label} reaches {_accuracy(run.dense)}; nothing sparse has finished.", []
     here = [p for label in run.points if (p := run.point(label, run.focus)) is not None]
-    ranked = sorted(here, key=lambda p: -p.mean(compare.ACCURACY))
+    ranked = sorted((p for p in here if not p.over_budget), key=lambda p: -p.mean(compare.ACCURACY))
+    if not ranked:
+        return f"No rule kept to density {run.focus:g}.", [_over(run, here)]
     best, others = ranked[0], ranked[1:]
     said = (
         f"With {density_words(run.focus)}, {best.label} has the highest mean test accuracy, "
@@ -42,7 +54,7 @@ def headline(run: Loaded) -> tuple[str, list[str]]:
         said += f"; the lowest is {others[-1].label}, {_accuracy(others[-1])}"
     elif others:
         said += f"; {others[0].label} has {_accuracy(others[0])}"
-    return said + ".", [s for s in (_seeds(run, here), _cost(run, best)) if s]
+    return said + ".", [s for s in (_seeds(run, here), _over(run, here), _cost(run, best)) if s]
 
 
 def _accuracy(point: compare.Point) -> str:
@@ -63,6 +75,14 @@ def _seeds(run: Loaded, here: Sequence[compare.Point]) -> str:
         least = 100 * compare.smallest_resolvable(deviation, counts[0])
         text += f", and a true difference below about {least:.1f} points would often be missed"
     return text + "."
+
+
+def _over(run: Loaded, here: Sequence[compare.Point]) -> str:
+    """Which rules kept more edges than asked for, and so stand outside the headline."""
+    over = [f"{p.label} (density {p.density:.2g})" for p in here if p.over_budget]
+    if not over:
+        return ""
+    return f"Not counted here, because more edges were kept than asked for: {', '.join(over)}."
 
 
 def _cost(run: Loaded, best: compare.Point) -> str:
@@ -98,7 +118,8 @@ def missing(run: Loaded) -> list[str]:
     left = [c for c in run.cells if c.status != "finished"]
     lines = []
     for (label, status), n in Counter((c.label, c.status) for c in left).items():
-        seeds = sorted({c.seed for c in left if (c.label, c.status) == (label, status)} - {None})
+        those = [c.seed for c in left if (c.label, c.status) == (label, status)]
+        seeds = sorted({seed for seed in those if seed is not None})
         at = f" (seed {', '.join(map(str, seeds))})" if seeds else ""
         lines.append(f"{label}: {n} {'cell' if n == 1 else 'cells'} {STATUS[status]}{at}")
     lines += [f"{c.label}, seed {c.seed}, failed: {c.error}" for c in left if c.error]

@@ -36,7 +36,8 @@ def churn(records: Iterable[Any]) -> Churn:
     total, formed, dropped = np.array(rows, dtype=np.int64).T
     steps, step = np.unique(total, return_inverse=True)
     out = np.zeros((2, len(steps)), np.int64)
-    np.add.at(out, (slice(None), step), np.stack([formed, dropped]))
+    for counts, found in zip(out, (formed, dropped), strict=True):
+        np.add.at(counts, step, found)
     return Churn(steps, out[0], out[1])
 
 

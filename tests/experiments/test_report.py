@@ -1,0 +1,521 @@
+"""The report of made-up runs: `make_run` writes a folder as a real run would leave it."""
+
+import math
+import re
+import shutil
+import subprocess
+import time
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from rewire.experiments import compare, store
+from rewire.experiments.errors import StoreError
+from rewire.experiments.report import figure_svg, write_report
+from rewire.graph import Graph, Population, Projection, Space, square_sheet
+
+RULES = ["Dense", "Static", "RandomReinit", "IMP", "DeepR", "SoftDeepR",
+         "StructuralPlasticity", "SET", "RigL"]  # fmt: skip
+LOSS = dict(zip(RULES, [0, 0.062, 0.035, 0.006, 0.021, 0.026, 0.034, 0.015, 0.011], strict=True))
+
+
+def lenet(sizes: tuple[int, ...]) -> Space:
+    names = ["input", *(f"fc{i}" for i in range(1, len(sizes) - 1)), "output"]
+    return Space(
+        [
+            Population(n, s, None if n == "output" else square_sheet(s))
+            for n, s in zip(names, sizes, strict=True)
+        ],
+        [
+            Projection(f"{names[i + 1]}.weight", names[i], names[i + 1], "linear", (b, a))
+            for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
+        ],
+    )
+
+
+def mask(space: Space, density: float, rng: np.random.Generator, *, learned: bool) -> torch.Tensor:
+    """Keys at a density: more in small layers and, where learned, near the picture's centre."""
+    counts = [min(round(density * p.size * 1.5), p.size) for p in space.projections]
+    counts[0] = round(density * space.possible) - sum(counts[1:])
+    keys = []
+    for i, (p, k) in enumerate(zip(space.projections, counts, strict=True)):
+        scores = rng.random(p.size)
+        if learned and i == 0:
+            side = math.isqrt(p.shape[1])
+            y, x = np.mgrid[:side, :side] / (side - 1) - 0.5
+            scores **= np.tile(np.exp(-14 * (x**2 + y**2)).ravel() + 0.02, p.shape[0]) ** -0.5
+        keys.append(np.sort(np.argpartition(-scores, k - 1)[:k]) + space.bounds[i])
+    return torch.from_numpy(np.concatenate(keys))
+
+
+def config_of(label: str, seed: int, density: float) -> dict:
+    return {"rule": {"rule": label.split(":")[0]}, "seed": seed, "density": density, "label": label}
+
+
+def make_run(
+    out,
+    *,
+    labels=RULES,
+    densities=(0.2, 0.05, 0.02),
+    seeds=3,
+    sizes=(64, 30, 20, 10),
+    steps=600,
+    finished=lambda label, density, seed: True,
+    contrasts=(("IMP", "RandomReinit"), ("DeepR", "Static")),
+):
+    """A folder with experiment.json, cells, events and levels; labels are "rule" or "rule:x"."""
+    run, space, cells = store.Run(out), lenet(sizes), []
+    full = Graph.full(space)
+
+    def cell(label, seed, visits):
+        rule = label.split(":")[0]
+        config = config_of(label, seed, visits[0])
+        made = run.cell(store.cell_hash(config))
+        cells.append({"hash": made.hash, "label": label})
+        if not finished(label, visits[0], seed):
+            return
+        made.create({"config": config, "versions": {"rewire": "0.1.0"}})
+        rng = np.random.default_rng([len(label), seed, round(1000 * visits[0])])
+        luck = np.random.default_rng(seed).normal(0, 0.003)
+        ladder = [1.0] if rule == "Dense" else visits
+        if rule == "IMP":  # rungs between the densities asked for
+            ladder = [0.6, 0.4, *[d for v in visits for d in ((v * 1.8, v) if v < 0.1 else (v,))]]
+        total = formed = dropped = 0
+        edges, cost = len(full), {"train_flops_dense": 0.0, "train_flops_sparse": 0.0}
+        for level, density in enumerate(ladder):
+            level += rule == "IMP"  # level 0 of a ladder is the Dense cell
+            same = np.random.default_rng([seed, round(1000 * density)])
+            keys = (
+                full.keys
+                if rule == "Dense"
+                else mask(space, density, same if rule in ("IMP", "RandomReinit") else rng,
+                          learned=rule in ("IMP", "RandomReinit", "SET", "RigL", "DeepR"))
+            )  # fmt: skip
+            dropped += max(edges - len(keys), 0) if rule == "IMP" else 0
+            edges = len(keys)
+            loss = LOSS[rule] * (0.03 / density) ** 0.55 if density < 1 else 0
+            end = 0.957 - loss + luck + rng.normal(0, 0.002)
+            for step in range(0, steps + 1, steps // 12):
+                turnover = {"DeepR": 9, "SoftDeepR": 40, "SET": 3, "RigL": 4,
+                            "StructuralPlasticity": 1.5}.get(rule, 0)  # fmt: skip
+                if step:
+                    made_now = round(turnover * steps / 12 * math.exp(-step / steps))
+                    formed, dropped, total = (
+                        formed + made_now, dropped + made_now, total + steps // 12,
+                    )  # fmt: skip
+                rise = 1 - math.exp(-step / (0.1 * steps)) * 0.9
+                made.append({
+                    "event": "eval", "level": level, "round": level, "step": step,
+                    "total": total, "train_loss": 2.3 * (1 - rise) + 0.05,
+                    "val_loss": 2.3 * (1 - rise) + 0.15 + 2 * loss + 0.05 * (step / steps) ** 2
+                    + abs(rng.normal(0, 0.004)),
+                    "val_accuracy": min(end * rise + rng.normal(0, 0.002), 1.0), "edges": edges,
+                    "formed": formed, "dropped": dropped, "seconds": 0.01 * total,
+                })  # fmt: skip
+            cost["train_flops_dense"] += 6.0 * 60 * steps * space.possible
+            cost["train_flops_sparse"] += 6.0 * 60 * steps * edges
+            made.append({
+                "event": "level", "rule": rule, "label": label, "seed": seed, "level": level,
+                "requested_density": density if density in densities else None,
+                "density": edges / space.possible, "edges": edges, "possible": space.possible,
+                "step": steps, "early_stop_step": steps // 2, "test_accuracy": end,
+                "test_accuracy_at_early_stop": end - 0.001, "val_loss": 0.2 + 2 * loss,
+                "val_accuracy": end, **cost, "updates": total, "formed": formed,
+                "dropped": dropped, "seconds": 0.01 * total, "cpu_seconds": 0.01 * total,
+                "peak_memory_mb": 300.0, "cell": made.hash,
+            })  # fmt: skip
+            if rule != "Dense":
+                weight = torch.ones(len(keys))
+                made.write_level(level, {"keys": keys, "weight": weight}, full.description)
+        made.append({"event": "end", "levels": len(ladder), "stopped": None})
+        made.close()
+
+    for label in labels:
+        for seed in range(seeds):
+            if label.split(":")[0] in ("Dense", "IMP", "RandomReinit"):
+                cell(label, seed, list(densities))
+            else:
+                for density in densities:
+                    cell(label, seed, [density])
+    run.write_experiment(
+        'name = "synthetic"\n',
+        {
+            "name": "synthetic",
+            "title": "Nine ways to spend 2 to 20 % of the edges",
+            "about": "A made-up run: none of these numbers was measured.",
+            "command": "rewire run quickstart --out runs/synthetic",
+            "versions": {"rewire": "0.1.0", "python": "3.11.2", "torch": "2.13.0+cpu"},
+            "created": "2026-11-23T09:00:00+00:00",
+            "config": {
+                "model": {"name": "lenet-300-100"}, "data": {"name": "mnist5k"}, "steps": steps,
+                "batch": 60, "densities": list(densities), "seeds": list(range(seeds)),
+                "rules": [{"rule": x.split(":")[0], "label": x} for x in labels],
+            },
+            "contrasts": [list(c) for c in contrasts],
+            "cells": cells,
+        },
+    )  # fmt: skip
+    return out
+
+
+# --- reading a page ---
+
+
+class Page(HTMLParser):
+    """The parsed page: tags with attributes, and the text of every element by its start tag."""
+
+    VOID = {"meta", "img", "br", "wbr", "use", "path", "link", "input"}
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.rows: list[tuple[dict, list[tuple[dict, str]]]] = []
+        self.stack: list[str] = []
+        self.feed(text)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append((tag, attrs))
+        if tag not in self.VOID:
+            self.stack.append(tag)
+        if tag == "tr":
+            self.rows.append((attrs, []))
+        elif tag in ("td", "th"):
+            self.rows[-1][1].append((attrs, ""))
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag in self.stack:
+            while self.stack.pop() != tag:
+                pass
+
+    def handle_data(self, data):
+        if "style" in self.stack:
+            return
+        self.words.append(data)
+        if self.stack and {"td", "th"} & {*self.stack}:
+            attrs, text = self.rows[-1][1][-1]
+            self.rows[-1][1][-1] = attrs, text + data
+
+    def section(self, name: str) -> str:
+        at = [i for i, word in enumerate(self.words) if word == name]
+        return " ".join(self.words[at[-1] :])
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    out = make_run(tmp_path_factory.mktemp("report") / "full")
+    return out, write_report(out)
+
+
+@pytest.fixture(scope="module")
+def page(full):
+    return Page(full[1].read_text())
+
+
+def test_the_page_refers_to_nothing_outside(full, page):
+    text = full[1].read_text()
+    assert full[1] == full[0] / "report.html"
+    assert "http" not in text.split("</head>")[1]
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "base"})
+    for _, attrs in page.tags:
+        for name, value in attrs.items():
+            if name in ("src", "href", "xlink:href", "srcset", "poster", "action", "data"):
+                assert value.startswith(("#", "data:image/png;base64,"))
+            assert not name.startswith("on")
+            assert "url(" not in (value or "") or "url(#" in value
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def test_ids_are_unique_and_every_reference_has_one(page):
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len({*ids})
+    used = {
+        reference
+        for _, attrs in page.tags
+        for value in attrs.values()
+        for reference in re.findall(r"^#([\w-]+)$|url\(#([\w-]+)\)", value or "")
+    }
+    assert {a or b for a, b in used} - {*ids} == set()
+
+
+def test_every_rule_is_in_the_legend_and_in_the_table(page):
+    rows = [attrs for attrs, _ in page.rows if "data-label" in attrs]
+    assert {attrs["data-label"] for attrs in rows} == {*RULES}
+    assert len(rows) == 1 + 3 * (len(RULES) - 1)
+    swatches = [attrs for tag, attrs in page.tags if tag == "svg" and "aria-hidden" in attrs]
+    assert len(swatches) >= len(RULES)
+    legend = page.text.split("Each line follows one rule")[0]
+    for rule in RULES:
+        assert rule in legend
+
+
+def test_numbers_of_the_table_are_those_of_the_rows(full, page):
+    by_label = compare.points(store.results(full[0]))
+    seen = 0
+    for attrs, cells in page.rows:
+        if "data-label" not in attrs:
+            continue
+        density = float(attrs["data-density"])
+        point = compare.at_density(by_label[attrs["data-label"]], density)
+        accuracies = [r["test_accuracy"] for r in point.rows]
+        (main,) = [(a, text) for a, text in cells if a.get("class") == "main"]
+        assert float(main[0]["data-value"]) == pytest.approx(np.mean(accuracies), abs=1e-15)
+        assert main[1] == f"{100 * np.mean(accuracies):.2f}"
+        texts = [text.replace("\u202f", "") for _, text in cells]
+        assert str(point.rows[0]["edges"]) in texts
+        summary = compare.summarise(accuracies)
+        assert f"{100 * summary.low:.2f} to {100 * summary.high:.2f}" in texts
+        costs = [float(a["data-value"]) for a, t in cells if "data-value" in a][-2:]
+        assert costs == pytest.approx(
+            [point.mean("train_flops_sparse"), point.mean("train_flops_dense")]
+        )
+        seen += 1
+    assert seen == 25
+
+
+def test_headline_is_made_of_the_means_and_claims_nothing(full, page):
+    by_label = compare.points(store.results(full[0]))
+    means = {
+        label: compare.at_density(p, 0.02).mean("test_accuracy") for label, p in by_label.items()
+    }
+    best = max((label for label in means if label != "Dense"), key=means.get)
+    said = page.text.replace("\u202f", " ")
+    assert f"With 2 % of the edges, {best} has the highest mean test accuracy" in said
+    assert (
+        f"{100 * means[best]:.1f} %; Dense, with all of them, {100 * means['Dense']:.1f} %" in said
+    )
+    assert "Means of 3 seeds: no claim of significance" in said
+    assert "With 3 seeds no difference is called significant" in said
+    assert "p =" not in said
+
+
+def test_contrasts_are_the_named_ones_at_every_density(full, page):
+    rows = [(a, c) for a, c in page.rows if "data-a" in a]
+    made = compare.contrasts(store.results(full[0]), [("IMP", "RandomReinit"), ("DeepR", "Static")])
+    assert [(a["data-a"], a["data-b"]) for a, _ in rows] == [(c.a, c.b) for c in made]
+    for (_, cells), expected in zip(rows, made, strict=True):
+        texts = [text for _, text in cells]
+        assert f"{100 * expected.mean:+.2f}".replace("-", "−") in texts
+        assert expected.verdict in texts
+
+
+def test_how_it_was_made_is_on_the_page(page):
+    assert "rewire run quickstart --out runs/synthetic" in page.text
+    assert "2.13.0+cpu" in page.text
+    assert 'name = "synthetic"' in page.text
+    assert "2026-11-23T09:00:00+00:00" in page.text
+
+
+def test_maps_show_the_input_grid_and_pictures_have_a_text(page):
+    images = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert len(images) == 3 * (len(RULES) - 1)
+    assert all(attrs["alt"].startswith("Input degree map of") for attrs in images)
+    figures = [a for tag, a in page.tags if tag == "svg" and a.get("role") == "img"]
+    assert len(figures) > 15
+    assert all(len(a["aria-label"]) > 20 for a in figures)
+
+
+def test_the_same_folder_gives_the_same_bytes_and_stays_small(full, tmp_path):
+    again = write_report(full[0], tmp_path / "again.html")
+    assert again.read_bytes() == full[1].read_bytes()
+    assert again.stat().st_size < 3_000_000
+
+
+def test_overlap_of_a_ticket_with_its_reinitialisation_is_complete(full, page):
+    cells = [a for (a,) in ((a,) for tag, a in page.tags if tag == "td" and "title" in a)]
+    titles = [a["title"] for a in cells]
+    twins = [t for t in titles if t.startswith("IMP and RandomReinit, same seed")]
+    assert len(twins) == 3
+    assert all("Jaccard 1.000" in t for t in twins)
+    static = [t for t in titles if t.startswith("Static and Static, different seeds")]
+    ratios = [float(re.search(r"([\d.]+) times", t)[1]) for t in static]
+    assert ratios == pytest.approx([1.0] * 3, abs=0.45)
+
+
+# --- odd runs ---
+
+
+def test_a_hostile_label_stays_text(tmp_path):
+    evil = "Static:<script>alert(1)</script>$\\frac"
+    out = make_run(
+        tmp_path / "run", labels=["Dense", "IMP", evil], contrasts=[["IMP", evil]], seeds=2
+    )
+    text = write_report(out).read_text()
+    assert "<script" not in text
+    page = Page(text)
+    assert evil in [text for _, cells in page.rows for _, text in cells]
+    assert evil in [attrs.get("data-label") for attrs, _ in page.rows]
+    assert page.text.count("$\\frac") > 5
+    assert "<script" not in figure_svg(out, "accuracy")
+
+
+def test_a_single_seed_has_no_interval_and_says_so(tmp_path):
+    out = make_run(tmp_path / "run", labels=["Dense", "IMP", "Static"], seeds=1, contrasts=())
+    page = Page(write_report(out).read_text())
+    assert page.text.count("one seed: no interval") == 7
+    assert "One seed says nothing about the spread between seeds" in page.text
+    assert "One seed: no claim of significance" in page.text
+    assert "The experiment names no contrast: every rule against Dense" in page.text
+
+
+def test_missing_and_failed_cells_are_named_and_the_rest_is_drawn(tmp_path):
+    out = make_run(
+        tmp_path / "run",
+        finished=lambda label, density, seed: (
+            not (
+                label == "SET" or (label == "RigL" and seed == 2) or (label == "IMP" and seed == 1)
+            )
+        ),
+    )
+    config = config_of("SET", 0, 0.2)
+    cell = store.Run(out).cell(store.cell_hash(config))
+    cell.create({"config": config})
+    cell.write_error("Diverged", "the loss is not finite at step 3", 4)
+    page = Page(write_report(out).read_text())
+    assert "13 of 63 cells have not finished" in page.text
+    assert "SET: 8 cells not begun" in page.text
+    assert "SET, seed 0, failed: the loss is not finite at step 3" in page.text
+    assert "IMP: 1 cell not begun" in page.text
+    labels = {attrs["data-label"] for attrs, _ in page.rows if "data-label" in attrs}
+    assert labels == {*RULES} - {"SET"}
+    counts = {
+        attrs["data-label"]: cells[5][1] for attrs, cells in page.rows if "data-label" in attrs
+    }
+    assert (counts["IMP"], counts["RigL"], counts["DeepR"]) == ("2", "2", "3")
+
+
+def test_nothing_finished_still_gives_a_page(tmp_path):
+    out = make_run(tmp_path / "run", finished=lambda *_: False)
+    page = Page(write_report(out).read_text())
+    assert "Nothing has finished yet." in page.text
+    assert "63 of 63 cells have not finished" in page.text
+
+
+def test_a_damaged_level_is_named_and_left_out(tmp_path):
+    out = make_run(tmp_path / "run", labels=["Dense", "Static", "SET"], seeds=2, contrasts=())
+    row = next(r for r in store.results(out) if r["label"] == "SET")
+    path = out / "cells" / row["cell"] / "levels" / f"{row['level']:02d}.safetensors"
+    blob = bytearray(path.read_bytes())
+    blob[-1] ^= 1
+    path.write_bytes(bytes(blob))
+    page = Page(write_report(out).read_text())
+    assert "the connectivity of SET, seed 0" in page.text
+    assert "do not match its digest" in page.text
+
+
+def test_a_rule_over_its_budget_is_not_ranked_at_it(tmp_path):
+    out = make_run(tmp_path / "run", labels=["Dense", "Static", "SoftDeepR"], densities=(0.02,),
+                   contrasts=[["SoftDeepR", "Static"]])  # fmt: skip
+    for cell in store.Run(out).cells():
+        events = list(cell.events())
+        if events[-2]["label"] != "SoftDeepR":
+            continue
+        (cell.path / "metrics.jsonl").unlink()
+        for event in events:
+            if event["event"] == "level":
+                event |= {"density": 0.2, "edges": event["possible"] // 5, "test_accuracy": 0.99}
+            cell.append(event)
+        cell.close()
+    page = Page(write_report(out).read_text())
+    assert "of the edges, Static has the highest mean test accuracy" in page.text
+    assert "more edges were kept than asked for: SoftDeepR (density 0.2)" in page.text
+    verdicts = [text for attrs, cells in page.rows if "data-a" in attrs for _, text in cells]
+    assert any(v.startswith("not at equal edges: density 0.2 against 0.01") for v in verdicts)
+
+
+def test_claims_appear_from_six_seeds_on(tmp_path):
+    out = make_run(
+        tmp_path / "run", labels=["Dense", "IMP", "Static"], densities=(0.02,), seeds=6,
+        contrasts=[["IMP", "Static"]],
+    )  # fmt: skip
+    page = Page(write_report(out).read_text())
+    assert "IMP is higher (p = 0.031 after Holm)" in page.text
+    assert "Contrasts that the seeds tell apart: IMP against Static at density 0.02." in page.text
+
+
+def test_no_run_is_an_error_that_says_so(tmp_path):
+    with pytest.raises(StoreError, match="no run is here"):
+        write_report(tmp_path)
+
+
+# --- figures as files, and how a report looks ---
+
+
+@pytest.mark.parametrize("which", ["accuracy", "cost"])
+def test_a_figure_of_its_own_is_a_whole_document_with_outlined_text(full, which):
+    svg = figure_svg(full[0], which)
+    assert svg.startswith("<?xml")
+    assert svg.rstrip().endswith("</svg>")
+    assert "<text" not in svg
+    assert "var(--" not in svg
+    assert figure_svg(full[0], which) == svg
+
+
+def test_an_unknown_figure_is_refused(full):
+    with pytest.raises(ValueError, match="no figure 'acuracy'; one of accuracy, cost"):
+        figure_svg(full[0], "acuracy")
+
+
+def test_drawing_leaves_the_callers_matplotlib_alone(full):
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 17.0}):
+        figure_svg(full[0])
+        assert matplotlib.rcParams["font.size"] == 17.0
+
+
+def test_rules_keep_their_look_and_no_two_share_one():
+    from rewire.experiments.report.look import looks
+
+    some = looks({"IMP": "IMP", "my IMP": "IMP", "x": "Mine", "DeepR": "DeepR"})
+    assert some["IMP"] == looks({"a": "Dense", "IMP": "IMP"})["IMP"]
+    many = looks({str(i): f"Rule{i}" for i in range(12)})
+    assert len({*many.values()}) == 12
+    assert len({*some.values()}) == 4
+
+
+@pytest.mark.slow
+def test_quickstart_size_takes_less_than_six_seconds(tmp_path):
+    out = make_run(tmp_path / "run", sizes=(784, 300, 100, 10))
+    write_report(out)  # imports
+    start = time.perf_counter()
+    path = write_report(out)
+    assert time.perf_counter() - start < 6
+    assert path.stat().st_size < 3_000_000
+
+
+@pytest.mark.slow
+def test_a_phone_scrolls_tables_and_not_the_page(full, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium here: the page's width cannot be measured")
+    inner = re.sub(r"<meta http-equiv[^>]*>", "", full[1].read_text())
+    (tmp_path / "frame.html").write_text(
+        '<body><iframe id="f" style="width:360px;height:800px;border:0"></iframe><script>'
+        f"const f=document.getElementById('f');f.srcdoc={_script_text(inner)};"
+        "f.onload=()=>{const d=f.contentDocument.documentElement;"
+        "document.title=`${d.scrollWidth} of ${d.clientWidth}`}</script>"
+    )
+    dom = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--dump-dom",
+         f"file://{tmp_path / 'frame.html'}"],
+        capture_output=True, text=True, timeout=120,
+    ).stdout  # fmt: skip
+    content, window = map(int, re.search(r"<title>(\d+) of (\d+)</title>", dom).groups())
+    assert content == window <= 360
+
+
+def _script_text(text: str) -> str:
+    import json
+
+    return json.dumps(text).replace("</", "<\\/")
