@@ -591,6 +591,11 @@ class Graph:
             if len(add):
                 born = edit.birth.get(name)
                 if isinstance(born, Tensor):
+                    if len(born) != len(add):
+                        raise ValueError(
+                            f"{len(born)} birth values of {name!r} were given for {len(add)} new "
+                            "edges; Edit.birth holds one number, or one for each key of Edit.add."
+                        )
                     merged[at] = born.numpy() if order is None else born.numpy()[order]
                 else:
                     birth = self.births.get(name, 0.0) if born is None else born
@@ -638,10 +643,11 @@ class Graph:
             clash = old[np.minimum(at, len(old) - 1)] == keys
         clash[1:] |= keys[1:] == keys[:-1]
         if clash.any():
-            which = self.space.which(torch.from_numpy(keys[clash]))
-            single = [w for w in which.tolist() if not self.projections[w].multapses]
+            which = self.space.which(torch.from_numpy(keys[clash])).tolist()
+            single = [(w, key) for w, key in zip(which, keys[clash].tolist(), strict=True)
+                      if not self.projections[w].multapses]  # fmt: skip
             if single:
-                name, first = self.projections[single[0]].name, int(keys[clash][0])
+                name, first = self.projections[single[0][0]].name, single[0][1]
                 raise ValueError(
                     f"cannot add {len(single)} of {len(keys)} edges (first key {first}, in "
                     f"{name!r}): they exist already or are named twice, and {name!r} allows no "
