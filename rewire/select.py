@@ -43,10 +43,12 @@ def smallest(
     """
     values = _numbers(scores, what)
     if groups is None:
-        return torch.from_numpy(_smallest(values, _whole(k), what))
-    counts = _counts(k, int(groups.max()) + 1 if isinstance(groups, Tensor) else len(groups))
-    if isinstance(groups, Tensor):
+        return torch.from_numpy(_smallest(values, _counts(k, 1)[0], what))
+    if isinstance(groups, Tensor):  # the last groups may be empty: then only k knows of them
+        most = int(groups.max()) + 1 if len(groups) else 0
+        counts = _counts(k, most if isinstance(k, int) else max(most, len(k)))
         return torch.from_numpy(_smallest_by_number(values, counts, groups.numpy(), what))
+    counts = _counts(k, len(groups))
     picked = [
         _smallest(values[lo:hi], n, what) + lo for n, (lo, hi) in zip(counts, groups, strict=True)
     ]
@@ -64,10 +66,6 @@ def largest(
     return smallest(-scores, k, groups, what=what)
 
 
-def _whole(k: int | Sequence[int]) -> int:
-    return int(k) if isinstance(k, int | np.integer) else int(list(k)[0])
-
-
 def _counts(k: int | Sequence[int], n: int) -> list[int]:
     counts = [int(k)] if isinstance(k, int | np.integer) else [int(x) for x in k]
     if len(counts) != n:
@@ -78,7 +76,8 @@ def _counts(k: int | Sequence[int], n: int) -> list[int]:
 def _numbers(scores: Tensor, what: str) -> np.ndarray:
     values = scores.detach().numpy()
     if values.dtype.kind == "f":
-        total = values.sum()  # a cheap sieve: finite sums hold no NaN
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = values.sum()  # a cheap sieve: finite sums hold no NaN
         if not np.isfinite(total) and np.isnan(values).any():
             bad = np.flatnonzero(np.isnan(values))
             raise ValueError(
