@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
@@ -32,9 +33,10 @@ GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNN
 class Use:
     """One weight of one module: a possible projection.
 
-    source, target: sizes of the populations. tap: where the activity of the source population
-    can be seen: "input" or "output" of the module. part: which populations of the module it
-    joins, as suffixes to its name ("" is the population that a chain of layers passes on).
+    source, target: sizes of the populations. source_part, target_part: which populations of the
+    module it joins, as suffixes to its name ("" is the one that a chain of layers passes on).
+    tap: where the activity of the source population can be seen, "input" or "output" of the
+    module, from feature ``at`` on; None where it stays inside.
     """
 
     attribute: str
@@ -44,22 +46,26 @@ class Use:
     groups: int = 1
     source_part: str = "in"
     target_part: str = ""
-    tap: str = "input"
+    tap: str | None = "input"
+    at: int = 0
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where a population's activity can be tapped: a module's input or its output."""
+    """Where a population's activity can be tapped: features of a module's input or output."""
 
     module: nn.Module
     kind: str
     tap: str
     size: int
+    at: int = 0
 
 
 def uses(module: nn.Module) -> Iterator[Use]:
     """The weights of a module that are synapses; nothing for norms, biases and containers."""
-    if isinstance(module, nn.Linear):
+    if isinstance(module, NonDynamicallyQuantizableLinear):  # attention's; never called itself
+        yield Use("weight", "linear", module.in_features, module.out_features, tap=None)
+    elif isinstance(module, nn.Linear):
         yield Use("weight", "linear", module.in_features, module.out_features)
     elif isinstance(module, CONVOLUTIONS):
         yield Use("weight", "conv", module.in_channels, module.out_channels, module.groups)
@@ -91,13 +97,17 @@ def _recurrent(module: nn.RNNBase) -> Iterator[Use]:
     for layer in range(module.num_layers):
         size = module.input_size if layer == 0 else state * len(directions)
         below = "in" if layer == 0 else f"l{layer - 1}.out"
-        for d in directions:
+        top = layer == module.num_layers - 1
+        for at, d in enumerate(directions):
             cells = f"l{layer}{d}"
             out = f"{cells}.state" if module.proj_size else cells
-            yield Use(f"weight_ih_{cells}", "rnn", size, hidden, gates, below, cells)
-            yield Use(f"weight_hh_{cells}", "rnn", state, hidden, gates, out, cells, "output")
+            seen = "input" if layer == 0 else None
+            yield Use(f"weight_ih_{cells}", "rnn", size, hidden, gates, below, cells, seen)
+            seen = "output" if top else None
+            yield Use(f"weight_hh_{cells}", "rnn", state, hidden, gates, out, cells, seen,
+                      at * state)  # fmt: skip
             if module.proj_size:
-                yield Use(f"weight_hr_{cells}", "linear", hidden, state, 1, cells, out, "output")
+                yield Use(f"weight_hr_{cells}", "linear", hidden, state, 1, cells, out, None)
 
 
 def discover(
@@ -148,7 +158,8 @@ def discover(
         shape = tuple(p.shape)
         projections.append(Projection(name, source, target, use.kind, shape, groups=use.groups))
         parameters.append(p)
-        sites.setdefault(source, Site(module, use.kind, use.tap, use.source))
+        if use.tap is not None:
+            sites.setdefault(source, Site(module, use.kind, use.tap, use.source, use.at))
 
     sends = {p.source for p in projections}
     places = {n: square_sheet(size) if n in sends else None for n, size in sizes.items()}
@@ -265,5 +276,6 @@ def activity(site: Site, x: Tensor) -> Tensor:
     if site.kind == "embedding":
         return torch.bincount(x.reshape(-1).cpu(), minlength=site.size).float()
     channels_first = site.kind.startswith("conv")
-    values = (x.movedim(1, -1) if channels_first else x).reshape(-1, site.size).float()
-    return values.std(0, correction=0)
+    values = x.movedim(1, -1) if channels_first else x
+    values = values[..., site.at : site.at + site.size].reshape(-1, site.size)
+    return values.float().std(0, correction=0)

@@ -480,10 +480,15 @@ def growth(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
 
 @signal("masked", "activity", kind="node")
 def unit_activity(world: Masked, graph: Graph, population: str) -> Tensor:
-    """Standard deviation of each unit over the last training batch, shape (size,)."""
+    """Standard deviation of each unit over the last training batch, shape (size,).
+
+    Units whose values stay inside a module (between the layers of an LSTM) count as equally active.
+    """
+    if population not in world._sites:
+        return torch.ones(graph.space.population[population].size)
     if population not in world._seen:
         raise ValueError(
             f"no activity of {population!r} was seen: it is known after a forward pass in "
-            f"training mode, of populations that send synapses ({sorted(world._sites)})."
+            "training mode."
         )
     return activity(world._sites[population], world._seen[population]).cpu()
