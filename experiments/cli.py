@@ -28,13 +28,15 @@ app = App(
     "Start with: rewire run quickstart",
     version=lambda: f"rewire {rewire.__version__}",
     version_flags=["--version"],
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), show_default=False),
+    suppress_keyboard_interrupt=False,  # main says it, as it says all errors
 )
 RUNS, CHOICE = Group.create_ordered("Experiments"), Group.create_ordered("What there is")
 data_app = App(name="data", help="Data sets: what is here, and how to get the rest.", group=CHOICE)
 app.command(data_app)
 
 AsJson = Annotated[bool, Parameter(name="--json")]
+Times = Annotated[bool, Parameter(negative="--no-times")]
 
 
 # --- experiments ---
@@ -43,6 +45,7 @@ AsJson = Annotated[bool, Parameter(name="--json")]
 @app.command(group=RUNS)
 def run(
     experiment: str | None = None,
+    /,
     *overrides: str,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
@@ -102,7 +105,7 @@ def run(
 
 
 @app.command(group=RUNS)
-def report(directory: Path, *, out: Annotated[Path | None, Parameter(["--out", "-o"])] = None):
+def report(directory: Path, /, *, out: Annotated[Path | None, Parameter(["--out", "-o"])] = None):
     """Write the report of a run, finished or not, as one HTML file.
 
     Parameters
@@ -118,7 +121,7 @@ def report(directory: Path, *, out: Annotated[Path | None, Parameter(["--out", "
 
 
 @app.command(group=RUNS)
-def results(directory: Path, *, json: AsJson = False, csv: bool = False, times: bool = True):
+def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, times: Times = True):
     """What a run found: one row per training and level.
 
     Accuracies are fractions of 1; costs are cumulative and include those of earlier levels and of
@@ -254,7 +257,7 @@ def data_list(*, json: AsJson = False) -> int:
 
 
 @data_app.command(name="fetch")
-def data_fetch(name: str) -> None:
+def data_fetch(name: str, /) -> None:
     """Download what is missing of a data set, and check every byte of it.
 
     Parameters
