@@ -42,7 +42,9 @@ def apportion(shares: Sequence[float], total: int, room: Sequence[int]) -> list[
         poor = {i: 1 for i in free if want[i] < 1}
         if not full and not poor:
             break
-        fixed |= full or poor  # the full ones first: what they leave may feed the poor
+        # what the full ones leave may feed the poor, and what the poor need may empty the full
+        needed = sum(min(max(w, 1), room[i]) for i, w in want.items())
+        fixed |= poor if poor and (needed > left or not full) else full
         if len(fixed) == n:
             break
     counts = {i: fixed.get(i, 0) for i in range(n)} | {
