@@ -1,0 +1,112 @@
+"""Rules as values and as plain tables; the registry; streams of random numbers."""
+
+import pytest
+import torch
+
+import rewire
+from rewire import rules, when
+from rewire.rule import Clock, Rule
+from rewire.streams import rng_for
+
+RULES = [
+    rewire.Dense(), rewire.Static(), rewire.RandomReinit(),
+    rewire.IMP(), rewire.IMP(fraction=0.3, scope="layer", rates={"fc3": 0.1}, to=(0.2, 0.05)),
+    rewire.IMP.one_shot(0.1), rewire.IMP(rewind=50, restore="learning_rate"),
+    rewire.DeepR(), rewire.DeepR(temperature=1e-9, scope="global", when=when.every(5)),
+    rewire.SoftDeepR(), rewire.SoftDeepR(theta_min=-0.1),
+    rewire.StructuralPlasticity(), rewire.StructuralPlasticity.bogdan(initial="kernel"),
+    rewire.SET(), rewire.SET(fraction=when.linear(0.5, 0.1), drop="magnitude", when=when.at_end),
+    rewire.RigL(), rewire.RigL(fraction=0.3, when=when.every(10, stop=100)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_a_rule_is_a_value_that_round_trips_through_a_plain_table(rule):
+    table = rule.to_table()
+    again = type(rule).from_table(table)
+    assert again == rule and hash(again) == hash(rule)
+    assert again.to_table() == table
+    assert all(isinstance(v, str | int | float | dict | list) for v in table.values())
+
+
+def test_every_built_in_rule_says_what_it_is_and_where_it_comes_from():
+    for name, rule in rules.available().items():
+        assert rule.__name__ == name == rule().name
+        assert rule.source and rule.kind and rule.__doc__
+        assert rule.budget in ("exact", "cap", "reported")
+        assert isinstance(rule().needs, frozenset)
+
+
+def test_the_registry_suggests_the_nearest_name():
+    assert rules.get("DeepR") is rewire.DeepR
+    with pytest.raises(ValueError, match=r"no rule 'DeepRR' \(did you mean 'DeepR'\?\); the rules"):
+        rules.get("DeepRR")
+
+
+def test_a_table_is_refused_with_all_of_its_mistakes_at_once():
+    with pytest.raises(ValueError) as refused:
+        rewire.IMP.from_table({"fractoin": 0.2, "rewind": "late", "scope": "layers"})
+    text = str(refused.value)
+    assert "IMP has no parameter 'fractoin' (did you mean 'fraction'?); it takes" in text
+    assert "IMP.rewind = 'late'" in text and "IMP.scope = 'layers'" in text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: rewire.IMP(fraction=1.0), r"drops a fraction in \(0, 1\)"),
+        (lambda: rewire.IMP(fraction=0.0), "drops a fraction"),
+        (lambda: rewire.IMP(to=(0.0,)), r"densities in \(0, 1\]"),
+        (lambda: rewire.IMP(rates={"fc": 0.1}), "rates may only be 0"),
+        (lambda: rewire.SoftDeepR(birth=0.1), "takes no birth"),
+        (lambda: rewire.SoftDeepR(theta_min=0.1), "must be below 0"),
+        (lambda: rewire.SoftDeepR(l1=0.0), "needs l1 > 0 and noise"),
+        (lambda: rewire.SoftDeepR(temperature=0.0), "needs l1 > 0 and noise"),
+        (lambda: rewire.StructuralPlasticity(p_form=1.2), "p_form is a probability, got 1.2"),
+        (lambda: rewire.StructuralPlasticity(attempts=0.0), "a fraction of the slots, got 0.0"),
+        (lambda: rewire.StructuralPlasticity(attempts=2.0), "a fraction of the slots"),
+    ],
+)
+def test_impossible_parameters_are_refused_when_the_rule_is_made(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_rule_without_an_update_says_so():
+    class Lazy(Rule):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Lazy does not say what it does"):
+        Lazy().update(None, None, {}, None, Clock(1, 2))
+
+
+# -- streams ----------------------------------------------------------------------------------
+
+
+def test_a_stream_is_a_function_of_seed_label_and_tick():
+    def numbers(*name):
+        rng = rng_for(*name)
+        return [*rng.normal(3).tolist(), *rng.uniform(3).tolist(), *rng.integers(99, 3).tolist(),
+                *rng.permutation(5).tolist()]  # fmt: skip
+
+    first = numbers(0, "rule", 3)
+    assert numbers(0, "rule", 3) == first
+    for other in ((1, "rule", 3), (0, "rulf", 3), (0, "rule", 4)):
+        assert numbers(*other)[:6] != first[:6]
+
+
+def test_streams_have_golden_values():
+    """Written once: a change of these is a change of every stored run."""
+    rng = rng_for(0, "golden", 1)
+    assert rng.integers(10**6, 4).tolist() == [948941, 663787, 409103, 94639]
+    assert rng.permutation(6).tolist() == [3, 0, 2, 4, 5, 1]
+    assert rng.normal(2).tolist() == pytest.approx([0.05661, 0.83241], abs=1e-6)
+
+
+def test_numbers_have_the_law_that_they_promise():
+    rng = rng_for(1, "law")
+    z, u = rng.normal(40_000), rng.uniform(40_000)
+    assert abs(z.mean()) < 4 / 200 and abs(z.var() - 1) < 4 * 2**0.5 / 200
+    assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5) < 4 * 12**-0.5 / 200
+    assert torch.bincount(rng.integers(4, 40_000)).min() > 10_000 - 4 * 87
+    assert sorted(rng.permutation(100).tolist()) == list(range(100))
