@@ -56,6 +56,11 @@ class Point:
         return self.requested is not None and self.density > EQUAL * self.requested
 
     @property
+    def under_budget(self) -> bool:
+        """Whether it kept fewer than was asked for (a rule whose budget is a cap may)."""
+        return self.requested is not None and EQUAL * self.density < self.requested
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(r["seed"] for r in self.rows)
 

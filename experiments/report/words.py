@@ -78,11 +78,13 @@ def _seeds(run: Loaded, here: Sequence[compare.Point]) -> str:
 
 
 def _over(run: Loaded, here: Sequence[compare.Point]) -> str:
-    """Which rules kept more edges than asked for, and so stand outside the headline."""
-    over = [f"{p.label} (density {p.density:.2g})" for p in here if p.over_budget]
-    if not over:
-        return ""
-    return f"Not counted here, because more edges were kept than asked for: {', '.join(over)}."
+    """Which rules kept more edges than asked for, and are not ranked, and which kept fewer."""
+    over, under = (
+        ", ".join(f"{p.label} (density {p.density:.2g})" for p in here if getattr(p, which))
+        for which in ("over_budget", "under_budget")
+    )
+    said = [f"Not ranked, because more edges were kept than asked for: {over}."] if over else []
+    return " ".join(said + ([f"Fewer edges than asked for: {under}."] if under else []))
 
 
 def _cost(run: Loaded, best: compare.Point) -> str:

@@ -243,3 +243,20 @@ def test_limits_speak_of_the_seeds_there_are():
     six = " ".join(compare.limits(contrasts(pair(0.2 + 0.001 * np.arange(6)), [("A", "B")]), 6))
     assert "tested by flipping the signs of the 6 paired differences" in six
     assert "times in 100" not in six
+
+
+def test_points_know_whether_they_kept_to_their_budget():
+    over, under, kept = (
+        points([row("A", 0, 0.9, density=d)])["A"][0] for d in (0.08, 0.03, 0.0501)
+    )
+    assert (over.over_budget, over.under_budget) == (True, False)
+    assert (under.over_budget, under.under_budget) == (False, True)
+    assert (kept.over_budget, kept.under_budget) == (False, False)
+
+
+def test_a_contrast_at_unequal_edges_says_so():
+    rows = [row("A", s, 0.9 + 0.01 * s, density=0.08) for s in range(3)]
+    rows += [row("B", s, 0.9) for s in range(3)] + [dense(s, 0.95) for s in range(3)]
+    unequal, beside_dense = contrasts(rows, [("A", "B"), ("B", "Dense")])
+    assert unequal.verdict == "not at equal edges: density 0.08 against 0.05; no test below 6 seeds"
+    assert beside_dense.verdict == "no test below 6 seeds"

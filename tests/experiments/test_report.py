@@ -426,7 +426,10 @@ def test_a_rule_over_its_budget_is_not_ranked_at_it(tmp_path):
         cell.close()
     page = Page(write_report(out).read_text())
     assert "of the edges, Static has the highest mean test accuracy" in page.text
-    assert "more edges were kept than asked for: SoftDeepR (density 0.2)" in page.text
+    assert (
+        "Not ranked, because more edges were kept than asked for: SoftDeepR (density 0.2)."
+        in page.text
+    )
     verdicts = [text for attrs, cells in page.rows if "data-a" in attrs for _, text in cells]
     assert any(v.startswith("not at equal edges: density 0.2 against 0.01") for v in verdicts)
 
