@@ -231,6 +231,14 @@ class Session:
 
     # -- looking at it --------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        c = self.clock
+        of = "" if self._endless else f" of {c.span}"
+        return (
+            f"Session({', '.join(r.name for r in self.rules)} in the {self.world.name} world: "
+            f"step {c.step}{of}, round {c.round}, {self.edges:,} edges, density {self.density:.4g})"
+        )
+
     @property
     def done(self) -> bool:
         """Whether the last round is over."""

@@ -1,4 +1,4 @@
-"""``python -m rewire``: the command line without the console script."""
+"""``python -m rewire.experiments``: the command line without the console script."""
 
 import sys
 
