@@ -89,9 +89,8 @@ def run(
         command=runner.command_line(),
         warn=_warn,
     )
-    for outcome in finished.outcomes.values():
-        if outcome.status == "failed" and not json:
-            _warn(f"{outcome.cell} failed, {outcome.kind}: {outcome.message}")
+    for failure in finished.failures:
+        _warn(failure)
     if json:
         _print_json({"event": "report", "out": str(finished.out), "path": str(finished.report)})
     else:
@@ -292,7 +291,7 @@ def _dry_run(
     left = [cell for cell in planned if cell.hash not in done]
     seconds = wall_seconds(left, costs, workers)
     size = sum(costs[cell.hash].bytes for cell in left)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"cell": c.hash, "rule": c.label, "seed": c.seed, "density": c.density,
          "densities": c.config.get("densities"), "steps": int(c.weight),
          "needs": dict(c.parents), "seconds": round(costs[c.hash].seconds, 1),
@@ -375,8 +374,10 @@ def _table(*columns: str, left: bool = False) -> Any:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title_justify="left")
     words = ("cell", "rule", "after", "what", "found", "")
     for i, column in enumerate(columns):
-        justify = "left" if left or i == 0 or column in words else "right"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=i == 0)
+        text = left or i == 0 or column in words
+        table.add_column(
+            column, justify="left" if text else "right", overflow="fold", no_wrap=i == 0
+        )
     return table
 
 

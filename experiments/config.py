@@ -123,9 +123,9 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        tables = isinstance(old, Mapping) and isinstance(value, Mapping)
-        if tables and all(old.get(k) == value.get(k, old.get(k)) for k in ("name", "kind")):
-            value = _overlay(old, value)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            if all(old.get(k) == value.get(k, old.get(k)) for k in ("name", "kind")):
+                value = _overlay(old, value)
         merged[key] = value
     if "epochs" in over and "steps" not in over:
         merged.pop("steps", None)
@@ -225,10 +225,10 @@ def _look_up(given: Mapping[str, Any], problems: Problems) -> None:
             found[kind] = known[name]
         else:
             problems.append((f"{kind}.name", unknown(what, name, known)))
-    data, info = given.get("data"), found.get("data")
+    info = found.get("data")
     if info is not None and info.problem:
         problems.append(("data", info.problem))
-    elif info is not None and type(size := data.get("validation")) is int:
+    elif info is not None and type(size := given["data"].get("validation")) is int:
         most = info.train + info.validation - 1
         if size > most:
             problems.append(("data.validation", f"{info.name} has no {size:,} to hold out; "

@@ -87,17 +87,15 @@ def read(path: str | Path) -> dict[str, Any]:
         raise refuse(f"is not JSON: {error.msg} (column {error.colno})", error.lineno) from None
     except _Duplicate as error:
         where = [m.start() for m in re.finditer(rf"{re.escape(json.dumps(error.key))}\s*:", text)]
-        line = text.count("\n", 0, where[1]) + 1 if len(where) == 2 else None
-        raise refuse(f"the key {error.key!r} is given twice in one table", line) from None
+        second = text.count("\n", 0, where[1]) + 1 if len(where) == 2 else None
+        raise refuse(f"the key {error.key!r} is given twice in one table", second) from None
     except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
         message = str(error)
         at = re.search(r"\(at line (\d+), column (\d+)\)", message)
-        line = (
-            at.group(1) if at else (text.count("\n") + 1 if "end of document" in message else None)
-        )
+        end = text.count("\n") + 1 if "end of document" in message else None
         if "Cannot overwrite a value" in message or "Cannot declare" in message:
             message = f"a key is given twice: {message}"
-        raise refuse(f"is not TOML: {message}", line) from None
+        raise refuse(f"is not TOML: {message}", at.group(1) if at else end) from None
     if not isinstance(tree, dict):
         raise refuse(f"should hold a table, found {short(tree)}")
     if problems := odd_values(tree):
@@ -126,7 +124,7 @@ def override(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any
     named) IMP, ``rules=[IMP,DeepR]`` keeps only the rules named (and adds, with its defaults, one
     that the file does not have), ``schedule=none`` removes a key.
     """
-    tree = copy.deepcopy(dict(tree))
+    changed = copy.deepcopy(dict(tree))
     problems: Problems = []
     for text in overrides:
         key, equals, raw = text.partition("=")
@@ -136,14 +134,14 @@ def override(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any
             continue
         value = literal(raw)
         if parts == ["rules"]:
-            _keep_rules(tree, value)
+            _keep_rules(changed, value)
         elif parts[0] == "rules":
-            _set_in_rule(tree, parts[1:], value, problems)
+            _set_in_rule(changed, parts[1:], value, problems)
         else:
-            _set(tree, parts, value, problems)
+            _set(changed, parts, value, problems)
     if problems:
         raise refusal(tree, problems)
-    return tree
+    return changed
 
 
 def literal(text: str) -> Any:

@@ -33,11 +33,22 @@ TOP = ("name", "title", "about", "source", "time", "device", "threads", "contras
 
 @dataclass(frozen=True)
 class Finished:
-    """What became of a run: where it is, and how each cell ended, by hash."""
+    """What became of a run: where it is, its cells, and how each of them ended, by hash."""
 
     out: Path
-    report: Path | None
+    report: Path
+    cells: Sequence[Cell]
     outcomes: Mapping[str, local.Outcome]
+
+    @property
+    def failures(self) -> list[str]:
+        """A sentence for each cell that failed."""
+        ended = [(cell, self.outcomes[cell.hash]) for cell in self.cells]
+        return [
+            f"{cell.label} (seed {cell.seed}, cell {cell.hash}) failed, {o.kind}: {o.message}"
+            for cell, o in ended
+            if o.status == "failed"
+        ]
 
     @property
     def exit_code(self) -> int:
@@ -79,7 +90,7 @@ def run_experiment(
             from .report import write_report
 
             write_report(run.path)
-        return Finished(run.path, report, outcomes)
+        return Finished(run.path, report, cells, outcomes)
 
 
 def _train(
@@ -255,8 +266,8 @@ def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str
         ]
     if old == new:
         return []
-    shown = ["nothing" if value is None else str(value)[:60] for value in (old, new)]
-    return [(path, *shown)]
+    there, here = ("nothing" if value is None else str(value)[:60] for value in (old, new))
+    return [(path, there, here)]
 
 
 def command_line() -> list[str]:

@@ -23,7 +23,7 @@ def rewire(*tokens, **kwargs):
     """Run the command in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     return subprocess.run(
-        [sys.executable, "-m", "rewire", *map(str, tokens)],
+        [sys.executable, "-m", "rewire.experiments", *map(str, tokens)],
         capture_output=True, text=True, env=environment, timeout=120, **kwargs,
     )  # fmt: skip
 
@@ -234,7 +234,7 @@ def test_a_repetition_elsewhere_gives_the_same_bytes(tiny, tmp_path, capsys):
 def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tiny, tmp_path):
     out, _ = tiny
     tokens = ["run", "quickstart", *TINY, "--out", str(tmp_path / "run"), "--json", "--workers"]
-    command = [sys.executable, "-m", "rewire", *tokens, "1"]
+    command = [sys.executable, "-m", "rewire.experiments", *tokens, "1"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
@@ -258,6 +258,41 @@ def test_the_folder_says_what_it_is_and_can_be_run_again(tiny):
     assert labels == ["Dense", "IMP", "RandomReinit", "SET", "SET"]  # as the override names them
     experiment = config.load(out / "experiment.toml")
     assert experiment == config.load("quickstart", TINY)
+
+
+def test_somebodys_own_rule_works_from_the_command_line(tmp_path, monkeypatch, capsys):
+    from dataclasses import dataclass
+    from importlib.metadata import EntryPoint
+
+    import rewire as package
+    from rewire import rules
+
+    @dataclass(frozen=True, kw_only=True)
+    class Lightest(package.Rule):
+        """Moves the lightest ``k`` edges of each layer somewhere else."""
+
+        k: int = 1
+        when: object = package.every(10)
+
+        def update(self, graph, signals, state, rng, clock):
+            ks = [self.k] * len(graph.projections)
+            drop = package.smallest(graph["weight"].abs(), ks, package.groups(graph, "layer"))
+            add = package.sample_absent(graph, ks, rng)
+            return package.Edit(drop=drop, add=add), state
+
+    module = types.ModuleType("somebodys_package")
+    module.Lightest = Lightest
+    monkeypatch.setitem(sys.modules, "somebodys_package", module)
+    point = EntryPoint("Lightest", "somebodys_package:Lightest", "rewire.rules")
+    monkeypatch.setattr(rules, "entry_points", lambda group: [point])
+    assert cli.main(["rules", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[-1]["about"].startswith("Moves the lightest")
+    small = ["steps=30", "evaluate_every=10", "seeds=1", "data=digits", "distribution=uniform"]
+    mine = ["rules=Lightest", "rules.Lightest.k=5", "densities=[.2]"]
+    where = ["--out", str(tmp_path / "run"), "--workers", "0"]
+    assert cli.main(["run", "quickstart", *mine, *small, *where]) == 0
+    (row,) = store.results(tmp_path / "run")
+    assert row["rule"] == "Lightest" and row["dropped"] == row["formed"] == 3 * 5 * 2
 
 
 def test_another_experiment_is_sent_to_another_folder(tiny, capsys):
