@@ -126,7 +126,10 @@ def test_ctrl_c_exits_130(monkeypatch, capsys):
 
 def test_a_reader_that_stops_reading_is_no_error():
     done = subprocess.run(
-        f"{sys.executable} -m rewire schema | head -n 1", shell=True, capture_output=True, text=True
+        f"{sys.executable} -m rewire.experiments schema | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.startswith("{") and done.stderr == ""
 
@@ -258,41 +261,6 @@ def test_the_folder_says_what_it_is_and_can_be_run_again(tiny):
     assert labels == ["Dense", "IMP", "RandomReinit", "SET", "SET"]  # as the override names them
     experiment = config.load(out / "experiment.toml")
     assert experiment == config.load("quickstart", TINY)
-
-
-def test_somebodys_own_rule_works_from_the_command_line(tmp_path, monkeypatch, capsys):
-    from dataclasses import dataclass
-    from importlib.metadata import EntryPoint
-
-    import rewire as package
-    from rewire import rules
-
-    @dataclass(frozen=True, kw_only=True)
-    class Lightest(package.Rule):
-        """Moves the lightest ``k`` edges of each layer somewhere else."""
-
-        k: int = 1
-        when: object = package.every(10)
-
-        def update(self, graph, signals, state, rng, clock):
-            ks = [self.k] * len(graph.projections)
-            drop = package.smallest(graph["weight"].abs(), ks, package.groups(graph, "layer"))
-            add = package.sample_absent(graph, ks, rng)
-            return package.Edit(drop=drop, add=add), state
-
-    module = types.ModuleType("somebodys_package")
-    module.Lightest = Lightest
-    monkeypatch.setitem(sys.modules, "somebodys_package", module)
-    point = EntryPoint("Lightest", "somebodys_package:Lightest", "rewire.rules")
-    monkeypatch.setattr(rules, "entry_points", lambda group: [point])
-    assert cli.main(["rules", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[-1]["about"].startswith("Moves the lightest")
-    small = ["steps=30", "evaluate_every=10", "seeds=1", "data=digits", "distribution=uniform"]
-    mine = ["rules=Lightest", "rules.Lightest.k=5", "densities=[.2]"]
-    where = ["--out", str(tmp_path / "run"), "--workers", "0"]
-    assert cli.main(["run", "quickstart", *mine, *small, *where]) == 0
-    (row,) = store.results(tmp_path / "run")
-    assert row["rule"] == "Lightest" and row["dropped"] == row["formed"] == 3 * 5 * 2
 
 
 def test_another_experiment_is_sent_to_another_folder(tiny, capsys):
