@@ -87,7 +87,8 @@ def uses(module: nn.Module) -> Iterator[Use]:
         else:
             for letter, size in (("q", e), ("k", module.kdim), ("v", module.vdim)):
                 yield Use(f"{letter}_proj_weight", "linear", size, e,
-                          source_part=f"{letter}.in", target_part=letter)  # fmt: skip
+                          source_part=f"{letter}.in", target_part=letter,
+                          tap="input" if letter == "q" else None)  # fmt: skip
 
 
 def _recurrent(module: nn.RNNBase) -> Iterator[Use]:
@@ -144,7 +145,7 @@ def discover(
             before = passed_on.get(id(module))
             if before is not None and sizes.get(before) == size:
                 return before
-            if not projections:
+            if not projections and "input" not in names.values():
                 name = "input"
         while sizes.setdefault(name, size) != size:
             name += "'"

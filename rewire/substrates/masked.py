@@ -65,10 +65,11 @@ class Tap:
     def __init__(self, site: Site | None, seen: dict[str, Tensor], population: str):
         self.site, self.seen, self.population = site, seen, population
 
-    def __call__(self, module: nn.Module, inputs: Any, output: Any = None) -> None:
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> None:
         if self.site is None or not module.training:
             return
-        x = inputs[0] if self.site.tap == "input" else output
+        inputs = (*args, *kwargs.values())  # by keyword: attention's query, a layer's input
+        x = kwargs.get("query", inputs[0]) if self.site.tap == "input" else output
         while isinstance(x, tuple):
             x = x[0]
         self.seen[self.population] = x.detach()
@@ -118,6 +119,18 @@ class Masked:
         self._checked = False
         self._views = Views()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Masked:
+        """Another world: its own model and optimiser, with taps of its own on that model."""
+        other = copy.copy(self)
+        memo[id(self)] = other
+        other.__dict__.update({k: copy.deepcopy(v, memo) for k, v in vars(self).items()})
+        if other._taps:
+            for inert in other._taps:
+                inert.remove()
+            other._taps = []
+            other.watch(frozenset({"activity"}))
+        return other
+
     # -- what the session asks ------------------------------------------------------------------
 
     @property
@@ -138,9 +151,9 @@ class Masked:
             for population, site in self._sites.items():
                 tap = Tap(site, self._seen, population)
                 hook = (
-                    site.module.register_forward_pre_hook(tap)
+                    site.module.register_forward_pre_hook(tap, with_kwargs=True)
                     if site.tap == "input"
-                    else site.module.register_forward_hook(tap)
+                    else site.module.register_forward_hook(tap, with_kwargs=True)
                 )
                 self._taps.append(hook)
 
