@@ -1,0 +1,341 @@
+"""Every rule in every world that offers its needs: one line in ``RULES`` adds a rule.
+
+What must hold whatever the rule: the same seed makes the same edits; the budget is kept; columns
+follow their edges; the log replays; nothing leaks into absent synapses; a saved run continues to
+the same bits; a deep copy is a run of its own.
+"""
+
+import copy
+import io
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+import rewire
+from rewire import checkpoint, when
+from rewire.budget import random_graph
+from rewire.graph import Edit, square_sheet
+from rewire.session import first_graph
+from rewire.substrates.masked import Masked
+
+STEPS, DENSITY = 12, 0.25
+
+RULES = {
+    "dense": rewire.Dense(),
+    "static": rewire.Static(),
+    "imp": rewire.IMP(fraction=0.3, rounds=2),
+    "imp-layer": rewire.IMP(fraction=0.3, rounds=2, scope="layer", rewind=3),
+    "imp-fine-tune": rewire.IMP(fraction=0.3, rounds=2, restore="nothing"),
+    "imp-rate": rewire.IMP(fraction=0.3, rounds=2, rewind=3, restore="learning_rate"),
+    "imp-one-shot": rewire.IMP.one_shot(0.25),
+    "deep-r": rewire.DeepR(noise=0.5, l1=0.02),
+    "deep-r-global": rewire.DeepR(noise=0.5, l1=0.02, scope="global", when=when.every(2)),
+    "deep-r-birth": rewire.DeepR(temperature=0.02, birth=0.1),
+    "soft-deep-r": rewire.SoftDeepR(noise=0.3, l1=0.02),
+    "plasticity": rewire.StructuralPlasticity(attempts=0.3, p_form=0.9, p_elim_dep=0.9),
+    "plasticity-uniform": rewire.StructuralPlasticity(
+        attempts=0.3, p_elim_dep=0.5, partner="uniform", initial="kernel", birth=0.05
+    ),
+    "set": rewire.SET(when=when.every(3), birth=0.1),
+    "set-magnitude": rewire.SET(when=when.every(3), drop="magnitude"),
+    "rigl": rewire.RigL(when=when.every(3), fraction=0.4),
+}
+STILL = {"dense", "static"}
+DRAWS = {n for n in RULES if n.startswith(("deep", "soft", "plas", "set"))}
+
+OPTIMISERS = {
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1, amsgrad=True),
+}
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(5, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.out(self.lstm(x)[0][:, -1])
+
+
+MODELS = {
+    "mlp": (
+        lambda: nn.Sequential(
+            nn.Linear(12, 16), nn.LayerNorm(16), nn.ReLU(), nn.Linear(16, 8), nn.Tanh(),
+            nn.Linear(8, 3)
+        ),
+        (12,),
+    ),
+    "conv": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3, groups=2),
+            nn.Flatten(), nn.Linear(16, 3)
+        ),
+        (2, 6, 6),
+    ),
+    "lstm": (Recurrent, (4, 5)),
+}  # fmt: skip
+
+EVERYTHING = list(itertools.product(RULES, OPTIMISERS, MODELS))
+# Latin: each rule meets each model once, and each optimiser over the table, in the quick run.
+QUICK = [
+    (rule, list(OPTIMISERS)[(i + j) % 3], model)
+    for i, rule in enumerate(RULES)
+    for j, model in enumerate(MODELS)
+]
+CASES = [
+    pytest.param(*case, id="-".join(case), marks=[] if case in QUICK else pytest.mark.slow)
+    for case in EVERYTHING
+]
+every_case = pytest.mark.parametrize(("rule", "optimiser", "model"), CASES)
+one_case_a_rule = pytest.mark.parametrize(
+    ("rule", "optimiser", "model"),
+    [pytest.param(r, list(OPTIMISERS)[i % 3], list(MODELS)[i // 3 % 3], id=r)
+     for i, r in enumerate(RULES)],
+)  # fmt: skip
+
+
+class Run:
+    """A small training run in a loop of one's own."""
+
+    def __init__(self, rule, optimiser="momentum", model="mlp", seed=0):
+        torch.manual_seed(0)
+        build, self.shape = MODELS[model]
+        self.model = build()
+        self.optimizer = OPTIMISERS[optimiser](self.model.parameters())
+        rule = RULES[rule]
+        density = None if rule.visits_densities or isinstance(rule, rewire.Dense) else DENSITY
+        world = Masked(self.model, self.optimizer)
+        graph = first_graph(world, density, "erk", "random", seed)
+        self.net = rewire.Session(world, graph, rule, span=STEPS, seed=seed, rewinds=True)
+
+    def batch(self):
+        g = torch.Generator().manual_seed(self.net.data_step)
+        x = torch.randn(10, *self.shape, generator=g)
+        return x, torch.randint(3, (10,), generator=g)
+
+    def step(self):
+        x, y = self.batch()
+        self.optimizer.zero_grad()
+        nn.functional.cross_entropy(self.model(x), y).backward()
+        self.net.step()
+
+    def steps(self, n):
+        for _ in range(n):
+            if self.net.done:
+                break
+            self.step()
+        return self
+
+    def everything(self):
+        """All of it, to be compared bit for bit."""
+        model = {k: v.clone() for k, v in self.model.state_dict().items()}
+        return {"model": model, "optimiser": copy.deepcopy(self.optimizer.state_dict()),
+                "net": copy.deepcopy(self.net.state_dict())}  # fmt: skip
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b) and a.dtype == b.dtype
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def edits(run):
+    return [(r.total, r.step, r.round, r.drop.tolist(), r.add.tolist()) for r in run.net.history]
+
+
+def leaks(run):
+    """The largest weight or moment at an absent synapse."""
+    worst = 0.0
+    masks = run.net.masks()
+    for name, p in run.model.named_parameters():
+        if name not in masks:
+            continue
+        absent = ~masks[name]
+        state = run.optimizer.state.get(p, {}).values()
+        for v in [p, *(v for v in state if isinstance(v, torch.Tensor) and v.shape == p.shape)]:
+            worst = max([worst, *v.detach()[absent].abs().tolist()])
+    return worst
+
+
+@every_case
+def test_budget_leaks_columns_and_log_at_every_step(rule, optimiser, model):
+    run = Run(rule, optimiser, model)
+    net, kind = run.net, RULES[rule].budget
+    first = net.counts
+    while not net.done:
+        before = net.graph
+        run.step()
+        after = net.graph
+        assert leaks(run) == 0
+        last = net.history.records[-1:]
+        born = torch.from_numpy(last[0].add) if last and last[0].total == net.clock.total else None
+        lived = before.keys if born is None else before.keys[~torch.isin(before.keys, born)]
+        lived = lived[after.find(lived)[1]]
+        for column, birth in RULES[rule].columns.items():
+            here, there = after[column][after.find(lived)[0]], before[column][before.find(lived)[0]]
+            assert torch.equal(here, there)  # signs are fixed
+            if born is not None:
+                assert torch.equal(after[column][after.find(born)[0]], birth(born, 0))
+        assert (after.keys.diff() > 0).all()
+        if rule.startswith("imp"):
+            continue
+        if kind == "exact" and getattr(RULES[rule], "scope", "layer") == "layer":
+            assert net.counts == first
+        elif kind == "exact":
+            assert sum(net.counts) == sum(first)
+        elif kind == "cap":
+            assert sum(net.counts) <= sum(first)
+    if rule.startswith("imp"):
+        ladder = net.states[0]["ladder"]
+        assert net.edges == sum(first) - sum(map(sum, ladder))
+        assert net.clock.round == len(ladder) > 0
+    assert net.history.replay(net.graph).digest() == net.graph.digest()
+    assert net.history.formed - net.history.dropped == net.edges - len(net.history.start)
+    assert (len(net.history) > 0) == (rule not in STILL)
+    never_sparse = {n for n, _ in run.model.named_parameters()} - set(net.masks())
+    assert all("bias" in n or n.startswith("1.") for n in never_sparse)
+
+
+@one_case_a_rule
+def test_the_same_seed_makes_the_same_run_and_another_seed_another(rule, optimiser, model):
+    first, again, other = (Run(rule, optimiser, model, seed) for seed in (0, 0, 1))
+    for run in (first, again, other):
+        run.steps(40)
+    assert edits(first) == edits(again)
+    assert same(first.everything(), again.everything())
+    if rule in DRAWS or rule == "rigl":
+        assert edits(first) != edits(other)
+
+
+@pytest.mark.parametrize("through", ["torch.save", "rewire.checkpoint"])
+@one_case_a_rule
+def test_a_run_saved_in_the_middle_continues_to_the_same_bits(
+    rule, optimiser, model, through, tmp_path
+):
+    run = Run(rule, optimiser, model).steps(7)
+    if through == "torch.save":
+        buffer = io.BytesIO()
+        torch.save(run.everything(), buffer)
+        buffer.seek(0)
+        saved = torch.load(buffer, weights_only=True)
+    else:
+        checkpoint.save(tmp_path / "c.safetensors", run.everything())
+        saved, _ = checkpoint.load(tmp_path / "c.safetensors")
+    run.steps(40)
+
+    again = Run(rule, optimiser, model)
+    again.model.load_state_dict(saved["model"])
+    again.optimizer.load_state_dict(saved["optimiser"])
+    again.net.load_state_dict(saved["net"])
+    again.steps(40)
+    assert same(run.everything(), again.everything())
+    assert edits(run) == edits(again)
+
+
+@one_case_a_rule
+def test_a_state_dict_is_not_changed_by_the_steps_that_follow(rule, optimiser, model):
+    run = Run(rule, optimiser, model).steps(4)
+    held = run.net.state_dict()
+    copied = copy.deepcopy(held)
+    run.steps(6)
+    assert same(held, copied)
+
+
+@one_case_a_rule
+def test_a_deep_copy_is_a_run_of_its_own(rule, optimiser, model):
+    """The copy goes on as the original would have, and the original does not notice."""
+    straight = Run(rule, optimiser, model).steps(40)
+    run = Run(rule, optimiser, model).steps(5)
+    before = run.everything()
+    twin = copy.deepcopy(run)
+    twin.steps(40)
+    assert same(run.everything(), before)
+    assert same(twin.everything(), straight.everything())
+    run.steps(40)
+    assert same(run.everything(), straight.everything())
+
+
+# -- the bare world ---------------------------------------------------------------------------
+
+
+def bare(rule, seed=0):
+    a, b = rewire.Population("a", 9, square_sheet(9)), rewire.Population("b", 8)
+    space = rewire.Space(
+        [a, b],
+        [
+            rewire.Projection("ff", "a", "b", "linear", (8, 9)),
+            rewire.Projection("lat", "b", "b", "spiking", (8, 8)),
+        ],
+    )
+    g = torch.Generator().manual_seed(5)
+    weights = torch.randn(space.possible, generator=g) * 0.1
+    gradient = torch.randn(space.possible, generator=g)
+    world = rewire.Bare(
+        space,
+        lr=0.1,
+        pairs={"growth": lambda keys: gradient[keys].abs()},
+        nodes={"activity": lambda p: torch.ones(space.population[p].size)},
+        drift=lambda graph, step: graph["weight"] - 0.01 * gradient[graph.keys],
+        weights=weights,
+    )
+    full = RULES[rule].visits_densities or rule == "dense"
+    graph = random_graph(space, [72, 64] if full else [20, 10], rewire.rng_for(seed, "topology"))
+    return rewire.Session(world, graph, RULES[rule], span=STEPS, seed=seed, rewinds=True)
+
+
+def through(net, steps=40):
+    while not net.done and steps:
+        net.step()
+        steps -= 1
+    return net
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_runs_in_the_bare_world(rule):
+    net, again = bare(rule), through(bare(rule))
+    first = net.counts
+    while not net.done:
+        net.step()
+        if not rule.startswith("imp"):
+            if RULES[rule].budget == "exact":
+                assert net.edges == sum(first)
+            elif RULES[rule].budget == "cap":
+                assert net.edges <= sum(first)
+        held = torch.zeros(net.graph.possible, dtype=torch.bool)
+        held[net.graph.keys] = True
+        assert net.world.weights[~held].abs().sum() == 0
+    assert torch.equal(net.graph.keys, again.graph.keys)
+    assert torch.equal(net.graph["weight"], again.graph["weight"])
+    assert net.history.replay(net.graph).digest() == net.graph.digest()
+    assert (len(net.history) > 0) == (rule not in STILL)
+    if rule in DRAWS:
+        assert not torch.equal(net.graph.keys, through(bare(rule, 1)).graph.keys)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rules_update_leaves_graph_and_state_as_they_were(rule):
+    """Pure functions: asked twice they answer twice the same, and nothing was written to."""
+    net = through(bare(rule), 2)
+    net.plan()
+    net.world.advance(net._graph, False)
+    shown = net.world.read(net._graph)
+    state = net.states[0]
+    before = copy.deepcopy((shown.keys, shown.columns, state))
+    clock = net.clock._replace(step=STEPS)
+    answers = []
+    for _ in range(2):
+        rng = rewire.rng_for(0, "pure")
+        edit, new = RULES[rule].update(shown, net.world.signals(shown), state, rng, clock) if (
+            rule not in STILL
+        ) else (Edit(), {})  # fmt: skip
+        answers.append((edit.drop, edit.add, dict(edit.set), dict(new)))
+    assert same(answers[0], answers[1])
+    assert same(before, (shown.keys, shown.columns, state))
