@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -309,8 +310,8 @@ class _Training:
         self._last = (loss, accuracy)
 
     def _levels(self) -> int:
-        ladder = next((s["ladder"] for s in self.net.states if "ladder" in s), [])
-        return max(len(ladder) + 1, len(self.stages))
+        rungs = next((len(s["ladder"]) for s in self.net.states if "ladder" in s), 0)
+        return max(rungs + 1, len(self.stages))
 
     def _finish_level(self) -> None:
         """Test at the end and at the early-stopping point, and write the level down."""
@@ -449,12 +450,16 @@ def _branches(s: Settings, ticket: CellStore) -> Iterator[_Stage]:
         keys = ticket.read_level(row["level"])[0]["keys"]
         yield _Stage(
             rewire.Static(),
-            lambda world, s, keys=keys: Graph(world.space, keys),
+            partial(_given, keys),
             row["requested_density"],
             level=row["level"],
             weights=f"reinit/{row['level']}",
             before={k: row[k] for k in (*COSTS, *TIMES)},
         )
+
+
+def _given(keys: Tensor, world: Masked, s: Settings) -> Graph:
+    return Graph(world.space, keys)
 
 
 def _counts(ticket: CellStore, density: float | None) -> list[int]:
