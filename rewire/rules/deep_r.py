@@ -125,7 +125,7 @@ class SoftDeepR(_Walk):
     Deviation: the authors start each theta with probability p at N(0, 1) / sqrt(n_in), so that
     half of those start dormant; here the synapses of the starting graph are all active, so that
     all rules of an experiment start from one topology. The others start uniform in (theta_min, 0),
-    as theirs do. State: theta of every possible synapse, float32: O(possible), as in the paper.
+    as theirs do. State: theta of every possible synapse: O(possible), as in the paper.
 
     theta_min: the same bound for all projections, instead of the formula's.
     """
@@ -150,13 +150,18 @@ class SoftDeepR(_Walk):
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         edit, _ = super().start(graph, signals, rng)
         eta = self._rate(graph, signals)
-        first = float(eta) if isinstance(eta, float) else float(eta.max())
+        first = float(eta.max()) if isinstance(eta, Tensor) else float(eta)
         temperature = first * self.noise**2 / 2 if self.temperature is None else self.temperature
-        theta = rng.uniform(graph.possible)
+        theta = rng.uniform(graph.possible).to(graph["weight"].dtype)
         floor = []
         for i, (lo, hi) in enumerate(zip(graph.space.bounds[:-1], graph.space.bounds[1:],
                                          strict=True)):  # fmt: skip
             p = (graph.bounds[i + 1] - graph.bounds[i]) / (hi - lo)
+            if not p and self.theta_min is None:
+                raise ValueError(
+                    f"SoftDeepR's theta_min = -T (1 - p) / (l1 p) needs synapses at the start: "
+                    f"{graph.projections[i].name!r} has none. Give it some, or set theta_min."
+                )
             low = self.theta_min or -temperature * (1 - p) / (self.l1 * p) or -1e-30
             floor.append(low)
             theta[lo:hi] *= low
@@ -168,7 +173,7 @@ class SoftDeepR(_Walk):
         sign, keys, space = graph["sign"], graph.keys, graph.space
         eta = self._rate(graph, signals)
         drift, spread = self._scales(eta)
-        step = rng.normal(space.possible)
+        step = rng.normal(space.possible).to(graph["weight"].dtype)
         if isinstance(spread, Tensor):
             step *= self._scales(signals.lr(torch.arange(space.possible)))[1]  # type: ignore[arg-type]
         else:
