@@ -22,8 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from rewire.budget import counts_for
+
+from .config import space_of
 from .errors import ConfigError
 from .schema import (
     Data,
@@ -144,6 +148,13 @@ class _Planner:
             "exclude": experiment.exclude,
         }
 
+    @cached_property
+    def implied(self) -> float:
+        """The density of the whole that densities per layer come to."""
+        space = space_of(self.experiment)
+        counts = counts_for(space, None, self.experiment.distribution)
+        return sum(counts) / space.possible
+
     def of_seed(self, seed: int) -> Iterator[Cell]:
         for entry in self.dense:
             yield self.level0(entry, seed)
@@ -186,7 +197,7 @@ class _Planner:
         rule, spread = self.rules[entry.label], self.experiment.distribution
         if isinstance(spread, dict):  # the first pattern that fits wins: their order matters
             pairs = [list(item) for item in spread.items()]
-            yield self.cell(entry, rule, seed, {}, 1, distribution=pairs)
+            yield self.cell(entry, rule, seed, {}, 1, density=self.implied, distribution=pairs)
             return
         parents = {"counts": next(iter(tickets.values())).hash} if spread == "imp" else {}
         named = {} if spread == "erk" else {"distribution": spread}

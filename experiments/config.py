@@ -150,9 +150,12 @@ def parse(tree: Mapping[str, Any]) -> Experiment:
     entries = _rules(listed, training, problems) if isinstance(listed, list) else []
     _look_up(given, problems)
     problems += _across(entries, experiment)
+    if not problems:
+        experiment = experiment.model_copy(update={"rules": entries})
+        problems = _unfeasible(experiment)
     if problems:
         raise refusal(tree, problems)
-    return experiment.model_copy(update={"rules": entries})
+    return experiment
 
 
 def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> list[RuleEntry]:
@@ -268,6 +271,45 @@ def build_model(name: str, options: Mapping[str, Any], data: Any, generator: Any
     return models.build(
         name, generator=generator, input_shape=data.shape, classes=data.classes, **options
     )
+
+
+def space_of(experiment: Experiment) -> Any:
+    """All synapses that the experiment's model may have, as a rewire.graph.Space.
+
+    Raises ValueError for patterns that name no parameter, or one that cannot be sparse.
+    """
+    import torch
+
+    from rewire.substrates.masked import Masked
+
+    generator = torch.Generator().manual_seed(0)
+    info = available("data")[experiment.data.name]
+    model = build_model(experiment.model.name, experiment.model.options, info, generator)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    include = experiment.include or None
+    return Masked(model, optimizer, include=include, exclude=experiment.exclude).space
+
+
+def _unfeasible(experiment: Experiment) -> Problems:
+    """Patterns and densities that fit no layer of the model."""
+    from rewire.budget import counts_for
+
+    try:
+        space = space_of(experiment)
+    except ValueError as error:
+        return [("include" if experiment.include else "exclude", str(error))]
+    spread = experiment.distribution
+    if isinstance(spread, dict):
+        asked: list[tuple[str, float | None]] = [("distribution", None)]
+    else:
+        asked = [("densities", density) for density in experiment.densities]
+    problems = []
+    for path, density in asked:
+        try:
+            counts_for(space, density, "erk" if spread == "imp" else spread)
+        except ValueError as error:
+            problems.append((path, str(error)))
+    return problems
 
 
 def n_train(data: Data) -> int:

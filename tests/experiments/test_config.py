@@ -44,7 +44,9 @@ def write(tmp_path):
 
 
 def good(**changes):
-    return {**tomllib.loads(GOOD), **changes}
+    """The tree of GOOD with some keys changed, or removed where they are ``...``."""
+    tree = {**tomllib.loads(GOOD), **changes}
+    return {key: value for key, value in tree.items() if value is not ...}
 
 
 # --- good files ---
@@ -223,6 +225,7 @@ MISTAKES = {
     "density as text": ({"densities": ["0.2"]}, "densities", "found '0.2'"),
     "density twice": ({"densities": [0.2, 0.2]}, "densities", "each density once"),
     "densities as number": ({"densities": 0.2}, "densities", "a list"),
+    "densities left out": ({"densities": ...}, "densities", "is missing"),
     "no densities": ({"densities": []}, "densities", "a list"),
     "negative seed": ({"seeds": [-1]}, "seeds", "non-negative"),
     "seed twice": ({"seeds": [1, 1]}, "seeds", "each seed once"),
@@ -231,6 +234,10 @@ MISTAKES = {
     "distribution": ({"distribution": "erkk"}, "distribution", "did you mean 'erk'"),
     "distribution density": ({"distribution": {"fc1": 2.0}}, "distribution", "'fc1'"),
     "distribution and densities": ({"distribution": {"fc*": 0.1}}, "densities", "give only one"),
+    "distribution of no layer": ({"densities": ..., "rules": ["SET"], "distribution": {"fc9": 0.1}}, "distribution", "fc9"),
+    "distribution of some layers": ({"densities": ..., "rules": ["SET"], "distribution": {"fc1": 0.1}}, "distribution", "fc2"),
+    "density of less than an edge": ({"densities": [1e-6]}, "densities", "at least one"),
+    "no such parameter": ({"include": ["conv*"]}, "include", "conv"),
     "no rules": ({"rules": []}, "rules", "at least 1"),
     "rules as text": ({"rules": "IMP"}, "rules", "list"),
     "rule as number": ({"rules": [7]}, "rules[0]", "should be a table"),
