@@ -1,0 +1,175 @@
+"""Real trainings, killed at random and run again, end as if nobody had touched them."""
+
+import importlib.util
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sklearn")
+
+from rewire.experiments import store
+from rewire.experiments.engines import local
+
+_spec = importlib.util.spec_from_file_location("attempts", Path(__file__).with_name("attempts.py"))
+attempts = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(attempts)
+
+pytestmark = pytest.mark.skipif(not local.fork_available(), reason="needs fork")
+
+EXPERIMENT = """
+model = { name = "mlp", hidden = [24, 16], dropout = 0.1 }
+data = "digits"
+optimizer = { name = "adam", lr = 2e-3 }
+schedule = { kind = "cosine", warmup = 10 }
+batch = 50
+steps = 80
+evaluate_every = 20
+densities = [0.3, 0.1]
+seeds = 1
+rules = ["Dense", "RandomReinit", "DeepR", "SoftDeepR", "StructuralPlasticity", "SET", "RigL",
+         { rule = "IMP", fraction = 0.5, rewind = 30 }]
+"""
+OFTEN = {"REWIRE_CHECKPOINT_SECONDS": "0.03"}  # instead of 10, which is longer than a cell
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """The server, the command, and what an undisturbed run of it leaves."""
+    folder = tmp_path_factory.mktemp("kills")
+    experiment = folder / "tiny.toml"
+    experiment.write_text(EXPERIMENT)
+    server = attempts.Attempts(folder)
+    run = ("run", experiment, "--workers", "2")
+    assert server.run(*run, "--out", folder / "undisturbed") == 0, server.said()
+    yield server, run, remains(folder / "undisturbed")
+    server.close()
+
+
+def remains(out):
+    """What a run leaves that must not depend on how often it was interrupted.
+
+    That is: the results without times, and every file of every cell to the byte, except that
+    metrics.jsonl is read as events and its times are left out, and that a kill in the moment after
+    the end may leave a checkpoint.
+    """
+    left = {"results": store.to_json(store.without_times(store.results(out)))}
+    for path in sorted((out / "cells").rglob("*")):
+        name = str(path.relative_to(out))
+        if path.name == "metrics.jsonl":
+            events = store.CellStore(path.parent).events()
+            left[name] = [
+                {key: value for key, value in event.items() if key not in store.TIMES}
+                for event in events
+            ]
+        elif path.is_file() and not path.name.startswith("checkpoint-"):
+            left[name] = path.read_bytes()
+    return left
+
+
+def disturb(shop, out, kills, rng):
+    """Run, kill at random, run again, until it ends; returns how many kills there were."""
+    server, run, undisturbed = shop
+    done = 0
+    while True:
+        server.start(*run, "--out", out, **OFTEN)
+        if done < kills:
+            time.sleep(rng.uniform(0.15, 0.6))
+            if rng.random() < 0.5:  # that one starts again by itself
+                done += server.kill("worker")
+                time.sleep(rng.uniform(0.0, 0.3))
+            done += server.kill(rng.choice(["parent", "group"]))
+        code = server.end()
+        assert code in (0, -signal.SIGKILL), server.said()
+        if code == 0:
+            break
+    left = remains(out)
+    more = {name: left[name] for name in left.keys() - undisturbed.keys()}
+    assert not more and left.keys() == undisturbed.keys()
+    for name in left:
+        assert left[name] == undisturbed[name], name
+    return done
+
+
+def test_a_run_killed_ten_times_ends_byte_for_byte_as_an_undisturbed_one(shop, tmp_path):
+    rng = random.Random(5)
+    done = rounds = 0
+    while done < 10 and rounds < 10:
+        done += disturb(shop, tmp_path / str(rounds), 10 - done, rng)
+        rounds += 1
+    assert done >= 10
+
+
+@pytest.mark.soak
+def test_three_hundred_kills_change_no_byte(shop, tmp_path):
+    rng = random.Random(6)
+    done = rounds = 0
+    while done < 300:
+        done += disturb(shop, tmp_path / str(rounds), 12, rng)
+        rounds += 1
+
+
+def first_eval(out):
+    """Wait until a cell of the run has evaluated something."""
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size for path in out.glob("cells/*/metrics.jsonl")):
+        assert time.monotonic() < deadline, "no cell has begun"
+        time.sleep(0.01)
+
+
+def test_sigterm_stops_a_run_and_the_same_command_continues(shop, tmp_path):
+    server, run, undisturbed = shop
+    out = tmp_path / "run"
+    pid = server.start(*run, "--out", out)
+    first_eval(out)
+    asked = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    assert server.end() == 143
+    assert time.monotonic() - asked < 2
+    assert server.said().splitlines()[-1].endswith("the same command continues")
+    assert list(out.glob("cells/*/checkpoint-*"))
+    assert server.run(*run, "--out", out) == 0, server.said()
+    assert remains(out) == undisturbed
+
+
+def test_ctrl_c_at_a_terminal_stops_a_run_that_a_second_one_found_locked(shop, tmp_path):
+    server, run, undisturbed = shop
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rewire.experiments.cli", *map(str, run), "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    first_eval(out)
+    assert server.run(*run, "--out", out) == 6
+    assert f"{process.pid}" in server.said().splitlines()[-1]
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "stopped by SIGINT" in errors
+    assert "Traceback" not in errors
+    assert server.run(*run, "--out", out) == 0, server.said()
+    assert remains(out) == undisturbed
+
+
+def test_the_same_command_again_does_nothing(shop, tmp_path):
+    server, run, undisturbed = shop
+    out = server.output.parent / "undisturbed"
+
+    def times():
+        return {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*")}
+
+    before, started = times(), time.monotonic()
+    assert server.run(*run, "--out", out) == 0, server.said()
+    assert time.monotonic() - started < 5
+    assert times() == before
+    assert remains(out) == undisturbed
