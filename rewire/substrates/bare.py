@@ -21,6 +21,8 @@ class Bare:
     pairs: name -> function of keys, (k,) -> (k,);  nodes: name -> function of a population's name
     -> (size,). Names: "grad", "growth"; "activity", "spiked", "rate".
     drift: how the world itself moves the weights in each step, (graph, step) -> (E,) new weights.
+    weights: of every possible synapse, (possible,), where the starting graph has no weights of its
+        own; 0 by default.
     """
 
     name = "bare"
@@ -45,6 +47,9 @@ class Bare:
         self.weights = torch.zeros(space.possible) if weights is None else weights.clone()
         self._lr, self._drift, self.dt = lr, drift, dt
         self.steps = 0
+        # of the edges held: parallel synapses of one pair have one key, but weights of their own
+        self._keys: Tensor | None = None
+        self._held = torch.empty(0)
 
     @property
     def offers(self) -> frozenset[str]:
@@ -59,9 +64,12 @@ class Bare:
 
     def begin(self, graph: Graph) -> None:
         """Hold this graph: absent weights are 0."""
-        held = torch.zeros_like(self.weights)
-        held[graph.keys] = graph["weight"]
-        self.weights = held
+        self.weights = torch.zeros_like(self.weights)
+        self._hold(graph.keys, graph["weight"])
+
+    def _hold(self, keys: Tensor, weights: Tensor) -> None:
+        self._keys, self._held = keys, weights
+        self.weights[keys] = weights.to(self.weights)
 
     def want_grads(self, wanted: bool) -> None:
         """Gradients are given functions: nothing has to be kept."""
@@ -72,18 +80,21 @@ class Bare:
         """One step of the world's own: the drift, where there is one."""
         self.steps += 1
         if self._drift is not None and not skip:
-            self.weights[graph.keys] = self._drift(self.read(graph), self.steps)
+            self._hold(graph.keys, self._drift(self.read(graph), self.steps))
         return True, None
 
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now."""
-        return graph.with_columns({"weight": self.weights[graph.keys]})
+        if self._keys is None and "weight" in graph.columns:  # a start with weights of its own
+            return graph
+        held = self._held if graph.keys is self._keys else self.weights[graph.keys]
+        return graph.with_columns({"weight": held})
 
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make the world match the graph after an edit."""
         if edit.n_drop:
             self.weights[before.keys[edit.drop]] = 0.0
-        self.weights[after.keys] = after["weight"]
+        self._hold(after.keys, after["weight"])
 
     def lr(self, graph: Graph, keys: Tensor) -> float | None:
         return self._lr
@@ -99,9 +110,8 @@ class Bare:
 
     def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
         if "model" in parts:
-            held = torch.zeros_like(self.weights)
-            held[graph.keys] = saved["model"]["weights"][graph.keys]
-            self.weights = held
+            self.weights = torch.zeros_like(self.weights)
+            self._hold(graph.keys, saved["model"]["weights"][graph.keys])
 
 
 @signal("bare", "weight")
