@@ -114,9 +114,14 @@ def without_times(rows: Iterable[Row]) -> list[Row]:
 
 def _rows(out: Path, table: str, only: Mapping[str, Any] | None) -> list[Row]:
     names = [f.name for f in cell_folders(out) if only is None or f.name in only]
-    return _with_index(
-        out, lambda db: [row for name in names for row in _verified(db, table, name)]
-    )
+
+    def read(db: sqlite3.Connection) -> list[Row]:
+        db.execute("BEGIN")  # one view of it, whatever others write meanwhile
+        rows = [row for name in names for row in _verified(db, table, name)]
+        db.execute("COMMIT")
+        return rows
+
+    return _with_index(out, read)
 
 
 def _sort_key(row: Row, place: Mapping[str, int]) -> tuple:

@@ -536,6 +536,7 @@ def test_only_what_changed_is_read_again(run, monkeypatch):
     del seen[:]
     assert store.results(run.path) == first and seen == []
     b.append(row(3))
+    age(b.path)
     assert len(store.results(run.path)) == len(first) + 1 and seen == [b.hash]
     del seen[:]
     a.write_error("x", "y", 1)
@@ -640,7 +641,46 @@ def test_a_spoiled_index_is_made_anew(run, how):
     assert store.evals(run.path) == curves
     db = sqlite3.connect(path)  # the file is in use again, not one in memory
     assert db.execute("SELECT count(*) FROM levels").fetchone() == (6,)
+    assert {kind for (kind,) in db.execute("SELECT type FROM sqlite_schema")} == {"table", "index"}
     db.close()
+
+
+def test_an_index_that_is_half_way_renewed_is_the_old_one(run, monkeypatch):
+    add_cell(run)
+    store.results(run.path)
+
+    def interrupted(db, table, row):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(indexing, "_insert", interrupted)
+        store.index(run.path, rebuild=True)
+    db = sqlite3.connect(run.path / "index.sqlite")
+    assert db.execute("SELECT count(*) FROM levels").fetchone() == (3,)
+    db.close()
+
+
+def test_a_reading_sees_one_state_of_the_index(run, monkeypatch):
+    """Another process renews the index between one cell and the next: no damage in that."""
+    for seed in (1, 2):
+        add_cell(run, seed=seed)
+    age(run.path)
+    first = store.results(run.path)
+    path = run.path / "index.sqlite"
+    inode, real, read = path.stat().st_ino, indexing._verified, []
+
+    def meanwhile(db, table, cell):
+        if len(read) == 1:
+            other = sqlite3.connect(path)
+            other.execute("UPDATE cells SET levels_digest = 'that of other rows'")
+            other.commit()
+            other.close()
+        read.append(cell)
+        return real(db, table, cell)
+
+    monkeypatch.setattr(indexing, "_verified", meanwhile)
+    assert store.results(run.path) == first
+    assert len(read) == 2 and path.stat().st_ino == inode
 
 
 def test_where_the_index_cannot_be_a_file_it_is_in_memory(run):
