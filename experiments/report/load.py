@@ -105,7 +105,7 @@ class Loaded:
                         found[label, point.requested, row["seed"]] = graph
         return found
 
-    def _graph(self, row: store.Row) -> Graph | None:
+    def _graph(self, row: Mapping[str, Any]) -> Graph | None:
         from rewire.checkpoint import CheckpointError
 
         cell = store.CellStore(self.out / "cells" / row["cell"])
