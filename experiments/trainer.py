@@ -173,6 +173,7 @@ class _Training:
         world = Masked(self.model, self.optimizer, include=s.include or None, exclude=s.exclude)
         graph = stage.graph(world, s)
         self.net = Session(world, graph, stage.rule, span=training.steps, seed=s.seed, rewinds=True)
+        self.net.saves |= frozenset(s.saves)  # what later levels rewind to
         self.costs = costs.measure(
             self.model, [p.name for p in graph.projections], self.data.train.x[:1]
         )
