@@ -1,0 +1,355 @@
+"""Speed of the core on a CPU, as ratios: ``python -m benchmarks.core [--json] [--quick]``.
+
+====================================== ==================================================== ======
+name                                   what is divided by what                              bar
+====================================== ==================================================== ======
+``dense_step_over_dense``              two equal dense steps: the noise of this run
+``masked_step_over_dense``             Static at density .1, Adam / dense fused Adam        1.06
+``data_path_share``                    share of the batches in a training step              .05
+``deep_r_step_over_dense``             DEEP R at density .02, SGD / dense fused SGD         1.25
+``deep_r_adam_step_over_dense``        the same with Adam
+``soft_deep_r_step_over_dense``        soft-DEEP R at density .02, SGD / dense fused SGD    3
+``structural_plasticity_step_over_dense`` the same of structural plasticity
+``rigl_update_1e6_over_np_partition``  one update of 1e6 weights / a plain one with numpy
+``rigl_update_1e6_rigl_torch_over_ours`` rigl-torch's update of 1e6 weights / ours
+====================================== ==================================================== ======
+
+and the last two for 1e7 weights. Steps are of LeNet-300-100 on mnist5k, batch 60, fused
+optimisers. A RigL update replaces 30 % of the synapses of one linear layer at density .1; ours is
+all that a session does in such a step (gradient kept, rule, graph, masks, log). Every mask is
+compared with that of a full sort. rigl-torch is in the extra ``bench``; without it its ratios are
+null and ``rigl_torch`` says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import platform
+import sys
+import types
+from collections.abc import Callable, Iterator
+from datetime import date
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import rewire
+from benchmarks.timing import interleaved, machine, ratio
+from rewire import models, rules
+from rewire.experiments import data
+from rewire.experiments.trainer import _Batches
+from rewire.graph import Graph
+from rewire.substrates.masked import Masked
+
+Result = dict[str, float | str | int | None]
+BATCH, STEPS = 60, 10**6
+BARS = {
+    "masked_step_over_dense": 1.06,
+    "data_path_share": 0.05,
+    "deep_r_step_over_dense": 1.25,
+    "soft_deep_r_step_over_dense": 3.0,
+}
+
+
+# -- training steps -----------------------------------------------------------------------------
+
+
+def _sgd(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.05, fused=True)
+
+
+def _adam(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=1.2e-3, fused=True)
+
+
+class Step:
+    """One training step of LeNet-300-100 on each call, dense or under a rule.
+
+    batches: what gives the next (x, y).
+    """
+
+    def __init__(
+        self,
+        optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
+        batches: Callable[[], tuple[Tensor, Tensor]],
+        rule: rewire.Rule | None = None,
+        density: float = 1.0,
+    ):
+        self.batches = batches
+        self.model = models.build(
+            "lenet-300-100",
+            generator=torch.Generator().manual_seed(0),
+            input_shape=(1, 28, 28),
+            classes=10,
+        )
+        self.optimizer = optimizer(self.model.parameters())
+        self.advance: Callable[[], Any] = self.optimizer.step
+        self.net = None
+        if rule is not None:
+            self.net = rewire.attach(
+                self.model, self.optimizer, rule, density=density, steps=STEPS, seed=0
+            )
+            self.advance = self.net.step
+
+    def __call__(self) -> None:
+        x, y = self.batches()
+        self.optimizer.zero_grad(set_to_none=True)
+        cross_entropy(self.model(x), y).backward()
+        self.advance()
+
+
+def step_ratios(repetitions: int, calls: int) -> Result:
+    """Ratios of training steps; ``calls`` steps of each variant in each repetition."""
+    split = data.load("mnist5k").train
+    path = _Batches(split, BATCH, seed=0)
+    ready = [path(i) for i in range(path.per_epoch - 1)]
+    counter = iter(range(STEPS))
+
+    def prepared() -> Callable[[], tuple[Tensor, Tensor]]:
+        return cycle(ready).__next__
+
+    sparse = {
+        "masked_adam": Step(_adam, prepared(), rules.get("Static")(), 0.1),
+        "deep_r_sgd": Step(_sgd, prepared(), rules.get("DeepR")(), 0.02),
+        "deep_r_adam": Step(_adam, prepared(), rules.get("DeepR")(), 0.02),
+        "soft_deep_r_sgd": Step(_sgd, prepared(), rules.get("SoftDeepR")(), 0.02),
+        "plasticity_sgd": Step(_sgd, prepared(), rules.get("StructuralPlasticity")(), 0.02),
+    }
+    variants = {
+        "dense_adam": Step(_adam, prepared()),
+        "dense_adam_again": Step(_adam, prepared()),
+        "dense_sgd": Step(_sgd, prepared()),
+        "fixed_batch": Step(_adam, lambda: ready[0]),
+        "data_path": Step(_adam, lambda: path(next(counter))),
+        **sparse,
+    }
+    times = interleaved(variants, repetitions, calls)
+    for name, step in sparse.items():
+        _check_masks(name, step)
+    share = (times["data_path"] - times["fixed_batch"]) / times["data_path"]
+    return {
+        "dense_step_over_dense": ratio(times, "dense_adam_again", "dense_adam"),
+        "dense_adam_step_us": float(np.median(times["dense_adam"])) * 1e6,
+        "dense_sgd_step_us": float(np.median(times["dense_sgd"])) * 1e6,
+        "masked_step_over_dense": ratio(times, "masked_adam", "dense_adam"),
+        "data_path_share": float(np.median(share)),
+        "deep_r_step_over_dense": ratio(times, "deep_r_sgd", "dense_sgd"),
+        "deep_r_adam_step_over_dense": ratio(times, "deep_r_adam", "dense_adam"),
+        "soft_deep_r_step_over_dense": ratio(times, "soft_deep_r_sgd", "dense_sgd"),
+        "structural_plasticity_step_over_dense": ratio(times, "plasticity_sgd", "dense_sgd"),
+    }
+
+
+def _check_masks(name: str, step: Step) -> None:
+    """Weights are 0 wherever the graph has no synapse."""
+    assert step.net is not None
+    parameters = dict(step.model.named_parameters())
+    for parameter, mask in step.net.masks().items():
+        if parameters[parameter].detach()[~mask].count_nonzero():
+            raise AssertionError(f"{name}: {parameter} is not 0 outside its mask.")
+
+
+# -- RigL's update ------------------------------------------------------------------------------
+
+FRACTION, DENSITY = 0.3, 0.1
+
+
+def update_by_sort(weight: np.ndarray, grad: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The mask after one update, by full sorts; ties go to the smaller index, flat arrays."""
+    k = int(FRACTION * np.count_nonzero(mask))
+    kept = mask.copy()
+    kept[np.argsort(np.where(mask, np.abs(weight), np.inf), kind="stable")[:k]] = False
+    out = kept.copy()
+    out[np.argsort(np.where(kept, np.inf, -np.abs(grad)), kind="stable")[:k]] = True
+    return out
+
+
+def update_by_partition(weight: np.ndarray, grad: np.ndarray, mask: np.ndarray) -> None:
+    """The same in place, as one would write it by hand: index sets and ``np.partition``.
+
+    Weights of synapses that are dropped, and of new ones, become 0.
+    """
+    active = np.flatnonzero(mask)
+    k = int(FRACTION * len(active))
+    drop = active[_lowest(np.abs(weight[active]), k)]
+    score = -np.abs(grad)
+    mask[drop] = False
+    score[mask] = np.inf
+    grow = _lowest(score, k)
+    mask[grow] = True
+    gone = np.concatenate([np.setdiff1d(drop, grow, assume_unique=True),
+                           np.setdiff1d(grow, drop, assume_unique=True)])  # fmt: skip
+    weight[gone] = 0
+
+
+def _lowest(values: np.ndarray, k: int) -> np.ndarray:
+    cut = np.partition(values, k - 1)[k - 1]
+    below = np.flatnonzero(values < cut)
+    return np.concatenate([below, np.flatnonzero(values == cut)[: k - len(below)]])
+
+
+class Update:
+    """One layer at density .1, updated by us, by plain numpy and by rigl-torch, from equal starts.
+
+    shape: of the layer's weight.
+    """
+
+    def __init__(self, shape: tuple[int, int], peer: Any | None):
+        self.rng = np.random.default_rng(0)
+        n = shape[0] * shape[1]
+        self.mask = np.zeros(n, bool)
+        self.mask[self.rng.choice(n, int(DENSITY * n), replace=False)] = True
+        self.weight, self.grad = np.empty(n, np.float32), np.empty(n, np.float32)
+        self.layer = self._layer(shape)
+        optimizer = torch.optim.SGD(self.layer.parameters(), lr=0.1)
+        rule = rewire.RigL(fraction=FRACTION, when=rewire.every(1))
+        world = Masked(self.layer, optimizer)
+        graph = Graph.from_masks(world.space, {"weight": torch.from_numpy(self.mask).view(shape)})
+        self.net = rewire.Session(world, graph, rule, span=STEPS)
+        self.peer = None if peer is None else self._peer(peer, shape)
+        self.variants: dict[str, Callable[[], object]] = {
+            "ours": self.net.step,
+            "partition": lambda: update_by_partition(self.weight, self.grad, self.mask),
+        }
+        if self.peer is not None:
+            self.variants["rigl_torch"] = self.peer._rigl_step
+
+    def _layer(self, shape: tuple[int, int]) -> nn.Linear:
+        layer = nn.Linear(shape[1], shape[0], bias=False)
+        layer.weight.grad = torch.empty(shape)
+        return layer
+
+    def _peer(self, rigl_torch: Any, shape: tuple[int, int]) -> Any:
+        layer = self._layer(shape)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        scheduler = rigl_torch.RigLScheduler(
+            layer, optimizer, DENSITY, T_end=STEPS, ignore_linear_layers=False, alpha=FRACTION
+        )
+        scheduler.backward_masks[0].copy_(torch.from_numpy(self.mask).view(shape))
+        return scheduler
+
+    def renew(self) -> None:
+        """New weights on the mask, and new gradients, the same for all."""
+        self.rng.standard_normal(out=self.weight, dtype=np.float32)
+        self.weight *= self.mask
+        self.rng.standard_normal(out=self.grad, dtype=np.float32)
+        w = torch.from_numpy(self.weight).view_as(self.layer.weight)
+        g = torch.from_numpy(self.grad).view_as(w)
+        layers = [self.layer.weight]
+        if self.peer is not None:
+            layers.append(self.peer.W[0])
+            self.peer.backward_hook_objects[0].dense_grad = g.clone()
+        for parameter in layers:
+            parameter.data.copy_(w)
+            assert parameter.grad is not None
+            parameter.grad.copy_(g)
+
+    def check(self) -> None:
+        """Raise AssertionError unless one more update gives all the mask of a full sort."""
+        self.renew()
+        want = update_by_sort(self.weight, self.grad, self.mask)
+        for variant in self.variants.values():
+            variant()
+        found = {
+            "ours": self.net.masks()["weight"].numpy().reshape(-1),
+            "partition": self.mask,
+        }
+        if self.peer is not None:
+            found["rigl_torch"] = self.peer.backward_masks[0].numpy().reshape(-1)
+        for name, mask in found.items():
+            if not np.array_equal(mask, want):
+                wrong = np.count_nonzero(mask != want)
+                raise AssertionError(f"{name}: {wrong} synapses differ from those of a full sort.")
+
+
+def rigl_ratios(shapes: dict[str, tuple[int, int]], repetitions: int) -> Result:
+    """Ratios of one RigL update for layers of these shapes."""
+    out: Result = {}
+    peer, out["rigl_torch"] = _import_rigl_torch()
+    for name, shape in shapes.items():
+        update = Update(shape, peer)
+        update.check()
+        times = interleaved(update.variants, repetitions, prepare=update.renew)
+        out[f"rigl_update_{name}_over_np_partition"] = ratio(times, "ours", "partition")
+        out[f"rigl_update_{name}_rigl_torch_over_ours"] = (
+            None if peer is None else ratio(times, "rigl_torch", "ours")
+        )
+        out[f"rigl_update_{name}_ms"] = float(np.median(times["ours"])) * 1e3
+    return out
+
+
+def _import_rigl_torch() -> tuple[Any | None, str]:
+    """The package, or None, and its version, or why it is not there.
+
+    It imports torchvision for two classes that it compares with: empty ones stand in for them
+    where torchvision is missing.
+    """
+    before = set(sys.modules)
+    try:
+        if importlib.util.find_spec("torchvision") is None:
+            for name in ("torchvision", "torchvision.models", "torchvision.models.resnet"):
+                sys.modules[name] = types.ModuleType(name)
+            resnet = sys.modules["torchvision.models.resnet"]
+            resnet.Bottleneck = type("Bottleneck", (), {})  # type: ignore[attr-defined]
+            resnet.BasicBlock = type("BasicBlock", (), {})  # type: ignore[attr-defined]
+            sys.modules["torchvision"].models = sys.modules["torchvision.models"]  # type: ignore[attr-defined]
+            sys.modules["torchvision.models"].resnet = resnet  # type: ignore[attr-defined]
+        module = importlib.import_module("rigl_torch.RigL")
+        return module, importlib.metadata.version("rigl-torch")
+    except ImportError as error:
+        return None, f"not measured: {error}"
+    finally:
+        for name in {m for m in sys.modules if m.startswith("torchvision")} - before:
+            del sys.modules[name]
+
+
+# -- all of it ----------------------------------------------------------------------------------
+
+
+def measure(quick: bool = False) -> Result:
+    """Every ratio, and beside them the machine, the versions and the date.
+
+    quick: seconds instead of minutes, on small layers: shows that it runs, measures nothing.
+    """
+    shapes = {"1e6": (1000, 1000), "1e7": (2500, 4000)}
+    if quick:
+        shapes = {name: (100, 50 * i) for i, name in enumerate(shapes, 1)}
+    return {
+        **step_ratios(*((2, 2) if quick else (25, 40))),
+        **rigl_ratios(shapes, 2 if quick else 11),
+        "quick": int(quick),
+        "threads": 1,
+        "machine": machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "neurorewire": rewire.__version__,
+        "date": date.today().isoformat(),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.core", description=__doc__,
+                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one flat JSON object")
+    parser.add_argument("--quick", action="store_true", help="seconds, small: measures nothing")
+    options = parser.parse_args(arguments)
+    result = measure(options.quick)
+    if options.json:
+        print(json.dumps(result, indent=1))
+        return 0
+    for name, value in result.items():
+        shown = f"{value:.3f}" if isinstance(value, float) else value
+        print(f"{name:42} {shown}" + (f"   (bar {BARS[name]})" if name in BARS else ""))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Fair ratios on a shared machine: one thread, CPU time, variants interleaved, paired medians."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+Times = dict[str, np.ndarray]  # variant -> CPU seconds a call, one number for each repetition
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """One thread and no garbage collector, as before afterwards."""
+    threads, collecting = torch.get_num_threads(), gc.isenabled()
+    torch.set_num_threads(1)
+    gc.disable()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if collecting:
+            gc.enable()
+
+
+def interleaved(
+    variants: Mapping[str, Callable[[], object]],
+    repetitions: int,
+    calls: int = 1,
+    prepare: Callable[[], object] | None = None,
+) -> Times:
+    """CPU seconds a call of each variant, every variant once in each repetition.
+
+    Each repetition runs ``calls`` calls of every variant in a row and begins with another one, so
+    that drift, warm caches and neighbours meet all alike. The first repetition warms up and is
+    not counted. ``prepare`` runs before each repetition, outside the clock.
+    """
+    names = list(variants)
+    times = {name: np.empty(repetitions) for name in names}
+    with quiet():
+        for r in range(-1, repetitions):
+            if prepare is not None:
+                prepare()
+            for name in (names[(r + j) % len(names)] for j in range(len(names))):
+                call = variants[name]
+                start = time.process_time_ns()
+                for _ in range(calls):
+                    call()
+                if r >= 0:
+                    times[name][r] = (time.process_time_ns() - start) / calls * 1e-9
+            gc.collect()
+    return times
+
+
+def ratio(times: Times, this: str, to: str) -> float:
+    """Median over repetitions of the paired ratio of two variants."""
+    return float(np.median(times[this] / times[to]))
+
+
+def machine() -> str:
+    """The processor's name, its number of cores, and how busy it is."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line.partition(":") for line in info.read_text().splitlines()]
+        name = next((said.strip() for what, _, said in lines if "model name" in what), name)
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{name}, {os.cpu_count()} cores{load}"

