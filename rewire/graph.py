@@ -162,6 +162,7 @@ class Space:
         self.sizes = [p.size for p in self.projections]
         self.offsets = torch.tensor([0, *self.sizes]).cumsum(0)  # (P + 1,) int64
         self.bounds: list[int] = self.offsets.tolist()
+        self.ends = self.offsets.numpy()
         self.possible = self.bounds[-1]
 
     def __repr__(self) -> str:
@@ -386,9 +387,7 @@ class Graph:
     def bounds(self) -> list[int]:
         """Row where each projection begins, and one past the last row: P + 1 integers."""
         if "bounds" not in self._topology:
-            self._topology["bounds"] = np.searchsorted(
-                self.keys.numpy(), self.space.offsets.numpy()
-            ).tolist()
+            self._topology["bounds"] = self.keys.numpy().searchsorted(self.space.ends).tolist()
         return self._topology["bounds"]
 
     def rows(self, i: int) -> slice:
@@ -416,11 +415,12 @@ class Graph:
 
     def find(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Row of each key (its first, where there are several) and whether it exists, each (k,)."""
-        row = torch.searchsorted(self.keys, keys)
+        held, asked = self.keys.numpy(), keys.numpy()
+        row = held.searchsorted(asked)
         if not len(self):
-            return row, torch.zeros_like(keys, dtype=torch.bool)
-        row = row.clamp(max=len(self) - 1)
-        return row, self.keys[row] == keys
+            return torch.from_numpy(row), torch.zeros_like(keys, dtype=torch.bool)
+        row = np.minimum(row, len(self) - 1)
+        return torch.from_numpy(row), torch.from_numpy(held[row] == asked)
 
     def fan_in(self, population: str) -> Tensor:
         """Incoming edges of each unit, over all projections into the population, shape (size,)."""
@@ -576,18 +576,18 @@ class Graph:
     def _merge(self, edit: Edit) -> Graph:
         keep = self._keep(edit.drop)
         old = self.keys.numpy()[keep]
-        add, order = self._checked(edit.add, old)
-        at = np.searchsorted(old, add, side="right") + np.arange(len(add))
+        add, order, at = self._checked(edit.add, old)
         stays = np.ones(len(old) + len(add), bool)
         stays[at] = False
         keys = np.empty(len(stays), np.int64)
-        keys[stays], keys[at] = old, add
+        keys[stays] = old
+        keys[at] = add
 
-        newborn = torch.from_numpy(add)
         columns = {}
         for name, column in self.columns.items():
-            merged = np.empty(len(stays), column.numpy().dtype)
-            merged[stays] = column.numpy()[keep]
+            values = column.numpy()
+            merged = np.empty(len(stays), values.dtype)
+            merged[stays] = values[keep]
             if len(add):
                 born = edit.birth.get(name)
                 if isinstance(born, Tensor):
@@ -599,7 +599,7 @@ class Graph:
                     merged[at] = born.numpy() if order is None else born.numpy()[order]
                 else:
                     birth = self.births.get(name, 0.0) if born is None else born
-                    merged[at] = _born(birth, newborn).numpy()
+                    merged[at] = birth(torch.from_numpy(add)).numpy() if callable(birth) else birth
             columns[name] = torch.from_numpy(merged)
         out = Graph(self.space, torch.from_numpy(keys), columns, self.births)
         if len(add):
@@ -626,10 +626,13 @@ class Graph:
             )
         return keep
 
-    def _checked(self, add: Tensor | None, old: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """The keys to add in order, and the permutation that sorts them (None: sorted already)."""
+    def _checked(
+        self, add: Tensor | None, old: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """The keys to add in order, what sorts them (None: they were), and their rows among all."""
         if add is None or not len(add):
-            return np.empty(0, np.int64), None
+            none = np.empty(0, np.int64)
+            return none, None, none
         keys, order = add.numpy(), None
         if len(keys) > 1 and (keys[1:] < keys[:-1]).any():
             order = np.argsort(keys, kind="stable")
@@ -637,10 +640,8 @@ class Graph:
         if keys[0] < 0 or keys[-1] >= self.possible:
             bad = int(keys[0] if keys[0] < 0 else keys[-1])
             raise ValueError(f"cannot add key {bad}: keys run from 0 to {self.possible - 1}.")
-        at = np.searchsorted(old, keys)
-        clash = np.zeros(len(keys), bool)
-        if len(old):
-            clash = old[np.minimum(at, len(old) - 1)] == keys
+        at = old.searchsorted(keys, "right")
+        clash = (at > 0) & (old[at - 1] == keys) if len(old) else np.zeros(len(keys), bool)
         clash[1:] |= keys[1:] == keys[:-1]
         if clash.any():
             which = self.space.which(torch.from_numpy(keys[clash])).tolist()
@@ -653,7 +654,7 @@ class Graph:
                     f"{name!r}): they exist already or are named twice, and {name!r} allows no "
                     "multapses. Draw keys with select.sample_absent."
                 )
-        return keys, order
+        return keys, order, at + np.arange(len(keys))
 
     def _check_slots(self, born: Tensor) -> None:
         """Refuse an overflow; give each newborn the lowest free slot of its unit."""

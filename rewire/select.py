@@ -6,6 +6,7 @@ Counts are exact, ties are broken by key (the smaller key goes first), NaN is re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from .graph import Graph
 from .streams import Stream
 
 GOLDEN, MIX_A, MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # splitmix64
+_A, _B = np.uint64(MIX_A), np.uint64(MIX_B)
+_BITS = [np.uint64(n) for n in range(64)]
 SCOPES = ("layer", "global")
 
 
@@ -25,7 +28,7 @@ def groups(graph: Graph, scope: str) -> list[tuple[int, int]]:
     bounds = graph.bounds
     if scope == "global":
         return [(0, len(graph))]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))
 
 
 def smallest(
@@ -123,82 +126,76 @@ def sample_absent(
     absent already (the edges about to be dropped). Below 50 % density absent positions are never
     listed: draws that hit an edge are drawn again. Raises ValueError when too few are free.
     """
-    bounds = graph.space.bounds
-    ranges = (
-        [(0, bounds[-1])]
-        if isinstance(k, int | np.integer)
-        else list(zip(bounds[:-1], bounds[1:], strict=True))
-    )
+    space = graph.space
+    wide = isinstance(k, int | np.integer)
+    ranges = [(0, space.possible)] if wide else list(pairwise(space.bounds))
     counts = _counts(k, len(ranges))
     if not any(counts):
         return torch.empty(0, dtype=torch.int64)
     taken = graph.keys.numpy()
-    gone = None
-    if without is not None and len(without):
-        gone = np.zeros(len(taken), bool)
+    gone = np.zeros(len(taken), bool)
+    if without is not None:
         gone[without.numpy()] = True
-    here = _held(graph, ranges, gone)
-    for n, (lo, hi), held in zip(counts, ranges, here, strict=True):
-        if n > hi - lo - held:
-            raise ValueError(
-                f"cannot add {n} edges to keys [{lo}, {hi}): only {hi - lo - held} are free."
-            )
-    crowded = [
-        2 * held > hi - lo or 2 * n > hi - lo - held
-        for n, (lo, hi), held in zip(counts, ranges, here, strict=True)
-    ]
-    rare = [0 if full else n for n, full in zip(counts, crowded, strict=True)]
-    picked = [_reject(taken, gone, ranges, rare, rng.numpy)] if any(rare) else []
-    for n, (lo, hi), full in zip(counts, ranges, crowded, strict=True):
-        if n and full:
-            picked.append(_list_and_choose(taken, gone, lo, hi, n, rng.numpy))
-    return torch.from_numpy(np.sort(np.concatenate(picked)))
+    rare, picked = list(counts), []
+    for i, ((lo, hi), held) in enumerate(zip(ranges, _held(graph, ranges, gone), strict=True)):
+        n, free = counts[i], hi - lo - held
+        if n > free:
+            raise ValueError(f"cannot add {n} edges to keys [{lo}, {hi}): only {free} are free.")
+        if n and (held > free or 2 * n > free):
+            rare[i] = 0
+            picked.append(_list_and_choose(taken[~gone], lo, hi, n, rng.numpy))
+    if any(rare):
+        many = any(p.multapses for p in graph.projections)
+        picked += _reject(taken, gone, ranges, rare, rng, many)
+    found = np.concatenate(picked)
+    found.sort()
+    return torch.from_numpy(found)
 
 
-def _held(graph: Graph, ranges: list[tuple[int, int]], gone: np.ndarray | None) -> list[int]:
+def _held(graph: Graph, ranges: list[tuple[int, int]], gone: np.ndarray) -> list[int]:
     """Pairs in each key range that hold a synapse which stays."""
-    keys = graph.keys.numpy()
     if any(p.multapses for p in graph.projections):
-        stays = np.unique(keys if gone is None else keys[~gone])
-        return [int(np.diff(np.searchsorted(stays, r))[0]) for r in ranges]
-    bounds = [0, len(keys)] if len(ranges) == 1 else graph.bounds
-    lost = [0] * len(ranges)
-    if gone is not None:
-        lost = [int(np.count_nonzero(gone[a:b])) for a, b in zip(bounds, bounds[1:], strict=False)]
-    return [b - a - n for a, b, n in zip(bounds, bounds[1:], lost, strict=False)]
+        stays = np.unique(graph.keys.numpy()[~gone])
+        return [int(np.diff(stays.searchsorted(r))[0]) for r in ranges]
+    rows = [0, len(gone)] if len(ranges) == 1 else graph.bounds
+    return [b - a - int(np.count_nonzero(gone[a:b])) for a, b in pairwise(rows)]
 
 
 def _reject(
     taken: np.ndarray,
-    gone: np.ndarray | None,
+    gone: np.ndarray,
     ranges: list[tuple[int, int]],
     counts: list[int],
-    rng: np.random.Generator,
-) -> np.ndarray:
+    rng: Stream,
+    multapses: bool,
+) -> list[np.ndarray]:
     """``counts[i]`` free keys of each range: draw, and draw again what hits an edge.
 
     In order of drawing, the first distinct free keys are a uniform sample without replacement.
     """
-    need, found = np.asarray(counts), [np.empty(0, np.int64)] * len(counts)
-    first = np.asarray([lo for lo, _ in ranges])
-    size = np.asarray([hi - lo for lo, hi in ranges], np.float64)
+    found = [np.empty(0, np.int64)] * len(counts)
+    first = np.array([lo for lo, _ in ranges])
+    size = np.array([hi - lo for lo, hi in ranges], np.float64)
     while True:
-        short = need - [len(f) for f in found]
-        if not short.any():
-            return np.concatenate(found)
-        tries = np.where(short > 0, (2.5 * short).astype(np.int64) + 4, 0)
-        which = np.repeat(np.arange(len(counts)), tries)
-        draws = first[which] + (rng.random(len(which)) * size[which]).astype(np.int64)
+        short = [n - len(f) for n, f in zip(counts, found, strict=True)]
+        if not any(short):
+            return found
+        tries = [2 * n + n // 2 + 4 if n else 0 for n in short]
+        u = rng.doubles(sum(tries))
+        draws = (u * size.repeat(tries)).astype(np.int64) + first.repeat(tries)
+        free = np.ones(len(draws), bool)
         if len(taken):
-            at = np.minimum(np.searchsorted(taken, draws), len(taken) - 1)
-            free = taken[at] != draws
-            if gone is not None:
-                free |= _all_gone(taken, gone, at, draws)
-            draws, which = draws[free], which[free]
-        ends = np.searchsorted(which, np.arange(len(counts) + 1))
-        for i in np.flatnonzero(short):
-            more = np.concatenate([found[i], draws[ends[i] : ends[i + 1]]])
-            found[i] = _distinct(more)[: counts[i]]
+            at = np.minimum(taken.searchsorted(draws), len(taken) - 1)
+            free = (taken[at] != draws) | (
+                _all_gone(taken, gone, at, draws) if multapses else gone[at]
+            )
+        end = 0
+        for i, n in enumerate(tries):
+            end += n
+            if n:
+                more = draws[end - n : end][free[end - n : end]]
+                more = np.concatenate([found[i], more]) if len(found[i]) else more
+                found[i] = _distinct(more)[: counts[i]]
 
 
 def _all_gone(taken: np.ndarray, gone: np.ndarray, at: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -213,16 +210,10 @@ def _all_gone(taken: np.ndarray, gone: np.ndarray, at: np.ndarray, draws: np.nda
 
 
 def _list_and_choose(
-    taken: np.ndarray,
-    gone: np.ndarray | None,
-    lo: int,
-    hi: int,
-    need: int,
-    rng: np.random.Generator,
+    stays: np.ndarray, lo: int, hi: int, need: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Above half density: list the absent keys of one range and choose among them."""
-    stays = taken if gone is None else taken[~gone]
-    a, b = np.searchsorted(stays, (lo, hi))
+    a, b = stays.searchsorted((lo, hi))
     absent = np.ones(hi - lo, bool)
     absent[stays[a:b] - lo] = False
     return rng.choice(np.flatnonzero(absent), need, replace=False) + lo
@@ -238,11 +229,19 @@ def _distinct(values: np.ndarray) -> np.ndarray:
 
 def pair_hash(keys: Tensor, seed: int) -> Tensor:
     """63 random bits for each key, a function of key and seed (splitmix64), int64 >= 0."""
-    z = keys.numpy().astype(np.uint64) + np.uint64((GOLDEN * (2 * seed + 1)) % 2**64)
-    with np.errstate(over="ignore"):
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(MIX_A)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(MIX_B)
-    return torch.from_numpy(((z ^ (z >> np.uint64(31))) >> np.uint64(1)).astype(np.int64))
+    return torch.from_numpy(_hash(keys, seed).astype(np.int64))
+
+
+def _hash(keys: Tensor, seed: int) -> np.ndarray:
+    z = keys.numpy().astype(np.uint64)
+    z += np.uint64((GOLDEN * (2 * seed + 1)) % 2**64)  # arrays wrap around, and say nothing
+    z ^= z >> _BITS[30]
+    z *= _A
+    z ^= z >> _BITS[27]
+    z *= _B
+    z ^= z >> _BITS[31]
+    z >>= _BITS[1]
+    return z
 
 
 def pair_sign(keys: Tensor, seed: int) -> Tensor:
@@ -250,10 +249,11 @@ def pair_sign(keys: Tensor, seed: int) -> Tensor:
 
     A function of key and seed: a synapse that is dropped and woken finds its own again.
     """
-    return ((pair_hash(keys, seed) >> 40 & 1) * 2 - 1).float()
+    bit = (_hash(keys, seed) >> _BITS[40]) & _BITS[1]
+    return torch.from_numpy(bit.astype(np.float32) * 2 - 1)
 
 
 def counts_by(rows: Tensor, groups: Sequence[tuple[int, int]]) -> list[int]:
     """How many of the ascending ``rows`` fall into each row range."""
-    edges = np.searchsorted(rows.numpy(), [lo for lo, _ in groups] + [groups[-1][1]])
-    return np.diff(edges).tolist()
+    edges = rows.numpy().searchsorted([lo for lo, _ in groups] + [groups[-1][1]]).tolist()
+    return [b - a for a, b in pairwise(edges)]

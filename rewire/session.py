@@ -152,11 +152,12 @@ class Session:
                 f"this session ended after {self.clock.step} of {self.clock.span} steps; nothing "
                 "is left to do. Attach again to train on."
             )
-        c = self.clock
-        self.clock = c._replace(step=c.step + 1, total=c.total + 1)
+        step, span, round_, total, dt = self.clock
+        self.clock = Clock(step + 1, span, round_, total + 1, dt)
         self._due = [i for i, r in enumerate(self.rules) if r.when(self.clock)]
         self._planned = True
-        self.skipped = self.world.can_skip and any(self.rules[i].skips_step for i in self._due)
+        skips = [i for i in self._due if self.rules[i].skips_step]
+        self.skipped = bool(skips) and self.world.can_skip
         return self.skipped
 
     @property

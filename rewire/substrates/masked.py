@@ -166,11 +166,10 @@ class Masked:
         """Hold this graph: set masks, and bring weights and moments onto them."""
         for i, mask in enumerate(self.masks):
             mask.zero_()
-            self._views.scatter(mask, graph.local(i), 1.0)
+            self._views.scatter(mask, graph.local(i).numpy(), 1.0)
         self._thin = self._find_thin(graph)
-        for i, p in enumerate(self.parameters):
-            if "weight" in graph.columns:
-                self._views.scatter(p, graph.local(i), graph["weight"][graph.rows(i)])
+        if "weight" in graph.columns:
+            self._write_weights(graph)
         self._mask_everything()
 
     def advance(
@@ -211,33 +210,38 @@ class Masked:
 
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now."""
-        parts = [self._views.gather(p, graph.local(i)) for i, p in enumerate(self.parameters)]
-        return graph.with_columns({"weight": parts[0] if len(parts) == 1 else torch.cat(parts)})
+        parts = [
+            self._views.gather(p, graph.local(i).numpy()) for i, p in enumerate(self.parameters)
+        ]
+        weight = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return graph.with_columns({"weight": torch.from_numpy(weight)})
 
-    @torch.no_grad()
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make masks, weights and moments match the graph after an edit.
 
         Dropped synapses get weight and moments 0, new ones their birth weight and moments 0.
         """
-        if "weight" in edit.set:
-            for i, p in enumerate(self.parameters):
-                self._views.scatter(p, after.local(i), after["weight"][after.rows(i)])
         if edit.n_drop or edit.n_add:
             self._replace(before, after, edit)
             self._thin = self._find_thin(after)
+        if "weight" in edit.set:
+            self._write_weights(after)
+
+    def _write_weights(self, graph: Graph) -> None:
+        weight = graph["weight"].numpy()
+        for i, p in enumerate(self.parameters):
+            self._views.scatter(p, graph.local(i).numpy(), weight[graph.rows(i)])
 
     def _replace(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Zeros at what was dropped, births at what was added; neither remembers anything."""
-        none = torch.empty(0, dtype=torch.int64)
-        gone = none if edit.drop is None else before.keys[edit.drop]
-        new = none if edit.add is None else edit.add
-        born = after["weight"][after.find(new)[0]] if len(new) else torch.empty(0)
-        weight = torch.cat([born.new_zeros(len(gone)), born])
-        there = torch.ones(len(weight))
-        there[: len(gone)] = 0.0
+        none = np.empty(0, np.int64)
+        gone = none if edit.drop is None else before.keys.numpy()[edit.drop.numpy()]
+        new = none if edit.add is None else edit.add.numpy()
         # a synapse that is dropped and added at once stands twice: its birth comes last and stays
-        for i, local, here in self._split(torch.cat([gone, new])):
+        weight, there = np.zeros((2, len(gone) + len(new)), after["weight"].numpy().dtype)
+        weight[len(gone) :] = after["weight"].numpy()[after.keys.numpy().searchsorted(new)]
+        there[len(gone) :] = 1
+        for i, local, here in self._split(np.concatenate([gone, new])):
             self._views.scatter(self.parameters[i], local, weight[here])
             self._views.scatter(self.masks[i], local, there[here])
             for name, moment in self._moments(i):
@@ -340,16 +344,16 @@ class Masked:
                         "number for each weight cannot be kept clean. Use another optimizer."
                     )
 
-    def _split(self, keys: Tensor) -> list[tuple[int, Tensor, Tensor | slice]]:
+    def _split(self, keys: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray | slice]]:
         """(projection, flat indices, rows of ``keys``) of the projections that keys fall in."""
         if len(self.parameters) == 1:
             return [(0, keys, slice(None))]
-        host, ends = keys.numpy(), self.space.offsets.numpy()
-        which = np.searchsorted(ends, host, side="right") - 1
-        out: list[tuple[int, Tensor, Tensor | slice]] = []
-        for i in np.bincount(which, minlength=len(self.parameters)).nonzero()[0].tolist():
+        ends = self.space.ends
+        which = ends.searchsorted(keys, "right") - 1
+        out: list[tuple[int, np.ndarray, np.ndarray | slice]] = []
+        for i in np.bincount(which).nonzero()[0].tolist():
             here = (which == i).nonzero()[0]
-            out.append((i, torch.from_numpy(host[here] - ends[i]), torch.from_numpy(here)))
+            out.append((i, keys[here] - ends[i], here))
         return out
 
     def gradients(self) -> list[Tensor | None]:
@@ -424,23 +428,28 @@ class Views:
         self._known[id(t)] = t.data_ptr(), view
         return view
 
-    def gather(self, t: Tensor, local: Tensor) -> Tensor:
-        """The numbers at flat indices, float32 or float64, on the CPU."""
+    def gather(self, t: Tensor, local: np.ndarray) -> np.ndarray:
+        """The numbers at flat indices, float32 or float64."""
         flat = self.flat(t)
         if flat is not None:
-            out = torch.from_numpy(flat[local.numpy()])
-        else:
-            out = t.detach()[torch.unravel_index(local.to(t.device), t.shape)].cpu()
-        return out if out.dtype in (torch.float32, torch.float64) else out.float()
+            out = flat[local]
+            return out if out.itemsize >= 4 else out.astype(np.float32)
+        found = t.detach()[self._at(t, local)].cpu()
+        return (found if found.itemsize >= 4 else found.float()).numpy()
 
-    def scatter(self, t: Tensor, local: Tensor, values: Tensor | float) -> None:
+    def scatter(self, t: Tensor, local: np.ndarray, values: np.ndarray | float) -> None:
         """Write numbers at flat indices."""
         flat = self.flat(t)
         if flat is not None:
-            flat[local.numpy()] = values.numpy() if isinstance(values, Tensor) else values
-            return
-        at = torch.unravel_index(local.to(t.device), t.shape)
-        t.detach()[at] = values.to(t) if isinstance(values, Tensor) else values
+            flat[local] = values
+        elif isinstance(values, np.ndarray):
+            t.detach()[self._at(t, local)] = torch.from_numpy(values).to(t)
+        else:
+            t.detach()[self._at(t, local)] = values
+
+    @staticmethod
+    def _at(t: Tensor, local: np.ndarray) -> tuple[Tensor, ...]:
+        return torch.unravel_index(torch.from_numpy(local).to(t.device), t.shape)
 
 
 # -- signals ------------------------------------------------------------------------------------
@@ -450,8 +459,9 @@ def _by_projection(
     world: Masked, graph: Graph, keys: Tensor, block: Callable[[Masked, Graph, int], Tensor]
 ) -> Tensor:
     out = torch.empty(len(keys))
-    for i, local, here in world._split(keys):
-        out[here] = block(world, graph, i)[local.to(world.parameters[i].device)].float().cpu()
+    for i, local, here in world._split(keys.numpy()):
+        at = torch.from_numpy(local).to(world.parameters[i].device)
+        out[here] = block(world, graph, i)[at].float().cpu()
     return out
 
 
