@@ -280,14 +280,13 @@ def space_of(experiment: Experiment) -> Any:
     """
     import torch
 
-    from rewire.substrates.masked import Masked
+    from rewire.substrates.layers import discover
 
     generator = torch.Generator().manual_seed(0)
     info = available("data")[experiment.data.name]
     model = build_model(experiment.model.name, experiment.model.options, info, generator)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     include = experiment.include or None
-    return Masked(model, optimizer, include=include, exclude=experiment.exclude).space
+    return discover(model, include=include, exclude=experiment.exclude)[0]
 
 
 def _unfeasible(experiment: Experiment) -> Problems:
