@@ -164,7 +164,8 @@ class StructuralPlasticity(Rule):
         drop, add = [], []
         for population in _targets(graph.space):
             slots = state[f"slots/{population.name}"]
-            tried = self._attempts(int(slots.sum()), rng, clock)
+            there_are = int(slots.sum())
+            tried = self._attempts(there_are, rng, clock) if there_are else 0
             if tried:
                 out, into = self._try(graph, signals, population, slots, tried, rng)
                 drop.append(out)
