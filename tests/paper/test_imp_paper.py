@@ -1,0 +1,129 @@
+"""Frankle & Carbin's ladder: what is left after each round, and exact cuts to asked densities."""
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import rewire
+
+LENET, NAMES = [235_200, 30_000, 1_000], ["fc1.weight", "fc2.weight", "fc3.weight"]
+
+
+def levels(rule, counts, names=NAMES):
+    """Edges left after each round, per projection (or in all, under scope "global")."""
+    have, out = list(counts), []
+    if rule.scope == "global":
+        have = [sum(counts)]
+    for drop in rule.ladder(counts, names):
+        have = [n - d for n, d in zip(have, drop, strict=True)]
+        out.append(have)
+    return out
+
+
+def test_lenets_rates_of_20_20_and_10_per_cent_give_powers_of_08_and_09():
+    """Figure 1's 100 %, 51.3 %, 21.1 %, 7.0 %, 3.6 %, 1.9 %. Rounding at a level adds at most half
+    an edge, which the later levels shrink: 0.5 / (1 - 0.8) = 2.5 and 5 in all."""
+    rule = rewire.IMP(scope="layer", fraction=0.2, rates={"fc3": 0.1}, rounds=18)
+    ladder = levels(rule, LENET)
+    assert len(ladder) == 18
+    for n, have in enumerate(ladder, 1):
+        for left, start, rate, slack in zip(
+            have, LENET, (0.8, 0.8, 0.9), (2.5, 2.5, 5), strict=True
+        ):
+            assert abs(left - start * rate**n) <= slack
+    density = [sum(have) / 266_200 for have in ladder]
+    for n, percent in ((3, 51.3), (7, 21.1), (12, 7.0), (15, 3.6), (18, 1.9)):
+        assert 100 * density[n - 1] == pytest.approx(percent, abs=0.06)
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@given(data=st.data())
+def test_the_ladder_hits_every_requested_density_exactly(scope, data):
+    counts = data.draw(st.lists(st.integers(5, 400), min_size=1, max_size=4))
+    names = [f"fc{i}.weight" for i in range(len(counts))]
+    to = data.draw(st.lists(st.floats(0.02, 0.99), min_size=1, max_size=4, unique=True))
+    fraction = data.draw(st.sampled_from([0.1, 0.2, 0.5, 0.9]))
+    assume(min(round(d * sum(counts)) for d in to) >= len(counts))
+    rule = rewire.IMP(scope=scope, fraction=fraction, to=tuple(to))
+    ladder = levels(rule, counts, names)
+    totals = [sum(have) for have in ladder]
+    wanted = {round(d * sum(counts)) for d in to} - {sum(counts)}
+    assert wanted <= set(totals)
+    assert totals == sorted(set(totals), reverse=True)
+    assert totals[-1:] == ([min(wanted)] if wanted else [])
+    assert all(n >= 1 for have in ladder for n in have)
+    before = sum(counts)
+    for have, after in zip(ladder, totals, strict=True):  # a round never drops more than asked
+        assert before - after <= sum(
+            max(1, round(fraction * n)) for n in ([before] if scope == "global" else [before])
+        ) + len(have)
+        before = after
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("density", [0.5, 0.2, 0.05, 0.01])
+def test_one_shot_prunes_once_and_exactly(scope, density):
+    ladder = levels(rewire.IMP.one_shot(density, scope=scope), LENET)
+    assert len(ladder) == 1
+    assert sum(ladder[0]) == round(density * 266_200)
+    if scope == "layer":  # every layer at the same rate
+        for left, start in zip(ladder[0], LENET, strict=True):
+            assert left == pytest.approx(density * start, abs=1)
+
+
+def test_a_partial_round_scales_every_rate_alike():
+    """The cut to a density takes n (1 - rate)^x of each layer, one x for all."""
+    rule = rewire.IMP(scope="layer", fraction=0.2, rates={"fc3": 0.1}, to=(0.9,))
+    (have,) = levels(rule, LENET)
+    assert sum(have) == round(0.9 * 266_200)
+    x = torch.tensor([n / s for n, s in zip(have, LENET, strict=True)]).log()
+    expected = torch.tensor([0.8, 0.8, 0.9]).log()
+    assert torch.allclose(x / expected, (x / expected)[0].expand(3), rtol=2e-2)
+
+
+def test_a_layer_at_rate_0_stays_whole():
+    layer = rewire.IMP(scope="layer", rates={"fc3": 0.0}, to=(0.3, 0.1))
+    assert {have[2] for have in levels(layer, LENET)} == {1000}
+    space = rewire.Space(
+        [rewire.Population("a", 10)],
+        [rewire.Projection(n, "a", "a", "linear", (10, 10)) for n in ("p", "q", "r")],
+    )
+    world = rewire.Bare(space, weights=torch.rand(300))
+    rule = rewire.IMP(rates={"q": 0.0}, to=(0.5,), fraction=0.9)
+    net = rewire.Session(world, rewire.Graph.full(space), rule, span=3, rewinds=True)
+    while not net.done:
+        net.step()
+    assert net.counts[1] == 100 and net.edges == 150
+
+
+def test_the_smallest_weights_of_all_layers_or_of_each_go():
+    space = rewire.Space(
+        [rewire.Population("a", 4)],
+        [rewire.Projection(n, "a", "a", "linear", (2, 4)) for n in ("p", "q")],
+    )
+    weights = torch.tensor([1.0, -2, 3, -4, 5, -6, 7, -8, 0.1, -0.2, 0.3, -0.4, 9, -10, 11, -12])
+    kept = {}
+    for scope in ("global", "layer"):
+        world = rewire.Bare(space, weights=weights)
+        rule = rewire.IMP(scope=scope, fraction=0.5, rounds=1)
+        net = rewire.Session(world, rewire.Graph.full(space), rule, span=1, rewinds=True)
+        while not net.done:
+            net.step()
+        kept[scope] = net.graph.keys.tolist()
+    assert kept == {"global": [4, 5, 6, 7, 12, 13, 14, 15], "layer": [4, 5, 6, 7, 12, 13, 14, 15]}
+    world = rewire.Bare(space, weights=weights)
+    net = rewire.Session(
+        world, rewire.Graph.full(space), rewire.IMP(fraction=0.75, rounds=1), span=1, rewinds=True
+    )
+    while not net.done:
+        net.step()
+    assert net.graph.keys.tolist() == [12, 13, 14, 15]  # global: layer p is gone
+
+
+def test_default_and_asked_rounds():
+    assert len(rewire.IMP().ladder(LENET, NAMES)) == 5
+    assert len(rewire.IMP(rounds=3, to=(0.01,)).ladder(LENET, NAMES)) == 3
+    assert rewire.IMP(to=(1.0,)).ladder(LENET, NAMES) == []
+    assert rewire.IMP().towards((0.05, 0.2)).to == (0.2, 0.05)
+    assert rewire.IMP(to=(0.1,)).towards((0.05, 0.2)).to == (0.1,)
