@@ -159,7 +159,7 @@ def _with_index(out: Path, use: Callable[[sqlite3.Connection], T], rebuild: bool
             _refresh(db, out, rebuild)
             result = use(db)
             return result
-        except (sqlite3.Error, _Damaged) as error:
+        except (sqlite3.Error, UnicodeError, _Damaged) as error:  # damage makes odd messages too
             if not ways:
                 raise
             if not _is_damage(error):
