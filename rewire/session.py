@@ -370,8 +370,8 @@ def _needs_span(rule: Rule) -> bool:
         if isinstance(value, AtEnd):
             return True
         if isinstance(value, When | Schedule):
-            stop = getattr(value, "stop", None)
-            return isinstance(stop, float) and stop <= 1
+            bounds = (getattr(value, name, None) for name in ("begin", "stop"))
+            return any(isinstance(b, float) and b <= 1 for b in bounds)
         return False
 
     return any(relative(v) for v in vars(rule).values())
