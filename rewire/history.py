@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from .graph import Edit, Graph
 from .rule import Clock
 
 HEADER = struct.Struct("<qiihii")  # total, step, round, rule, dropped, added
+CHECKSUM = struct.Struct("<I")  # CRC-32 of the record before it
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,8 @@ class Record:
         head = HEADER.pack(
             self.total, self.step, self.round, self.rule, len(self.drop), len(self.add)
         )
-        return head + self.drop.astype("<i4").tobytes() + self.add.astype("<i8").tobytes()
+        record = head + self.drop.astype("<i4").tobytes() + self.add.astype("<i8").tobytes()
+        return record + CHECKSUM.pack(crc32(record))
 
 
 @dataclass(eq=False)
@@ -87,17 +90,23 @@ class History:
 
 
 def parse(log: bytes) -> list[Record]:
-    """The records of a log. Raises ValueError where it is cut off or makes no sense."""
+    """The records of a log. Raises ValueError where it is cut off or damaged, saying where."""
     out, at = [], 0
     while at < len(log):
         if at + HEADER.size > len(log):
             raise ValueError(f"the edit log ends inside a record's head, at byte {at}.")
         total, step, round_, rule, n_drop, n_add = HEADER.unpack_from(log, at)
-        at += HEADER.size
-        if n_drop < 0 or n_add < 0 or at + 4 * n_drop + 8 * n_add > len(log):
-            raise ValueError(f"the edit log is cut off or damaged at byte {at - HEADER.size}.")
-        drop = np.frombuffer(log, "<i4", n_drop, at)
-        add = np.frombuffer(log, "<i8", n_add, at + 4 * n_drop)
-        at += 4 * n_drop + 8 * n_add
-        out.append(Record(total, step, round_, rule, drop.copy(), add.copy()))
+        drops = at + HEADER.size
+        adds = drops + 4 * n_drop
+        end = adds + 8 * n_add
+        if n_drop < 0 or n_add < 0 or end + CHECKSUM.size > len(log):
+            raise ValueError(f"the edit log is cut off or damaged in the record at byte {at}.")
+        if CHECKSUM.unpack_from(log, end)[0] != crc32(log[at:end]):
+            raise ValueError(
+                f"the edit log is damaged: the record at byte {at} fails its checksum."
+            )
+        drop = np.frombuffer(log, "<i4", n_drop, drops).copy()
+        add = np.frombuffer(log, "<i8", n_add, adds).copy()
+        out.append(Record(total, step, round_, rule, drop, add))
+        at = end + CHECKSUM.size
     return out
