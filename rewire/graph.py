@@ -231,11 +231,11 @@ class Edit:
 
     @property
     def n_drop(self) -> int:
-        return 0 if self.drop is None else len(self.drop)
+        return 0 if self.drop is None else self.drop.numel()
 
     @property
     def n_add(self) -> int:
-        return 0 if self.add is None else len(self.add)
+        return 0 if self.add is None else self.add.numel()
 
 
 class Graph:
@@ -320,7 +320,7 @@ class Graph:
     def with_columns(self, columns: Mapping[str, Tensor]) -> Graph:
         """The same edges with these columns replaced or added; refuses another length."""
         for name, values in columns.items():
-            if len(values) != len(self):
+            if values.shape[0] != self.keys.numel():
                 raise ValueError(
                     f"column {name!r} has {len(values)} values for {len(self)} edges; a column "
                     "is aligned with the graph that the rule was shown."
@@ -344,7 +344,7 @@ class Graph:
     # -- looking at one -------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return self.keys.numel()
 
     def __getitem__(self, name: str) -> Tensor:
         try:
@@ -400,6 +400,11 @@ class Graph:
         if i not in cache:
             cache[i] = self.keys[self.rows(i)] - self.space.bounds[i]
         return cache[i]
+
+    @property
+    def born(self) -> np.ndarray:
+        """Rows, (a,) ascending, of the synapses that the last edit of the topology added."""
+        return self._topology.get("born", np.empty(0, np.int64))
 
     def counts(self) -> Tensor:
         """Number of edges of each projection, shape (P,)."""
@@ -601,13 +606,14 @@ class Graph:
                     birth = self.births.get(name, 0.0) if born is None else born
                     merged[at] = birth(torch.from_numpy(add)).numpy() if callable(birth) else birth
             columns[name] = torch.from_numpy(merged)
-        out = Graph(self.space, torch.from_numpy(keys), columns, self.births)
+        known = {"born": at}
+        out = Graph(self.space, torch.from_numpy(keys), columns, self.births, _topology=known)
         if len(add):
             out._check_slots(torch.from_numpy(at))
         return out
 
     def _keep(self, drop: Tensor | None) -> np.ndarray | slice:
-        if drop is None or not len(drop):
+        if drop is None or not drop.numel():
             return slice(None)
         rows = drop.numpy()
         if rows.min() < 0 or rows.max() >= len(self):
@@ -630,7 +636,7 @@ class Graph:
         self, add: Tensor | None, old: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """The keys to add in order, what sorts them (None: they were), and their rows among all."""
-        if add is None or not len(add):
+        if add is None or not add.numel():
             none = np.empty(0, np.int64)
             return none, None, none
         keys, order = add.numpy(), None

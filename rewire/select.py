@@ -99,10 +99,11 @@ def _smallest(values: np.ndarray, k: int, what: str) -> np.ndarray:
     if k == n:
         return np.arange(n)
     cut = np.partition(values, k - 1)[k - 1]
-    chosen = values < cut
-    ties = np.flatnonzero(values == cut)[: k - int(np.count_nonzero(chosen))]
-    chosen[ties] = True
-    return np.flatnonzero(chosen)
+    rows = np.flatnonzero(values <= cut)
+    if len(rows) == k:
+        return rows
+    ties = np.flatnonzero(values[rows] == cut)
+    return np.delete(rows, ties[k - len(rows) :])  # the last of the equals are too many
 
 
 def _smallest_by_number(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -92,16 +93,21 @@ class DeepR(_Walk):
         drift, spread = self._scales(self._rate(graph, signals))
         theta = (sign * graph["weight"]).sub_(drift)
         if self.temperature != 0 and (self.temperature is not None or self.noise):
-            theta += rng.normal(len(theta)).mul_(spread)
-        drop = (theta < 0).nonzero().squeeze(1)
+            theta += rng.normal(theta.numel()).mul_(spread)
+        drop = _where(theta < 0)
         moved = {"weight": theta.mul_(sign)}
-        if not len(drop):
+        if not drop.numel():
             return Edit(set=moved), state
         ranges = groups(graph, self.scope)
         k = counts_by(drop, ranges)
         add = sample_absent(graph, k if self.scope == "layer" else k[0], rng, without=drop)
         birth = {"weight": pair_sign_of(graph, add) * self.birth} if self.birth else {}
         return Edit(set=moved, drop=drop, add=add, birth=birth), state
+
+
+def _where(condition: Tensor) -> Tensor:
+    """Positions where it holds, ascending; numpy finds a few among many faster than torch."""
+    return torch.from_numpy(np.flatnonzero(condition.numpy()))
 
 
 def pair_sign_of(graph: Graph, keys: Tensor) -> Tensor:
@@ -178,14 +184,16 @@ class SoftDeepR(_Walk):
             step *= self._scales(signals.lr(torch.arange(space.possible)))[1]  # type: ignore[arg-type]
         else:
             step *= spread
-        active = (sign * graph["weight"]).sub_(drift).add_(step[keys])
+        at = keys.numpy()
+        active = (sign * graph["weight"]).sub_(drift).add_(torch.from_numpy(step.numpy()[at]))
         theta = step.add_(state["theta"])
-        theta[keys] = active
+        theta.numpy()[at] = active.numpy()
         for low, lo, hi in zip(state["floor"], space.bounds[:-1], space.bounds[1:], strict=True):
             theta[lo:hi].clamp_(min=low)
-        drop = (active < 0).nonzero().squeeze(1)
-        awake = torch.from_numpy((theta.numpy() >= 0).nonzero()[0])
-        add = awake[~graph.find(awake)[1]]
+        drop = _where(active < 0)
+        woken = theta >= 0
+        woken.numpy()[at] = False
+        add = _where(woken)
         edit = Edit(
             set={"weight": active.mul_(sign)},
             drop=drop,

@@ -221,9 +221,11 @@ class StructuralPlasticity(Rule):
         weight = graph["weight"]
         if self.threshold is not None:
             return weight[row] < self.threshold
-        strength = weight.abs()
-        means = torch.stack([strength[graph.rows(i)].mean() for i in range(len(graph.projections))])
-        return strength[row] < 0.5 * means[graph.space.which(graph.keys[row])]
+        which = graph.space.which(graph.keys[row])
+        half = weight.new_zeros(len(graph.projections))
+        for i in which.unique().tolist():
+            half[i] = 0.5 * weight[graph.rows(i)].abs().mean()
+        return weight[row].abs() < half[which]
 
     def _form(
         self,

@@ -236,10 +236,13 @@ class Masked:
         """Zeros at what was dropped, births at what was added; neither remembers anything."""
         none = np.empty(0, np.int64)
         gone = none if edit.drop is None else before.keys.numpy()[edit.drop.numpy()]
-        new = none if edit.add is None else edit.add.numpy()
-        # a synapse that is dropped and added at once stands twice: its birth comes last and stays
+        new = after.keys.numpy()[after.born]
+        # a synapse that is dropped and added at once stands twice: its birth comes last and stays,
+        # but where a tensor has no flat view (on a GPU) such writes have no order
+        if any(self._views.flat(p) is None for p in self.parameters):
+            gone = np.setdiff1d(gone, new)
         weight, there = np.zeros((2, len(gone) + len(new)), after["weight"].numpy().dtype)
-        weight[len(gone) :] = after["weight"].numpy()[after.keys.numpy().searchsorted(new)]
+        weight[len(gone) :] = after["weight"].numpy()[after.born]
         there[len(gone) :] = 1
         for i, local, here in self._split(np.concatenate([gone, new])):
             self._views.scatter(self.parameters[i], local, weight[here])
@@ -270,7 +273,10 @@ class Masked:
     def snapshot(self) -> dict[str, Any]:
         """Everything of model and optimiser that training depends on, copied."""
         return {
-            "model": {k: v.detach().clone() for k, v in self.model.state_dict().items()},
+            "model": {
+                k: v.detach().clone() if isinstance(v, Tensor) else copy.deepcopy(v)
+                for k, v in self.model.state_dict().items()
+            },
             "optimiser": copy.deepcopy(self.optimizer.state_dict()),
         }
 
@@ -374,6 +380,8 @@ class Masked:
         weights = [(p.detach() * m).requires_grad_() for p, m in zip(self.parameters, self.masks,
                                                                       strict=True)]  # fmt: skip
         held = {names[id(p)]: w for p, w in zip(self.parameters, weights, strict=True)}
+        # copies of the buffers: a probe's passes are none of training's (running means and counts)
+        held |= {n: b.clone() for n, b in self.model.named_buffers()}
 
         def model(*args: Any, **kwargs: Any) -> Any:
             return functional_call(self.model, held, args, kwargs)
