@@ -340,6 +340,11 @@ class Session:
 
     def optimise(self, scaler: Any = None, closure: Callable[[], Any] | None = None) -> Any:
         """The first half of :meth:`step`: the world's own step, gradients masked."""
+        if scaler is not None and closure is not None:
+            raise ValueError(
+                "a scaler and a closure cannot be used together: GradScaler looks for overflows "
+                "in gradients that the closure has yet to make. Call backward() before step()."
+            )
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         made, loss = self.world.advance(self._graph, skip, scaler, closure)

@@ -140,9 +140,11 @@ class Signals:
         """The signal at every possible synapse of projection ``i``, on the world's device."""
         block = getattr(offered.compute, "block", None)
         if block is not None:
-            return block(self._world, self._graph, i)
-        bounds = self._graph.space.bounds
-        return offered.compute(self._world, self._graph, torch.arange(bounds[i], bounds[i + 1]))
+            values = block(self._world, self._graph, i)
+        else:
+            keys = torch.arange(*self._graph.space.bounds[i : i + 2])
+            values = offered.compute(self._world, self._graph, keys)
+        return values if values.dtype is torch.float64 else values.float()
 
     def _get(self, name: str, kind: str) -> Signal:
         offered = registered(self._world.name)

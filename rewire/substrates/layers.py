@@ -154,6 +154,11 @@ def discover(
     for name, module, use, p in found:
         if id(p) not in chosen or any(p is q for q in parameters):
             continue
+        if getattr(module, "sparse", False):
+            raise ValueError(
+                f"{name!r} belongs to an {type(module).__name__} that makes sparse gradients, "
+                "which cannot be masked: build it with sparse=False, or leave it out."
+            )
         source = population(module, use.source_part, use.source)
         target = population(module, use.target_part, use.target)
         shape = tuple(p.shape)

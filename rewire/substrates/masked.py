@@ -115,6 +115,8 @@ class Masked:
         self.grads: list[Tensor | None] | None = None
         self._want_grads = False
         self._seen: dict[str, Tensor] = {}
+        self._seen_before: dict[str, Tensor] = {}  # by the last step
+        self._silent = frozenset[str]()  # populations that said nothing since the step before
         self._taps: list[Any] = []
         self._checked = False
         self._views = Views()
@@ -198,6 +200,10 @@ class Masked:
             self._note_gradients(skip)
             if not skip:
                 scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
+        if self._taps:
+            known = self._seen.items()
+            self._silent = frozenset(n for n, x in known if self._seen_before.get(n) is x)
+            self._seen_before = dict(self._seen)
         if scaler is not None:
             scaler.update()
             if scaler.get_scale() < scale:
@@ -517,9 +523,10 @@ def unit_activity(world: Masked, graph: Graph, population: str) -> Tensor:
     """
     if population not in world._sites:
         return torch.ones(graph.space.population[population].size)
-    if population not in world._seen:
+    if population not in world._seen or population in world._silent:
         raise ValueError(
-            f"no activity of {population!r} was seen: it is known after a forward pass in "
-            "training mode."
+            f"no activity of {population!r} was seen since the last step: it is known after a "
+            "forward pass in training mode. torch.compile forgets who listens where it compiled "
+            "this class of model before, or compiles it again: call torch.compiler.reset() first."
         )
     return activity(world._sites[population], world._seen[population]).cpu()
