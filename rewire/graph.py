@@ -164,6 +164,7 @@ class Space:
         self.bounds: list[int] = self.offsets.tolist()
         self.ends = self.offsets.numpy()
         self.possible = self.bounds[-1]
+        self.multapses = any(p.multapses for p in self.projections)
 
     def __repr__(self) -> str:
         names = ", ".join(f"{p.name} {'x'.join(map(str, p.shape))}" for p in self.projections)
@@ -616,7 +617,7 @@ class Graph:
         if drop is None or not drop.numel():
             return slice(None)
         rows = drop.numpy()
-        if rows.min() < 0 or rows.max() >= len(self):
+        if rows.astype(np.uint64).max() >= len(self):  # a negative row is a huge one
             bad = int(rows[(rows < 0) | (rows >= len(self))][0])
             raise ValueError(
                 f"cannot drop row {bad}: the graph has rows 0 to {len(self) - 1}. Edit.drop names "
@@ -640,15 +641,18 @@ class Graph:
             none = np.empty(0, np.int64)
             return none, None, none
         keys, order = add.numpy(), None
-        if len(keys) > 1 and (keys[1:] < keys[:-1]).any():
+        rising = bool((keys[1:] > keys[:-1]).all())
+        if not rising:
             order = np.argsort(keys, kind="stable")
             keys = keys[order]
         if keys[0] < 0 or keys[-1] >= self.possible:
             bad = int(keys[0] if keys[0] < 0 else keys[-1])
             raise ValueError(f"cannot add key {bad}: keys run from 0 to {self.possible - 1}.")
         at = old.searchsorted(keys, "right")
-        clash = (at > 0) & (old[at - 1] == keys) if len(old) else np.zeros(len(keys), bool)
-        clash[1:] |= keys[1:] == keys[:-1]
+        # the key before a new one's place (before the first: the last, a larger one) is not itself
+        clash = old[at - 1] == keys if len(old) else np.zeros(len(keys), bool)
+        if not rising:
+            clash[1:] |= keys[1:] == keys[:-1]
         if clash.any():
             which = self.space.which(torch.from_numpy(keys[clash])).tolist()
             single = [(w, key) for w, key in zip(which, keys[clash].tolist(), strict=True)

@@ -138,28 +138,23 @@ def sample_absent(
     if without is not None:
         gone[without.numpy()] = True
     rare, picked = list(counts), []
-    for i, ((lo, hi), held) in enumerate(zip(ranges, _held(graph, ranges, gone), strict=True)):
-        n, free = counts[i], hi - lo - held
+    for i, ((lo, hi), n) in enumerate(zip(ranges, counts, strict=True)):
+        rows = slice(*graph.bounds[i : i + 2]) if not wide else slice(None)
+        held = len(taken[rows])  # at most: parallel synapses share a pair, some are about to go
+        if not n or 2 * held <= hi - lo and 2 * n <= hi - lo - held:
+            continue
+        stays = taken[rows][~gone[rows]]
+        free = hi - lo - (len(np.unique(stays)) if space.multapses else len(stays))
         if n > free:
             raise ValueError(f"cannot add {n} edges to keys [{lo}, {hi}): only {free} are free.")
-        if n and (held > free or 2 * n > free):
+        if 2 * free < hi - lo or 2 * n > free:
             rare[i] = 0
-            picked.append(_list_and_choose(taken[~gone], lo, hi, n, rng.numpy))
+            picked.append(_list_and_choose(stays, lo, hi, n, rng.numpy))
     if any(rare):
-        many = any(p.multapses for p in graph.projections)
-        picked += _reject(taken, gone, ranges, rare, rng, many)
+        picked += _reject(taken, gone, ranges, rare, rng, space.multapses)
     found = np.concatenate(picked)
     found.sort()
     return torch.from_numpy(found)
-
-
-def _held(graph: Graph, ranges: list[tuple[int, int]], gone: np.ndarray) -> list[int]:
-    """Pairs in each key range that hold a synapse which stays."""
-    if any(p.multapses for p in graph.projections):
-        stays = np.unique(graph.keys.numpy()[~gone])
-        return [int(np.diff(stays.searchsorted(r))[0]) for r in ranges]
-    rows = [0, len(gone)] if len(ranges) == 1 else graph.bounds
-    return [b - a - int(np.count_nonzero(gone[a:b])) for a, b in pairwise(rows)]
 
 
 def _reject(
@@ -214,9 +209,8 @@ def _list_and_choose(
     stays: np.ndarray, lo: int, hi: int, need: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Above half density: list the absent keys of one range and choose among them."""
-    a, b = stays.searchsorted((lo, hi))
     absent = np.ones(hi - lo, bool)
-    absent[stays[a:b] - lo] = False
+    absent[stays - lo] = False
     return rng.choice(np.flatnonzero(absent), need, replace=False) + lo
 
 

@@ -94,7 +94,7 @@ class DeepR(_Walk):
         theta = (sign * graph["weight"]).sub_(drift)
         if self.temperature != 0 and (self.temperature is not None or self.noise):
             theta += rng.normal(theta.numel()).mul_(spread)
-        drop = _where(theta < 0)
+        drop = _where(theta.numpy() < 0)
         moved = {"weight": theta.mul_(sign)}
         if not drop.numel():
             return Edit(set=moved), state
@@ -105,9 +105,9 @@ class DeepR(_Walk):
         return Edit(set=moved, drop=drop, add=add, birth=birth), state
 
 
-def _where(condition: Tensor) -> Tensor:
+def _where(condition: np.ndarray) -> Tensor:
     """Positions where it holds, ascending; numpy finds a few among many faster than torch."""
-    return torch.from_numpy(np.flatnonzero(condition.numpy()))
+    return torch.from_numpy(condition.nonzero()[0])
 
 
 def pair_sign_of(graph: Graph, keys: Tensor) -> Tensor:
@@ -190,9 +190,9 @@ class SoftDeepR(_Walk):
         theta.numpy()[at] = active.numpy()
         for low, lo, hi in zip(state["floor"], space.bounds[:-1], space.bounds[1:], strict=True):
             theta[lo:hi].clamp_(min=low)
-        drop = _where(active < 0)
-        woken = theta >= 0
-        woken.numpy()[at] = False
+        drop = _where(active.numpy() < 0)
+        woken = theta.numpy() >= 0
+        woken[at] = False
         add = _where(woken)
         edit = Edit(
             set={"weight": active.mul_(sign)},
