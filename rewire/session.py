@@ -286,6 +286,8 @@ class Session:
         g = self._graph
         out: dict[str, Any] = {
             "rules": list(self.names),
+            "seed": self.seed,
+            "projections": [[p.name, p.size] for p in g.projections],
             "clock": [self.clock.step, self.clock.span, self.clock.round, self.clock.total],
             "schedule_step": self.schedule_step,
             "data_step": self.data_step,
@@ -314,12 +316,18 @@ class Session:
                 f"this state was saved by the rules {list(state['rules'])}; the session has "
                 f"{self.names}."
             )
-        keys = state["keys"]
-        if len(keys) and int(keys[-1]) >= self._graph.possible:
+        if state["seed"] != self.seed:
             raise ValueError(
-                f"this state holds key {int(keys[-1])}, but the model has "
-                f"{self._graph.possible} possible synapses: it belongs to another model."
+                f"this state was saved under seed {state['seed']}; the session has seed "
+                f"{self.seed} and would draw other numbers. Attach with seed={state['seed']}."
             )
+        mine = [[p.name, p.size] for p in self._graph.projections]
+        if [list(p) for p in state["projections"]] != mine:
+            raise ValueError(
+                f"this state belongs to another model: its projections are "
+                f"{state['projections']}, this model's are {mine}."
+            )
+        keys = state["keys"]
         step, span, round_, total = state["clock"]
         self.clock = Clock(step, self.clock.span if self._endless else span, round_, total,
                            self.world.dt)  # fmt: skip

@@ -315,7 +315,7 @@ def test_a_state_of_other_rules_or_another_model_is_refused():
     small = nn.Linear(3, 3)
     optimizer = torch.optim.SGD(small.parameters(), lr=0.1)
     other = rewire.attach(small, optimizer, rewire.SET(), density=0.5)
-    with pytest.raises(ValueError, match="possible synapses: it belongs to another model"):
+    with pytest.raises(ValueError, match="belongs to another model: its projections are"):
         other.load_state_dict(net.state_dict())
 
 
@@ -480,3 +480,13 @@ def test_importing_rewire_imports_no_torch():
     code = "import sys, rewire; assert 'torch' not in sys.modules; rewire.DeepR; print('ok')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "ok"
+
+
+def test_a_state_of_another_seed_is_refused() -> None:
+    def session(seed: int) -> rewire.Session:
+        model = nn.Linear(6, 4)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return rewire.attach(model, optimizer, rewire.SET(), density=0.5, seed=seed)
+
+    with pytest.raises(ValueError, match="saved under seed 1; the session has seed 2"):
+        session(2).load_state_dict(session(1).state_dict())

@@ -74,9 +74,11 @@ class DeepR(_Walk):
     Order: gradient step, drift, noise, dropping, waking. With SGD this is Algorithm 1 to
     rounding. A woken synapse has theta 0 and moves by its own gradient in the next step (no ReLU
     stands between, so that gradient is not lost). One that was just dropped may be drawn again.
-    The sign is the sign of a non-zero starting weight, else a hash of (seed, synapse), so that a
-    synapse that wakes again finds its own. Turn weight decay off. Momentum is bypassed by drift
-    and noise, which is right only at every step: rarer ticks scale drift by n, noise by sqrt(n).
+    A synapse that is there at the start keeps the sign of its weight for as long as it lives; one
+    that wakes takes the sign of a hash of (seed, synapse), and finds it again at every later
+    waking (deviation: the paper's sign of a pair never changes). Turn weight decay off. Momentum
+    is bypassed by drift and noise, which is right only at every step: rarer ticks scale drift by
+    n, noise by sqrt(n).
 
     scope: "layer" keeps K in each projection (the authors' MNIST script); "global" over all, the
     woken ones drawn uniformly among all dormant synapses.

@@ -293,6 +293,7 @@ class Masked:
             self.model.load_state_dict(saved["model"])
         if "optimiser" in parts:
             self.optimizer.load_state_dict(copy.deepcopy(saved["optimiser"]))
+            self._views = Views()  # let go of the moments that were replaced
         self._mask_everything()
 
     # -- inside ---------------------------------------------------------------------------------
