@@ -38,18 +38,21 @@ def interleaved(
 ) -> Times:
     """CPU seconds a call of each variant, every variant once in each repetition.
 
-    Each repetition runs ``calls`` calls of every variant in a row and begins with another one, so
-    that drift, warm caches and neighbours meet all alike. The first repetition warms up and is
-    not counted. ``prepare`` runs before each repetition, outside the clock.
+    Each repetition runs ``calls`` calls of every variant in a row, in a random order, so that drift
+    and neighbours meet all alike; where there are several, an uncounted one warms its caches after
+    the variant before it. The first repetition is not counted. ``prepare`` runs before each
+    repetition, outside the clock.
     """
-    names = list(variants)
+    names, order = list(variants), np.random.default_rng(0)
     times = {name: np.empty(repetitions) for name in names}
     with quiet():
         for r in range(-1, repetitions):
             if prepare is not None:
                 prepare()
-            for name in (names[(r + j) % len(names)] for j in range(len(names))):
+            for name in (names[j] for j in order.permutation(len(names))):
                 call = variants[name]
+                if calls > 1:
+                    call()
                 start = time.process_time_ns()
                 for _ in range(calls):
                     call()

@@ -56,12 +56,22 @@ def test_a_wrong_update_is_found():
         update.check()
 
 
-def test_variants_are_interleaved_and_each_repetition_begins_with_another():
+def test_variants_are_interleaved_in_orders_that_differ():
     said = []
     calls = {name: lambda name=name: said.append(name) for name in "abc"}
-    times = timing.interleaved(calls, 3, calls=2, prepare=lambda: said.append("|"))
-    assert "".join(said) == "|ccaabb|aabbcc|bbccaa|ccaabb"
-    assert all(len(t) == 3 for t in times.values())
+    times = timing.interleaved(calls, 9, calls=2, prepare=lambda: said.append("|"))
+    repetitions = "".join(said).split("|")[1:]
+    assert len(repetitions) == 10  # one of them to warm up
+    blocks = [[r[i : i + 3] for i in (0, 3, 6)] for r in repetitions]  # a warm-up, two counted
+    assert all(sorted(b) == ["aaa", "bbb", "ccc"] for b in blocks)
+    assert {b[0] for b in blocks} == {"aaa", "bbb", "ccc"}
+    assert all(len(t) == 9 for t in times.values())
+
+
+def test_a_single_call_has_no_warm_up_that_would_change_what_it_is_given():
+    said = []
+    timing.interleaved({"a": lambda: said.append("a")}, 2, prepare=lambda: said.append("|"))
+    assert "".join(said) == "|a|a|a"
 
 
 def test_ratios_are_paired_medians():
