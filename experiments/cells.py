@@ -268,7 +268,7 @@ def _data_table(data: Data) -> dict[str, Any]:
 def rungs(rule: Any) -> int:
     """How many levels a rule that visits densities trains below the dense one, about."""
     if hasattr(rule, "ladder"):
-        return max(1, len(rule.ladder([10**6], ["*"])))
+        return max(1, len(rule.ladder([10**12], ["*"])))
     return max(1, len(getattr(rule, "to", ())))
 
 

@@ -308,6 +308,19 @@ def _unfeasible(experiment: Experiment) -> Problems:
             counts_for(space, density, "erk" if spread == "imp" else spread)
         except ValueError as error:
             problems.append((path, str(error)))
+    return problems or _unreachable(experiment, space)
+
+
+def _unreachable(experiment: Experiment, space: Any) -> Problems:
+    """Densities that a rule which cuts its way down cannot reach."""
+    names, problems = [p.name for p in space.projections], []
+    for entry in experiment.rules:
+        if not visits_densities(entry.cls) or not hasattr(entry.cls, "ladder"):
+            continue
+        try:
+            entry.build(1).towards(experiment.densities).ladder(space.sizes, names)
+        except ValueError as error:
+            problems.append((f"rules.{entry.label}", str(error)))
     return problems
 
 

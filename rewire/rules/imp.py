@@ -94,6 +94,9 @@ class IMP(Rule):
     def ladder(self, counts: Sequence[int], names: Sequence[str]) -> list[list[int]]:
         """Edges dropped in each round, from these counts on: per projection under scope "layer",
         one number in all under "global".
+
+        Raises ValueError for a density in ``to`` that is below the smallest graph: one edge in
+        each projection (one in all under "global"), and all edges of projections at rate 0.
         """
         rates = [self.fraction if (r := match(n, self.rates)) is None else r for n in names]
         kept = 0
@@ -102,6 +105,15 @@ class IMP(Rule):
             counts, rates = [sum(counts) - kept], [self.fraction]
         possible = sum(counts) + kept
         targets = sorted({round(d * possible) - kept for d in self.to}, reverse=True)
+        least = sum(min(n, 1) if r else n for n, r in zip(counts, rates, strict=True))
+        if targets and targets[-1] < least:
+            raise ValueError(
+                f"IMP cannot reach density {min(self.to):g}, {targets[-1] + kept:,} of "
+                f"{possible:,} edges: with scope {self.scope!r} it keeps at least one edge "
+                f"{'of each projection' if self.scope == 'layer' else 'in all'}, and every edge "
+                f"of projections at rate 0. Ask for a density of {(least + kept) / possible:.3g} "
+                f"({least + kept:,} edges) or more."
+            )
         most = self.rounds or (None if targets else 5)
         have, out = list(counts), list[list[int]]()
         while most is None or len(out) < most:
@@ -118,14 +130,18 @@ class IMP(Rule):
     @staticmethod
     def _cut(have: Sequence[int], rates: Sequence[float], floor: int) -> list[int]:
         """What one round drops: the rates' share, or less so that ``floor`` edges stay in all."""
-        drop = [min(max(1, round(r * n)) if r else 0, n - 1)
+        drop = [max(0, min(max(1, round(r * n)) if r else 0, n - 1))
                 for n, r in zip(have, rates, strict=True)]  # fmt: skip
-        if sum(have) - sum(drop) >= floor:
+        excess = sum(have) - floor
+        if sum(drop) <= excess:
             return drop
-        x = _exponent(have, rates, floor)
-        kept = [_shrunk(n, r, x) for n, r in zip(have, rates, strict=True)]
-        keep = apportion(kept, floor, have)
-        return [n - k for n, k in zip(have, keep, strict=True)]
+        cut = [i for i, d in enumerate(drop) if d]
+        n, r = [have[i] for i in cut], [rates[i] for i in cut]
+        room = sum(n) - excess  # what those projections keep
+        kept = apportion(_shrunk(n, r, _exponent(n, r, room)), room, n)
+        for i, k in zip(cut, kept, strict=True):
+            drop[i] = have[i] - k
+        return drop
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         counts = graph.counts().tolist()
@@ -153,8 +169,8 @@ class IMP(Rule):
         return smallest(magnitude, k[0], what="IMP's |weight|")
 
 
-def _shrunk(n: int, rate: float, exponent: float) -> float:
-    return n * (1 - rate) ** exponent
+def _shrunk(have: Sequence[int], rates: Sequence[float], exponent: float) -> list[float]:
+    return [n * (1 - r) ** exponent for n, r in zip(have, rates, strict=True)]
 
 
 def _exponent(have: Sequence[int], rates: Sequence[float], floor: int) -> float:
@@ -162,6 +178,5 @@ def _exponent(have: Sequence[int], rates: Sequence[float], floor: int) -> float:
     low, high = 0.0, 1.0
     for _ in range(60):
         x = (low + high) / 2
-        total = sum(_shrunk(n, r, x) for n, r in zip(have, rates, strict=True))
-        low, high = (x, high) if total > floor else (low, x)
+        low, high = (x, high) if sum(_shrunk(have, rates, x)) > floor else (low, x)
     return high

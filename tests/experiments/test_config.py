@@ -237,6 +237,7 @@ MISTAKES = {
     "distribution of no layer": ({"densities": ..., "rules": ["SET"], "distribution": {"fc9": 0.1}}, "distribution", "fc9"),
     "distribution of some layers": ({"densities": ..., "rules": ["SET"], "distribution": {"fc1": 0.1}}, "distribution", "fc2"),
     "density of less than an edge": ({"densities": [1e-6]}, "densities", "at least one"),
+    "density below IMP's smallest graph": ({"rules": [{"rule": "IMP", "rates": {"fc1": 0}}], "densities": [0.2]}, "rules.IMP", "cannot reach density 0.2"),
     "no such parameter": ({"include": ["conv*"]}, "include", "conv"),
     "no rules": ({"rules": []}, "rules", "at least 1"),
     "rules as text": ({"rules": "IMP"}, "rules", "list"),

@@ -127,3 +127,47 @@ def test_default_and_asked_rounds():
     assert rewire.IMP(to=(1.0,)).ladder(LENET, NAMES) == []
     assert rewire.IMP().towards((0.05, 0.2)).to == (0.2, 0.05)
     assert rewire.IMP(to=(0.1,)).towards((0.05, 0.2)).to == (0.1,)
+
+
+@given(data=st.data())
+def test_the_smallest_legal_graph_is_reached_exactly_and_anything_below_refused(data):
+    """One edge per pruned layer (one in all under "global"), and the layers at rate 0 whole."""
+    counts = data.draw(st.lists(st.integers(1, 300), min_size=1, max_size=4))
+    names = [f"fc{i}.weight" for i in range(len(counts))]
+    whole = data.draw(st.sets(st.sampled_from(names[1:]))) if names[1:] else set()
+    scope = data.draw(st.sampled_from(["global", "layer"]))
+    fraction = data.draw(st.sampled_from([0.2, 0.9, 0.999]))
+    rates = dict.fromkeys(whole, 0.0)
+    pruned = len(counts) - len(whole)
+    kept = sum(n for n, name in zip(counts, names, strict=True) if name in whole)
+    least, possible = kept + (pruned if scope == "layer" else 1), sum(counts)
+
+    def ladder(edges):
+        to = (edges / possible,)
+        rule = rewire.IMP(scope=scope, rates=rates, fraction=fraction, to=to)
+        return rule.ladder(counts, names)
+
+    drops = ladder(least)
+    assert possible - sum(map(sum, drops)) == least
+    assert all(d >= 0 for drop in drops for d in drop)
+    if scope == "layer":
+        for i, name in enumerate(names):
+            assert counts[i] - sum(d[i] for d in drops) == (counts[i] if name in whole else 1)
+    if least > 1:
+        with pytest.raises(ValueError, match=rf"cannot reach .*\({least:,} edges\) or more"):
+            ladder(least - 1)
+
+
+def test_a_density_below_one_edge_a_layer_is_refused_before_step_0():
+    model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Linear(4, 2))
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(ValueError, match="cannot reach density 0.025, 1 of 40 edges.* 0.05 "):
+        rewire.train(
+            model,
+            torch.optim.SGD(model.parameters(), lr=0.1),
+            rewire.IMP(scope="layer", to=(0.5, 0.025)),
+            loss=lambda model, x: model(x).sum(),
+            data=[torch.ones(2, 8)],
+            steps=3,
+        )
+    assert all(map(torch.equal, before, model.parameters()))
