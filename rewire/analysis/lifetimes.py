@@ -1,7 +1,7 @@
 """How long edges live and how fast they turn over, replayed from an edit log.
 
-A record is anything with ``total`` (training steps taken so far, rewinds included), ``dropped``
-(rows of the graph before the edit) and ``added`` (keys), as in ``net.history.records``.
+A record is anything with ``total`` (training steps taken so far, rewinds included), ``drop`` (rows
+of the graph before the edit) and ``add`` (keys), as in ``net.history.records``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Churn:
 
 def churn(records: Iterable[Any]) -> Churn:
     """Formation and elimination counts; the edits of one step are added up."""
-    rows = [(r.total, len(r.added), len(r.dropped)) for r in records]
+    rows = [(r.total, len(r.add), len(r.drop)) for r in records]
     if not rows:
         return Churn(*(np.empty(0, np.int64) for _ in range(3)))
     total, formed, dropped = np.array(rows, dtype=np.int64).T
@@ -106,7 +106,7 @@ def _follow(
     keys = np.asarray(start, dtype=np.int64)
     born = np.full(len(keys), begin, np.int64)
     for record in records:
-        rows = np.asarray(record.dropped, dtype=np.int64)
+        rows = np.asarray(record.drop, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= len(keys)):
             raise ValueError(
                 f"the record at step {record.total} drops row {rows.max()} of {len(keys)}: these "
@@ -114,7 +114,7 @@ def _follow(
             )
         lost = keys[rows], born[rows]
         keys, born = np.delete(keys, rows), np.delete(born, rows)
-        added = np.sort(np.asarray(record.added, dtype=np.int64))
+        added = np.sort(np.asarray(record.add, dtype=np.int64))
         at = np.searchsorted(keys, added, side="right")  # a multapse comes after its elders
         keys, born = np.insert(keys, at, added), np.insert(born, at, record.total)
         yield int(record.total), keys, born, lost

@@ -11,8 +11,8 @@ from rewire.analysis.lifetimes import churn, lifetimes, replay
 @dataclass
 class Record:
     total: int
-    dropped: list[int]
-    added: list[int]
+    drop: list[int]
+    add: list[int]
 
 
 START = [1, 4, 6]
