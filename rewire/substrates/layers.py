@@ -92,12 +92,13 @@ def uses(module: nn.Module) -> Iterator[Use]:
 
 
 def _recurrent(module: nn.RNNBase) -> Iterator[Use]:
+    """A layer's units feed the next layer; of two directions, their concatenation (``l0.out``,
+    first the units of ``l0``, then of ``l0_reverse``) does, a population of its own."""
     hidden, gates = module.hidden_size, GATES[type(module)]
     state = module.proj_size or hidden
     directions = ("", "_reverse") if module.bidirectional else ("",)
+    size, below = module.input_size, "in"
     for layer in range(module.num_layers):
-        size = module.input_size if layer == 0 else state * len(directions)
-        below = "in" if layer == 0 else f"l{layer - 1}.out"
         top = layer == module.num_layers - 1
         for at, d in enumerate(directions):
             cells = f"l{layer}{d}"
@@ -109,6 +110,8 @@ def _recurrent(module: nn.RNNBase) -> Iterator[Use]:
                       at * state)  # fmt: skip
             if module.proj_size:
                 yield Use(f"weight_hr_{cells}", "linear", hidden, state, 1, cells, out, None)
+        size = state * len(directions)
+        below = f"l{layer}.out" if module.bidirectional else out
 
 
 def discover(

@@ -1,5 +1,6 @@
 """Which weights of a model are synapses, and what they join."""
 
+import networkx as nx
 import pytest
 import torch
 from torch import nn
@@ -88,6 +89,37 @@ def test_every_weight_of_recurrent_layers_joins_its_own_populations():
     assert set(cell) == {"weight_ih", "weight_hh"} and cell["weight_hh"].groups == 4
     rnn = projections(nn.RNN(5, 4))
     assert rnn["weight_ih_l0"].groups == 1
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_recurrent_layers_units_feed_the_next_layer(kind):
+    """Every unit of the top layer can be reached from the input."""
+    space, *_ = discover(kind(5, 4, num_layers=3))
+    found = {p.name: p for p in space.projections}
+    for layer in (1, 2):
+        assert found[f"weight_ih_l{layer}"].source == found[f"weight_ih_l{layer - 1}"].target
+        assert found[f"weight_hh_l{layer}"].source == found[f"weight_hh_l{layer}"].target
+    assert {p.name: p.size for p in space.populations} == {
+        "input": 5, "model.l0": 4, "model.l1": 4, "model.l2": 4
+    }  # fmt: skip
+    reached = nx.descendants(rewire.Graph.full(space).to_networkx(), ("input", 0))
+    assert {("model.l2", u) for u in range(4)} <= reached
+
+
+def test_a_projected_lstm_feeds_its_state_to_the_next_layer():
+    found = projections(nn.LSTM(5, 4, num_layers=2, proj_size=3))
+    assert found["weight_ih_l1"].source == found["weight_hr_l0"].target == "model.l0.state"
+    assert found["weight_ih_l1"].shape == (16, 3)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_both_directions_read_the_concatenation_of_the_layer_below(kind):
+    space, *_ = discover(kind(5, 4, num_layers=2, bidirectional=True))
+    found = {p.name: p for p in space.projections}
+    below = found["weight_ih_l1"].source
+    assert below == found["weight_ih_l1_reverse"].source == "model.l0.out"
+    assert space.population[below].size == 8
+    assert found["weight_ih_l1"].target != found["weight_ih_l1_reverse"].target
 
 
 def test_attention_with_one_or_three_input_weights():
