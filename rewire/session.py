@@ -30,12 +30,14 @@ class World(Protocol):
     """A substrate: a torch model, a Brian2 network, or nothing at all.
 
     It holds the weights. ``offers`` names its signals; ``can_skip`` says whether a step of its own
-    can be left out; ``dt`` is what one step stands for, in seconds, or None.
+    can be left out; ``dt`` is what one step stands for, in seconds, or None; ``births`` are the
+    columns' values at birth that hold in this world, whatever a rule declares.
     """
 
     name: str
     can_skip: bool
     dt: float | None
+    births: Mapping[str, Any]
     space: Space
 
     @property
@@ -95,6 +97,7 @@ class Session:
         births: dict[str, Any] = {"weight": 0.0}
         for rule in self.rules:
             births |= rule.births(seed)
+        births |= {name: birth for name, birth in world.births.items() if name in births}
         self._graph = world.read(graph)
         for name, birth in births.items():
             self._graph = self._graph.with_birth(name, birth)
@@ -333,8 +336,8 @@ class Session:
                            self.world.dt)  # fmt: skip
         self.schedule_step, self.data_step = state["schedule_step"], state["data_step"]
         self.stopped = state["stopped"]
-        graph = self.world.read(Graph(self._graph.space, keys, births=self._graph.births))
-        self._graph = graph.with_columns(state["columns"])
+        held = Graph(self._graph.space, keys, state["columns"], self._graph.births)
+        self._graph = self.world.read(held)
         self.states = list(state["states"])
         self.saved = dict(state.get("saved", self.saved))
         self.history = History(state["start"], self.names)

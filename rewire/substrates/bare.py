@@ -28,6 +28,7 @@ class Bare:
     name = "bare"
     can_skip = True
     dt: float | None = None
+    births: Mapping[str, Any] = {}
 
     def __init__(
         self,

@@ -91,6 +91,7 @@ class Masked:
     name = "masked"
     can_skip = True
     dt: float | None = None
+    births: Mapping[str, Any] = {}
 
     def __init__(
         self,
