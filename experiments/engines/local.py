@@ -42,9 +42,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn, Protocol
 
-from rewire.experiments.disk import write_json
 from rewire.experiments.errors import ConfigError, Locked, RewireError, StoreError
-from rewire.experiments.folder import CellStore
+from rewire.experiments.store import CellStore, write_json
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]

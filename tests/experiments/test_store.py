@@ -20,9 +20,9 @@ import pytest
 import torch
 
 from rewire.checkpoint import CheckpointError
-from rewire.experiments import index as indexing
 from rewire.experiments import store
 from rewire.experiments.errors import ConfigError, Locked, StoreError
+from rewire.experiments.store import database
 
 
 def row(level=0, **more):
@@ -522,8 +522,8 @@ def test_a_run_without_cells_has_no_rows(run):
 def reads(monkeypatch):
     """The cells whose own files are read from here on."""
     seen = []
-    real = indexing._read_cell
-    monkeypatch.setattr(indexing, "_read_cell", lambda f: seen.append(f.name) or real(f))
+    real = database._read_cell
+    monkeypatch.setattr(database, "_read_cell", lambda f: seen.append(f.name) or real(f))
     return seen
 
 
@@ -653,7 +653,7 @@ def test_an_index_that_is_half_way_renewed_is_the_old_one(run, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(indexing, "_insert", interrupted)
+        patch.setattr(database, "_insert", interrupted)
         store.index(run.path, rebuild=True)
     db = sqlite3.connect(run.path / "index.sqlite")
     assert db.execute("SELECT count(*) FROM levels").fetchone() == (3,)
@@ -667,7 +667,7 @@ def test_a_reading_sees_one_state_of_the_index(run, monkeypatch):
     age(run.path)
     first = store.results(run.path)
     path = run.path / "index.sqlite"
-    inode, real, read = path.stat().st_ino, indexing._verified, []
+    inode, real, read = path.stat().st_ino, database._verified, []
 
     def meanwhile(db, table, cell):
         if len(read) == 1:
@@ -678,7 +678,7 @@ def test_a_reading_sees_one_state_of_the_index(run, monkeypatch):
         read.append(cell)
         return real(db, table, cell)
 
-    monkeypatch.setattr(indexing, "_verified", meanwhile)
+    monkeypatch.setattr(database, "_verified", meanwhile)
     assert store.results(run.path) == first
     assert len(read) == 2 and path.stat().st_ino == inode
 

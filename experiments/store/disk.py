@@ -17,7 +17,7 @@ from typing import Any
 
 from rewire import atomic
 
-from .errors import StoreError
+from ..errors import StoreError
 
 SCHEMA = 1  # of cell.json and experiment.json
 MAX_JSON = 16 << 20  # bytes of one .json file

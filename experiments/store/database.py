@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..errors import StoreError
 from .disk import parse
-from .errors import StoreError
 from .folder import CellStore, cell_folders, listed_cells
 
 Row = dict[str, Any]

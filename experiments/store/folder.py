@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewire import atomic
 
+from ..errors import ConfigError, Locked, StoreError
 from .disk import (
     MAX_LINE,
     SCHEMA,
@@ -33,7 +34,6 @@ from .disk import (
     write_atomic,
     write_json,
 )
-from .errors import ConfigError, Locked, StoreError
 
 if TYPE_CHECKING:
     from rewire.checkpoint import Generations

@@ -13,12 +13,10 @@ checkpoint that holds both sizes; at resume load the checkpoint, then `AppendFil
 files to the sizes in it.
 
 Nothing that is read is executed or trusted: see `disk`. Only what reads or writes tensors imports
-torch. `disk` holds the files, `folder` the run and its cells, `index` the results.
+torch. `disk` holds the files, `folder` the run and its cells, `database` the results.
 """
 
-from .disk import AppendFile, read_json, write_atomic, write_json
-from .folder import CellStore, Run, cell_hash
-from .index import (
+from .database import (
     EVAL_FIELDS,
     ROW_FIELDS,
     TIMES,
@@ -30,6 +28,8 @@ from .index import (
     to_json,
     without_times,
 )
+from .disk import AppendFile, read_json, write_atomic, write_json
+from .folder import CellStore, Run, cell_hash
 
 __all__ = [
     "EVAL_FIELDS",
