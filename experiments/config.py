@@ -59,6 +59,7 @@ from .schema import (
     unknown,
     visits_densities,
 )
+from .threads import one_thread
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -268,9 +269,10 @@ def build_model(name: str, options: Mapping[str, Any], data: Any, generator: Any
     """The model ``name`` for inputs and classes of ``data`` (a DatasetInfo or a Dataset)."""
     from rewire import models
 
-    return models.build(
-        name, generator=generator, input_shape=data.shape, classes=data.classes, **options
-    )
+    with one_thread():
+        return models.build(
+            name, generator=generator, input_shape=data.shape, classes=data.classes, **options
+        )
 
 
 def space_of(experiment: Experiment) -> Any:

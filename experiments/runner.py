@@ -26,6 +26,7 @@ from .errors import ConfigError
 from .files import to_toml
 from .progress import Kind, Progress
 from .schema import Experiment
+from .threads import one_thread
 
 RUNS = Path("runs")
 TOP = ("name", "title", "about", "source", "time", "device", "threads", "contrasts")  # no identity
@@ -131,7 +132,8 @@ def _work(experiment: Experiment) -> local.Work:
     from .trainer import run_cell
 
     device = resolve_device(experiment.device)
-    dataset = experiment.data.load()
+    with one_thread():
+        dataset = experiment.data.load()
     threads = experiment.threads
 
     def work(

@@ -44,6 +44,7 @@ from typing import Any, Literal, NoReturn, Protocol
 
 from rewire.experiments.errors import ConfigError, Locked, RewireError, StoreError
 from rewire.experiments.store import CellStore, write_json
+from rewire.experiments.threads import one_thread, single_thread
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
@@ -166,7 +167,7 @@ def run_cells(
     if not run.schedule.remaining:
         return run.ordered()
     pooled = workers > 0 and fork_available()
-    with _StopSignals() as stop, _one_thread():
+    with _StopSignals() as stop, one_thread():
         try:
             if pooled:
                 _refuse_cuda_before_fork()
@@ -629,7 +630,7 @@ def _live_as_child(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in deaf:
             os.close(fd)
-        _single_thread()
+        single_thread()
         emit = _Mouth(pipe)
 
         def should_stop() -> bool:
@@ -805,28 +806,6 @@ class _StopSignals(_Flag):
     def __exit__(self, *exc: object) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
-
-
-def _single_thread() -> int | None:
-    """Sets torch, if it is there at all, to one thread; returns how many it had."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return None
-    before = torch.get_num_threads()
-    if before != 1:
-        torch.set_num_threads(1)
-    return before
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Same thread count, same bytes: one thread, before the fork and in process."""
-    before = _single_thread()
-    try:
-        yield
-    finally:
-        if before is not None and before != 1:
-            sys.modules["torch"].set_num_threads(before)
 
 
 @contextmanager

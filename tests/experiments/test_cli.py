@@ -19,9 +19,9 @@ TINY = ["rules=[Dense,IMP,RandomReinit,SET]", "steps=30", "evaluate_every=10", "
         "rules.SET.when={every=10}"]  # fmt: skip
 
 
-def rewire(*tokens, **kwargs):
+def rewire(*tokens, threads=1, **kwargs):
     """Run the command in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "COLUMNS": "120"}
     return subprocess.run(
         [sys.executable, "-m", "rewire.experiments", *map(str, tokens)],
         capture_output=True, text=True, env=environment, timeout=120, **kwargs,
@@ -251,6 +251,15 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tiny, tmp_path):
     assert cli.main([*tokens, "0"]) == 0
     again = store.without_times(store.results(tmp_path / "run"))
     assert store.to_json(again) == store.to_json(store.without_times(store.results(out)))
+
+
+def test_two_threads_a_worker_train_to_the_end(tmp_path):
+    """A parent whose own threads had started left children that waited for them for ever."""
+    few = ["rules=[Dense,Static]", "steps=3", "evaluate_every=3", "seeds=1", "densities=[.1]"]
+    done = rewire("run", "quickstart", *few, "threads=2", "--out", tmp_path / "two",
+                  "--workers", 1, threads=2)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {row["label"] for row in store.results(tmp_path / "two")} == {"Dense", "Static"}
 
 
 def test_the_folder_says_what_it_is_and_can_be_run_again(tiny):
