@@ -1,0 +1,1 @@
+"""Spiking networks in Brian2; like all models they know nothing of rewiring."""
