@@ -165,6 +165,11 @@ class Space:
         self.ends = self.offsets.numpy()
         self.possible = self.bounds[-1]
         self.multapses = any(p.multapses for p in self.projections)
+        self.into = {
+            p.name: [i for i, q in enumerate(self.projections) if q.target == p.name]
+            for p in self.populations
+        }
+        self._firsts: dict[str, np.ndarray | None] = {}
 
     def __repr__(self) -> str:
         names = ", ".join(f"{p.name} {'x'.join(map(str, p.shape))}" for p in self.projections)
@@ -179,6 +184,22 @@ class Space:
             f"there is no projection {projection!r}; there are "
             f"{', '.join(p.name for p in self.projections)}."
         )
+
+    def firsts(self, population: str) -> np.ndarray | None:
+        """First key of each unit in each projection into the population, (P, size + 1).
+
+        One past the last key at the end; None where one is not stored unit by unit.
+        """
+        if population not in self._firsts:
+            into = self.into[population]
+            if any(self.projections[i].kind not in ("linear", "spiking") for i in into):
+                self._firsts[population] = None
+            else:
+                unit = np.arange(self.population[population].size + 1)
+                offset = np.array([self.bounds[i] for i in into], np.int64)
+                width = np.array([self.projections[i].shape[1] for i in into], np.int64)
+                self._firsts[population] = offset[:, None] + width[:, None] * unit
+        return self._firsts[population]
 
     def which(self, keys: Tensor) -> Tensor:
         """Number of the projection of each key, shape (k,)."""
@@ -430,7 +451,15 @@ class Graph:
 
     def fan_in(self, population: str) -> Tensor:
         """Incoming edges of each unit, over all projections into the population, shape (size,)."""
-        return self._fan(population, "target", 2)
+        cache = self._topology.setdefault("fan_in", {})
+        if population not in cache:
+            starts = self._starts(population)
+            cache[population] = (
+                self._fan(population, "target", 2)
+                if starts is None
+                else torch.from_numpy(np.diff(starts).sum(0))
+            )
+        return cache[population]
 
     def fan_out(self, population: str) -> Tensor:
         """Outgoing edges of each unit, over all projections out of the population, (size,)."""
@@ -444,6 +473,32 @@ class Graph:
                 total += torch.bincount(located[unit][self.rows(i)], minlength=len(total))
         return total
 
+    def _starts(self, population: str) -> np.ndarray | None:
+        """Rows where each unit's edges of each projection into the population begin, (P, size + 1).
+
+        None where a projection does not store them unit by unit.
+        """
+        cache = self._topology.setdefault("starts", {})
+        if population not in cache:
+            first = self.space.firsts(population)
+            cache[population] = None if first is None else self.keys.numpy().searchsorted(first)
+        return cache[population]
+
+    def incoming_edge(self, population: str, unit: np.ndarray, number: np.ndarray) -> np.ndarray:
+        """Row of the ``number``-th incoming edge, from 0, of each ``unit``, (k,).
+
+        Numbered as :meth:`incoming` orders them; every number must be below the unit's fan-in.
+        """
+        starts = self._starts(population)
+        if starts is None:
+            rows, pointers = self.incoming(population)
+            return rows.numpy()[pointers.numpy()[unit] + number]
+        before = (starts[:, unit + 1] - starts[:, unit]).cumsum(0)  # up to and with projection p
+        which = (number >= before).sum(0)
+        at = np.arange(len(unit))
+        before = np.concatenate([np.zeros_like(before[:1]), before])
+        return starts[which, unit] + number - before[which, at]
+
     def incoming(self, population: str) -> tuple[Tensor, Tensor]:
         """Rows of the edges into a population ordered by unit, and where each unit's begin.
 
@@ -452,21 +507,14 @@ class Graph:
         """
         cache = self._topology.setdefault("incoming", {})
         if population not in cache:
-            into = [i for i, p in enumerate(self.projections) if p.target == population]
-            size = self.space.population[population].size
-            cache[population] = self._row_pointers(into[0], size) if len(into) == 1 else None
-            if cache[population] is None:
-                cache[population] = self._by_unit(into, size)
+            into = self.space.into[population]
+            starts = self._starts(population)
+            if starts is not None and len(into) == 1:  # they lie in that order already
+                rows = torch.arange(self.bounds[into[0]], self.bounds[into[0] + 1])
+                cache[population] = rows, torch.from_numpy(starts[0] - starts[0, 0])
+            else:
+                cache[population] = self._by_unit(into, self.space.population[population].size)
         return cache[population]
-
-    def _row_pointers(self, i: int, size: int) -> tuple[Tensor, Tensor] | None:
-        """Edges of one projection by unit, where they lie in that order already."""
-        p = self.projections[i]
-        if p.kind not in ("linear", "spiking"):
-            return None
-        firsts = torch.arange(size + 1) * p.shape[1] + self.space.bounds[i]
-        pointers = torch.searchsorted(self.keys, firsts)
-        return torch.arange(self.bounds[i], self.bounds[i + 1]), pointers - self.bounds[i]
 
     def _by_unit(self, projections: Sequence[int], size: int) -> tuple[Tensor, Tensor]:
         _, _, post = self.locate()
@@ -610,7 +658,7 @@ class Graph:
         known = {"born": at}
         out = Graph(self.space, torch.from_numpy(keys), columns, self.births, _topology=known)
         if len(add):
-            out._check_slots(torch.from_numpy(at))
+            out._check_slots(at)
         return out
 
     def _keep(self, drop: Tensor | None) -> np.ndarray | slice:
@@ -666,42 +714,40 @@ class Graph:
                 )
         return keys, order, at + np.arange(len(keys))
 
-    def _check_slots(self, born: Tensor) -> None:
+    def _check_slots(self, born: np.ndarray) -> None:
         """Refuse an overflow; give each newborn the lowest free slot of its unit."""
-        for p in self.populations:
-            if p.slots is None:
-                continue
-            fan_in = self.fan_in(p.name)
+        capped = [p for p in self.populations if p.slots is not None and self.space.into[p.name]]
+        if not capped:
+            return
+        which, _, post = (x.numpy() for x in self.locate(self.keys[born]))
+        for p in capped:
+            mine = np.isin(which, self.space.into[p.name])
+            units = np.unique(post[mine])
+            fan_in = self.fan_in(p.name).numpy()[units]
             if (fan_in > p.slots).any():
-                unit = int((fan_in > p.slots).nonzero()[0])
+                worst = int(np.argmax(fan_in > p.slots))
                 raise ValueError(
-                    f"unit {unit} of {p.name!r} would hold {int(fan_in[unit])} incoming edges, but "
-                    f"has {p.slots} slots: {int((fan_in > p.slots).sum())} units overflow. Drop as "
-                    "many as you add, or raise Population.slots."
+                    f"unit {units[worst]} of {p.name!r} would hold {fan_in[worst]} incoming edges, "
+                    f"but has {p.slots} slots: {int((fan_in > p.slots).sum())} units overflow. "
+                    "Drop as many as you add, or raise Population.slots."
                 )
             if "slot" in self.columns:
-                self._assign_slots(p, born)
+                self._assign_slots(p, units, fan_in, born[mine])
 
-    def _assign_slots(self, population: Population, born: Tensor) -> None:
-        rows, pointers = self.incoming(population.name)
-        new = torch.zeros(len(self), dtype=torch.bool)
-        new[born] = True
-        unit_of = torch.repeat_interleave(torch.arange(population.size), pointers.diff())
-        mine = new[rows]
-        if not mine.any():
-            return
-        units, unit = torch.unique(unit_of[mine], return_inverse=True)
-        place = torch.full((population.size,), -1)
-        place[units] = torch.arange(len(units))
-        free = torch.ones(len(units), population.slots or 0, dtype=torch.bool)
-        settled = ~mine & (place[unit_of] >= 0)
-        free[place[unit_of[settled]], self["slot"][rows[settled]].long()] = False
-        first = torch.zeros(len(units), dtype=torch.int64)
-        first[1:] = torch.bincount(unit, minlength=len(units)).cumsum(0)[:-1]
-        ordinal = torch.arange(len(unit)) - first[unit]  # the unit's 0th, 1st, ... newborn
-        rank = free.long().cumsum(1)
-        slot = ((rank[unit] == (ordinal + 1)[:, None]) & free[unit]).long().argmax(1)
-        self.columns["slot"][rows[mine]] = slot.to(self.columns["slot"].dtype)
+    def _assign_slots(
+        self, population: Population, units: np.ndarray, fan_in: np.ndarray, born: np.ndarray
+    ) -> None:
+        """Slots of newborns, in the order of their unit's incoming edges."""
+        place = np.repeat(np.arange(len(units)), fan_in)  # of each edge's unit among the units
+        number = np.arange(len(place)) - (fan_in.cumsum() - fan_in)[place]
+        row = self.incoming_edge(population.name, units[place], number)
+        new, slot = np.isin(row, born), self["slot"].numpy()
+        free = np.ones((len(units), population.slots or 0), bool)
+        free[place[~new], slot[row[~new]]] = False
+        unit, lowest = np.nonzero(free)
+        needed = np.bincount(place[new], minlength=len(units))
+        rank = np.arange(len(unit)) - np.searchsorted(unit, np.arange(len(units)))[unit]
+        slot[row[new]] = lowest[rank < needed[unit]]
 
     # -- comparing ------------------------------------------------------------------------------
 
