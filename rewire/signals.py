@@ -12,7 +12,7 @@ coincidence of pre- and postsynaptic traces in spiking ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,7 +43,7 @@ class Signal:
 
 
 SAMPLE = 20_000  # how many values of a signal say where its largest begin
-_REGISTRY: dict[tuple[str, str], Signal] = {}
+_REGISTRY: dict[str, dict[str, Signal]] = {}  # world -> name -> signal
 
 
 def signal(
@@ -52,7 +52,7 @@ def signal(
     """Register the decorated function as a signal of a world."""
 
     def register(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        _REGISTRY[world, name] = Signal(world, name, compute, kind, needs_probe)
+        _REGISTRY.setdefault(world, {})[name] = Signal(world, name, compute, kind, needs_probe)
         return compute
 
     return register
@@ -61,14 +61,14 @@ def signal(
 _loaded = False
 
 
-def registered(world: str) -> dict[str, Signal]:
+def registered(world: str) -> Mapping[str, Signal]:
     """The signals that a world offers, by name, those of installed packages included."""
     global _loaded
     if not _loaded:
         _loaded = True
         for point in entry_points(group="rewire.signals"):
             point.load()  # registers as it is imported
-    return {name: s for (w, name), s in _REGISTRY.items() if w == world}
+    return _REGISTRY.get(world, {})
 
 
 class Signals:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import Edit, Graph, Population, Space
+from ..graph import Edit, Graph, Population, Projection, Space
 from ..rule import Budget, Clock, Rule, State
 from ..signals import Signals
 from ..streams import Stream
@@ -36,9 +38,10 @@ class StructuralPlasticity(Rule):
     attempts:  slots tried in a step, as a fraction of a population's slots.
     rate:      attempts per second on each whole target population (f_rew, 1e4 in the paper), in
                worlds with a time of their own; it replaces ``attempts``.
-    slots:     s_max, slots of each unit (32); None gives each unit as many as the starting graph
-               holds for its projections on average, the remainder to random units, so that all
-               slots together are exactly the starting edges.
+    slots:     s_max, slots of each unit (32); None takes the population's own, and where it has
+               none gives each unit as many as the starting graph holds for its projections on
+               average, the remainder to random units, so that all slots together are exactly the
+               starting edges.
     initial:   "uniform" fills every slot with a random partner at the start, "kernel" by the
                formation rule itself (the paper), "given" keeps the starting graph.
     partner:   "activity" draws in proportion to the units' recent activity, "spiked" among those
@@ -48,7 +51,8 @@ class StructuralPlasticity(Rule):
     p_elim_dep, p_elim_pot: 0.0245 and 1.36e-4 a try.
     threshold: weight below which a synapse is depressed (half of g_max in the paper); None: half
                of its projection's mean |weight|.
-    birth:     weight of a new synapse: 0 here, g_max = 0.2 in the paper.
+    birth:     weight of a new synapse: g_max = 0.2 in the paper; 0 leaves it to the world, which
+               starts new synapses at 0 unless it says otherwise.
 
     **On an artificial network** (the defaults): "recently active" is the standard deviation of a
     unit's value over the last batch; depressed means weak in magnitude, as weights have both
@@ -117,16 +121,17 @@ class StructuralPlasticity(Rule):
         return edit, {f"slots/{p.name}": self._slots(after, p) for p in _targets(graph.space)}
 
     def _slots(self, graph: Graph, population: Population) -> Tensor:
-        """Slots of each unit, (size,)."""
+        """Slots of all units before each, and at the end of all together, (size + 1,)."""
         held = graph.fan_in(population.name)
-        if self.slots is None:
-            return held
-        if int(held.max()) > self.slots:
+        slots = population.slots if self.slots is None else self.slots
+        if slots is None:
+            return torch.cat([torch.zeros(1, dtype=torch.int64), held.cumsum(0)])
+        if int(held.max()) > slots:
             raise ValueError(
                 f"a unit of {population.name!r} starts with {int(held.max())} synapses, but has "
-                f"{self.slots} slots; ask for a lower density or more slots."
+                f"{slots} slots; ask for a lower density or more slots."
             )
-        return torch.full_like(held, self.slots)
+        return torch.arange(population.size + 1) * slots
 
     def _filled(self, graph: Graph, i: int, rng: Stream) -> Tensor:
         """Keys that fill the slots of every target unit of projection ``i``."""
@@ -149,7 +154,10 @@ class StructuralPlasticity(Rule):
         # the smallest of Exp(1) / chance are a draw without replacement in proportion to chance
         chance = torch.ones(p.size)
         if self.initial == "kernel":
-            chance = self._chance(space, i, pre, post).double().clamp(min=1e-300)
+            sheet = _sheet(self, space, p.target)
+            j = sheet.into.index(i)
+            at = pre.numpy() + (sheet.end[j - 1] if j else 0)
+            chance = torch.from_numpy(sheet.chance(at, post.numpy())).clamp(min=1e-300)
         clock = -(1 - rng.uniform(p.size).double()).log() / chance
         order = torch.from_numpy(np.lexsort((clock.numpy(), post.numpy())))
         size = torch.bincount(post, minlength=n_post)
@@ -163,142 +171,180 @@ class StructuralPlasticity(Rule):
     ) -> tuple[Edit, State]:
         drop, add = [], []
         for population in _targets(graph.space):
-            slots = state[f"slots/{population.name}"]
-            there_are = int(slots.sum())
-            tried = self._attempts(there_are, rng, clock) if there_are else 0
-            if tried:
-                out, into = self._try(graph, signals, population, slots, tried, rng)
-                drop.append(out)
-                add.append(into)
+            first = state[f"slots/{population.name}"].numpy()
+            if not first[-1]:
+                continue
+            expected = self._attempts(int(first[-1]), clock)
+            # one number to round the attempts, four for each of them
+            u = rng.doubles(4 * int(expected) + 5)
+            tried = int(expected + u[0])
+            out, into = self._try(graph, signals, population, first, u[1:].reshape(4, -1), tried)
+            drop += out
+            add += into
+        if not drop and not add:
+            return Edit(), state
         edit = Edit(
-            drop=torch.cat(drop) if drop else None,
-            add=torch.cat(add).sort().values if add else None,
-            birth={"weight": self.birth},
+            drop=torch.from_numpy(np.sort(np.concatenate(drop))) if drop else None,
+            add=torch.from_numpy(np.sort(np.concatenate(add))) if add else None,
+            birth={"weight": self.birth} if self.birth else {},
         )
         return edit, state
 
-    def _attempts(self, slots: int, rng: Stream, clock: Clock) -> int:
-        """How many slots are tried in this tick; a fraction left over is a chance of one more."""
+    def _attempts(self, slots: int, clock: Clock) -> float:
+        """How many slots are tried in a tick, on average."""
         ticks = self.when.n if isinstance(self.when, Every) else 1
-        if self.rate is not None:
-            if clock.dt is None:
-                raise ValueError(
-                    "StructuralPlasticity.rate is in attempts per second, and this world has no "
-                    "time of its own: set attempts, a fraction of the slots tried in each step."
-                )
-            expected = self.rate * clock.dt * ticks
-        else:
-            expected = self.attempts * slots * ticks
-        whole = int(expected)
-        return whole + int(float(rng.uniform(1)) < expected - whole)
+        if self.rate is None:
+            return self.attempts * slots * ticks
+        if clock.dt is None:
+            raise ValueError(
+                "StructuralPlasticity.rate is in attempts per second, and this world has no "
+                "time of its own: set attempts, a fraction of the slots tried in each step."
+            )
+        return self.rate * clock.dt * ticks
 
     def _try(
         self,
         graph: Graph,
         signals: Signals,
         population: Population,
-        slots: Tensor,
+        first: np.ndarray,
+        u: np.ndarray,
         tried: int,
-        rng: Stream,
-    ) -> tuple[Tensor, Tensor]:
-        """Rows eliminated from, and keys formed into, one population."""
-        rows, pointers = graph.incoming(population.name)
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Rows eliminated from, and keys formed into, one population; no array where none.
+
+        u: four uniform numbers for each attempt, (4, >= tried).
+        """
         # a unit, then one of its slots: uniform over all slots where units have equally many
-        first = torch.zeros(len(slots) + 1, dtype=torch.int64)
-        first[1:] = slots.cumsum(0)
-        ticket = rng.integers(int(first[-1]), tried).unique()  # a slot is tried once a tick
-        unit = torch.searchsorted(first, ticket, right=True) - 1
+        ticket = _distinct((u[0, :tried] * first[-1]).astype(np.int64))  # tried once a tick
+        luck, choice, which = u[1:, : len(ticket)]
+        unit = first.searchsorted(ticket, "right") - 1
         slot = ticket - first[unit]
-        luck = rng.uniform(len(ticket))
-        full = slot < pointers[unit + 1] - pointers[unit]
+        empty = slot >= graph.fan_in(population.name).numpy()[unit]
+        out, into = [], []
+        likely = (~empty & (luck < max(self.p_elim_dep, self.p_elim_pot))).nonzero()[0]
+        if len(likely):
+            row = graph.incoming_edge(population.name, unit[likely], slot[likely])
+            p_elim = np.where(self._depressed(graph, row), self.p_elim_dep, self.p_elim_pot)
+            row = row[luck[likely] < p_elim]
+            out = [row] if len(row) else []
+        empty = empty.nonzero()[0]
+        if len(empty):
+            drawn = luck[empty], choice[empty], which[empty]
+            into = self._form(graph, signals, population, unit[empty], *drawn)
+        return out, into
 
-        row = rows[pointers[unit[full]] + slot[full]]
-        p_elim = torch.where(self._depressed(graph, row), self.p_elim_dep, self.p_elim_pot)
-        drop = row[luck[full] < p_elim].sort().values
-        return drop, self._form(graph, signals, population, unit[~full], luck[~full], rng)
-
-    def _depressed(self, graph: Graph, row: Tensor) -> Tensor:
-        weight = graph["weight"]
+    def _depressed(self, graph: Graph, row: np.ndarray) -> np.ndarray:
+        weight = graph["weight"].numpy()
         if self.threshold is not None:
             return weight[row] < self.threshold
-        which = graph.space.which(graph.keys[row])
-        half = weight.new_zeros(len(graph.projections))
-        for i in which.unique().tolist():
-            half[i] = 0.5 * weight[graph.rows(i)].abs().mean()
-        return weight[row].abs() < half[which]
+        which = graph.space.which(graph.keys[row]).numpy()
+        half = np.zeros(len(graph.projections))
+        for i in set(which.tolist()):
+            half[i] = 0.5 * np.abs(weight[graph.rows(i)]).mean()
+        return np.abs(weight[row]) < half[which]
 
     def _form(
         self,
         graph: Graph,
         signals: Signals,
         population: Population,
-        post: Tensor,
-        luck: Tensor,
-        rng: Stream,
-    ) -> Tensor:
-        """Keys of the synapses formed in these empty slots."""
-        none = torch.empty(0, dtype=torch.int64)
-        into = [i for i, p in enumerate(graph.projections) if p.target == population.name]
-        if not len(post):
-            return none
-        spread = torch.cat([self._liveliness(graph, signals, i) for i in into])
-        if not float(spread.sum()) > 0:
-            return none
-        # one draw over the sources of all projections together: they compete for the slot
-        edge = torch.from_numpy(
-            np.searchsorted(
-                spread.double().cumsum(0).numpy(),
-                (rng.uniform(len(post)).double() * float(spread.double().sum())).numpy(),
-                side="right",
-            )
-        ).clamp(max=len(spread) - 1)
-        sizes = [graph.space.population[graph.projections[i].source].size for i in into]
-        formed, at = [], 0
-        for i, size in zip(into, sizes, strict=True):
-            mine = (edge >= at) & (edge < at + size)
-            pre = edge[mine] - at
-            at += size
-            accepted = luck[mine] < self._chance(graph.space, i, pre, post[mine])
-            formed.append(self._keys(graph, i, pre[accepted], post[mine][accepted], rng))
-        return torch.cat(formed)
+        post: np.ndarray,
+        luck: np.ndarray,
+        choice: np.ndarray,
+        parallel: np.ndarray,
+    ) -> list[np.ndarray]:
+        """Keys of the synapses formed in these empty slots, for each projection that gains."""
+        sheet = _sheet(self, graph.space, population.name)
+        pre = self._partners(graph, signals, sheet, choice)
+        if pre is None:
+            return []
+        formed = (luck < sheet.chance(pre, post)).nonzero()[0]
+        if not len(formed):
+            return []
+        pre, post, parallel = pre[formed], post[formed], parallel[formed]
+        which = sheet.end.searchsorted(pre, "right")
+        keys = []
+        for j in set(which.tolist()):
+            i, mine = sheet.into[j], which == j
+            source = pre[mine] - (sheet.end[j - 1] if j else 0)
+            keys.append(_keys(graph, i, source, post[mine], parallel[mine]))
+        return [k for k in keys if len(k)]
 
-    def _liveliness(self, graph: Graph, signals: Signals, i: int) -> Tensor:
-        """In proportion to what partners are drawn from projection ``i``'s source, (size,)."""
-        source = graph.projections[i].source
+    def _partners(
+        self, graph: Graph, signals: Signals, sheet: _Sheet, choice: np.ndarray
+    ) -> np.ndarray | None:
+        """One draw over the sources of all projections, which compete for the slot; None: none."""
+        total = sheet.end[-1]
         if self.partner == "uniform":
-            return torch.ones(graph.space.population[source].size)
-        return signals.node(self.partner, source).float()
+            return (choice * total).astype(np.int64)
+        spread = [signals.node(self.partner, name).numpy() for name in sheet.sources]
+        upto = np.concatenate(spread).cumsum(dtype=np.float64)
+        if not upto[-1] > 0:
+            return None
+        return np.minimum(upto.searchsorted(choice * upto[-1], "right"), total - 1)
 
-    def _chance(self, space: Space, i: int, pre: Tensor, post: Tensor) -> Tensor:
-        """Probability that a pair that was drawn forms a synapse, (k,)."""
-        p = space.projections[i]
-        lateral = p.source == p.target
-        scale = self.p_form_lateral if lateral else self.p_form
-        sigma = self.sigma_form_lateral if lateral else self.sigma_form
-        here, there = space.population[p.source].positions, space.population[p.target].positions
-        if here is None or there is None:
-            return torch.full((len(pre),), scale)
-        apart = (here[pre] - there[post]).abs()
-        apart = torch.minimum(apart, 1 - apart)  # the sheet is a torus
-        return scale * torch.exp(-(apart**2).sum(1) / (2 * sigma**2))
 
-    def _keys(self, graph: Graph, i: int, pre: Tensor, post: Tensor, rng: Stream) -> Tensor:
-        """Keys of new synapses pre -> post; a pair that is connected already is left out."""
-        p = graph.projections[i]
-        shape, n = p.shape, len(pre)
-        if p.kind in ("linear", "spiking"):
-            local = post * shape[1] + pre
-        elif p.kind == "embedding":
-            local = pre * shape[1] + post
-        else:  # several parallel synapses join a pair: one of them, at random
-            local = _parallel(p, pre, post, rng.uniform(n))
-            pre = pre[local >= 0]
-            local = local[local >= 0]
-        keys = local + graph.space.bounds[i]
-        if p.multapses:
-            return keys
-        keys = keys.unique()
-        return keys[~graph.find(keys)[1]]
+class _Sheet:
+    """The sources of all projections into one population, in a row, and where they lie.
+
+    into: the projections; sources: their source populations; end: where in the row each ends.
+    """
+
+    def __init__(self, rule: StructuralPlasticity, space: Space, name: str):
+        self.into = space.into[name]
+        projections = [space.projections[i] for i in self.into]
+        self.sources = [p.source for p in projections]
+        sizes = [space.population[s].size for s in self.sources]
+        self.end = np.cumsum(sizes)
+        there = space.population[name].positions
+        blank = torch.zeros(space.population[name].size, 2)
+        self.there = (blank if there is None else there).double().numpy()
+        here, scale, falls = [], [], []
+        for p, size in zip(projections, sizes, strict=True):
+            at = space.population[p.source].positions
+            placed = at is not None and there is not None
+            lateral = p.source == p.target
+            sigma = rule.sigma_form_lateral if lateral else rule.sigma_form
+            here.append(at if at is not None and placed else torch.zeros(size, 2))
+            scale.append(np.full(size, rule.p_form_lateral if lateral else rule.p_form))
+            falls.append(np.full(size, -1 / (2 * sigma**2) if placed else 0.0))
+        self.here = torch.cat(here).double().numpy()
+        self.scale, self.falls = np.concatenate(scale), np.concatenate(falls)
+
+    def chance(self, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
+        """Probability that a pair that was drawn forms a synapse, (k,); pre counts the row."""
+        apart = np.abs(self.here[pre] - self.there[post])
+        apart = np.minimum(apart, 1 - apart)  # the sheet is a torus
+        apart *= apart
+        return self.scale[pre] * np.exp((apart[:, 0] + apart[:, 1]) * self.falls[pre])
+
+
+@lru_cache(maxsize=16)
+def _sheet(rule: StructuralPlasticity, space: Space, name: str) -> _Sheet:
+    return _Sheet(rule, space, name)
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """The values without repetitions."""
+    return values if len(set(values.tolist())) == len(values) else np.unique(values)
+
+
+def _keys(graph: Graph, i: int, pre: np.ndarray, post: np.ndarray, luck: np.ndarray) -> np.ndarray:
+    """Keys of new synapses pre -> post; a pair that is connected already is left out."""
+    p = graph.projections[i]
+    if p.kind in ("linear", "spiking"):
+        local = post * p.shape[1] + pre
+    elif p.kind == "embedding":
+        local = pre * p.shape[1] + post
+    else:  # several parallel synapses join a pair: one of them, at random
+        local = _parallel(p, pre, post, luck)
+        local = local[local >= 0]
+    keys = local + graph.space.bounds[i]
+    if p.multapses:
+        return keys
+    keys = np.unique(keys)
+    return keys[~graph.find(torch.from_numpy(keys))[1].numpy()]
 
 
 def _targets(space: Space) -> list[Population]:
@@ -307,19 +353,19 @@ def _targets(space: Space) -> list[Population]:
     return [space.population[n] for n in names]
 
 
-def _parallel(p: Any, pre: Tensor, post: Tensor, luck: Tensor) -> Tensor:
+def _parallel(p: Projection, pre: np.ndarray, post: np.ndarray, luck: np.ndarray) -> np.ndarray:
     """Flat index of one of a pair's parallel synapses; -1 where a grouped pair has none."""
     shape = p.shape
-    taps = int(np.prod(shape[2:]))
+    taps = prod(shape[2:])
     if p.kind == "conv":
         block = pre - post // (shape[0] // p.groups) * shape[1]
         inside = (block >= 0) & (block < shape[1])
-        local = (post * shape[1] + block) * taps + (luck * taps).long()
-        return torch.where(inside, local, -1)
+        local = (post * shape[1] + block) * taps + (luck * taps).astype(np.int64)
+        return np.where(inside, local, -1)
     if p.kind == "conv_transpose":
         block = post - pre // (shape[0] // p.groups) * shape[1]
         inside = (block >= 0) & (block < shape[1])
-        local = (pre * shape[1] + block) * taps + (luck * taps).long()
-        return torch.where(inside, local, -1)
+        local = (pre * shape[1] + block) * taps + (luck * taps).astype(np.int64)
+        return np.where(inside, local, -1)
     units = shape[0] // p.groups  # rnn, attention: one row for each gate
-    return ((luck * p.groups).long() * units + post) * shape[1] + pre
+    return ((luck * p.groups).astype(np.int64) * units + post) * shape[1] + pre

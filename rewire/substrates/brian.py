@@ -1,0 +1,604 @@
+"""The spiking world: a Brian2 network whose synapses are rewired inside one run.
+
+Brian2 can neither remove synapses nor move them. So each target neuron owns a fixed number of
+synapses, its slots, and an empty slot points at a *null neuron*: one that never spikes, so that
+nothing is transmitted and, with traces on neurons, nothing is learned. Rewiring is to change where
+a slot points. Network, equations and plasticity are the user's own::
+
+    wiring = Wiring(network, synapses, null=512, w_max=0.2, traces=("r", "o"))
+    world = Brian(wiring, sources={"in": slice(0, 256)}, targets={"out": slice(256, 512)})
+    session = rewire.Session(world, world.graph(), rewire.StructuralPlasticity.bogdan())
+    drive(session, duration=60 * second)
+
+Several worlds on one wiring are disjoint copies of a network, each with a session of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..graph import Edit, Graph, Population, Projection, Space
+from ..signals import Signals, blockwise, signal
+from ..streams import rng_for
+
+if TYPE_CHECKING:
+    import brian2 as b2
+
+    from ..session import Session
+
+TESTED = ("2.9",)  # versions of Brian2 whose internals retarget() is tested with
+Slices = Mapping[str, slice]
+
+
+def _brian2() -> Any:
+    """The package. Raises ImportError that says what to install, or which version is tested."""
+    try:
+        import brian2
+    except ImportError as error:
+        raise ImportError(
+            "the spiking world needs Brian2, which cannot be imported here "
+            f"({error}). Install the extra: pip install 'neurorewire[spiking]'."
+        ) from error
+    if brian2.__version__.rsplit(".", 1)[0] not in TESTED:
+        raise ImportError(
+            f"the spiking world writes into internals of Brian2 that were tested with "
+            f"{', '.join(TESTED)}; this is {brian2.__version__}. Install a tested version."
+        )
+    return brian2
+
+
+class Wiring:
+    """The slots of one Synapses object, and the one place that knows Brian2's internals.
+
+    network, synapses: the user's own, connected already, with s_max synapses for each target.
+    null:   number of the neuron, among the synapses' sources, that never spikes.
+    w_max:  upper bound of the weights in the user's equations; the lower one is 0.
+    weight: name of the weight variable.
+    traces: names of the pre- and the postsynaptic neurons' traces, for the signals ``growth``
+            (their product) and ``activity`` (the presynaptic one).
+    period: of the rules' ticks, a multiple of the time step; rules act at the end of each.
+
+    Variables of the synapses that follow differential equations start at 0 in a new synapse.
+
+    Raises ValueError, with what to do, for what cannot be rewired.
+    """
+
+    def __init__(
+        self,
+        network: b2.Network,
+        synapses: b2.Synapses,
+        *,
+        null: int,
+        w_max: float,
+        weight: str = "w",
+        traces: tuple[str, str] | None = None,
+        period: b2.Quantity | None = None,
+    ):
+        self.brian2 = _brian2()
+        self.network, self.synapses, self.null, self.w_max = network, synapses, null, w_max
+        self._check(weight, traces)
+        dt = float(synapses.source.clock.dt)
+        self.period = 1e-3 if period is None else float(period)
+        self.steps = round(self.period / dt)
+        if self.steps < 1 or abs(self.steps * dt - self.period) > 1e-9 * self.period:
+            raise ValueError(f"period {self.period} s is no multiple of the time step, {dt} s.")
+        self._weight = weight
+        self._into = [p for p in synapses._pathways if p.prepost == "pre"]
+        self._offset = synapses.source.start
+        self._moved: list[np.ndarray] = []
+        self.look()
+        self._dynamic = {
+            name: self._array(name) for name in synapses.equations.diff_eq_names
+        }  # fmt: skip
+        self._traces = None if traces is None else [
+            group.variables[name].get_value()
+            for group, name in zip((synapses.source, synapses.target), traces, strict=True)
+        ]  # fmt: skip
+
+    def _array(self, name: str) -> np.ndarray:
+        return self.synapses.variables[name].get_value()
+
+    def look(self) -> None:
+        """Take hold of the arrays, which are views into Brian2's own."""
+        self.pre = self._array("_synaptic_pre")
+        self.post = self._array("_synaptic_post")
+        self.w = self._array(self._weight)
+        self._outgoing = self._array("N_outgoing")
+        self._events = self.synapses.source.variables["_spikespace"].get_value()
+        self._clock = self.synapses.source.clock.variables["timestep"].get_value()
+
+    def _check(self, weight: str, traces: tuple[str, str] | None) -> None:
+        b2, s = self.brian2, self.synapses
+        if b2.get_device() is not b2.all_devices["runtime"]:
+            raise ValueError(
+                "rules are Python and run within the simulation, which a standalone device "
+                "compiles away: use brian2.set_device('runtime')."
+            )
+        if s not in self.network.objects:
+            raise ValueError(f"{s.name!r} is not in the network: add it with network.add().")
+        if s.multisynaptic_index is not None:
+            raise ValueError(
+                f"{s.name!r} has a multisynaptic_index, which would go stale: leave it out."
+            )
+        if not s._connect_called:
+            raise ValueError(f"{s.name!r} has no synapses yet: call connect() first.")
+        names = sorted(n for n in s.variables if not n.startswith("_"))
+        if weight not in s.variables or np.shape(self._array(weight)) != (len(s),):
+            raise ValueError(
+                f"{s.name!r} has no weight {weight!r} of each synapse (it has {names}): write it "
+                "as a parameter of the model, 'w : 1', or name it with weight=."
+            )
+        if not 0 <= self.null < len(s.source):
+            raise ValueError(
+                f"null = {self.null} is not a neuron of {s.source.name!r}, which has "
+                f"{len(s.source)}: add one that never spikes, for empty slots to point at."
+            )
+        if any(type(p.queue).__module__.endswith(".spikequeue") for p in s._pathways):
+            raise ValueError(
+                "this Brian2 lacks its compiled spike queue: install it from a wheel, or build it "
+                "with a C++ compiler."
+            )
+        for group, name in zip((s.source, s.target), traces or (), strict=False):
+            if name not in group.variables:
+                raise ValueError(f"traces names {name!r}, which {group.name!r} does not have.")
+
+    # -- rewiring -------------------------------------------------------------------------------
+
+    def retarget(self, slots: np.ndarray, pre: np.ndarray | int, w: np.ndarray | float) -> None:
+        """Let slots, (k,) numbers of synapses, come from other neurons, with these weights.
+
+        Everything that a run refers to is written at once, but for the spike queue: call
+        :meth:`settle` before the simulation goes on.
+        """
+        if not len(slots):
+            return
+        np.subtract.at(self._outgoing, self.pre[slots] - self._offset, 1)
+        self.pre[slots] = pre
+        self.pre[slots] += self._offset
+        np.add.at(self._outgoing, self.pre[slots] - self._offset, 1)
+        self.w[slots] = w
+        for values in self._dynamic.values():
+            values[slots] = 0
+        if "lastupdate" in self.synapses.variables:
+            self._array("lastupdate")[slots] = self.synapses.clock.t_
+        self._moved.append(slots)
+
+    def settle(self) -> None:
+        """Bring the spike queues in line: no spike of an old source arrives through a new slot."""
+        if not self._moved:
+            return
+        moved = set(np.concatenate(self._moved).tolist())
+        self._moved.clear()
+        for pathway in self._into:
+            offset, buckets = pathway.queue._full_state()
+            if not all(map(moved.isdisjoint, buckets)):
+                kept = [[k for k in bucket if k not in moved] for bucket in buckets]
+                pathway.queue._restore_from_full_state((offset, kept))
+            delays, dt = pathway._delays.get_value(), pathway.source.clock.dt_
+            pathway.queue.prepare(delays, dt, self.pre)
+
+    # -- looking --------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> int:
+        """Time steps since the start of the simulation, the one that runs included."""
+        return int(self._clock[0])
+
+    def spiking(self) -> np.ndarray:
+        """Numbers of the source neurons that spiked in this time step, ascending."""
+        return self._events[: self._events[-1]]
+
+
+class Brian:
+    """One population of slots, or several, of a :class:`Wiring` as a world.
+
+    sources, targets: populations by name as slices of the synapses' source and target group. A
+        name in both is one population, whose units are both ends of lateral synapses.
+    projections: name -> (source, target); by default all of them, named "source-target".
+    positions: places in the unit sheet, a torus, by population, (size, 2).
+    multapses: whether one pair may hold several synapses.
+
+    New synapses are born at a tenth of w_max where a rule does not say otherwise: at 0 they would
+    not live to see the next tick. Weights are strengths: the sign of every synapse is +1.
+    A rewind restores the weights of this world's synapses; time, and all that neurons and spikes
+    in flight are, runs on.
+    """
+
+    name = "brian"
+    can_skip = False  # plasticity cannot be left out for a step: rules edit after it
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        *,
+        sources: Slices,
+        targets: Slices,
+        projections: Mapping[str, tuple[str, str]] | None = None,
+        positions: Mapping[str, Any] | None = None,
+        multapses: bool = True,
+    ):
+        self.wiring, self.dt = wiring, wiring.period
+        self.births: Mapping[str, Any] = {"weight": 0.1 * wiring.w_max, "sign": 1.0}
+        self._sources, self._targets = dict(sources), dict(targets)
+        self._slots = {name: self._table(name, where) for name, where in targets.items()}
+        self._own = np.concatenate([t.ravel() for t in self._slots.values()])
+        self.space = self._space(projections, positions or {}, multapses)
+        self._begun = False
+        self._last: np.ndarray | None = None  # the weights at the last tick, where watched
+        self._rows_of: tuple[Tensor | None, np.ndarray] = (None, self._own)
+
+    def _table(self, name: str, where: slice) -> np.ndarray:
+        """Numbers of the synapses that each unit of a population owns, (size, slots)."""
+        post = self.wiring.post - self.wiring.synapses.target.start
+        mine = np.flatnonzero((post >= where.start) & (post < where.stop))
+        mine = mine[np.argsort(post[mine], kind="stable")]
+        held = np.bincount(post[mine] - where.start, minlength=where.stop - where.start)
+        if len(set(held.tolist())) != 1:
+            raise ValueError(
+                f"neurons of {name!r} own from {held.min()} to {held.max()} synapses; all need "
+                "equally many slots. Connect as many for each, those not in use to the null neuron."
+            )
+        return mine.reshape(len(held), -1)
+
+    def _space(
+        self,
+        projections: Mapping[str, tuple[str, str]] | None,
+        positions: Mapping[str, Any],
+        multapses: bool,
+    ) -> Space:
+        sizes: dict[str, int] = {}
+        for ends in (self._sources, self._targets):
+            for name, where in ends.items():
+                size = where.stop - where.start
+                if sizes.setdefault(name, size) != size:
+                    raise ValueError(f"{name!r} has {sizes[name]} sources but {size} targets.")
+        for name, where in self._sources.items():
+            if where.start <= self.wiring.null < where.stop:
+                raise ValueError(f"the null neuron, {self.wiring.null}, lies within {name!r}.")
+        populations = [
+            Population(
+                name,
+                size,
+                torch.as_tensor(positions[name], dtype=torch.float32)
+                if name in positions
+                else None,
+                slots=self._slots[name].shape[1] if name in self._slots else None,
+            )
+            for name, size in sizes.items()
+        ]
+        if projections is None:
+            projections = {f"{s}-{t}": (s, t) for t, s in product(self._targets, self._sources)}
+        return Space(
+            populations,
+            [
+                Projection(name, s, t, "spiking", (sizes[t], sizes[s]), multapses)
+                for name, (s, t) in projections.items()
+            ],
+        )
+
+    # -- graph and slots ------------------------------------------------------------------------
+
+    def graph(self) -> Graph:
+        """The connectivity as Brian2 holds it now, with columns weight and slot."""
+        keys, weight, slot = [], [], []
+        for i, p in enumerate(self.space.projections):
+            table, source = self._slots[p.target], self._sources[p.source]
+            pre = self.wiring.pre[table] - self.wiring._offset
+            unit, at = np.nonzero((pre >= source.start) & (pre < source.stop))
+            local = unit * p.shape[1] + pre[unit, at] - source.start
+            order = np.argsort(local, kind="stable")
+            keys.append(local[order] + self.space.bounds[i])
+            weight.append(self.wiring.w[table[unit, at]][order])
+            slot.append(at[order])
+        foreign = self.wiring.pre[self._own] - self.wiring._offset != self.wiring.null
+        if sum(map(len, keys)) != np.count_nonzero(foreign):
+            raise ValueError(
+                f"{np.count_nonzero(foreign) - sum(map(len, keys))} slots point at neurons of no "
+                f"source population ({list(self._sources)}); empty ones point at null."
+            )
+        parts = (torch.from_numpy(np.concatenate(x)) for x in (keys, weight, slot))
+        return Graph(self.space, *self._columned(*parts))
+
+    @staticmethod
+    def _columned(keys: Tensor, weight: Tensor, slot: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return keys, {"weight": weight, "slot": slot}
+
+    def _rows(self, graph: Graph) -> np.ndarray:
+        """Number of the Brian2 synapse of each edge, (E,)."""
+        if self._rows_of[0] is not graph.keys:
+            self._rows_of = graph.keys, self._place(graph)
+        return self._rows_of[1]
+
+    def _place(self, graph: Graph) -> np.ndarray:
+        slot, out = graph["slot"].numpy(), np.empty(len(graph), np.int64)
+        for i, p in enumerate(self.space.projections):
+            rows = graph.rows(i)
+            out[rows] = self._slots[p.target][graph.local(i).numpy() // p.shape[1], slot[rows]]
+        return out
+
+    def _source_of(self, keys: np.ndarray) -> np.ndarray:
+        """Number of the presynaptic neuron of each key."""
+        out = np.empty(len(keys), np.int64)
+        which = np.searchsorted(self.space.ends, keys, "right") - 1
+        for i, p in enumerate(self.space.projections):
+            here = which == i
+            out[here] = (keys[here] - self.space.bounds[i]) % p.shape[1]
+            out[here] += self._sources[p.source].start
+        return out
+
+    # -- what the session asks ------------------------------------------------------------------
+
+    @property
+    def offers(self) -> frozenset[str]:
+        from ..signals import registered
+
+        given = self.wiring._traces is not None
+        return frozenset(n for n in registered(self.name) if given or n not in NEED_TRACES)
+
+    def unsupported(self, columns: frozenset[str]) -> str | None:
+        """Why these columns cannot live here, or None."""
+        if "gain" in columns:
+            return "its synapses transmit by the user's equations, which take no gain"
+        return None
+
+    def watch(self, needs: frozenset[str]) -> None:
+        """Keep the weights of the last tick where a rule asks for their drift."""
+        if "drift" in needs:
+            self._last = self.wiring.w.copy()
+
+    def want_grads(self, wanted: bool) -> None:
+        """There are none."""
+
+    def advance(self, graph: Graph, skip: bool, scaler: Any, closure: Any) -> tuple[bool, Any]:
+        raise RuntimeError(
+            "a Brian2 network runs by itself: call rewire.substrates.brian.drive(session, "
+            "duration=...) instead of session.step()."
+        )
+
+    def begin(self, graph: Graph) -> None:
+        """Let the network's slots hold this graph; what they hold already stays untouched."""
+        wiring, own = self.wiring, self._own
+        if "sign" in graph.columns and (graph["sign"] < 0).any():
+            raise ValueError(
+                f"{int((graph['sign'] < 0).sum())} synapses have the sign -1, and weights here are "
+                "strengths from 0 up: let inhibition be a matter of the neuron equations."
+            )
+        self._check_weights(graph["weight"].numpy())
+        pre = np.full(len(wiring.pre), wiring.null)
+        w = np.zeros(len(wiring.pre))
+        rows = self._rows(graph)
+        pre[rows], w[rows] = self._source_of(graph.keys.numpy()), graph["weight"].numpy()
+        moved = own[pre[own] != wiring.pre[own] - wiring._offset]
+        wiring.retarget(moved, pre[moved], w[moved])
+        wiring.w[own] = w[own]
+        wiring.settle()
+        self._begun = True
+        self.watch(frozenset() if self._last is None else frozenset({"drift"}))
+
+    def _check_weights(self, weight: np.ndarray) -> None:
+        if len(weight) and weight.min() < 0:
+            raise ValueError(
+                f"{np.count_nonzero(weight < 0)} synapses would have a weight below 0 (the least: "
+                f"{weight.min():.3g}); weights here are strengths in [0, {self.wiring.w_max}]."
+            )
+
+    def read(self, graph: Graph) -> Graph:
+        """The graph with the weights as they are now, and with its slots."""
+        if "slot" not in graph.columns:
+            graph = self._given_slots(graph)
+        if not self._begun and "weight" in graph.columns:  # a start with weights of its own
+            return graph
+        w = self.wiring.w[self._rows(graph)] if self._begun else self._full(len(graph))
+        return graph.with_columns({"weight": torch.from_numpy(w)})
+
+    def _full(self, n: int) -> np.ndarray:
+        return np.full(n, self.wiring.w_max)
+
+    def _given_slots(self, graph: Graph) -> Graph:
+        """The same edges, filling each unit's slots from the first on."""
+        slot = torch.empty(len(graph), dtype=torch.int64)
+        for p in self.space.populations:
+            if p.slots is None:
+                continue
+            rows, pointers = graph.incoming(p.name)
+            fan_in = pointers.diff()
+            if int(fan_in.max()) > p.slots:
+                raise ValueError(
+                    f"a neuron of {p.name!r} has {int(fan_in.max())} synapses and {p.slots} slots; "
+                    "start from fewer, or connect more in Brian2."
+                )
+            slot[rows] = torch.arange(len(rows)) - pointers[:-1].repeat_interleave(fan_in)
+        return graph.with_columns({"slot": slot})
+
+    def write(self, before: Graph, after: Graph, edit: Edit) -> None:
+        """Make slots and weights match the graph after an edit."""
+        if edit.n_drop or edit.n_add:
+            gone = self._rows(before)[[] if edit.drop is None else edit.drop.numpy()]
+            born = after.born
+            new, weight = self._rows(after)[born], after["weight"].numpy()[born]
+            self._check_weights(weight)
+            self.wiring.retarget(gone, self.wiring.null, 0.0)
+            self.wiring.retarget(new, self._source_of(after.keys.numpy()[born]), weight)
+        if "weight" in edit.set:
+            self.wiring.w[self._rows(after)] = after["weight"].numpy()
+
+    def lr(self, graph: Graph, keys: Tensor) -> None:
+        """None: plasticity has no learning rate that a rule could share."""
+
+    def signals(self, graph: Graph) -> Signals:
+        return Signals(self, graph)
+
+    def holding(self, graph: Graph) -> Brian:
+        return self
+
+    def snapshot(self) -> dict[str, Any]:
+        """The weights, and what each slot came from."""
+        own = self._own
+        held = {"w": self.wiring.w[own], "pre": self.wiring.pre[own]}
+        return {"model": {k: torch.from_numpy(v) for k, v in held.items()}, "optimiser": {}}
+
+    def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
+        """Bring back the weights of all synapses that come from where they came from then."""
+        if "model" in parts:
+            held, own = saved["model"], self._own
+            same = own[self.wiring.pre[own] == held["pre"].numpy()]
+            self.wiring.w[same] = held["w"].numpy()[self.wiring.pre[own] == held["pre"].numpy()]
+
+
+# -- signals -------------------------------------------------------------------------------------
+
+NEED_TRACES = ("growth", "activity")
+
+
+@signal("brian", "weight")
+def _weight(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
+    """Weights; w_max for pairs without a synapse: what one starts with."""
+    row, there = graph.find(keys)
+    out = torch.full((len(keys),), world.wiring.w_max, dtype=torch.float64)
+    out[there] = graph["weight"][row[there]]
+    return out
+
+
+@signal("brian", "drift")
+def _drift(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
+    """What plasticity has changed in the weights since the last tick; 0 for absent synapses."""
+    assert world._last is not None
+    row, there = graph.find(keys)
+    at = world._rows(graph)[row[there].numpy()]
+    out = torch.zeros(len(keys), dtype=torch.float64)
+    out[there] = torch.from_numpy(world.wiring.w[at] - world._last[at])
+    return out
+
+
+def _trace(world: Brian, end: int, name: str) -> np.ndarray:
+    assert world.wiring._traces is not None
+    where = (world._sources, world._targets)[end][name]
+    return np.abs(world.wiring._traces[end][where])
+
+
+def _coincidence(world: Brian, graph: Graph, i: int) -> Tensor:
+    p = graph.projections[i]
+    outer = np.outer(_trace(world, 1, p.target), _trace(world, 0, p.source))
+    return torch.from_numpy(outer.reshape(-1))
+
+
+@signal("brian", "growth")
+@blockwise(_coincidence)
+def _growth(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
+    """Coincidence of the pair's traces, |pre| x |post|, now."""
+    out = torch.empty(len(keys), dtype=torch.float64)
+    which = graph.space.which(keys)
+    for i in which.unique().tolist():
+        here = which == i
+        out[here] = _coincidence(world, graph, i)[keys[here] - graph.space.bounds[i]]
+    return out
+
+
+@signal("brian", "activity", kind="node")
+def _activity(world: Brian, graph: Graph, population: str) -> Tensor:
+    """The presynaptic trace of each unit: its spikes, those long ago counting less."""
+    return torch.from_numpy(_trace(world, 0, population))
+
+
+@signal("brian", "spiked", kind="node")
+def _spiked(world: Brian, graph: Graph, population: str) -> Tensor:
+    """1 for units that spiked in the last time step, else 0."""
+    where = world._sources[population]
+    spiked = world.wiring.spiking() - where.start
+    out = np.zeros(where.stop - where.start, np.float32)
+    out[spiked[(spiked >= 0) & (spiked < len(out))]] = 1
+    return torch.from_numpy(out)
+
+
+# -- running -------------------------------------------------------------------------------------
+
+
+def drive(
+    *sessions: Session,
+    duration: b2.Quantity | None = None,
+    report: str | Callable[..., None] | None = None,
+    report_period: b2.Quantity | None = None,
+    namespace: Mapping[str, Any] | None = None,
+) -> None:
+    """Run the network, and let the sessions rewire it, in one ``run()`` of Brian2.
+
+    sessions: one for each world on the same wiring.
+    duration: simulated time; None goes on until every session is done.
+    report, report_period, namespace: as for ``Network.run``.
+    """
+    wiring = _shared_wiring(sessions)
+    b2 = wiring.brian2
+    if duration is None:
+        if any(s._endless for s in sessions):
+            raise ValueError("a session without an end needs a duration, such as 60 * second.")
+        duration = 1e6 * b2.second
+    wiring.look()
+    seeds = "-".join(str(s.seed) for s in sessions)
+
+    def reseed() -> None:
+        b2.seed(rng_for(sessions[0].seed, f"brian/{seeds}", wiring.step).key & 0xFFFFFFFF)
+
+    def tick() -> None:
+        if (wiring.step + 1) % wiring.steps:
+            return
+        running = [s for s in sessions if not s.done]
+        for session in running:
+            session.plan()
+            session.tick()
+        wiring.settle()
+        if all(s.done for s in sessions):
+            wiring.network.stop()
+
+    operation = b2.NetworkOperation(
+        tick, clock=wiring.synapses.source.clock, when="end", name="rewire"
+    )
+    wiring.network.add(operation)
+    reseed()
+    try:
+        with _target(b2):
+            wiring.network.run(
+                duration,
+                report=report,
+                report_period=10 * b2.second if report_period is None else report_period,
+                namespace=namespace,
+                level=1,
+            )
+    finally:
+        wiring.network.remove(operation)
+
+
+def _shared_wiring(sessions: Sequence[Session]) -> Wiring:
+    worlds = [s.world for s in sessions]
+    if not worlds or not all(isinstance(w, Brian) for w in worlds):
+        raise ValueError("drive() takes one or more sessions in worlds made by Brian(...).")
+    wirings = {id(w.wiring): w.wiring for w in worlds}  # type: ignore[attr-defined]
+    if len(wirings) > 1:
+        raise ValueError("drive() runs one network: its sessions' worlds must share one Wiring.")
+    return next(iter(wirings.values()))
+
+
+@contextmanager
+def _target(b2: Any) -> Iterator[None]:
+    """numpy where the user chose no target: "auto" compiles for half a minute unasked."""
+    chosen = b2.prefs.codegen.target
+    if chosen == "cython":
+        compiler = (sysconfig.get_config_var("CXX") or "c++").split()[0]
+        if shutil.which(compiler) is None:
+            raise RuntimeError(
+                f"the cython target needs a C++ compiler, and {compiler!r} is not there: install "
+                "it, or set brian2.prefs.codegen.target = 'numpy'."
+            )
+    b2.prefs.codegen.target = "numpy" if chosen == "auto" else chosen
+    try:
+        yield
+    finally:
+        b2.prefs.codegen.target = chosen
