@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rewire.experiments.data.dataset import Dataset, Raw, Scaling, Split, stratified
+from rewire.experiments.data.events import Events, Recording, load_events
 from rewire.experiments.data.fetch import fetch
 from rewire.experiments.data.places import Place, cache_folder
 from rewire.experiments.data.sources import (
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Dataset",
     "DatasetInfo",
+    "Events",
     "Place",
     "Raw",
+    "Recording",
     "Remote",
     "Scaling",
     "Source",
@@ -44,6 +47,7 @@ __all__ = [
     "cache_folder",
     "fetch",
     "load",
+    "load_events",
 ]
 
 NORMALISE = ("standard", "unit", "none")

@@ -46,8 +46,8 @@ def find(folders: Iterable[str], files: Iterable[str]) -> Place:
     return Place(None, tuple(map(str, candidates)))
 
 
-def missing(name: str, place: Place) -> DataError:
-    """The error for a data set that is in none of its places."""
+def missing(name: str, place: Place, *, fetched: bool = True) -> DataError:
+    """The error for a data set that is in none of its places; ``fetched``: it can be downloaded."""
     given = given_folder()
     where = ", ".join(place.looked)
     if given is None:
@@ -56,7 +56,8 @@ def missing(name: str, place: Place) -> DataError:
         hint = f"${VARIABLE} = {given} is not a folder"
     else:
         hint = f"${VARIABLE} = {given} does not hold it"
+    fetch = f", or run `rewire data fetch {name}`" if fetched else ""
     return DataError(
         f"{name} is not on this machine: looked in {where} ({hint}). "
-        f"Point ${VARIABLE} at a folder that has it, or run `rewire data fetch {name}`."
+        f"Point ${VARIABLE} at a folder that has it{fetch}."
     )

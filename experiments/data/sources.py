@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rewire.experiments.data import cifar, places
+from rewire.experiments.data import cifar, events, places
 from rewire.experiments.data.dataset import Raw
 from rewire.experiments.data.idx import read_idx
 from rewire.experiments.data.packaged import Table
@@ -322,6 +322,25 @@ BUILT_IN = {
                 ),
             ),
             mirrors=("https://www.cs.toronto.edu/~kriz/",),
+        ),
+        Source(
+            name="nmnist",
+            title="1,100 recordings of N-MNIST as pictures: events per pixel, darker and brighter",
+            shape=(2, events.SIDE, events.SIDE),
+            classes=events.CLASSES,
+            train=900,
+            validation=100,
+            test=100,
+            mean=(0.0718, 0.0713),
+            std=(0.1261, 0.1181),
+            peak=25.0,
+            origin=f"{events.FILE}: recordings 1 to 1,000 of N-MNIST's training set and 60,001 to "
+            "60,100, of its test set; the events themselves come from `load_events`",
+            licence="CC BY-SA 4.0 (as usually given; the files state none)",
+            citation="Orchard, Jayawant, Cohen, Thakor 2015 (doi:10.3389/fnins.2015.00437)",
+            read=events.read_nmnist,
+            locate=events.locate_nmnist,
+            split_seed=0,
         ),
     )
 }

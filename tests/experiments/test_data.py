@@ -16,7 +16,7 @@ from rewire.experiments.data.dataset import Raw, Split, shuffled, stratified
 from rewire.experiments.errors import ConfigError, DataError
 
 PACKAGED = ("mnist5k", "digits")
-FILES = ("mnist", "fashion-mnist", "cifar10")
+FILES = ("mnist", "fashion-mnist", "cifar10", "nmnist")
 PARTS = ("train", "validation", "test")
 
 
@@ -249,9 +249,11 @@ def test_a_missing_data_set_says_where_it_was_looked_for_and_what_to_do(
 ):
     monkeypatch.setenv("REWIRE_DATA", str(tmp_path / "given"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(DataError, match=f"rewire data fetch {name}") as error:
+    with pytest.raises(DataError, match=f"{name} is not on this machine") as error:
         data.load(name)
     assert error.value.exit_code == 3
+    fetchable = data.available()[name].fetchable
+    assert (f"rewire data fetch {name}" in str(error.value)) == fetchable
     assert f"{tmp_path}/given is not a folder" in str(error.value)
     looked = data.available()[name].looked
     assert all(place in str(error.value) for place in looked)
@@ -292,7 +294,7 @@ def test_a_damaged_table_is_refused(tmp_path, content, message):
 
 def test_available_lists_every_source_with_where_it_is():
     known = data.available()
-    assert list(known)[:5] == [*PACKAGED, *FILES]
+    assert list(known)[:6] == [*PACKAGED, *FILES]
     assert known["mnist5k"].present
     assert known["mnist5k"].path.endswith("mnist_5k.csv.gz")
     assert not known["mnist5k"].fetchable
