@@ -169,6 +169,11 @@ class Space:
             p.name: [i for i, q in enumerate(self.projections) if q.target == p.name]
             for p in self.populations
         }
+        names = [p.name for p in self.populations]
+        self.capped = any(p.slots is not None for p in self.populations)
+        self._lands = np.array([names.index(p.target) for p in self.projections], np.int64)
+        by_unit = all(p.kind in ("linear", "spiking") for p in self.projections)
+        self._widths = np.array([p.shape[1] for p in self.projections]) if by_unit else None
         self._firsts: dict[str, np.ndarray | None] = {}
 
     def __repr__(self) -> str:
@@ -200,6 +205,13 @@ class Space:
                 width = np.array([self.projections[i].shape[1] for i in into], np.int64)
                 self._firsts[population] = offset[:, None] + width[:, None] * unit
         return self._firsts[population]
+
+    def targets(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Number of the target population of each key, and the unit in it, each (k,)."""
+        which = self.ends.searchsorted(keys, "right") - 1
+        if self._widths is None:
+            return self._lands[which], self.locate(torch.from_numpy(keys))[2].numpy()
+        return self._lands[which], (keys - self.ends[which]) // self._widths[which]
 
     def which(self, keys: Tensor) -> Tensor:
         """Number of the projection of each key, shape (k,)."""
@@ -716,13 +728,14 @@ class Graph:
 
     def _check_slots(self, born: np.ndarray) -> None:
         """Refuse an overflow; give each newborn the lowest free slot of its unit."""
-        capped = [p for p in self.populations if p.slots is not None and self.space.into[p.name]]
-        if not capped:
+        if not self.space.capped:
             return
-        which, _, post = (x.numpy() for x in self.locate(self.keys[born]))
-        for p in capped:
-            mine = np.isin(which, self.space.into[p.name])
-            units = np.unique(post[mine])
+        lands, unit = self.space.targets(self.keys.numpy()[born])
+        for number, p in enumerate(self.populations):
+            mine = lands == number
+            if p.slots is None or not mine.any():
+                continue
+            units = np.unique(unit[mine])
             fan_in = self.fan_in(p.name).numpy()[units]
             if (fan_in > p.slots).any():
                 worst = int(np.argmax(fan_in > p.slots))
@@ -741,12 +754,14 @@ class Graph:
         place = np.repeat(np.arange(len(units)), fan_in)  # of each edge's unit among the units
         number = np.arange(len(place)) - (fan_in.cumsum() - fan_in)[place]
         row = self.incoming_edge(population.name, units[place], number)
-        new, slot = np.isin(row, born), self["slot"].numpy()
+        newborn, slot = np.zeros(len(self), bool), self["slot"].numpy()
+        newborn[born] = True
+        new = newborn[row]
         free = np.ones((len(units), population.slots or 0), bool)
         free[place[~new], slot[row[~new]]] = False
-        unit, lowest = np.nonzero(free)
+        unit, lowest = free.nonzero()
         needed = np.bincount(place[new], minlength=len(units))
-        rank = np.arange(len(unit)) - np.searchsorted(unit, np.arange(len(units)))[unit]
+        rank = np.arange(len(unit)) - unit.searchsorted(np.arange(len(units)))[unit]
         slot[row[new]] = lowest[rank < needed[unit]]
 
     # -- comparing ------------------------------------------------------------------------------
