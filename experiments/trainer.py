@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import rewire
-from rewire import checkpoint, rng_for
+from rewire import rng_for
 from rewire.graph import Graph
 from rewire.rule import Rule
 from rewire.session import Session, first_graph
@@ -207,11 +207,7 @@ class _Training:
     def _start_log(self) -> None:
         """The topology that the edit log replays from."""
         graph = self.net.graph
-        checkpoint.save(
-            self.store.path / f"start-{self.current.level:02d}.safetensors",
-            {"keys": graph.keys},
-            graph.description,
-        )
+        self.store.write_start(self.current.level, {"keys": graph.keys}, graph.description)
 
     def _grow_from(self, parent: CellStore) -> None:
         """Stand where the parent's dense training ended, as if it had been this cell's level 0."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -20,6 +20,8 @@ from .look import THEME, Look, figure, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from rewire.analysis.lifetimes import Lifetimes
 
 INK, MUTED, PAPER = (THEME[name][0] for name in ("ink", "muted", "paper"))
 PANEL = (4.1, 2.9)  # inches: a phone's width at a legible size
@@ -319,6 +321,47 @@ def churn_panel(seeds: list[tuple[np.ndarray, ...]], label: str, look: Look, mos
     axes.set_xlabel("step, all levels")
     axes.set_ylabel("← dropped   formed →")
     return made
+
+
+# --- survival ---
+
+
+def survival_panel(
+    lives: Mapping[str, Sequence[Lifetimes]], title: str, looks: Looks, xlabel: str
+) -> Figure:
+    """Fraction of edges that live longer than so many steps: all seeds of a rule, and each."""
+    made = figure(4.7, 3.4)
+    axes = _axes(made, left=0.58, bottom=0.52, top=0.3)
+    for label, seeds in lives.items():
+        look = looks[label]
+        if len(seeds) > 1:
+            for one in seeds:
+                axes.plot(*_survival([one]), color=look.hex, linewidth=0.6, alpha=0.35,
+                          drawstyle="steps-post")  # fmt: skip
+        axes.plot(*_survival(seeds), color=look.hex, linestyle=look.line, linewidth=1.6,
+                  drawstyle="steps-post", zorder=3)  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlim(left=1)
+    axes.xaxis.set_major_locator(LogLocator(numticks=8))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}".replace(",", " ")))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(0, 103)
+    axes.set_title(title)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("still there, %")
+    return made
+
+
+def _survival(seeds: Sequence[Lifetimes]) -> Curve:
+    """Steps (from 1 on, for a log scale) and per cent that live beyond them, seeds pooled."""
+    pooled = type(seeds[0])(
+        *(np.concatenate([getattr(s, name) for s in seeds])
+          for name in ("key", "born", "died", "alive"))
+    )  # fmt: skip
+    age, beyond = pooled.survival()
+    last = beyond[-1] if len(beyond) else 1.0
+    steps = np.concatenate([[1], np.maximum(age, 1), [max(pooled.age.max(), 1)]])
+    return steps, 100 * np.concatenate([[1.0], beyond, [last]])
 
 
 # --- degrees ---

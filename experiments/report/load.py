@@ -12,6 +12,7 @@ from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
 
 if TYPE_CHECKING:
+    from rewire.analysis.lifetimes import Lifetimes
     from rewire.graph import Graph
 
 
@@ -116,6 +117,35 @@ class Loaded:
             return graph_of(tree["keys"], meta)
         except (CheckpointError, KeyError, TypeError, ValueError) as error:
             self.problems.append(f"the connectivity of {row['label']}, seed {row['seed']}: {error}")
+            return None
+
+    def lives(self, label: str, density: float) -> list[Lifetimes]:
+        """Per seed the lives of a label's edges, from its start to the end of a density's level.
+
+        Only of finished cells: the log of others may lag behind. A cell that starts several times
+        (a branch) never rewires.
+        """
+        point = self.point(label, density)
+        found = [self._lives(row) for row in (point.rows if point else ())]
+        return [lives for lives in found if lives is not None and len(lives.key)]
+
+    def _lives(self, row: Mapping[str, Any]) -> Lifetimes | None:
+        from rewire.analysis.lifetimes import lifetimes
+        from rewire.checkpoint import CheckpointError
+        from rewire.history import parse
+
+        cell = store.CellStore(self.out / "cells" / row["cell"])
+        events = self.curves.get((row["cell"], row["level"]))
+        try:
+            if not events or len(cell.starts) != 1 or not cell.finished:
+                return None
+            start = cell.read_start(cell.starts[0])[0]["keys"]
+            end = events[-1]["total"]
+            # a level is written down before the edit of its last step
+            records = [r for r in parse(cell.edit_log.read()) if r.total < end]
+            return lifetimes(start, records, end)
+        except (CheckpointError, StoreError, KeyError, TypeError, ValueError) as error:
+            self.problems.append(f"the edits of {row['label']}, seed {row['seed']}: {error}")
             return None
 
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from rewire.analysis import metrics
+from rewire.analysis.lifetimes import Lifetimes
 from rewire.analysis.overlap import pairwise
 from rewire.experiments import compare
 
@@ -97,6 +98,7 @@ def _context(run: Loaded) -> dict[str, Any]:
         "costs": _costs(run, look) if run.rows else [],
         "curves": _curves(run, look, shown) if run.evals else [],
         "churn": _churn(run, look),
+        **_survival(run, look),
         "maps": _maps(run, shown),
         "overlaps": [o for d in shown if (o := _overlap(run, d)) is not None],
         "layers": _layers(run),
@@ -212,6 +214,34 @@ def _churn(run: Loaded, look: dict[str, Look]) -> list[Markup]:
         )
         for i, (label, v) in enumerate(seeds.items())
     ]
+
+
+def _survival(run: Loaded, look: dict[str, Look]) -> dict[str, Any]:
+    """Edges of the start and edges formed later, at the focus density, of rules that rewire."""
+    if run.focus is None:
+        return {"survival": [], "survivors": []}
+    lives = {label: run.lives(label, run.focus) for label in run.points}
+    lives = {k: v for k, v in lives.items() if not all(one.alive.all() for one in v)}
+    parts = (
+        ("edges of the start", "steps since the start, log scale",
+         {k: [one.where(one.born == 0) for one in v] for k, v in lives.items()}),
+        ("edges formed later", "steps since it was formed, log scale",
+         {k: [one.where(one.born > 0) for one in v] for k, v in lives.items()}),
+    )  # fmt: skip
+    panels = []
+    for i, (title, xlabel, part) in enumerate(parts):
+        part = {k: v for k, v in part.items() if all(len(one.key) for one in v)}
+        if part:
+            made = figures.survival_panel(part, title, look, xlabel)
+            kept = ", ".join(f"{k} {words.percent(_kept(v))}" for k, v in part.items())
+            alt = f"Survival of {title} over steps; still there at the end: {kept}."
+            panels.append(Markup(inline(made, f"s{i}", alt)))
+    return {"survival": panels, "survivors": list(lives)}
+
+
+def _kept(seeds: Sequence[Lifetimes]) -> float:
+    """Fraction of the edges that were alive at the end."""
+    return float(np.concatenate([one.alive for one in seeds]).mean())
 
 
 def _maps(run: Loaded, shown: Sequence[float]) -> list[dict[str, Any]]:

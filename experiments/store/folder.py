@@ -334,6 +334,19 @@ class CellStore:
         return self._load(self._level(n))
 
     @property
+    def starts(self) -> list[int]:
+        """The levels that a training of this cell started at, ascending."""
+        return self._numbered("", r"start-(\d+)\.safetensors")
+
+    def write_start(self, n: int, tree: Any, meta: dict | None = None) -> None:
+        """Keep the topology that the edit log replays from. Raises as `rewire.checkpoint.save`."""
+        self._save(self._start(n), tree, meta)
+
+    def read_start(self, n: int) -> tuple[Any, dict]:
+        """(tree, meta) of the start at level ``n``. Raises CheckpointError."""
+        return self._load(self._start(n))
+
+    @property
     def snapshots(self) -> list[int]:
         """The steps whose state was kept for rewinds, ascending."""
         return self._numbered("", r"saved-(\d+)\.safetensors")
@@ -371,6 +384,9 @@ class CellStore:
 
     def _level(self, n: int) -> Path:
         return self.path / "levels" / f"{n:02d}.safetensors"
+
+    def _start(self, n: int) -> Path:
+        return self.path / f"start-{n:02d}.safetensors"
 
     def _snapshot(self, step: int) -> Path:
         return self.path / f"saved-{step}.safetensors"

@@ -67,6 +67,10 @@ class Lifetimes:
         """Steps lived so far, (N,)."""
         return self.died - self.born
 
+    def where(self, chosen: np.ndarray) -> Lifetimes:
+        """Some of the lives; ``chosen``: (N,) bool."""
+        return Lifetimes(*(x[chosen] for x in (self.key, self.born, self.died, self.alive)))
+
     def survival(self) -> tuple[np.ndarray, np.ndarray]:
         """Kaplan-Meier: ages at which edges died, and the fraction that lives beyond each.
 

@@ -213,6 +213,17 @@ def test_imp_goes_on_from_the_dense_training_and_counts_its_cost(tiny):
     assert all(row["train_flops_dense"] > dense["train_flops_dense"] for row in imp)
 
 
+def test_the_edit_log_leads_to_the_edges_of_every_level(tiny):
+    from rewire.experiments.report.load import load
+
+    run, seen = load(tiny[0]), set()
+    for (label, density, _), graph in run.graphs.items():
+        for lives in run.lives(label, density):
+            assert sorted(lives.key[lives.alive].tolist()) == graph.keys.tolist()
+            seen.add(label)
+    assert {"IMP", "SET"} <= seen and not run.problems
+
+
 def test_the_same_command_again_does_nothing_quickly(tiny, capsys):
     out, _ = tiny
     kept = ("*.html", "*.json", "*.toml", "*.jsonl", "*.safetensors", "*.bin")

@@ -14,7 +14,9 @@ import torch
 from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
 from rewire.experiments.report import figure_svg, write_report
+from rewire.experiments.report.load import load
 from rewire.graph import Graph, Population, Projection, Space, square_sheet
+from rewire.history import Record
 
 RULES = ["Dense", "Static", "RandomReinit", "IMP", "DeepR", "SoftDeepR",
          "StructuralPlasticity", "SET", "RigL"]  # fmt: skip
@@ -409,6 +411,49 @@ def test_a_damaged_level_is_named_and_left_out(tmp_path):
     page = Page(write_report(out).read_text())
     assert "the connectivity of SET, seed 0" in page.text
     assert "do not match its digest" in page.text
+
+
+def logged(tmp_path):
+    """A run in which SET has an edit log: of 10 edges 2 die, of 2 formed 1 does."""
+    out = make_run(tmp_path / "run", labels=["Static", "SET"], densities=(0.2,), seeds=1,
+                   contrasts=())  # fmt: skip
+    row = next(r for r in store.results(out) if r["label"] == "SET")
+    cell = store.Run(out).cell(row["cell"])
+    cell.write_start(0, {"keys": torch.arange(10)})
+    edits = [
+        (100, [0, 1], [100, 101]),  # 2 .. 9, 100, 101
+        (150, [8], []),
+        (row["step"], [0, 1, 2], [7000]),  # at the last step: after the level was written down
+    ]
+    for total, drop, add in edits:
+        record = Record(total, total, 0, 0, np.array(drop, np.int32), np.array(add, np.int64))
+        cell.edit_log.append(record.to_bytes())
+    cell.close()
+    return out, cell
+
+
+def test_survival_is_of_the_edges_of_the_start_and_of_those_formed(tmp_path):
+    out, _ = logged(tmp_path)
+    (lives,) = load(out).lives("SET", 0.2)
+    first = lives.where(lives.born == 0)
+    assert [x.tolist() for x in first.survival()] == [[100, 600], [0.8, 0.8]]
+    assert sorted(lives.key[lives.born > 0].tolist()) == [100, 101]
+    assert load(out).lives("Static", 0.2) == []
+    page = Page(write_report(out).read_text())
+    pictures = [a["aria-label"] for t, a in page.tags if t == "svg" and "aria-label" in a]
+    told = [text for text in pictures if "Survival" in text]
+    assert ["at the end: SET 80.0" in told[0], "at the end: SET 50.0" in told[1]] == [True, True]
+    assert "never dropped an edge" in page.text
+
+
+def test_a_damaged_edit_log_is_named_and_left_out(tmp_path):
+    out, cell = logged(tmp_path)
+    blob = bytearray(cell.edit_log.read())
+    blob[40] ^= 1
+    (cell.path / "edits.bin").write_bytes(bytes(blob))
+    page = Page(write_report(out).read_text())
+    assert "the edits of SET, seed 0: the edit log is damaged" in page.text
+    assert "No edge of a finished cell has been dropped" in page.text
 
 
 def test_a_rule_over_its_budget_is_not_ranked_at_it(tmp_path):
