@@ -104,8 +104,17 @@ def _machine() -> Iterator[Check]:
     yield Check("processor", "ok" if forks else "note", f"{cores} usable cores", advice)
     compiler = next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
     yield Check("compiler", "ok" if compiler else "note", compiler or "none",
-                "" if compiler else "not needed; native kernels will want one")  # fmt: skip
+                "" if compiler else "the native kernels want one when installed")  # fmt: skip
+    yield _kernels()
     yield _gpu()
+
+
+def _kernels() -> Check:
+    from rewire import native
+
+    if native.kernels is not None:
+        return Check("native kernels", "ok", "built")
+    return Check("native kernels", "note", native.missing, "the same numbers without, but slower")
 
 
 def _gpu() -> Check:

@@ -19,10 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .native import kernels
+
 if TYPE_CHECKING:
     import networkx as nx
     import scipy.sparse as sp
 
+NONE = np.empty(0, np.int64)
 Birth = float | Callable[[Tensor], Tensor]  # the value of a newborn edge, or keys (k,) -> (k,)
 PARTS = frozenset({"model", "optimiser", "schedule", "data", "rules"})
 
@@ -418,10 +421,17 @@ class Graph:
         return len(self) / self.possible if self.possible else 0.0
 
     @property
+    def array(self) -> np.ndarray:
+        """The keys as a numpy array, (E,) int64, of the same memory."""
+        if "array" not in self._topology:
+            self._topology["array"] = self.keys.numpy()
+        return self._topology["array"]
+
+    @property
     def bounds(self) -> list[int]:
         """Row where each projection begins, and one past the last row: P + 1 integers."""
         if "bounds" not in self._topology:
-            self._topology["bounds"] = self.keys.numpy().searchsorted(self.space.ends).tolist()
+            self._topology["bounds"] = self.array.searchsorted(self.space.ends).tolist()
         return self._topology["bounds"]
 
     def rows(self, i: int) -> slice:
@@ -438,7 +448,7 @@ class Graph:
     @property
     def born(self) -> np.ndarray:
         """Rows, (a,) ascending, of the synapses that the last edit of the topology added."""
-        return self._topology.get("born", np.empty(0, np.int64))
+        return self._topology.get("born", NONE)
 
     def counts(self) -> Tensor:
         """Number of edges of each projection, shape (P,)."""
@@ -640,43 +650,65 @@ class Graph:
         return out._merge(edit) if edit.n_drop or edit.n_add else out
 
     def _merge(self, edit: Edit) -> Graph:
-        keep = self._keep(edit.drop)
-        old = self.keys.numpy()[keep]
-        add, order, at = self._checked(edit.add, old)
-        stays = np.ones(len(old) + len(add), bool)
-        stays[at] = False
-        keys = np.empty(len(stays), np.int64)
-        keys[stays] = old
-        keys[at] = add
-
-        columns = {}
-        for name, column in self.columns.items():
-            values = column.numpy()
-            merged = np.empty(len(stays), values.dtype)
-            merged[stays] = values[keep]
-            if len(add):
-                born = edit.birth.get(name)
-                if isinstance(born, Tensor):
-                    if len(born) != len(add):
-                        raise ValueError(
-                            f"{len(born)} birth values of {name!r} were given for {len(add)} new "
-                            "edges; Edit.birth holds one number, or one for each key of Edit.add."
-                        )
-                    merged[at] = born.numpy() if order is None else born.numpy()[order]
-                else:
-                    birth = self.births.get(name, 0.0) if born is None else born
-                    merged[at] = birth(torch.from_numpy(add)).numpy() if callable(birth) else birth
-            columns[name] = torch.from_numpy(merged)
-        known = {"born": at}
-        out = Graph(self.space, torch.from_numpy(keys), columns, self.births, _topology=known)
+        _refuse_mask(edit.drop)
+        drop = NONE if edit.drop is None else edit.drop.numpy()
+        add = NONE if edit.add is None else edit.add.numpy()
+        births = [self._birth(name, edit.birth.get(name), add) for name in self.columns]
+        held = [column.numpy() for column in self.columns.values()]
+        merged = None
+        if kernels is not None:  # None for what is wrong, out of order, or has parallel edges
+            merged = kernels.merge(self.array, drop, add, held, births, self.possible)
+        keys, columns, at = merged or self._merge_slowly(drop, add, held, births)
+        out = Graph(
+            self.space,
+            torch.from_numpy(keys),
+            {n: torch.from_numpy(c) for n, c in zip(self.columns, columns, strict=True)},
+            self.births,
+            _topology={"born": at, "array": keys},
+        )
         if len(add):
             out._check_slots(at)
         return out
 
-    def _keep(self, drop: Tensor | None) -> np.ndarray | slice:
-        if drop is None or not drop.numel():
+    def _birth(self, name: str, born: Tensor | float | None, add: np.ndarray) -> np.ndarray | float:
+        """What newborn edges hold in a column: one number, or one for each key of ``add``."""
+        if isinstance(born, Tensor):
+            if len(born) != len(add):
+                raise ValueError(
+                    f"{len(born)} birth values of {name!r} were given for {len(add)} new edges; "
+                    "Edit.birth holds one number, or one for each key of Edit.add."
+                )
+            return born.numpy()
+        birth = self.births.get(name, 0.0) if born is None else born
+        return birth(torch.from_numpy(add)).numpy() if callable(birth) else birth
+
+    def _merge_slowly(
+        self,
+        drop: np.ndarray,
+        add: np.ndarray,
+        held: list[np.ndarray],
+        births: list[np.ndarray | float],
+    ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """Keys, columns and the rows of the new edges; raises what is wrong with the edit."""
+        order = np.argsort(add, kind="stable")
+        keep = self._keep(drop)
+        old = self.array[keep]
+        at = self._places(add[order], old)
+        stays = np.ones(len(old) + len(add), bool)
+        stays[at] = False
+
+        def spliced(kept: np.ndarray, born: np.ndarray | float) -> np.ndarray:
+            out = np.empty(len(stays), kept.dtype)
+            out[stays] = kept
+            out[at] = born[order] if isinstance(born, np.ndarray) else born
+            return out
+
+        columns = [spliced(column[keep], b) for column, b in zip(held, births, strict=True)]
+        return spliced(old, add), columns, at
+
+    def _keep(self, rows: np.ndarray) -> np.ndarray | slice:
+        if not len(rows):
             return slice(None)
-        rows = drop.numpy()
         if rows.astype(np.uint64).max() >= len(self):  # a negative row is a huge one
             bad = int(rows[(rows < 0) | (rows >= len(self))][0])
             raise ValueError(
@@ -693,26 +725,17 @@ class Graph:
             )
         return keep
 
-    def _checked(
-        self, add: Tensor | None, old: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """The keys to add in order, what sorts them (None: they were), and their rows among all."""
-        if add is None or not add.numel():
-            none = np.empty(0, np.int64)
-            return none, None, none
-        keys, order = add.numpy(), None
-        rising = bool((keys[1:] > keys[:-1]).all())
-        if not rising:
-            order = np.argsort(keys, kind="stable")
-            keys = keys[order]
+    def _places(self, keys: np.ndarray, old: np.ndarray) -> np.ndarray:
+        """Rows of the keys to add, (a,) in order, among all that will be there."""
+        if not len(keys):
+            return NONE
         if keys[0] < 0 or keys[-1] >= self.possible:
             bad = int(keys[0] if keys[0] < 0 else keys[-1])
             raise ValueError(f"cannot add key {bad}: keys run from 0 to {self.possible - 1}.")
         at = old.searchsorted(keys, "right")
         # the key before a new one's place (before the first: the last, a larger one) is not itself
         clash = old[at - 1] == keys if len(old) else np.zeros(len(keys), bool)
-        if not rising:
-            clash[1:] |= keys[1:] == keys[:-1]
+        clash[1:] |= keys[1:] == keys[:-1]
         if clash.any():
             which = self.space.which(torch.from_numpy(keys[clash])).tolist()
             single = [(w, key) for w, key in zip(which, keys[clash].tolist(), strict=True)
@@ -724,7 +747,7 @@ class Graph:
                     f"{name!r}): they exist already or are named twice, and {name!r} allows no "
                     "multapses. Draw keys with select.sample_absent."
                 )
-        return keys, order, at + np.arange(len(keys))
+        return at + np.arange(len(keys))
 
     def _check_slots(self, born: np.ndarray) -> None:
         """Refuse an overflow; give each newborn the lowest free slot of its unit."""
@@ -787,6 +810,14 @@ class Graph:
                 for p in self.projections
             ],
         }
+
+
+def _refuse_mask(drop: Tensor | None) -> None:
+    if drop is not None and drop.dtype is torch.bool:
+        raise ValueError(
+            f"Edit.drop is a mask of {len(drop)} booleans; it holds row numbers. Give "
+            "mask.nonzero().squeeze(1)."
+        )
 
 
 def _stored(p: Projection) -> tuple[int, int]:

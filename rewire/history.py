@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -18,8 +19,7 @@ HEADER = struct.Struct("<qiihii")  # total, step, round, rule, dropped, added
 CHECKSUM = struct.Struct("<I")  # CRC-32 of the record before it
 
 
-@dataclass(frozen=True, eq=False)
-class Record:
+class Record(NamedTuple):
     """One edit: when, by which rule (its number in the session), rows dropped and keys added."""
 
     total: int

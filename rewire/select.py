@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .graph import Graph
+from .graph import NONE, Graph
+from .native import kernels
 from .streams import Stream
 
 GOLDEN, MIX_A, MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # splitmix64
@@ -129,58 +130,74 @@ def sample_absent(
     """
     space = graph.space
     wide = isinstance(k, int | np.integer)
-    ranges = [(0, space.possible)] if wide else list(pairwise(space.bounds))
-    counts = _counts(k, len(ranges))
+    bounds, ends = ([0, len(graph)], [0, space.possible]) if wide else (graph.bounds, space.bounds)
+    counts = _counts(k, len(ends) - 1)
     if not any(counts):
-        return torch.empty(0, dtype=torch.int64)
-    taken = graph.keys.numpy()
-    gone = np.zeros(len(taken), bool)
-    if without is not None:
-        gone[without.numpy()] = True
+        return torch.from_numpy(NONE)
+    leaving = NONE if without is None else without.numpy()
     rare, picked = list(counts), []
-    for i, ((lo, hi), n) in enumerate(zip(ranges, counts, strict=True)):
-        rows = slice(*graph.bounds[i : i + 2]) if not wide else slice(None)
-        held = len(taken[rows])  # at most: parallel synapses share a pair, some are about to go
-        if not n or 2 * held <= hi - lo and 2 * n <= hi - lo - held:
-            continue
-        stays = taken[rows][~gone[rows]]
-        free = hi - lo - (len(np.unique(stays)) if space.multapses else len(stays))
-        if n > free:
-            raise ValueError(f"cannot add {n} edges to keys [{lo}, {hi}): only {free} are free.")
-        if 2 * free < hi - lo or 2 * n > free:
-            rare[i] = 0
-            picked.append(_list_and_choose(stays, lo, hi, n, rng.numpy))
+    for i, n in enumerate(counts):
+        held, size = bounds[i + 1] - bounds[i], ends[i + 1] - ends[i]
+        if n and (2 * held > size or 2 * n > size - held):  # crowded, as far as this can tell
+            found = _from_list(graph, (ends[i], ends[i + 1]), n, leaving, rng)
+            if found is not None:
+                rare[i] = 0
+                picked.append(found)
     if any(rare):
-        picked += _reject(taken, gone, ranges, rare, rng, space.multapses)
-    found = np.concatenate(picked)
-    found.sort()
-    return torch.from_numpy(found)
+        picked += _reject(graph, leaving, ends, rare, rng)
+    if len(picked) == 1:
+        return torch.from_numpy(picked[0])
+    return torch.from_numpy(np.sort(np.concatenate(picked)))
+
+
+def _from_list(
+    graph: Graph, keys: tuple[int, int], need: int, leaving: np.ndarray, rng: Stream
+) -> np.ndarray | None:
+    """``need`` of the free keys of a range, from their list; None where drawing blindly is better.
+
+    Parallel synapses share a pair, and some are about to go: only a list tells what is free.
+    """
+    lo, hi = keys
+    taken = graph.array
+    stays = np.ones(len(taken), bool)
+    stays[leaving] = False
+    rows = slice(*taken.searchsorted(keys))
+    held = np.unique(taken[rows][stays[rows]])
+    free = hi - lo - len(held)
+    if need > free:
+        raise ValueError(f"cannot add {need} edges to keys [{lo}, {hi}): only {free} are free.")
+    if 2 * free >= hi - lo and 2 * need <= free:
+        return None
+    absent = np.ones(hi - lo, bool)
+    absent[held - lo] = False
+    return np.sort(rng.numpy.choice(np.flatnonzero(absent), need, replace=False) + lo)
 
 
 def _reject(
-    taken: np.ndarray,
-    gone: np.ndarray,
-    ranges: list[tuple[int, int]],
-    counts: list[int],
-    rng: Stream,
-    multapses: bool,
+    graph: Graph, leaving: np.ndarray, ends: list[int], counts: list[int], rng: Stream
 ) -> list[np.ndarray]:
     """``counts[i]`` free keys of each range: draw, and draw again what hits an edge.
 
     In order of drawing, the first distinct free keys are a uniform sample without replacement.
     """
-    found = [np.empty(0, np.int64)] * len(counts)
-    first = np.array([lo for lo, _ in ranges])
-    size = np.array([hi - lo for lo, hi in ranges], np.float64)
+    taken, multapses = graph.array, graph.space.multapses
+    found = [NONE] * len(counts)
     while True:
         short = [n - len(f) for n, f in zip(counts, found, strict=True)]
         if not any(short):
-            return found
+            return [np.sort(np.concatenate(found))]
         tries = [2 * n + n // 2 + 4 if n else 0 for n in short]
         u = rng.doubles(sum(tries))
-        draws = (u * size.repeat(tries)).astype(np.int64) + first.repeat(tries)
+        if kernels is not None and not multapses and short == counts:  # the first round
+            keys = kernels.first_free(taken, leaving, u, ends, short, tries)
+            if keys is not None:
+                return [keys]
+        sizes = np.repeat(np.diff(ends), tries)
+        draws = (u * sizes).astype(np.int64) + np.repeat(ends[:-1], tries)
         free = np.ones(len(draws), bool)
         if len(taken):
+            gone = np.zeros(len(taken), bool)
+            gone[leaving] = True
             at = np.minimum(taken.searchsorted(draws), len(taken) - 1)
             free = (taken[at] != draws) | (
                 _all_gone(taken, gone, at, draws) if multapses else gone[at]
@@ -190,8 +207,7 @@ def _reject(
             end += n
             if n:
                 more = draws[end - n : end][free[end - n : end]]
-                more = np.concatenate([found[i], more]) if len(found[i]) else more
-                found[i] = _distinct(more)[: counts[i]]
+                found[i] = _distinct(np.concatenate([found[i], more]))[: counts[i]]
 
 
 def _all_gone(taken: np.ndarray, gone: np.ndarray, at: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -203,15 +219,6 @@ def _all_gone(taken: np.ndarray, gone: np.ndarray, at: np.ndarray, draws: np.nda
         at = more
         more = np.minimum(more + 1, len(taken) - 1)
     return out
-
-
-def _list_and_choose(
-    stays: np.ndarray, lo: int, hi: int, need: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Above half density: list the absent keys of one range and choose among them."""
-    absent = np.ones(hi - lo, bool)
-    absent[stays - lo] = False
-    return rng.choice(np.flatnonzero(absent), need, replace=False) + lo
 
 
 def _distinct(values: np.ndarray) -> np.ndarray:
@@ -227,9 +234,13 @@ def pair_hash(keys: Tensor, seed: int) -> Tensor:
     return torch.from_numpy(_hash(keys, seed).astype(np.int64))
 
 
+def _salt(seed: int) -> int:
+    return (GOLDEN * (2 * seed + 1)) % 2**64
+
+
 def _hash(keys: Tensor, seed: int) -> np.ndarray:
     z = keys.numpy().astype(np.uint64)
-    z += np.uint64((GOLDEN * (2 * seed + 1)) % 2**64)  # arrays wrap around, and say nothing
+    z += np.uint64(_salt(seed))  # arrays wrap around, and say nothing
     z ^= z >> _BITS[30]
     z *= _A
     z ^= z >> _BITS[27]
@@ -239,13 +250,21 @@ def _hash(keys: Tensor, seed: int) -> np.ndarray:
     return z
 
 
-def pair_sign(keys: Tensor, seed: int) -> Tensor:
+def pair_sign(keys: Tensor, seed: int, turned: Tensor | None = None) -> Tensor:
     """A fixed random sign, +1 or -1, of each possible synapse, float32.
 
-    A function of key and seed: a synapse that is dropped and woken finds its own again.
+    A function of key and seed: a synapse that is dropped and woken again finds its own. Those among
+    ``turned``, ascending keys, have the other sign.
     """
+    other = NONE if turned is None else turned.numpy()
+    if kernels is not None:
+        return torch.from_numpy(kernels.hash_sign(keys.numpy(), _salt(seed), other))
     bit = (_hash(keys, seed) >> _BITS[40]) & _BITS[1]
-    return torch.from_numpy(bit.astype(np.float32) * 2 - 1)
+    sign = bit.astype(np.float32) * 2 - 1
+    if len(other):
+        at = np.minimum(other.searchsorted(keys.numpy()), len(other) - 1)
+        sign[other[at] == keys.numpy()] *= -1
+    return torch.from_numpy(sign)
 
 
 def counts_by(rows: Tensor, groups: Sequence[tuple[int, int]]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 from typing import Any, ClassVar, Literal
 
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
+from ..native import kernels
 from ..rule import Budget, Clock, Rule, State
-from ..select import counts_by, groups, pair_sign, sample_absent
+from ..select import counts_by, pair_sign, sample_absent
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, When
@@ -45,7 +47,18 @@ class _Walk(Rule):
         if self.eta is None and signals.lr(graph.keys) is None:
             raise ValueError(f"{self.name} needs a learning rate here: set its field eta.")
         # a synapse that exists keeps its sign, so that a trained network keeps its function
-        return Edit(set={"sign": torch.where(weight != 0, weight.sign(), graph["sign"])}), {}
+        sign = torch.where(weight != 0, weight.sign(), graph["sign"]).float()
+        return Edit(set={"sign": sign}), {"turned": graph.keys[sign != graph["sign"]]}
+
+    def _signs(self, graph: Graph, keys: Tensor, state: State) -> Tensor:
+        """The sign of each synapse, (k,), the same at every waking: ``turned`` ones have the other.
+
+        ``turned`` are the keys, ascending, whose sign at the start was not that of the hash.
+        """
+        birth = graph.births["sign"]
+        if not callable(birth):  # the world has one sign for all
+            return torch.full((len(keys),), birth)
+        return birth(keys, turned=state["turned"])  # type: ignore[call-arg]
 
     def _rate(self, graph: Graph, signals: Signals) -> float | Tensor:
         eta = signals.lr(graph.keys) if self.eta is None else self.eta
@@ -74,11 +87,9 @@ class DeepR(_Walk):
     Order: gradient step, drift, noise, dropping, waking. With SGD this is Algorithm 1 to
     rounding. A woken synapse has theta 0 and moves by its own gradient in the next step (no ReLU
     stands between, so that gradient is not lost). One that was just dropped may be drawn again.
-    A synapse that is there at the start keeps the sign of its weight for as long as it lives; one
-    that wakes takes the sign of a hash of (seed, synapse), and finds it again at every later
-    waking (deviation: the paper's sign of a pair never changes). Turn weight decay off. Momentum
-    is bypassed by drift and noise, which is right only at every step: rarer ticks scale drift by
-    n, noise by sqrt(n).
+    The sign of a synapse never changes: that of its weight at the start where it has one, else
+    that of a hash of (seed, synapse). Turn weight decay off. Momentum is bypassed by drift and
+    noise, which is right only at every step: rarer ticks scale drift by n, noise by sqrt(n).
 
     scope: "layer" keeps K in each projection (the authors' MNIST script); "global" over all, the
     woken ones drawn uniformly among all dormant synapses.
@@ -93,28 +104,45 @@ class DeepR(_Walk):
     ) -> tuple[Edit, State]:
         sign = graph["sign"]
         drift, spread = self._scales(self._rate(graph, signals))
-        theta = (sign * graph["weight"]).sub_(drift)
-        if self.temperature != 0 and (self.temperature is not None or self.noise):
-            theta += rng.normal(theta.numel()).mul_(spread)
-        drop = _where(theta.numpy() < 0)
-        moved = {"weight": theta.mul_(sign)}
+        still = self.temperature == 0 or (self.temperature is None and not self.noise)
+        noise = None if still else rng.normal(len(graph))
+        bounds = graph.bounds if self.scope == "layer" else [0, len(graph)]
+        weight, drop, k = walk(graph["weight"], sign, drift, noise, spread, bounds)
         if not drop.numel():
-            return Edit(set=moved), state
-        ranges = groups(graph, self.scope)
-        k = counts_by(drop, ranges)
+            return Edit(set={"weight": weight}), state
         add = sample_absent(graph, k if self.scope == "layer" else k[0], rng, without=drop)
-        birth = {"weight": pair_sign_of(graph, add) * self.birth} if self.birth else {}
-        return Edit(set=moved, drop=drop, add=add, birth=birth), state
+        woken = self._signs(graph, add, state)
+        birth = {"sign": woken, "weight": woken * self.birth}
+        return Edit(set={"weight": weight}, drop=drop, add=add, birth=birth), state
+
+
+def walk(
+    weight: Tensor,
+    sign: Tensor,
+    drift: float | Tensor,
+    noise: Tensor | None,
+    spread: float | Tensor,
+    bounds: list[int],
+) -> tuple[Tensor, Tensor, list[int]]:
+    """One move of theta = sign * weight, (E,): theta - drift + spread * noise.
+
+    Returns the weights that it gives, the rows whose theta is below 0, ascending, and how many of
+    those lie between each two of the bounds.
+    """
+    if kernels is not None and not isinstance(drift, Tensor):
+        x = None if noise is None else noise.numpy()
+        moved, rows, counts = kernels.walk(weight.numpy(), sign.numpy(), x, drift, spread, bounds)
+        return torch.from_numpy(moved), torch.from_numpy(rows), counts
+    theta = (sign * weight).sub_(drift)
+    if noise is not None:
+        theta += noise.mul_(spread)
+    drop = _where(theta.numpy() < 0)
+    return theta.mul_(sign), drop, counts_by(drop, list(pairwise(bounds)))
 
 
 def _where(condition: np.ndarray) -> Tensor:
     """Positions where it holds, ascending; numpy finds a few among many faster than torch."""
     return torch.from_numpy(condition.nonzero()[0])
-
-
-def pair_sign_of(graph: Graph, keys: Tensor) -> Tensor:
-    """The sign that the graph's own birth value gives to these synapses, (k,)."""
-    return graph.births["sign"](keys)  # type: ignore[operator]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +184,7 @@ class SoftDeepR(_Walk):
             )
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        edit, _ = super().start(graph, signals, rng)
+        edit, state = super().start(graph, signals, rng)
         eta = self._rate(graph, signals)
         first = float(eta.max()) if isinstance(eta, Tensor) else float(eta)
         temperature = first * self.noise**2 / 2 if self.temperature is None else self.temperature
@@ -173,7 +201,7 @@ class SoftDeepR(_Walk):
             low = self.theta_min or -temperature * (1 - p) / (self.l1 * p) or -1e-30
             floor.append(low)
             theta[lo:hi] *= low
-        return edit, {"theta": theta, "floor": floor}
+        return edit, {**state, "theta": theta, "floor": floor}
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
@@ -196,10 +224,11 @@ class SoftDeepR(_Walk):
         woken = theta.numpy() >= 0
         woken[at] = False
         add = _where(woken)
+        signs = self._signs(graph, add, state)
         edit = Edit(
             set={"weight": active.mul_(sign)},
             drop=drop,
             add=add,
-            birth={"weight": pair_sign_of(graph, add) * theta[add]},
+            birth={"sign": signs, "weight": signs * theta[add]},
         )
         return edit, {**state, "theta": theta}

@@ -12,14 +12,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..graph import Edit, Graph
+from ..graph import NONE, Edit, Graph
+from ..native import kernels
 from ..signals import Signals, blockwise, signal
 from .layers import Site, activity, discover
 
@@ -43,6 +44,9 @@ REFUSED = {
     "LBFGS": "it keeps one flat history of all weights, from which one synapse cannot be removed",
     "SparseAdam": "it wants sparse gradients; the masked world's are dense",
 }
+
+
+SCARCE = 12  # where fewer than 1 / SCARCE of the synapses exist, gathering them beats a mask
 
 
 @dataclass(frozen=True)
@@ -167,9 +171,9 @@ class Masked:
     @torch.no_grad()
     def begin(self, graph: Graph) -> None:
         """Hold this graph: set masks, and bring weights and moments onto them."""
-        for i, mask in enumerate(self.masks):
+        for mask in self.masks:
             mask.zero_()
-            self._views.scatter(mask, graph.local(i).numpy(), 1.0)
+        self._put(self.masks, np.unique(graph.array), 1.0)
         self._thin = self._find_thin(graph)
         if "weight" in graph.columns:
             self._write_weights(graph)
@@ -194,11 +198,11 @@ class Masked:
         if closure is not None:
             if skip:
                 loss = closure()
-                self._note_gradients(skip)
+                self._note_gradients(graph, skip)
             else:
-                loss = self.optimizer.step(lambda: self._closed(closure))
+                loss = self.optimizer.step(lambda: self._closed(graph, closure))
         else:
-            self._note_gradients(skip)
+            self._note_gradients(graph, skip)
             if not skip:
                 scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
         if self._taps:
@@ -217,10 +221,13 @@ class Masked:
 
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now."""
-        parts = [
-            self._views.gather(p, graph.local(i).numpy()) for i, p in enumerate(self.parameters)
-        ]
-        weight = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        fast = addresses(self.parameters)
+        if fast is not None:
+            weight = fast.kernel("gather")(fast.tensors, self.space.ends, graph.array)
+        else:
+            weight = np.concatenate([
+                self._views.gather(p, graph.local(i).numpy()) for i, p in enumerate(self.parameters)
+            ])  # fmt: skip
         return graph.with_columns({"weight": torch.from_numpy(weight)})
 
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
@@ -235,29 +242,53 @@ class Masked:
             self._write_weights(after)
 
     def _write_weights(self, graph: Graph) -> None:
-        weight = graph["weight"].numpy()
-        for i, p in enumerate(self.parameters):
-            self._views.scatter(p, graph.local(i).numpy(), weight[graph.rows(i)])
+        self._put(self.parameters, graph.array, graph["weight"].numpy())
 
     def _replace(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Zeros at what was dropped, births at what was added; neither remembers anything."""
-        none = np.empty(0, np.int64)
-        gone = none if edit.drop is None else before.keys.numpy()[edit.drop.numpy()]
-        new = after.keys.numpy()[after.born]
-        # a synapse that is dropped and added at once stands twice: its birth comes last and stays,
-        # but where a tensor has no flat view (on a GPU) such writes have no order
-        if any(self._views.flat(p) is None for p in self.parameters):
-            gone = np.setdiff1d(gone, new)
-        weight, there = np.zeros((2, len(gone) + len(new)), after["weight"].numpy().dtype)
-        weight[len(gone) :] = after["weight"].numpy()[after.born]
-        there[len(gone) :] = 1
-        for i, local, here in self._split(np.concatenate([gone, new])):
-            self._views.scatter(self.parameters[i], local, weight[here])
-            self._views.scatter(self.masks[i], local, there[here])
-            for name, moment in self._moments(i):
-                birth = self._births.get(name)
-                group = self.optimizer.param_groups[self._groups[i]]
-                self._views.scatter(moment, local, 0.0 if birth is None else birth(group))
+        drop = NONE if edit.drop is None else edit.drop.numpy()
+        born, weight = after.born, after["weight"].numpy()
+        weights, masks = addresses(self.parameters), addresses(self.masks)
+        if weights is not None and masks is not None:
+            weights.kernel("replace")(
+                weights.tensors, masks.tensors, self.space.ends, before.array, drop, after.array,
+                born, weight,
+            )  # fmt: skip
+        else:
+            gone, new = np.sort(before.array[drop]), after.array[born]
+            self._put(self.parameters, gone, 0.0)
+            self._put(self.parameters, new, weight[born])
+            self._put(self.masks, gone, 0.0)
+            self._put(self.masks, new, 1.0)
+        for name, moments in self._moments().items():
+            changed = np.sort(np.concatenate([before.array[drop], after.array[born]]))
+            birth = self._births.get(name)
+            if birth is None:
+                self._put(moments, changed, 0.0)
+            else:
+                for i, moment in enumerate(moments):
+                    only = [moment if j == i else None for j in range(len(moments))]
+                    self._put(only, changed, birth(self.optimizer.param_groups[self._groups[i]]))
+
+    def _put(
+        self, tensors: Sequence[Tensor | None], keys: np.ndarray, values: np.ndarray | float
+    ) -> None:
+        """Write one number, or one each, at rising keys; ``tensors`` has one for each projection.
+
+        Where one is None, what falls into its projection is left out.
+        """
+        if not len(keys):
+            return
+        fast = addresses(tensors)
+        if fast is not None:
+            verb = "scatter" if isinstance(values, np.ndarray) else "fill"
+            fast.kernel(verb)(fast.tensors, self.space.ends, keys, values)
+            return
+        many = isinstance(values, np.ndarray)
+        for i, local, here in self._split(keys):
+            tensor = tensors[i]
+            if tensor is not None:
+                self._views.scatter(tensor, local, values[here] if many else values)
 
     def lr(self, graph: Graph, keys: Tensor) -> float | Tensor:
         rates = [float(self.optimizer.param_groups[g]["lr"]) for g in self._groups]
@@ -315,7 +346,7 @@ class Masked:
         bounds = graph.bounds
         return [i for i, size in enumerate(self.space.sizes) if bounds[i + 1] - bounds[i] < size]
 
-    def _note_gradients(self, skip: bool) -> None:
+    def _note_gradients(self, graph: Graph, skip: bool) -> None:
         """Keep the dense gradient if a rule will ask for it; mask the one that is stepped on."""
         if self._want_grads:
             self.grads = [
@@ -324,28 +355,42 @@ class Masked:
             ]
         if skip:
             return
-        pairs = [(p.grad, self.masks[i]) for i in self._thin
-                 if (p := self.parameters[i]).grad is not None]  # fmt: skip
-        if pairs:
-            torch._foreach_mul_([g for g, _ in pairs], [m for _, m in pairs])
+        here = [(g, i) for i in self._thin if (g := self.parameters[i].grad) is not None]
+        if not self._keep_only([g for g, _ in here], graph):
+            torch._foreach_mul_([g for g, _ in here], [self.masks[i] for _, i in here])
 
-    def _closed(self, closure: Callable[[], Any]) -> Any:
+    def _keep_only(self, grads: Sequence[Tensor], graph: Graph) -> bool:
+        """Clear the gradients of absent synapses in place, where that beats multiplying them."""
+        if not grads:
+            return True
+        whole = len(grads) == len(self.parameters)
+        fast = addresses(grads) if whole and SCARCE * len(graph) < self.space.possible else None
+        if fast is None:
+            return False
+        fast.kernel("keep_only")(fast.tensors, self.space.ends, graph.array)
+        return True
+
+    def _closed(self, graph: Graph, closure: Callable[[], Any]) -> Any:
         loss = closure()
-        self._note_gradients(skip=False)
+        self._note_gradients(graph, skip=False)
         return loss
 
-    def _moments(self, i: int) -> list[tuple[str, Tensor]]:
-        """The optimiser's tensors that hold one number for each weight of a parameter."""
-        p = self.parameters[i]
-        state = self.optimizer.state.get(p, {})
-        return [(n, v) for n, v in state.items() if isinstance(v, Tensor) and v.shape == p.shape]
+    def _moments(self) -> dict[str, list[Tensor | None]]:
+        """The optimiser's tensors that hold one number for each weight: name -> (P,) tensors."""
+        found: dict[str, list[Tensor | None]] = {}
+        for i, p in enumerate(self.parameters):
+            for name, v in self.optimizer.state.get(p, {}).items():
+                if isinstance(v, Tensor) and v.shape == p.shape:
+                    found.setdefault(name, [None] * len(self.parameters))[i] = v
+        return found
 
     @torch.no_grad()
     def _mask_everything(self) -> None:
-        for i in self._thin:
-            self.parameters[i].mul_(self.masks[i])
-            for _, moment in self._moments(i):
-                moment.mul_(self.masks[i])
+        for tensors in (self.parameters, *self._moments().values()):
+            for i in self._thin:
+                tensor = tensors[i]
+                if tensor is not None:
+                    tensor.mul_(self.masks[i])
 
     def _check_state(self) -> None:
         self._checked = True
@@ -418,6 +463,35 @@ def _unscale(scaler: Any, optimizer: torch.optim.Optimizer) -> None:
     except RuntimeError as e:  # the user's loop did it already, to clip gradients
         if "already been called" not in str(e):
             raise
+
+
+TYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+
+class Addresses(NamedTuple):
+    """Where the numbers of contiguous tensors on the CPU lie, one for each projection."""
+
+    tensors: list[int]
+    type: str  # float32 or float64, of all of them
+
+    def kernel(self, verb: str) -> Callable[..., Any]:
+        return getattr(kernels, f"{verb}_{self.type}")
+
+
+def addresses(tensors: Sequence[Tensor | None]) -> Addresses | None:
+    """The tensors for the kernels; None where there are no kernels, or not for these tensors."""
+    if kernels is None or tensors[0] is None:
+        return None
+    kind = tensors[0].dtype
+    name = TYPES.get(kind)
+    if name is None:
+        return None
+    for t in tensors:
+        if t is None or t.dtype is not kind or not t.is_cpu or not t.is_contiguous():
+            return None
+    return Addresses(
+        [t.data_ptr() for t in tensors], "float32" if kind is torch.float32 else "float64"
+    )
 
 
 class Views:

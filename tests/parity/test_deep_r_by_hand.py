@@ -95,7 +95,6 @@ def test_deep_r_is_algorithm_1_step_by_step(scope, noise, temperature):
         )
         count = lost.tolist() if scope == "layer" else len(rows)
         for k in sample_absent(before, count, rng, without=rows).tolist():
-            hand.sign[k] = pair_sign(torch.tensor([k]), 5)[0]
             hand.theta[k] = 0.0
             hand.active.add(k)
             woken += 1
@@ -141,7 +140,6 @@ def test_soft_deep_r_is_algorithm_2_step_by_step():
             hand.theta[k] += (2 * ETA * T) ** 0.5 * nu[k]
             hand.theta[k] = max(hand.theta[k], theta_min[k])
             if hand.theta[k] >= 0 and k not in hand.active:
-                hand.sign[k] = pair_sign(torch.tensor([k]), 5)[0]
                 hand.active.add(k)
             elif hand.theta[k] < 0:
                 hand.active.discard(k)

@@ -1,0 +1,14 @@
+"""Only what pyproject.toml cannot say: the optional C++ kernels."""
+
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import setup
+
+kernels = Pybind11Extension(
+    "rewire.native._kernels",
+    ["rewire/native/kernels.cpp"],
+    cxx_std=17,
+    # no contraction into fused multiply-adds: the same numbers as numpy and torch
+    extra_compile_args=["-O3", "-ffp-contract=off"],
+    optional=True,
+)
+setup(ext_modules=[kernels])
