@@ -126,7 +126,8 @@ def sample_absent(
 
     Uniform without replacement, always distinct. ``without``: rows of the graph that count as
     absent already (the edges about to be dropped). Below 50 % density absent positions are never
-    listed: draws that hit an edge are drawn again. Raises ValueError when too few are free.
+    listed: draws that hit an edge are drawn again. Where units have slots, only those with a free
+    one gain. Raises ValueError when too few are free.
     """
     space = graph.space
     wide = isinstance(k, int | np.integer)
@@ -134,6 +135,10 @@ def sample_absent(
     counts = _counts(k, len(ends) - 1)
     if not any(counts):
         return torch.from_numpy(NONE)
+    if space.capped:
+        from .slots import sample_with_room
+
+        return sample_with_room(graph, ends, counts, rng, without)
     leaving = NONE if without is None else without.numpy()
     rare, picked = list(counts), []
     for i, n in enumerate(counts):

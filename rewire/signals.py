@@ -104,10 +104,13 @@ class Signals:
 
         A single ``k`` ranks over all projections. ``without``: rows that count as absent (the
         edges about to be dropped). Ascending, exactly that many, the smaller key first among
-        equals. Ranked projection by projection, in O(block + k) memory. Raises ValueError for
-        NaN and when too few synapses are absent.
+        equals. Ranked projection by projection, in O(block + k) memory. Where units have slots,
+        only those with a free one gain. Raises ValueError for NaN and when too few synapses are
+        absent.
         """
         offered = self._get(name, "pair")
+        if self._graph.space.capped:
+            return self._largest_with_room(offered, k, without)
         graph, space = self._graph, self._graph.space
         gone = np.zeros(len(graph), bool)
         if without is not None:
@@ -131,6 +134,26 @@ class Signals:
         if not isinstance(k, int):
             return found
         return found[largest(torch.cat(scores), k, what=name)]
+
+    def _largest_with_room(
+        self, offered: Signal, k: int | Sequence[int], without: Tensor | None
+    ) -> Tensor:
+        from .slots import Room, largest_with_room
+
+        room, space = Room(self._graph, without), self._graph.space
+        wide = isinstance(k, int)
+        ends = [0, space.possible] if wide else space.bounds
+        blocks = [self._block(offered, i).cpu().numpy() for i in range(len(space.sizes))]
+        scores = np.concatenate(blocks)
+        found = []
+        for lo, hi, n in zip(ends[:-1], ends[1:], [k] if wide else k, strict=True):  # type: ignore[list-item]
+            absent = room.absent(np.arange(lo, hi))
+            if np.isnan(scores[absent]).any():
+                lost = int(np.isnan(scores[absent]).sum())
+                raise _nan(lost, hi - lo, offered.name, f"keys [{lo}, {hi})")
+            if n:
+                found.append(largest_with_room(room, absent, scores[absent], n))
+        return torch.from_numpy(np.concatenate([np.empty(0, np.int64), *found]))
 
     def at(self, graph: Graph) -> Signals:
         """The same signals as if the world held another graph."""
