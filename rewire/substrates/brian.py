@@ -19,6 +19,7 @@ import shutil
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph, Population, Projection, Space
-from ..signals import Signals, blockwise, signal
+from ..signals import Signals, blockwise, registered, signal
 from ..streams import rng_for
 
 if TYPE_CHECKING:
@@ -232,6 +233,9 @@ class Brian:
         self._slots = {name: self._table(name, where) for name, where in targets.items()}
         self._own = np.concatenate([t.ravel() for t in self._slots.values()])
         self.space = self._space(projections, positions or {}, multapses)
+        projected = self.space.projections
+        self._widths = np.array([p.shape[1] for p in projected])
+        self._starts = np.array([self._sources[p.source].start for p in projected])
         self._begun = False
         self._last: np.ndarray | None = None  # the weights at the last tick, where watched
         self._rows_of: tuple[Tensor | None, np.ndarray] = (None, self._own)
@@ -321,26 +325,21 @@ class Brian:
     def _place(self, graph: Graph) -> np.ndarray:
         slot, out = graph["slot"].numpy(), np.empty(len(graph), np.int64)
         for i, p in enumerate(self.space.projections):
-            rows = graph.rows(i)
-            out[rows] = self._slots[p.target][graph.local(i).numpy() // p.shape[1], slot[rows]]
+            rows, table = graph.rows(i), self._slots[p.target]
+            unit = graph.local(i).numpy() // p.shape[1]
+            table.take(unit * table.shape[1] + slot[rows], out=out[rows], mode="clip")
         return out
 
     def _source_of(self, keys: np.ndarray) -> np.ndarray:
         """Number of the presynaptic neuron of each key."""
-        out = np.empty(len(keys), np.int64)
-        which = np.searchsorted(self.space.ends, keys, "right") - 1
-        for i, p in enumerate(self.space.projections):
-            here = which == i
-            out[here] = (keys[here] - self.space.bounds[i]) % p.shape[1]
-            out[here] += self._sources[p.source].start
-        return out
+        which = self.space.ends.searchsorted(keys, "right") - 1
+        return (keys - self.space.ends[which]) % self._widths[which] + self._starts[which]
 
     # -- what the session asks ------------------------------------------------------------------
 
-    @property
+    @cached_property
     def offers(self) -> frozenset[str]:
-        from ..signals import registered
-
+        """Names of the signals that can be asked here."""
         given = self.wiring._traces is not None
         return frozenset(n for n in registered(self.name) if given or n not in NEED_TRACES)
 
@@ -421,12 +420,13 @@ class Brian:
 
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make slots and weights match the graph after an edit."""
-        if edit.n_drop or edit.n_add:
-            gone = self._rows(before)[[] if edit.drop is None else edit.drop.numpy()]
+        if edit.n_drop:
+            gone = self._rows(before)[edit.drop.numpy()]  # type: ignore[union-attr]
+            self.wiring.retarget(gone, self.wiring.null, 0.0)
+        if edit.n_add:
             born = after.born
             new, weight = self._rows(after)[born], after["weight"].numpy()[born]
             self._check_weights(weight)
-            self.wiring.retarget(gone, self.wiring.null, 0.0)
             self.wiring.retarget(new, self._source_of(after.keys.numpy()[born]), weight)
         if "weight" in edit.set:
             self.wiring.w[self._rows(after)] = after["weight"].numpy()
@@ -512,10 +512,10 @@ def _activity(world: Brian, graph: Graph, population: str) -> Tensor:
 @signal("brian", "spiked", kind="node")
 def _spiked(world: Brian, graph: Graph, population: str) -> Tensor:
     """1 for units that spiked in the last time step, else 0."""
-    where = world._sources[population]
-    spiked = world.wiring.spiking() - where.start
+    where, spiking = world._sources[population], world.wiring.spiking()
     out = np.zeros(where.stop - where.start, np.float32)
-    out[spiked[(spiked >= 0) & (spiked < len(out))]] = 1
+    first, end = spiking.searchsorted((where.start, where.stop))
+    out[spiking[first:end] - where.start] = 1
     return torch.from_numpy(out)
 
 
