@@ -2,8 +2,6 @@
 
 import json
 import os
-import random
-import resource
 import signal
 import struct
 import subprocess
@@ -12,6 +10,7 @@ import sys
 import pytest
 import safetensors.torch
 import torch
+from faults import flips, mutations, with_room
 
 from rewire import checkpoint
 from rewire.checkpoint import CheckpointError, Generations, load, save
@@ -45,31 +44,11 @@ def encoded(value):
     return structure, bits
 
 
-def mutations(data, count, seed):
-    """Truncated, one bit flipped, or a burst of up to 64 random bytes; never the same bytes."""
-    rng = random.Random(seed)
-    done = 0
-    while done < count:
-        changed = bytearray(data)
-        at = rng.randrange(len(data))
-        kind = rng.choice(["truncate", "flip", "burst"])
-        if kind == "truncate":
-            del changed[at:]
-        elif kind == "flip":
-            changed[at] ^= 1 << rng.randrange(8)
-        else:
-            end = min(len(data), at + rng.randint(1, 64))
-            changed[at:end] = rng.randbytes(end - at)
-        if changed != data:
-            done += 1
-            yield kind, bytes(changed)
-
-
 def fuzz(path, read, count, seed):
     """How many mutations of the file at ``path`` were read as (refused, exact, silently wrong)."""
     data, good = path.read_bytes(), encoded(read(path))
     refused = unharmed = wrong = 0
-    for _, changed in mutations(data, count, seed):
+    for changed in mutations(data, count, seed):
         path.write_bytes(changed)
         try:
             found = read(path)
@@ -106,9 +85,7 @@ def test_every_single_flipped_bit_is_found(tmp_path):
     path = tmp_path / "x.safetensors"
     save(path, {"w": torch.arange(3), "n": 1})
     data = path.read_bytes()
-    for bit in range(8 * len(data)):
-        changed = bytearray(data)
-        changed[bit // 8] ^= 1 << bit % 8
+    for changed in flips(data):
         path.write_bytes(changed)
         with pytest.raises(CheckpointError):
             load(path)
@@ -134,7 +111,7 @@ def test_a_run_goes_on_from_a_good_generation_whatever_happens_to_one(tmp_path, 
     for damaged, left in ((1, 1), (0, 2)):
         path = generations.paths[damaged]
         data = path.read_bytes()
-        for _, changed in mutations(data, count, seed=damaged):
+        for changed in mutations(data, count, seed=damaged):
             path.write_bytes(changed)
             with pytest.warns(UserWarning, match="going on from"):
                 found = Generations(tmp_path).load_newest()
@@ -261,37 +238,16 @@ def test_whatever_call_a_generation_dies_at_the_newest_is_one_of_two(tmp_path, h
 # --- full disks
 
 
-def in_child(work, bytes_left):
-    """Run ``work`` where no file may exceed ``bytes_left``: what it raised, or "done"."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        said = "died"
-        try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, bytes_left))
-            work()
-            said = "done"
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        finally:
-            os.write(write, said.encode())
-            os._exit(0)
-    os.close(write)
-    os.waitpid(pid, 0)
-    with os.fdopen(read) as pipe:
-        return pipe.read()
-
-
 def test_a_full_disk_is_a_typed_error_and_the_old_checkpoint_survives(tmp_path):
     path = tmp_path / "x.safetensors"
     save(path, tree(1))
     size = path.stat().st_size
     for bytes_left in [0, 1, 7, 100, size // 2, size - 1]:
-        said = in_child(lambda: save(path, tree(2)), bytes_left)
+        said = with_room(lambda: save(path, tree(2)), bytes_left)
         assert said.startswith("CheckpointError") and str(path) in said and "too large" in said
         assert exact(load(path)[0], tree(1))
         assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    assert in_child(lambda: save(path, tree(2)), size + 100) == "done"
+    assert with_room(lambda: save(path, tree(2)), size + 100) == "done"
     assert exact(load(path)[0], tree(2))
 
 
@@ -299,7 +255,7 @@ def test_a_full_disk_costs_no_generation(tmp_path):
     generations = Generations(tmp_path)
     generations.save(tree(1))
     generations.save(tree(2))
-    said = in_child(lambda: Generations(tmp_path).save(tree(3)), 500)
+    said = with_room(lambda: Generations(tmp_path).save(tree(3)), 500)
     assert said.startswith("CheckpointError")
     assert exact(Generations(tmp_path).load_newest(), tree(2))
     assert len(list(tmp_path.iterdir())) == 2

@@ -1,19 +1,14 @@
 """Kills and signals at the pool: nothing is lost, doubled or left behind, to the byte."""
 
-import importlib.util
 import os
 import random
 import signal
 import time
-from pathlib import Path
 
+import chain
 import pytest
 
 from rewire.experiments.engines import local
-
-_spec = importlib.util.spec_from_file_location("chain", Path(__file__).with_name("chain.py"))
-chain = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(chain)
 
 pytestmark = pytest.mark.skipif(not local.fork_available(), reason="needs fork")
 

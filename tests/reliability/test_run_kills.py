@@ -1,24 +1,19 @@
 """Real trainings, killed at random and run again, end as if nobody had touched them."""
 
-import importlib.util
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import attempts
 import pytest
 
 pytest.importorskip("sklearn")
 
 from rewire.experiments import store
 from rewire.experiments.engines import local
-
-_spec = importlib.util.spec_from_file_location("attempts", Path(__file__).with_name("attempts.py"))
-attempts = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(attempts)
 
 pytestmark = pytest.mark.skipif(not local.fork_available(), reason="needs fork")
 

@@ -4,13 +4,13 @@ import contextlib
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from faults import flips, mutations, with_room
 
 from rewire.experiments import store
 from rewire.experiments.errors import Locked, StoreError
@@ -39,26 +39,6 @@ def make_cell(run, written, **config):
     cell.sync()
     cell.close()
     return cell
-
-
-def mutations(data, count, seed):
-    """Truncated, one bit flipped, or a burst of up to 64 random bytes; never the same bytes."""
-    rng = random.Random(seed)
-    done = 0
-    while done < count:
-        changed = bytearray(data)
-        at = rng.randrange(len(data))
-        kind = rng.randrange(3)
-        if kind == 0:
-            del changed[at:]
-        elif kind == 1:
-            changed[at] ^= 1 << rng.randrange(8)
-        else:
-            end = min(len(data), at + rng.randint(1, 64))
-            changed[at:end] = rng.randbytes(end - at)
-        if changed != data:
-            done += 1
-            yield bytes(changed)
 
 
 QUICK_AND_SOAK = pytest.mark.parametrize(
@@ -92,10 +72,8 @@ def test_every_flipped_bit_of_a_line_that_is_not_the_last_is_an_error(run):
     path = cell.metrics.path
     data = path.read_bytes()
     first = data.index(b"\n") + 1
-    for bit in range(8 * first):
-        changed = bytearray(data)
-        changed[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(changed)
+    for changed in flips(data[:first]):
+        path.write_bytes(changed + data[first:])
         with pytest.raises(StoreError, match="line 1"):
             list(cell.events())
 
@@ -149,42 +127,21 @@ def test_an_altered_cell_json_names_no_other_training(run, count):
 # --- full disks
 
 
-def limited(work, size):
-    """Run ``work`` in a child whose files may not exceed ``size`` bytes; what it raised."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        said = "died"
-        try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-            work()
-            said = "done"
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        finally:
-            os.write(write, said.encode())
-            os._exit(0)
-    os.close(write)
-    os.waitpid(pid, 0)
-    with os.fdopen(read) as pipe:
-        return pipe.read()
-
-
 def test_an_event_that_the_disk_does_not_take_leaves_no_half(run):
     cell = make_cell(run, events(3)[:3], seed=0)
     size = cell.size()
     data = cell.metrics.path.read_bytes()
     for room in range(0, 30, 3):
-        said = limited(lambda: cell.append({"event": "eval", "x": 1}), size + room)
+        said = with_room(lambda: cell.append({"event": "eval", "x": 1}), size + room)
         assert said.startswith("StoreError: ") and "metrics.jsonl" in said
         assert cell.metrics.path.read_bytes() == data
-    assert limited(lambda: cell.append({"event": "eval", "x": 1}), size + 99) == "done"
+    assert with_room(lambda: cell.append({"event": "eval", "x": 1}), size + 99) == "done"
 
 
 def test_a_full_disk_leaves_the_small_files_as_they_were(run):
     path = run.path / "experiment.json"
     store.write_json(path, {"schema": 1})
-    said = limited(lambda: store.write_json(path, {"text": "x" * 5000}), 1000)
+    said = with_room(lambda: store.write_json(path, {"text": "x" * 5000}), 1000)
     assert said.startswith("StoreError: ") and "experiment.json" in said
     assert store.read_json(path) == {"schema": 1}
     assert {p.name for p in run.path.iterdir()} == {"cells", "experiment.json"}
@@ -196,7 +153,7 @@ def test_results_need_no_room_on_the_disk(run):
     def work():
         assert len(store.results(run.path)) == 1 and len(store.evals(run.path)) == 300
 
-    assert limited(work, 4096) == "done"
+    assert with_room(work, 4096) == "done"
     assert len(store.results(run.path)) == 1
 
 
