@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -140,6 +141,33 @@ def test_rahulvigneswaran_trains_level_0_at_another_learning_rate():
         on_step=lambda net, loss: rates.append(optimizer.param_groups[0]["lr"]),
     )  # fmt: skip
     assert rates[:3] == rates[3:6] == rates[6:] == pytest.approx([0.3, 0.15, 0.1])
+
+
+def test_rahulvigneswaran_picks_the_best_test_epoch(tmp_path):
+    """Here the early-stopping point is that of the least validation loss, whatever the test set."""
+    pytest.importorskip("sklearn")
+    from rewire.experiments import cells, config, store, trainer
+    from rewire.experiments.data.dataset import Split
+
+    experiment = config.parse({
+        "name": "x", "model": "lenet-300-100", "data": "digits", "batch": 60, "steps": 150,
+        "optimizer": {"name": "adam", "lr": 0.03}, "evaluate_every": 5, "seeds": 1,
+        "rules": ["Dense"],
+    })  # fmt: skip
+    cell = cells.plan(experiment, config.n_train(experiment.data))[0]
+    data, found = experiment.data.load(), []
+    for i, labels in enumerate((data.test.y, data.test.y.roll(1))):
+        scrambled = replace(data, test=Split(data.test.x, labels))
+        folder = tmp_path / str(i) / cell.hash
+        trainer.run_cell(cell, folder, {}, scrambled, lambda event: None, lambda: False)
+        events = list(store.CellStore(folder).events())
+        curve = {e["step"]: e["val_loss"] for e in events if e["event"] == "eval"}
+        (row,) = (e for e in events if e["event"] == "level")
+        assert row["early_stop_step"] == min(curve, key=curve.get) < 150
+        found.append(row)
+    own, others = found
+    assert own["early_stop_step"] == others["early_stop_step"]
+    assert own["test_accuracy_at_early_stop"] > 0.8 > 0.3 > others["test_accuracy_at_early_stop"]
 
 
 def test_lightnings_callback_did_not_reset_the_weights():
