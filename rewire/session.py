@@ -94,6 +94,8 @@ class Session:
         needs = frozenset[str]().union(*(r.needs for r in self.rules))
         world.watch(needs)
         self._wants = [bool({"grad", "growth"} & r.needs) for r in self.rules]
+        self._may_want = any(self._wants)
+        self._may_skip = any(r.skips_step for r in self.rules)
         births: dict[str, Any] = {"weight": 0.0}
         for rule in self.rules:
             births |= rule.births(seed)
@@ -156,17 +158,17 @@ class Session:
                 "is left to do. Attach again to train on."
             )
         step, span, round_, total, dt = self.clock
-        self.clock = Clock(step + 1, span, round_, total + 1, dt)
-        self._due = [i for i, r in enumerate(self.rules) if r.when(self.clock)]
+        clock = self.clock = Clock(step + 1, span, round_, total + 1, dt)
+        self._due = [i for i, r in enumerate(self.rules) if r.when(clock)]
         self._planned = True
-        skips = [i for i in self._due if self.rules[i].skips_step]
-        self.skipped = bool(skips) and self.world.can_skip
+        skips = self._may_skip and any(self.rules[i].skips_step for i in self._due)
+        self.skipped = skips and self.world.can_skip
         return self.skipped
 
     @property
     def wants_grads(self) -> bool:
         """Whether a due rule will ask for gradients."""
-        return any(self._wants[i] for i in self._due)
+        return self._may_want and any(self._wants[i] for i in self._due)
 
     def unplan(self) -> None:
         """Take the last plan back: the world made no step (an overflow in mixed precision)."""

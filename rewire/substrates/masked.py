@@ -213,8 +213,10 @@ class Masked:
             scaler.update()
             if scaler.get_scale() < scale:
                 return False, loss
-        if self._project and not skip:
+        if not skip and self._project:
             self._mask_everything()
+        elif not skip and self._forgets():
+            self._keep_only(self.parameters, graph)
         if not self._checked and not skip:
             self._check_state()
         return True, loss
@@ -355,16 +357,25 @@ class Masked:
             ]
         if skip:
             return
+        if self._forgets() and self._scarce(graph) and addresses(self.parameters):
+            return  # plain SGD: its weights are cleared after the step, where they lie in the cache
         here = [(g, i) for i in self._thin if (g := self.parameters[i].grad) is not None]
-        if not self._keep_only([g for g, _ in here], graph):
+        if here and not self._keep_only([g for g, _ in here], graph):
             torch._foreach_mul_([g for g, _ in here], [self.masks[i] for _, i in here])
 
-    def _keep_only(self, grads: Sequence[Tensor], graph: Graph) -> bool:
-        """Clear the gradients of absent synapses in place, where that beats multiplying them."""
-        if not grads:
-            return True
-        whole = len(grads) == len(self.parameters)
-        fast = addresses(grads) if whole and SCARCE * len(graph) < self.space.possible else None
+    def _forgets(self) -> bool:
+        """Whether no gradient outlives the step: clearing weights after it then does as well."""
+        return type(self.optimizer) is torch.optim.SGD and not any(
+            group["momentum"] for group in self.optimizer.param_groups
+        )
+
+    def _scarce(self, graph: Graph) -> bool:
+        return SCARCE * len(graph) < self.space.possible
+
+    def _keep_only(self, tensors: Sequence[Tensor], graph: Graph) -> bool:
+        """Clear what absent synapses hold there, in place; False where a mask does it faster."""
+        whole = len(tensors) == len(self.parameters)
+        fast = addresses(tensors) if whole and self._scarce(graph) else None
         if fast is None:
             return False
         fast.kernel("keep_only")(fast.tensors, self.space.ends, graph.array)
