@@ -11,6 +11,13 @@
 #include <string>
 #include <vector>
 
+// Compiled for several generations of processors, chosen as the module is loaded.
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define WIDE
+#endif
+
 namespace py = pybind11;
 using Keys = py::array_t<int64_t, py::array::c_style>;
 
@@ -249,6 +256,22 @@ void fill(const Addresses& tensors, const Keys& ends, const Keys& keys, T value)
     });
 }
 
+// Multiplies contiguous tensors, one for each projection, by their boolean masks.
+WIDE void mask_one(float* values, const uint8_t* mask, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) values[i] *= static_cast<float>(mask[i]);
+}
+
+WIDE void mask_one(double* values, const uint8_t* mask, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) values[i] *= static_cast<double>(mask[i]);
+}
+
+template <class T>
+void mask(const Addresses& tensors, const Addresses& masks, const std::vector<int64_t>& sizes) {
+    for (size_t i = 0; i < tensors.size(); ++i)
+        mask_one(reinterpret_cast<T*>(tensors[i]), reinterpret_cast<const uint8_t*>(masks[i]),
+                 sizes[i]);
+}
+
 // What an edit does to weights and masks: 0 at the rows dropped of the keys before it, then the
 // weight after it and 1 at the rows born of the keys after it.
 template <class T>
@@ -256,10 +279,10 @@ void replace(const Addresses& weights, const Addresses& masks, const Keys& ends,
              const Keys& drop, const Keys& after, const Keys& born, const Array<T>& weight) {
     const int64_t* first = ends.data();
     const int64_t* last = first + ends.size();
-    const auto write = [&](int64_t key, T value, T mask) {
+    const auto write = [&](int64_t key, T value, uint8_t mask) {
         const size_t i = std::upper_bound(first, last, key) - first - 1;
         reinterpret_cast<T*>(weights[i])[key - first[i]] = value;
-        reinterpret_cast<T*>(masks[i])[key - first[i]] = mask;
+        reinterpret_cast<uint8_t*>(masks[i])[key - first[i]] = mask;
     };
     for (py::ssize_t i = 0; i < drop.size(); ++i) write(before.data()[drop.data()[i]], 0, 0);
     for (py::ssize_t i = 0; i < born.size(); ++i) {
@@ -287,6 +310,7 @@ void add_tensor_kernels(py::module_& m, const std::string& type) {
     m.def(("gather_" + type).c_str(), &gather<T>);
     m.def(("scatter_" + type).c_str(), &scatter<T>);
     m.def(("fill_" + type).c_str(), &fill<T>);
+    m.def(("mask_" + type).c_str(), &mask<T>);
     m.def(("replace_" + type).c_str(), &replace<T>);
     m.def(("keep_only_" + type).c_str(), &keep_only<T>);
 }

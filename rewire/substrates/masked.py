@@ -115,7 +115,9 @@ class Masked:
         self._births = _sort(optimizer)
         self._project = type(optimizer) not in ELEMENTWISE
         self._groups = self._find_groups()
-        self.masks = [torch.ones_like(p) for p in self.parameters]
+        # bytes for the kernels, which read a quarter as much; torch wants the type of the weights
+        kind = torch.bool if addresses(self.parameters) is not None else None
+        self.masks = [torch.ones_like(p, dtype=kind) for p in self.parameters]
         self._thin: list[int] = []  # projections that are not full
         self.grads: list[Tensor | None] | None = None
         self._want_grads = False
@@ -250,11 +252,11 @@ class Masked:
         """Zeros at what was dropped, births at what was added; neither remembers anything."""
         drop = NONE if edit.drop is None else edit.drop.numpy()
         born, weight = after.born, after["weight"].numpy()
-        weights, masks = addresses(self.parameters), addresses(self.masks)
-        if weights is not None and masks is not None:
-            weights.kernel("replace")(
-                weights.tensors, masks.tensors, self.space.ends, before.array, drop, after.array,
-                born, weight,
+        fast = self._bytes(self.parameters)
+        if fast is not None:
+            fast.kernel("replace")(
+                fast.tensors, [m.data_ptr() for m in self.masks], self.space.ends,
+                before.array, drop, after.array, born, weight,
             )  # fmt: skip
         else:
             gone, new = np.sort(before.array[drop]), after.array[born]
@@ -361,7 +363,21 @@ class Masked:
             return  # plain SGD: its weights are cleared after the step, where they lie in the cache
         here = [(g, i) for i in self._thin if (g := self.parameters[i].grad) is not None]
         if here and not self._keep_only([g for g, _ in here], graph):
-            torch._foreach_mul_([g for g, _ in here], [self.masks[i] for _, i in here])
+            self._mask([g for g, _ in here], [i for _, i in here])
+
+    def _mask(self, tensors: list[Tensor], which: list[int]) -> None:
+        """Multiply tensors of these projections by their masks, in place."""
+        masks = [self.masks[i] for i in which]
+        fast = self._bytes(tensors)
+        if fast is not None:
+            sizes = [t.numel() for t in tensors]
+            fast.kernel("mask")(fast.tensors, [m.data_ptr() for m in masks], sizes)
+        else:
+            torch._foreach_mul_(tensors, masks)
+
+    def _bytes(self, tensors: Sequence[Tensor]) -> Addresses | None:
+        """The tensors for kernels that take masks of bytes."""
+        return addresses(tensors) if self.masks[0].dtype is torch.bool else None
 
     def _forgets(self) -> bool:
         """Whether no gradient outlives the step: clearing weights after it then does as well."""
@@ -398,10 +414,9 @@ class Masked:
     @torch.no_grad()
     def _mask_everything(self) -> None:
         for tensors in (self.parameters, *self._moments().values()):
-            for i in self._thin:
-                tensor = tensors[i]
-                if tensor is not None:
-                    tensor.mul_(self.masks[i])
+            here = [i for i in self._thin if tensors[i] is not None]
+            if here:
+                self._mask([tensors[i] for i in here], here)  # type: ignore[misc]
 
     def _check_state(self) -> None:
         self._checked = True
