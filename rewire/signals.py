@@ -141,12 +141,11 @@ class Signals:
         from .slots import Room, largest_with_room
 
         room, space = Room(self._graph, without), self._graph.space
-        wide = isinstance(k, int)
-        ends = [0, space.possible] if wide else space.bounds
+        ends, counts = ([0, space.possible], [k]) if isinstance(k, int) else (space.bounds, [*k])
         blocks = [self._block(offered, i).cpu().numpy() for i in range(len(space.sizes))]
         scores = np.concatenate(blocks)
         found = []
-        for lo, hi, n in zip(ends[:-1], ends[1:], [k] if wide else k, strict=True):  # type: ignore[list-item]
+        for lo, hi, n in zip(ends[:-1], ends[1:], counts, strict=True):
             absent = room.absent(np.arange(lo, hi))
             if np.isnan(scores[absent]).any():
                 lost = int(np.isnan(scores[absent]).sum())

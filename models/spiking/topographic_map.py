@@ -258,7 +258,7 @@ class Built:
             reset="v = v_rest\nr += r_0\no += 1",
             refractory="rest",
             method="exponential_euler",
-            dt=p.dt * ms,
+            clock=b2.Clock(dt=p.dt * ms, name="map_clock"),
             name="map_neurons",
             namespace={
                 "v_rest": p.v_rest * mV, "v_thr": p.v_thr * mV, "e_ex": p.e_ex * mV,

@@ -29,7 +29,8 @@ class _Walk(Rule):
     noise:       the authors' ``gdnoise``: the increment is eta * noise * N(0, 1), that is
                  T = eta * noise^2 / 2.
     eta:         learning rate; None takes the world's, after its schedule.
-    birth:       |weight| of a woken synapse.
+    birth:       |weight| of a woken synapse; 0 leaves it to the world, which starts new synapses
+                 at 0 unless it says otherwise (a spiking one does).
     """
 
     columns: ClassVar[dict[str, Any]] = {"sign": pair_sign}
@@ -99,6 +100,17 @@ class DeepR(_Walk):
 
     scope: Literal["layer", "global"] = "layer"
 
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        edit, state = super().start(graph, signals, rng)
+        if signals.lr(graph.keys) is None:  # no gradient lifts a newborn in its first step
+            birth, drift = self.birth or graph.births["weight"], self._scales(self.eta or 0.0)[0]
+            if not birth > drift:  # type: ignore[operator]
+                raise ValueError(
+                    f"DeepR's drift, {drift:.3g} a tick, would end every woken synapse, born at "
+                    f"{birth:.3g}, at its next tick: raise birth, or lower l1 or eta."
+                )
+        return edit, state
+
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
@@ -112,7 +124,7 @@ class DeepR(_Walk):
             return Edit(set={"weight": weight}), state
         add = sample_absent(graph, k if self.scope == "layer" else k[0], rng, without=drop)
         woken = self._signs(graph, add, state)
-        birth = {"sign": woken, "weight": woken * self.birth}
+        birth = {"sign": woken, **({"weight": woken * self.birth} if self.birth else {})}
         return Edit(set={"weight": weight}, drop=drop, add=add, birth=birth), state
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import product
+from math import exp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from ..session import Session
 
 TESTED = ("2.9",)  # versions of Brian2 whose internals retarget() is tested with
+STORE = "rewire"  # name of the state in Brian2's own store
+FOREVER = 1e6  # seconds, where sessions say when they are done
+ORDER = 1000  # among what Brian2 runs at the end of a time step: rules come last
+RATE_WINDOW = 1.0  # seconds over which rates are running means
 Slices = Mapping[str, slice]
 
 
@@ -87,7 +92,7 @@ class Wiring:
         self.brian2 = _brian2()
         self.network, self.synapses, self.null, self.w_max = network, synapses, null, w_max
         self._check(weight, traces)
-        dt = float(synapses.source.clock.dt)
+        self.dt = dt = float(synapses.source.clock.dt)
         self.period = 1e-3 if period is None else float(period)
         self.steps = round(self.period / dt)
         if self.steps < 1 or abs(self.steps * dt - self.period) > 1e-9 * self.period:
@@ -97,6 +102,9 @@ class Wiring:
         self._offset = synapses.source.start
         self._moved: list[np.ndarray] = []
         self.look()
+        self._born = np.zeros(len(self.w), np.int64)  # time step of each slot's formation
+        self.last: np.ndarray | None = None  # weights at the last tick, where asked for
+        self._counter: Any = None  # of spikes, where rates are asked for
         self._dynamic = {
             name: self._array(name) for name in synapses.equations.diff_eq_names
         }  # fmt: skip
@@ -171,6 +179,7 @@ class Wiring:
             values[slots] = 0
         if "lastupdate" in self.synapses.variables:
             self._array("lastupdate")[slots] = self.synapses.clock.t_
+        self._born[slots] = self.step
         self._moved.append(slots)
 
     def settle(self) -> None:
@@ -191,12 +200,90 @@ class Wiring:
 
     @property
     def step(self) -> int:
-        """Time steps since the start of the simulation, the one that runs included."""
+        """Time steps that are over; within a tick the one that ends is not."""
         return int(self._clock[0])
 
     def spiking(self) -> np.ndarray:
         """Numbers of the source neurons that spiked in this time step, ascending."""
         return self._events[: self._events[-1]]
+
+    def ages(self) -> np.ndarray:
+        """Seconds since each slot was last given to a synapse, or emptied."""
+        return (self.step - self._born) * self.dt
+
+    def watch(self, needs: frozenset[str]) -> None:
+        """Keep from tick to tick what these signals are made of."""
+        if "drift" in needs and self.last is None:
+            self.last = self.w.copy()
+        if "rate" in needs and self._counter is None:
+            source = self.synapses.source
+            self._counter = self.brian2.SpikeMonitor(source, record=False, name="rewire_counter")
+            self.network.add(self._counter)
+            self.rates = np.zeros(len(source))
+            self._counted = np.zeros(len(source), np.int64)
+
+    def note(self) -> None:
+        """Close a tick: what comes next is seen against how things are now."""
+        if self.last is not None:
+            self.last[:] = self.w
+        if self._counter is not None:
+            count = self._counter.variables["count"].get_value()
+            share = 1 - exp(-self.period / RATE_WINDOW)
+            self.rates += share * ((count - self._counted) / self.period - self.rates)
+            self._counted[:] = count
+
+    # -- saving ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the simulation goes on from: every variable of the network, spikes in flight.
+
+        Nested dicts of tensors, numbers and strings. Random numbers need no state: :func:`drive`
+        seeds them.
+        """
+        self.network.store(STORE)
+        stored = self.network._stored_state.pop(STORE)
+        del stored["_random_generator_state"]  # in 2.9 a pointer to a buffer, worthless later
+        kept = {"born": self._born, "last": self.last}
+        if self._counter is not None:
+            kept |= {"rates": self.rates, "counted": self._counted}
+        return {"network": _to_tree(stored), "rewire": _to_tree(kept)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; sessions load theirs afterwards.
+
+        Raises KeyError for the state of a network with other objects.
+        """
+        self.network._stored_state[STORE] = _from_tree(state["network"])
+        self.network.restore(STORE)
+        del self.network._stored_state[STORE]
+        self.look()
+        for name, attribute in (("born", "_born"), ("last", "last"), ("rates", "rates"),
+                                ("counted", "_counted")):  # fmt: skip
+            if state["rewire"].get(name) is not None:
+                getattr(self, attribute)[:] = state["rewire"][name].numpy()
+
+
+def _to_tree(value: Any) -> Any:
+    """Brian2's stored state with tensors for arrays and for the spikes in flight."""
+    if isinstance(value, Mapping):
+        return {k: _to_tree(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.array(value))
+    if isinstance(value, list):  # a queue: the synapses that spike in each coming time step
+        return [torch.tensor(events, dtype=torch.int32) for events in value]
+    if isinstance(value, tuple):
+        return tuple(_to_tree(v) for v in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _from_tree(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _from_tree(v) for k, v in value.items()}
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if isinstance(value, list):
+        return [events.tolist() for events in value]
+    return tuple(map(_from_tree, value)) if isinstance(value, tuple) else value
 
 
 class Brian:
@@ -237,7 +324,6 @@ class Brian:
         self._widths = np.array([p.shape[1] for p in projected])
         self._starts = np.array([self._sources[p.source].start for p in projected])
         self._begun = False
-        self._last: np.ndarray | None = None  # the weights at the last tick, where watched
         self._rows_of: tuple[Tensor | None, np.ndarray] = (None, self._own)
 
     def _table(self, name: str, where: slice) -> np.ndarray:
@@ -350,9 +436,8 @@ class Brian:
         return None
 
     def watch(self, needs: frozenset[str]) -> None:
-        """Keep the weights of the last tick where a rule asks for their drift."""
-        if "drift" in needs:
-            self._last = self.wiring.w.copy()
+        """Keep what the signals of a run are made of."""
+        self.wiring.watch(needs)
 
     def want_grads(self, wanted: bool) -> None:
         """There are none."""
@@ -380,8 +465,9 @@ class Brian:
         wiring.retarget(moved, pre[moved], w[moved])
         wiring.w[own] = w[own]
         wiring.settle()
+        if wiring.last is not None and not self._begun:
+            wiring.last[own] = w[own]
         self._begun = True
-        self.watch(frozenset() if self._last is None else frozenset({"drift"}))
 
     def _check_weights(self, weight: np.ndarray) -> None:
         if len(weight) and weight.min() < 0:
@@ -471,11 +557,20 @@ def _weight(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
 @signal("brian", "drift")
 def _drift(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
     """What plasticity has changed in the weights since the last tick; 0 for absent synapses."""
-    assert world._last is not None
+    assert world.wiring.last is not None
+    return _at_synapses(world, graph, keys, world.wiring.w - world.wiring.last)
+
+
+@signal("brian", "age")
+def _age(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
+    """Seconds since the formation of each synapse; 0 for absent ones."""
+    return _at_synapses(world, graph, keys, world.wiring.ages())
+
+
+def _at_synapses(world: Brian, graph: Graph, keys: Tensor, values: np.ndarray) -> Tensor:
     row, there = graph.find(keys)
-    at = world._rows(graph)[row[there].numpy()]
     out = torch.zeros(len(keys), dtype=torch.float64)
-    out[there] = torch.from_numpy(world.wiring.w[at] - world._last[at])
+    out[there] = torch.from_numpy(values[world._rows(graph)[row[there].numpy()]])
     return out
 
 
@@ -509,6 +604,12 @@ def _activity(world: Brian, graph: Graph, population: str) -> Tensor:
     return torch.from_numpy(_trace(world, 0, population))
 
 
+@signal("brian", "rate", kind="node")
+def _rate(world: Brian, graph: Graph, population: str) -> Tensor:
+    """Spikes a second of each unit, a running mean over about the last second."""
+    return torch.from_numpy(world.wiring.rates[world._sources[population]])
+
+
 @signal("brian", "spiked", kind="node")
 def _spiked(world: Brian, graph: Graph, population: str) -> Tensor:
     """1 for units that spiked in the last time step, else 0."""
@@ -534,35 +635,42 @@ def drive(
     sessions: one for each world on the same wiring.
     duration: simulated time; None goes on until every session is done.
     report, report_period, namespace: as for ``Network.run``.
+
+    Brian2's random numbers are seeded at the start and at every full simulated second, from the
+    sessions' seeds and the time: runs repeat bit for bit, and where drives end at full seconds it
+    makes no difference how many they are.
     """
     wiring = _shared_wiring(sessions)
-    b2 = wiring.brian2
+    b2, steps_a_second = wiring.brian2, round(1 / wiring.dt)
     if duration is None:
         if any(s._endless for s in sessions):
             raise ValueError("a session without an end needs a duration, such as 60 * second.")
-        duration = 1e6 * b2.second
+        duration = FOREVER * b2.second
     wiring.look()
-    seeds = "-".join(str(s.seed) for s in sessions)
+    label = "brian/" + "-".join(str(s.seed) for s in sessions)
 
-    def reseed() -> None:
-        b2.seed(rng_for(sessions[0].seed, f"brian/{seeds}", wiring.step).key & 0xFFFFFFFF)
+    def reseed(step: int) -> None:
+        b2.seed(rng_for(sessions[0].seed, label, step).key & 0xFFFFFFFF)
 
     def tick() -> None:
-        if (wiring.step + 1) % wiring.steps:
-            return
-        running = [s for s in sessions if not s.done]
-        for session in running:
-            session.plan()
-            session.tick()
-        wiring.settle()
-        if all(s.done for s in sessions):
-            wiring.network.stop()
+        step = wiring.step + 1
+        if step % wiring.steps == 0:
+            for session in sessions:
+                if not session.done:
+                    session.plan()
+                    session.tick()
+            wiring.settle()
+            wiring.note()
+            if all(s.done for s in sessions):
+                wiring.network.stop()
+        if step % steps_a_second == 0:
+            reseed(step)
 
     operation = b2.NetworkOperation(
-        tick, clock=wiring.synapses.source.clock, when="end", name="rewire"
+        tick, clock=wiring.synapses.source.clock, when="end", order=ORDER, name="rewire"
     )
     wiring.network.add(operation)
-    reseed()
+    reseed(wiring.step)
     try:
         with _target(b2):
             wiring.network.run(
