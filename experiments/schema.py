@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
@@ -107,26 +107,39 @@ class Adagrad(Table):
 
 Optimizer = Annotated[SGD | Adam | AdamW | RMSprop | Adagrad, Field(discriminator="name")]
 
-_TORCH_OPTIMIZERS = {
-    "sgd": "SGD",
-    "adam": "Adam",
-    "nadam": "NAdam",
-    "radam": "RAdam",
-    "adamax": "Adamax",
-    "adamw": "AdamW",
-    "rmsprop": "RMSprop",
-    "adagrad": "Adagrad",
+
+class _Torch(NamedTuple):
+    """An optimiser of torch: its class, tensors it keeps per parameter, whether it has kernels
+    that update all in one pass."""
+
+    name: str
+    moments: int
+    fused: bool
+
+
+TORCH_OPTIMIZERS = {
+    "sgd": _Torch("SGD", 1, True),
+    "adam": _Torch("Adam", 2, True),
+    "nadam": _Torch("NAdam", 2, False),
+    "radam": _Torch("RAdam", 2, False),
+    "adamax": _Torch("Adamax", 2, False),
+    "adamw": _Torch("AdamW", 2, True),
+    "rmsprop": _Torch("RMSprop", 1, False),
+    "adagrad": _Torch("Adagrad", 1, True),
 }
 
 
-def build_optimizer(optimizer: Table, parameters: Iterable[Any], **extra: Any) -> Any:
-    """The torch optimiser that ``optimizer`` describes; ``extra`` is for torch (``fused=True``)."""
+def build_optimizer(optimizer: Table, parameters: Iterable[Any]) -> Any:
+    """The torch optimiser that ``optimizer`` describes, fused where it can be."""
     import torch
 
     options = optimizer.model_dump(exclude={"name"})
     if "betas" in options:
         options["betas"] = tuple(options["betas"])
-    return getattr(torch.optim, _TORCH_OPTIMIZERS[optimizer.name])(parameters, **options, **extra)  # type: ignore[attr-defined]
+    found = TORCH_OPTIMIZERS[optimizer.name]  # type: ignore[attr-defined]
+    if found.fused:
+        options["fused"] = True
+    return getattr(torch.optim, found.name)(parameters, **options)
 
 
 class _Schedule(Table):

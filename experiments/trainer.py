@@ -38,7 +38,6 @@ from .schema import build_optimizer
 from .store import CellStore
 
 Emit = Callable[[dict[str, Any]], None]
-FUSED = ("sgd", "adam", "adamw", "adagrad")
 EVALUATION_BATCH = 1000
 COSTS = ("train_flops_dense", "train_flops_sparse", "updates", "formed", "dropped")
 TIMES = ("seconds", "cpu_seconds")
@@ -167,8 +166,7 @@ class _Training:
         self.model.to(self.device)
         self._drops = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p
                           for m in self.model.modules())  # fmt: skip
-        fused = {"fused": True} if training.optimizer.name in FUSED else {}
-        self.optimizer = build_optimizer(training.optimizer, self.model.parameters(), **fused)
+        self.optimizer = build_optimizer(training.optimizer, self.model.parameters())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         world = Masked(self.model, self.optimizer, include=s.include or None, exclude=s.exclude)
         graph = stage.graph(world, s)

@@ -122,6 +122,22 @@ def test_every_optimiser_is_torchs():
             assert made.param_groups[0][option] == pytest.approx(default.param_groups[0][option])
 
 
+@pytest.mark.parametrize("name", schema.TORCH_OPTIMIZERS)
+def test_an_optimiser_keeps_as_many_tensors_as_the_table_says(name):
+    import torch
+
+    known = schema.TORCH_OPTIMIZERS[name]
+    momentum = {"momentum": 0.9} if name == "sgd" else {}
+    table = config.parse(good(optimizer={"name": name, "lr": 0.1, **momentum})).optimizer
+    weight = torch.ones(3, requires_grad=True)
+    made = schema.build_optimizer(table, [weight])
+    weight.sum().backward()
+    made.step()
+    state = [v for v in made.state[weight].values() if getattr(v, "shape", ()) == weight.shape]
+    assert len(state) == known.moments
+    assert bool(made.param_groups[0].get("fused")) == known.fused
+
+
 def test_the_json_schema_knows_the_names():
     tree = config.json_schema()
     assert "DeepR" in tree["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
