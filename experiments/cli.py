@@ -320,8 +320,8 @@ def _dry_run(
     console.print(table)
     console.print(
         f"{len(left)} of {len(planned)} cells to train into {folder}: about {duration(seconds)} "
-        f"on {workers} worker{'s' * (workers != 1)}, {_bytes(size)} of disk. Estimated from a few "
-        "steps timed just now; rules that work at every step take longer.",
+        f"on {workers} worker{'s' * (workers != 1)}, {_bytes(size)} of disk when all is done. "
+        "Estimated from a few steps of every rule, timed just now.",
         highlight=False,
     )
     return 0

@@ -6,13 +6,18 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .cells import Cell, settings
-from .schema import Experiment, available, build_optimizer
+from .cells import Cell, Settings, settings
+from .config import build_model, space_of
+from .schema import TORCH_OPTIMIZERS, Experiment, available, build_optimizer, is_dense
 
-OVERHEAD = 1.25  # masks, rules, data and checkpoints on top of forward, backward and optimiser
-MOMENTS = {"sgd": 1, "rmsprop": 1, "adagrad": 1}  # tensors an optimiser keeps; the others two
+if TYPE_CHECKING:
+    from rewire.graph import Space
+    from rewire.rule import Rule
+
+OVERHEAD = 1.1  # data and checkpoints on top of a step
+KEY, NUMBER = 8, 4  # bytes on disk
 
 
 @dataclass(frozen=True)
@@ -24,57 +29,114 @@ class Estimate:
 
 
 def estimate(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Estimate]:
-    """By hash. Times a few steps of the model on this machine (about a second)."""
-    parameters, costs = 0, dict[int, float]()
+    """By hash. Times a few steps of every rule on this machine (a tenth of a second each).
+
+    A step is what the cell does between its rule's rarer deeds: a rule that acts at every step is
+    timed with it, one that acts at every hundredth is not.
+    """
+    space = space_of(experiment)
+    timed: dict[tuple[Any, ...], tuple[int, float]] = {}
     found = {}
     for cell in cells:
-        training = settings(cell.config).training
-        if training.batch not in costs:
-            parameters, costs[training.batch] = _calibrate(experiment, training)
-        steps, every = int(training.steps or 0), training.evaluate_every
-        info = available("data")[experiment.data.name]
-        held_out = experiment.data.validation or info.validation
-        levels = cell.weight / steps
-        # an evaluation is a forward pass, a third of a training step per batch
-        evaluations = cell.weight / int(every) * held_out + levels * info.test
-        work = cell.weight * OVERHEAD + evaluations / training.batch / 3
-        moments = MOMENTS.get(training.optimizer.name, 2)
-        copies = 2 * (1 + moments) + levels + 2  # checkpoints, levels, snapshots
-        edges = parameters * (cell.density or 0.2)
+        s = settings(cell.config)
+        key = cell.label, cell.density, s.training.batch
+        if key not in timed:
+            timed[key] = _calibrate(experiment, s)
+        parameters, step = timed[key]
         found[cell.hash] = Estimate(
-            work * costs[training.batch], int(4 * parameters * copies + 16 * edges * levels)
+            step * OVERHEAD * (cell.weight + _evaluations(experiment, cell, s) / 3),
+            _bytes(s, space, parameters),
         )
     return found
 
 
-def _calibrate(experiment: Experiment, training: Any, least: float = 0.3) -> tuple[int, float]:
-    """(parameters, seconds of one plain dense training step), on one thread."""
-    import torch
+def _evaluations(experiment: Experiment, cell: Cell, s: Settings) -> float:
+    """What a cell evaluates, in batches: each is a forward pass, a third of a training step."""
+    info = available("data")[experiment.data.name]
+    held_out = experiment.data.validation or info.validation
+    levels = cell.weight / int(s.training.steps or 1)
+    examples = cell.weight / int(s.training.evaluate_every) * held_out + 2 * levels * info.test
+    return examples / s.training.batch
 
-    from .config import build_model
+
+def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple[int, float]:
+    """(parameters, seconds of one training step of a cell), on as many threads as it will have."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from rewire.session import Session
+    from rewire.substrates.masked import Masked
 
     info = available("data")[experiment.data.name]
     threads = torch.get_num_threads()
     torch.set_num_threads(experiment.threads)
     try:
         generator = torch.Generator().manual_seed(0)
-        model = build_model(
-            experiment.model.name, experiment.model.options, info, torch.Generator().manual_seed(0)
-        )
-        optimizer = build_optimizer(training.optimizer, model.parameters())
-        x = torch.randn(training.batch, *info.shape, generator=generator)
-        y = torch.randint(info.classes, (training.batch,), generator=generator)
+        model = build_model(s.model.name, s.model.options, info, generator)
+        optimizer = build_optimizer(s.training.optimizer, model.parameters())
+        world = Masked(model, optimizer, include=s.include or None, exclude=s.exclude)
+        span = max(int(s.training.steps or 0), 10**6)  # never at the end of a level
+        net = Session(world, _graph(world, s), _rule(s), span=span, seed=s.seed, rewinds=True)
+        x = torch.randn(s.training.batch, *info.shape, generator=generator)
+        y = torch.randint(info.classes, (s.training.batch,), generator=generator)
         times: list[float] = []
-        until = time.perf_counter() + least
-        while len(times) < 5 or time.perf_counter() < until:
-            start = time.perf_counter()
+        while len(times) < 8 or sum(times) < least:
+            start = time.process_time()  # what others do on this machine is no cost of the cell
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
-            times.append(time.perf_counter() - start)
+            cross_entropy(model(x), y).backward()
+            net.step()
+            times.append((time.process_time() - start) / experiment.threads)
         return sum(p.numel() for p in model.parameters()), statistics.median(times)
     finally:
         torch.set_num_threads(threads)
+
+
+def _rule(s: Settings) -> Rule:
+    from rewire.rules import Static
+
+    return Static() if s.kind == "branch" else s.rule
+
+
+def _graph(world: Any, s: Settings) -> Any:
+    from rewire.graph import Graph
+    from rewire.session import first_graph
+
+    if is_dense(s.rule) or s.rule.visits_densities:
+        return Graph.full(world.space)
+    density = s.densities[0] if s.kind == "branch" else s.density
+    spread = "erk" if s.distribution == "imp" else s.distribution
+    return first_graph(world, density, spread, "random", s.seed)
+
+
+def _bytes(s: Settings, space: Space, parameters: int) -> int:
+    """What a finished cell leaves: its starts, the end of every level, states to rewind to.
+
+    Checkpoints are deleted at the end. What rules drop and form on the way (4 and 8 bytes each) is
+    known for ladders alone.
+    """
+    edges = _levels(s, space)
+    asked = {round(d * space.possible) for d in (1.0, *s.densities)} | {edges[0]}
+    models = sum(n in asked for n in edges)  # of requested levels only
+    starts, pruned = (edges, 0) if s.kind == "branch" else (edges[:1], edges[0] - edges[-1])
+    moments = TORCH_OPTIMIZERS[s.training.optimizer.name].moments
+    saved = {*s.saves, *s.rule.saves} - {0}
+    states = len(saved) * (1 + moments) + (moments if is_dense(s.rule) else 0)
+    of_edges = (KEY + NUMBER) * sum(edges) + KEY * sum(starts) + NUMBER * pruned
+    return of_edges + NUMBER * parameters * (models + states)
+
+
+def _levels(s: Settings, space: Space) -> list[int]:
+    """Edges at the end of each level."""
+    possible = space.possible
+    if hasattr(s.rule, "ladder"):
+        names = [p.name for p in space.projections]
+        edges = [possible]
+        for drop in s.rule.towards(s.densities).ladder(space.sizes, names):
+            edges.append(edges[-1] - sum(drop))
+        return edges
+    if s.densities:
+        return [round(d * possible) for d in s.densities]
+    return [round((s.density or 1.0) * possible)]
 
 
 def wall_seconds(cells: Sequence[Cell], by: Mapping[str, Estimate], workers: int) -> float:
