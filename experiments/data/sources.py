@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,14 +66,21 @@ class Source:
     mirrors: tuple[str, ...] = ()
 
 
+class IdxFile(NamedTuple):
+    """What one file is known by: its digest, and digest and size as it is downloaded."""
+
+    sha256: str
+    gz_sha256: str
+    gz_size: int
+
+
 @dataclass(frozen=True)
 class IdxFiles:
     """The four gzipped files of MNIST and its relatives, as torchvision lays them out."""
 
     name: str
     folder: str
-    gz: Mapping[str, tuple[str, int]]  # file name: sha256 and size as downloaded
-    sha256: Mapping[str, str]  # file name: sha256 uncompressed
+    files: Mapping[str, IdxFile]  # by name
 
     SHAPES = {  # not a field: it has no annotation
         "train-images-idx3-ubyte": (60_000, 28, 28),
@@ -96,14 +104,17 @@ class IdxFiles:
         return read_idx(
             plain if plain.is_file() else folder / f"{file}.gz",
             self.SHAPES[file],
-            sha256=self.sha256[file],
+            sha256=self.files[file].sha256,
             remedy=f"Remove or replace {folder}/ (`rewire data fetch {self.name}` downloads a "
             "checked copy into the cache folder).",
         )
 
     @property
     def remotes(self) -> tuple[Remote, ...]:
-        return tuple(Remote(f"{self.folder}/{n}.gz", *self.gz[n]) for n in self.SHAPES)
+        return tuple(
+            Remote(f"{self.folder}/{name}.gz", file.gz_sha256, file.gz_size)
+            for name, file in self.files.items()
+        )
 
 
 def locate_cifar10() -> Place:
@@ -127,36 +138,26 @@ def read_cifar10() -> Raw:
 MNIST_IDX = IdxFiles(
     name="mnist",
     folder="MNIST/raw",
-    gz={
-        "train-images-idx3-ubyte": (
+    files={
+        "train-images-idx3-ubyte": IdxFile(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
             9_912_422,
         ),
-        "train-labels-idx1-ubyte": (
+        "train-labels-idx1-ubyte": IdxFile(
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
             "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
             28_881,
         ),
-        "t10k-images-idx3-ubyte": (
+        "t10k-images-idx3-ubyte": IdxFile(
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             1_648_877,
         ),
-        "t10k-labels-idx1-ubyte": (
+        "t10k-labels-idx1-ubyte": IdxFile(
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
             4_542,
-        ),
-    },
-    sha256={
-        "train-images-idx3-ubyte": (
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
-        ),
-        "train-labels-idx1-ubyte": (
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
-        ),
-        "t10k-images-idx3-ubyte": (
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
-        ),
-        "t10k-labels-idx1-ubyte": (
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
         ),
     },
 )
@@ -164,36 +165,26 @@ MNIST_IDX = IdxFiles(
 FASHION_IDX = IdxFiles(
     name="fashion-mnist",
     folder="FashionMNIST/raw",
-    gz={
-        "train-images-idx3-ubyte": (
+    files={
+        "train-images-idx3-ubyte": IdxFile(
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
             26_421_880,
         ),
-        "train-labels-idx1-ubyte": (
+        "train-labels-idx1-ubyte": IdxFile(
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
             "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
             29_515,
         ),
-        "t10k-images-idx3-ubyte": (
+        "t10k-images-idx3-ubyte": IdxFile(
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
             4_422_102,
         ),
-        "t10k-labels-idx1-ubyte": (
+        "t10k-labels-idx1-ubyte": IdxFile(
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
             5_148,
-        ),
-    },
-    sha256={
-        "train-images-idx3-ubyte": (
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
-        ),
-        "train-labels-idx1-ubyte": (
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
-        ),
-        "t10k-images-idx3-ubyte": (
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
-        ),
-        "t10k-labels-idx1-ubyte": (
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
         ),
     },
 )
