@@ -41,12 +41,6 @@ def churn(records: Iterable[Any]) -> Churn:
     return Churn(steps, out[0], out[1])
 
 
-def replay(start: ArrayLike, records: Iterable[Any]) -> Iterator[tuple[int, np.ndarray]]:
-    """The keys after each record: yields (total, keys), keys sorted, shape (E,)."""
-    for total, keys, _, _ in _follow(start, records, 0):
-        yield total, keys
-
-
 @dataclass(frozen=True, eq=False)
 class Lifetimes:
     """The lives of all edges that ever were, each array (N,), one entry per life.
