@@ -46,6 +46,7 @@ class Rule:
     needs:      names of the signals it reads; checked against the world before step 0.
     columns:    per-edge state, name -> birth value (a number, or a function of keys and seed);
                 it follows the edges through everybody's edits.
+    timed:      its rates are per second: it needs a world with a time of its own.
     skips_step: on this rule's ticks the whole optimiser step is left out, biases included.
     budget:     "exact" keeps the number of edges (per projection, or over all where ``scope`` is
                 "global"), "cap" stays at or below it, "reported" lets it float.
@@ -56,6 +57,7 @@ class Rule:
 
     needs: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[Mapping[str, Any]] = {}
+    timed: ClassVar[bool] = False
     skips_step: ClassVar[bool] = False
     budget: ClassVar[Budget] = "exact"
     saves: ClassVar[frozenset[int]] = frozenset()

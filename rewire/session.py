@@ -131,6 +131,12 @@ class Session:
                     f"{rule.name} needs the signal {', '.join(map(repr, missing))}, which the "
                     f"{self.world.name} world does not offer here (it offers {sorted(offers)})."
                 )
+            if rule.timed and self.world.dt is None:
+                raise ValueError(
+                    f"{rule.name} has a rate per second, and a step of the {self.world.name} world "
+                    "stands for no time: give it a number per step instead (StructuralPlasticity: "
+                    "attempts= for rate=)."
+                )
             why = self.world.unsupported(frozenset(rule.columns))
             if why is not None:
                 raise ValueError(f"{rule.name} cannot live in the {self.world.name} world: {why}.")

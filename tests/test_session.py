@@ -125,7 +125,10 @@ def test_deep_r_without_any_learning_rate_asks_for_eta():
             ValueError, match=f"{rule.__name__} needs a learning rate here: set its"
         ):
             rewire.Session(world, Graph.full(space), rule(), span=5)
-        rewire.Session(world, Graph.full(space), rule(eta=1), span=5).step()
+    for able in (rewire.DeepR(eta=1, birth=0.1), rewire.SoftDeepR(eta=1)):
+        rewire.Session(world, Graph.full(space), able, span=5).step()
+    with pytest.raises(ValueError, match="would end every woken synapse"):
+        rewire.Session(world, Graph.full(space), rewire.DeepR(eta=1), span=5)
 
 
 @pytest.mark.parametrize(

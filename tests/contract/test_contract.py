@@ -183,7 +183,7 @@ def test_budget_leaks_columns_and_log_at_every_step(rule, optimiser, model):
         born = torch.from_numpy(last[0].add) if last and last[0].total == net.clock.total else None
         lived = before.keys if born is None else before.keys[~torch.isin(before.keys, born)]
         lived = lived[after.find(lived)[1]]
-        for column, birth in RULES[rule].columns.items():
+        for column in RULES[rule].columns:
             here, there = after[column][after.find(lived)[0]], before[column][before.find(lived)[0]]
             assert torch.equal(here, there)  # signs are fixed
             assert torch.equal(after[column], held[column][after.keys])  # of the born ones too

@@ -215,10 +215,9 @@ def test_the_rate_is_attempts_a_second_on_the_whole_population_whatever_the_time
     assert abs(sum(per_step) - expected) < 4 * sqrt(expected) + 0.01 * expected
 
 
-def test_a_rate_in_a_world_without_time_is_refused():
-    net = session(sheet(), rewire.StructuralPlasticity.bogdan(partner="uniform"))
-    with pytest.raises(ValueError, match="this world has no time of its own: set attempts"):
-        net.step()
+def test_a_rate_in_a_world_without_time_is_refused_before_the_first_step():
+    with pytest.raises(ValueError, match="stands for no time: give it a number per step"):
+        session(sheet(), rewire.StructuralPlasticity.bogdan(partner="uniform"))
 
 
 def test_only_units_that_spiked_become_partners_and_silence_forms_nothing():
