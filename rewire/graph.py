@@ -9,6 +9,7 @@ spiking projections that is compressed-sparse-row by postsynaptic unit; a mask i
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -296,7 +297,8 @@ class Graph:
     ):
         self.space = space
         self.keys = keys
-        self.columns = dict(columns or {})
+        self._columns = dict(columns or {})
+        self._lazy: dict[str, Callable[[], Tensor]] = {}
         self.births = dict(births or {})
         self._topology = {} if _topology is None else _topology  # derived from the keys alone
 
@@ -369,6 +371,23 @@ class Graph:
             self.births,
             _topology=self._topology,
         )
+
+    def with_lazy(self, name: str, values: Callable[[], Tensor]) -> Graph:
+        """The same edges with a column that is read, (E,), when it is first asked for.
+
+        For what may change behind the graph's back: good until the world's next step.
+        """
+        held = {n: c for n, c in self._columns.items() if n != name}
+        out = Graph(self.space, self.keys, held, self.births, _topology=self._topology)
+        out._lazy = {**self._lazy, name: values}
+        return out
+
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        """The columns by name, each (E,)."""
+        for name in list(self._lazy):
+            self._columns[name] = self._lazy.pop(name)()
+        return self._columns
 
     def with_birth(self, name: str, birth: Birth) -> Graph:
         """The same graph with a column that newborn edges get from ``birth``."""
@@ -506,20 +525,22 @@ class Graph:
             cache[population] = None if first is None else self.keys.numpy().searchsorted(first)
         return cache[population]
 
-    def incoming_edge(self, population: str, unit: np.ndarray, number: np.ndarray) -> np.ndarray:
-        """Row of the ``number``-th incoming edge, from 0, of each ``unit``, (k,).
+    def incoming_edge(self, population: str, unit: int, number: int) -> tuple[int, int]:
+        """Projection and row of a unit's incoming edge of that number, from 0.
 
-        Numbered as :meth:`incoming` orders them; every number must be below the unit's fan-in.
+        Numbered as :meth:`incoming` orders them; it must be below the unit's fan-in.
         """
         starts = self._starts(population)
         if starts is None:
             rows, pointers = self.incoming(population)
-            return rows.numpy()[pointers.numpy()[unit] + number]
-        before = (starts[:, unit + 1] - starts[:, unit]).cumsum(0)  # up to and with projection p
-        which = (number >= before).sum(0)
-        at = np.arange(len(unit))
-        before = np.concatenate([np.zeros_like(before[:1]), before])
-        return starts[which, unit] + number - before[which, at]
+            row = int(rows[pointers[unit] + number])
+            return bisect_right(self.bounds, row) - 1, row
+        for i, first in zip(self.space.into[population], starts, strict=True):
+            row = int(first[unit]) + number
+            if row < first[unit + 1]:
+                return i, row
+            number = row - int(first[unit + 1])
+        raise IndexError(f"unit {unit} of {population!r} has no incoming edge of that number.")
 
     def incoming(self, population: str) -> tuple[Tensor, Tensor]:
         """Rows of the edges into a population ordered by unit, and where each unit's begin.
@@ -768,15 +789,24 @@ class Graph:
                     "Drop as many as you add, or raise Population.slots."
                 )
             if "slot" in self.columns:
-                self._assign_slots(p, units, fan_in, born[mine])
+                self._assign_slots(p, units, born[mine])
 
-    def _assign_slots(
-        self, population: Population, units: np.ndarray, fan_in: np.ndarray, born: np.ndarray
-    ) -> None:
+    def _edges_of(self, population: str, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All incoming edges of some units: each one's unit, by its place in ``units``, and row."""
+        starts = self._starts(population)
+        if starts is None:
+            rows, pointers = (x.numpy() for x in self.incoming(population))
+            first, end = pointers[units][None], pointers[units + 1][None]
+        else:
+            first, end = starts[:, units], starts[:, units + 1]
+        held = (end - first).T.ravel()  # unit by unit, of each projection in turn
+        place = np.repeat(np.repeat(np.arange(len(units)), len(first)), held)
+        at = np.arange(len(place)) + np.repeat(first.T.ravel() - held.cumsum() + held, held)
+        return place, at if starts is not None else rows[at]
+
+    def _assign_slots(self, population: Population, units: np.ndarray, born: np.ndarray) -> None:
         """Slots of newborns, in the order of their unit's incoming edges."""
-        place = np.repeat(np.arange(len(units)), fan_in)  # of each edge's unit among the units
-        number = np.arange(len(place)) - (fan_in.cumsum() - fan_in)[place]
-        row = self.incoming_edge(population.name, units[place], number)
+        place, row = self._edges_of(population.name, units)
         newborn, slot = np.zeros(len(self), bool), self["slot"].numpy()
         newborn[born] = True
         new = newborn[row]
