@@ -86,6 +86,22 @@ class Signals:
         """A signal of each unit of a population, shape (size,)."""
         return self._get(name, "node").compute(self._world, self._graph, population)
 
+    def sample(self, name: str, populations: Sequence[str], u: Sequence[float]) -> list[int]:
+        """Units drawn in proportion to a signal, one for each uniform number in ``u``.
+
+        Numbered over the populations laid in a row; none at all where the signal is 0 everywhere.
+        """
+        compute = self._get(name, "node").compute
+        draw = getattr(compute, "draw", None)
+        if draw is not None:
+            return draw(self._world, self._graph, populations, u)
+        values = [compute(self._world, self._graph, p).numpy() for p in populations]
+        upto = np.concatenate(values).cumsum(dtype=np.float64)
+        if not upto[-1] > 0:
+            return []
+        drawn = upto.searchsorted(np.multiply(u, upto[-1]), "right")
+        return np.minimum(drawn, len(upto) - 1).tolist()
+
     def lr(self, keys: Tensor) -> float | Tensor | None:
         """The learning rate of these synapses: one number where they share it, else (k,).
 
@@ -190,6 +206,19 @@ def blockwise(block: Callable[..., Tensor]) -> Callable[[Callable[..., Tensor]],
 
     def attach(compute: Any) -> Any:
         compute.block = block
+        return compute
+
+    return attach
+
+
+def drawing(draw: Callable[..., list[int]]) -> Callable[[Callable[..., Tensor]], Any]:
+    """Give a node signal the faster form that :meth:`Signals.sample` uses.
+
+    ``draw(world, graph, populations, u)`` returns what ``sample`` is to return.
+    """
+
+    def attach(compute: Any) -> Any:
+        compute.draw = draw
         return compute
 
     return attach

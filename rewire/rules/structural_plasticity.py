@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from itertools import accumulate
+from math import exp, prod
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ from ..streams import Stream
 from ..when import Every, When
 
 SHEET = 16.0  # the sheet of the published model is 16 units wide; lengths here are in sheet sides
+AHEAD, AHEAD_TICKS = 4096, 64  # attempts, and ticks, drawn ahead at most
 SIGNALS = {"activity": "activity", "spiked": "spiked", "uniform": None}
 
 
@@ -101,6 +104,10 @@ class StructuralPlasticity(Rule):
         name = SIGNALS[self.partner]
         return frozenset() if name is None else frozenset({name})
 
+    @property
+    def timed(self) -> bool:  # type: ignore[override]
+        return self.rate is not None
+
     # -- the start ------------------------------------------------------------------------------
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
@@ -155,9 +162,7 @@ class StructuralPlasticity(Rule):
         chance = torch.ones(p.size)
         if self.initial == "kernel":
             sheet = _sheet(self, space, p.target)
-            j = sheet.into.index(i)
-            at = pre.numpy() + (sheet.end[j - 1] if j else 0)
-            chance = torch.from_numpy(sheet.chance(at, post.numpy())).clamp(min=1e-300)
+            chance = sheet.chances(sheet.into.index(i), pre, post).clamp(min=1e-300)
         clock = -(1 - rng.uniform(p.size).double()).log() / chance
         order = torch.from_numpy(np.lexsort((clock.numpy(), post.numpy())))
         size = torch.bincount(post, minlength=n_post)
@@ -169,26 +174,48 @@ class StructuralPlasticity(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        drop, add = [], []
+        drop: list[int] = []
+        add: list[int] = []
+        after = dict(state)
         for population in _targets(graph.space):
-            first = state[f"slots/{population.name}"].numpy()
-            if not first[-1]:
+            slots = state[f"slots/{population.name}"].numpy()
+            if not slots[-1]:
                 continue
-            expected = self._attempts(int(first[-1]), clock)
-            # one number to round the attempts, four for each of them
-            u = rng.doubles(4 * int(expected) + 5)
-            tried = int(expected + u[0])
-            out, into = self._try(graph, signals, population, first, u[1:].reshape(4, -1), tried)
-            drop += out
-            add += into
+            at, draws = state.get(f"tried/{population.name}", (0, None))
+            if draws is None or at == len(draws):
+                at, draws = 0, self._draw_ahead(slots, rng, clock)
+            after[f"tried/{population.name}"] = at + 1, draws
+            self._try(graph, signals, population, draws.numpy()[at].tolist(), drop, add)
         if not drop and not add:
-            return Edit(), state
+            return Edit(), after
         edit = Edit(
-            drop=torch.from_numpy(np.sort(np.concatenate(drop))) if drop else None,
-            add=torch.from_numpy(np.sort(np.concatenate(add))) if add else None,
+            drop=torch.tensor(sorted(drop), dtype=torch.int64),
+            add=torch.tensor(sorted(add), dtype=torch.int64),
             birth={"weight": self.birth} if self.birth else {},
         )
-        return edit, state
+        return edit, after
+
+    def _draw_ahead(self, slots: np.ndarray, rng: Stream, clock: Clock) -> Tensor:
+        """The attempts of the next ticks, (ticks, attempts, 5): unit, slot, three random numbers.
+
+        The first of these decides on the attempt, and is 2, which nothing accepts, where there is
+        none: a fraction left over is a chance of one more, and a slot is tried once a tick.
+        """
+        expected = self._attempts(int(slots[-1]), clock)
+        n = int(expected) + 1
+        ticks = max(1, min(AHEAD // n, AHEAD_TICKS))
+        one_more = rng.doubles(ticks)
+        u = rng.doubles(4 * ticks * n).reshape(4, ticks, n)
+        # a unit, then one of its slots: uniform over all slots where units have equally many
+        ticket = (u[0] * slots[-1]).astype(np.int64)
+        unit = slots.searchsorted(ticket, "right") - 1
+        luck = u[1]
+        luck[one_more >= expected - int(expected), -1] = 2
+        order = ticket.argsort(1, kind="stable")
+        ranked = np.take_along_axis(ticket, order, 1)
+        tick, again = (ranked[:, 1:] == ranked[:, :-1]).nonzero()
+        luck[tick, order[tick, again + 1]] = 2
+        return torch.from_numpy(np.stack([unit, ticket - slots[unit], luck, u[2], u[3]], -1))
 
     def _attempts(self, slots: int, clock: Clock) -> float:
         """How many slots are tried in a tick, on average."""
@@ -207,117 +234,107 @@ class StructuralPlasticity(Rule):
         graph: Graph,
         signals: Signals,
         population: Population,
-        first: np.ndarray,
-        u: np.ndarray,
-        tried: int,
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Rows eliminated from, and keys formed into, one population; no array where none.
+        attempts: list[list[float]],
+        drop: list[int],
+        add: list[int],
+    ) -> None:
+        """Note the rows eliminated from, and the keys formed into, one population.
 
-        u: four uniform numbers for each attempt, (4, >= tried).
+        One attempt after the other: they are few, and most are over after one comparison.
         """
-        # a unit, then one of its slots: uniform over all slots where units have equally many
-        ticket = _distinct((u[0, :tried] * first[-1]).astype(np.int64))  # tried once a tick
-        luck, choice, which = u[1:, : len(ticket)]
-        unit = first.searchsorted(ticket, "right") - 1
-        slot = ticket - first[unit]
-        empty = slot >= graph.fan_in(population.name).numpy()[unit]
-        out, into = [], []
-        likely = (~empty & (luck < max(self.p_elim_dep, self.p_elim_pot))).nonzero()[0]
-        if len(likely):
-            row = graph.incoming_edge(population.name, unit[likely], slot[likely])
-            p_elim = np.where(self._depressed(graph, row), self.p_elim_dep, self.p_elim_pot)
-            row = row[luck[likely] < p_elim]
-            out = [row] if len(row) else []
-        empty = empty.nonzero()[0]
-        if len(empty):
-            drawn = luck[empty], choice[empty], which[empty]
-            into = self._form(graph, signals, population, unit[empty], *drawn)
-        return out, into
+        held = graph.fan_in(population.name).numpy()
+        likely = max(self.p_elim_dep, self.p_elim_pot)
+        half: dict[int, float] = {}
+        empty = []
+        for unit, slot, luck, choice, parallel in attempts:
+            j = int(unit)
+            if slot >= held[j]:
+                empty.append((j, luck, choice, parallel))
+            elif luck < likely:
+                i, row = graph.incoming_edge(population.name, j, int(slot))
+                depressed = self._depressed(graph, i, row, half)
+                if luck < (self.p_elim_dep if depressed else self.p_elim_pot):
+                    drop.append(row)
+        if empty:
+            self._form(graph, signals, population, empty, add)
 
-    def _depressed(self, graph: Graph, row: np.ndarray) -> np.ndarray:
-        weight = graph["weight"].numpy()
+    def _depressed(self, graph: Graph, i: int, row: int, half: dict[int, float]) -> bool:
+        """Whether a synapse of projection i is weak; ``half`` keeps what was computed for it."""
+        weight = graph["weight"]
         if self.threshold is not None:
-            return weight[row] < self.threshold
-        which = graph.space.which(graph.keys[row]).numpy()
-        half = np.zeros(len(graph.projections))
-        for i in set(which.tolist()):
-            half[i] = 0.5 * np.abs(weight[graph.rows(i)]).mean()
-        return np.abs(weight[row]) < half[which]
+            return float(weight[row]) < self.threshold
+        if i not in half:
+            half[i] = 0.5 * float(weight[graph.rows(i)].abs().mean())
+        return abs(float(weight[row])) < half[i]
 
     def _form(
         self,
         graph: Graph,
         signals: Signals,
         population: Population,
-        post: np.ndarray,
-        luck: np.ndarray,
-        choice: np.ndarray,
-        parallel: np.ndarray,
-    ) -> list[np.ndarray]:
-        """Keys of the synapses formed in these empty slots, for each projection that gains."""
+        empty: list[tuple[int, float, float, float]],
+        add: list[int],
+    ) -> None:
+        """Note the keys of the synapses formed in these empty slots."""
         sheet = _sheet(self, graph.space, population.name)
-        pre = self._partners(graph, signals, sheet, choice)
-        if pre is None:
-            return []
-        formed = (luck < sheet.chance(pre, post)).nonzero()[0]
-        if not len(formed):
-            return []
-        pre, post, parallel = pre[formed], post[formed], parallel[formed]
-        which = sheet.end.searchsorted(pre, "right")
-        keys = []
-        for j in set(which.tolist()):
-            i, mine = sheet.into[j], which == j
-            source = pre[mine] - (sheet.end[j - 1] if j else 0)
-            keys.append(_keys(graph, i, source, post[mine], parallel[mine]))
-        return [k for k in keys if len(k)]
-
-    def _partners(
-        self, graph: Graph, signals: Signals, sheet: _Sheet, choice: np.ndarray
-    ) -> np.ndarray | None:
-        """One draw over the sources of all projections, which compete for the slot; None: none."""
-        total = sheet.end[-1]
+        # one draw over the sources of all projections together: they compete for the slot
+        choices = [choice for _, _, choice, _ in empty]
         if self.partner == "uniform":
-            return (choice * total).astype(np.int64)
-        spread = [signals.node(self.partner, name).numpy() for name in sheet.sources]
-        upto = np.concatenate(spread).cumsum(dtype=np.float64)
-        if not upto[-1] > 0:
-            return None
-        return np.minimum(upto.searchsorted(choice * upto[-1], "right"), total - 1)
+            partners = [int(choice * sheet.ends[-1]) for choice in choices]
+        else:
+            partners = signals.sample(self.partner, sheet.sources, choices)
+        for partner, (post, luck, _, parallel) in zip(partners, empty, strict=False):
+            which = bisect_right(sheet.ends, partner)
+            pre = partner - (sheet.ends[which - 1] if which else 0)
+            if luck < sheet.chance(which, pre, post):
+                key = _key(graph, sheet.into[which], pre, post, parallel)
+                if key is not None and (key not in add or graph.space.multapses):
+                    add.append(key)
 
 
 class _Sheet:
     """The sources of all projections into one population, in a row, and where they lie.
 
-    into: the projections; sources: their source populations; end: where in the row each ends.
+    into: the projections; sources: their source populations; ends: where in the row each ends.
     """
 
     def __init__(self, rule: StructuralPlasticity, space: Space, name: str):
         self.into = space.into[name]
         projections = [space.projections[i] for i in self.into]
         self.sources = [p.source for p in projections]
-        sizes = [space.population[s].size for s in self.sources]
-        self.end = np.cumsum(sizes)
-        there = space.population[name].positions
-        blank = torch.zeros(space.population[name].size, 2)
-        self.there = (blank if there is None else there).double().numpy()
-        here, scale, falls = [], [], []
-        for p, size in zip(projections, sizes, strict=True):
-            at = space.population[p.source].positions
-            placed = at is not None and there is not None
-            lateral = p.source == p.target
-            sigma = rule.sigma_form_lateral if lateral else rule.sigma_form
-            here.append(at if at is not None and placed else torch.zeros(size, 2))
-            scale.append(np.full(size, rule.p_form_lateral if lateral else rule.p_form))
-            falls.append(np.full(size, -1 / (2 * sigma**2) if placed else 0.0))
-        self.here = torch.cat(here).double().numpy()
-        self.scale, self.falls = np.concatenate(scale), np.concatenate(falls)
+        self.ends = list(accumulate(space.population[s].size for s in self.sources))
+        lateral = [p.source == p.target for p in projections]
+        self.scale = [rule.p_form_lateral if yes else rule.p_form for yes in lateral]
+        sigma = [rule.sigma_form_lateral if yes else rule.sigma_form for yes in lateral]
+        self.falls = [-1 / (2 * s**2) for s in sigma]
+        self.here = [_places(space.population[s]) for s in self.sources]
+        self.there = _places(space.population[name])
 
-    def chance(self, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
-        """Probability that a pair that was drawn forms a synapse, (k,); pre counts the row."""
-        apart = np.abs(self.here[pre] - self.there[post])
-        apart = np.minimum(apart, 1 - apart)  # the sheet is a torus
-        apart *= apart
-        return self.scale[pre] * np.exp((apart[:, 0] + apart[:, 1]) * self.falls[pre])
+    def chance(self, which: int, pre: int, post: int) -> float:
+        """Probability that a pair that was drawn forms a synapse."""
+        here = self.here[which]
+        if here is None or self.there is None:
+            return self.scale[which]
+        return self.scale[which] * exp(_squared(here[pre], self.there[post]) * self.falls[which])
+
+    def chances(self, which: int, pre: Tensor, post: Tensor) -> Tensor:
+        """The same of many pairs, (k,) float64."""
+        here = self.here[which]
+        if here is None or self.there is None:
+            return torch.full((len(pre),), self.scale[which], dtype=torch.float64)
+        start, end = (torch.tensor(at, dtype=torch.float64) for at in (here, self.there))
+        apart = _squared(start[pre].T, end[post].T)
+        return self.scale[which] * torch.exp(apart * self.falls[which])
+
+
+def _squared(a: Any, b: Any) -> Any:
+    """Squared distance of two places, or of (2, k) places, on the torus of side 1."""
+    dx, dy = (0.5 - abs(abs(here - there) - 0.5) for here, there in zip(a, b, strict=True))
+    return dx * dx + dy * dy
+
+
+def _places(population: Population) -> list[list[float]] | None:
+    return None if population.positions is None else population.positions.tolist()
 
 
 @lru_cache(maxsize=16)
@@ -325,13 +342,8 @@ def _sheet(rule: StructuralPlasticity, space: Space, name: str) -> _Sheet:
     return _Sheet(rule, space, name)
 
 
-def _distinct(values: np.ndarray) -> np.ndarray:
-    """The values without repetitions."""
-    return values if len(set(values.tolist())) == len(values) else np.unique(values)
-
-
-def _keys(graph: Graph, i: int, pre: np.ndarray, post: np.ndarray, luck: np.ndarray) -> np.ndarray:
-    """Keys of new synapses pre -> post; a pair that is connected already is left out."""
+def _key(graph: Graph, i: int, pre: int, post: int, luck: float) -> int | None:
+    """Key of a new synapse pre -> post; None where there can be none, or is one already."""
     p = graph.projections[i]
     if p.kind in ("linear", "spiking"):
         local = post * p.shape[1] + pre
@@ -339,33 +351,23 @@ def _keys(graph: Graph, i: int, pre: np.ndarray, post: np.ndarray, luck: np.ndar
         local = pre * p.shape[1] + post
     else:  # several parallel synapses join a pair: one of them, at random
         local = _parallel(p, pre, post, luck)
-        local = local[local >= 0]
-    keys = local + graph.space.bounds[i]
+    key = local + graph.space.bounds[i]
     if p.multapses:
-        return keys
-    keys = np.unique(keys)
-    return keys[~graph.find(torch.from_numpy(keys))[1].numpy()]
+        return key
+    return None if local < 0 or graph.find(torch.tensor([key]))[1] else key
+
+
+def _parallel(p: Projection, pre: int, post: int, luck: float) -> int:
+    """Flat index of one of a pair's parallel synapses; -1 where a grouped pair has none."""
+    shape = p.shape
+    if p.kind in ("rnn", "attention"):  # one row for each gate
+        return (int(luck * p.groups) * (shape[0] // p.groups) + post) * shape[1] + pre
+    row, column = (post, pre) if p.kind == "conv" else (pre, post)
+    block = column - row // (shape[0] // p.groups) * shape[1]
+    taps = prod(shape[2:])
+    return (row * shape[1] + block) * taps + int(luck * taps) if 0 <= block < shape[1] else -1
 
 
 def _targets(space: Space) -> list[Population]:
     """The populations that receive synapses, in the order of their first projection."""
-    names = dict.fromkeys(p.target for p in space.projections)
-    return [space.population[n] for n in names]
-
-
-def _parallel(p: Projection, pre: np.ndarray, post: np.ndarray, luck: np.ndarray) -> np.ndarray:
-    """Flat index of one of a pair's parallel synapses; -1 where a grouped pair has none."""
-    shape = p.shape
-    taps = prod(shape[2:])
-    if p.kind == "conv":
-        block = pre - post // (shape[0] // p.groups) * shape[1]
-        inside = (block >= 0) & (block < shape[1])
-        local = (post * shape[1] + block) * taps + (luck * taps).astype(np.int64)
-        return np.where(inside, local, -1)
-    if p.kind == "conv_transpose":
-        block = post - pre // (shape[0] // p.groups) * shape[1]
-        inside = (block >= 0) & (block < shape[1])
-        local = (pre * shape[1] + block) * taps + (luck * taps).astype(np.int64)
-        return np.where(inside, local, -1)
-    units = shape[0] // p.groups  # rnn, attention: one row for each gate
-    return ((luck * p.groups).astype(np.int64) * units + post) * shape[1] + pre
+    return [space.population[name] for name in dict.fromkeys(p.target for p in space.projections)]

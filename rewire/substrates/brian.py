@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import shutil
 import sysconfig
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -29,7 +30,7 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph, Population, Projection, Space
-from ..signals import Signals, blockwise, registered, signal
+from ..signals import Signals, blockwise, drawing, registered, signal
 from ..streams import rng_for
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Wiring:
         self._born = np.zeros(len(self.w), np.int64)  # time step of each slot's formation
         self.last: np.ndarray | None = None  # weights at the last tick, where asked for
         self._counter: Any = None  # of spikes, where rates are asked for
+        self.ticking = False  # whether rules are at work, and the simulation stands still
         self._dynamic = {
             name: self._array(name) for name in synapses.equations.diff_eq_names
         }  # fmt: skip
@@ -482,11 +484,15 @@ class Brian:
             graph = self._given_slots(graph)
         if not self._begun and "weight" in graph.columns:  # a start with weights of its own
             return graph
-        w = self.wiring.w[self._rows(graph)] if self._begun else self._full(len(graph))
-        return graph.with_columns({"weight": torch.from_numpy(w)})
+        if not self._begun:
+            start = torch.full((len(graph),), self.wiring.w_max, dtype=torch.float64)
+            return graph.with_columns({"weight": start})
+        if self.wiring.ticking:  # many a rule looks at no weight at all
+            return graph.with_lazy("weight", lambda: self._weights(graph))
+        return graph.with_columns({"weight": self._weights(graph)})
 
-    def _full(self, n: int) -> np.ndarray:
-        return np.full(n, self.wiring.w_max)
+    def _weights(self, graph: Graph) -> Tensor:
+        return torch.from_numpy(self.wiring.w[self._rows(graph)])
 
     def _given_slots(self, graph: Graph) -> Graph:
         """The same edges, filling each unit's slots from the first on."""
@@ -610,7 +616,21 @@ def _rate(world: Brian, graph: Graph, population: str) -> Tensor:
     return torch.from_numpy(world.wiring.rates[world._sources[population]])
 
 
+def _draw_spiking(
+    world: Brian, graph: Graph, populations: Sequence[str], u: Sequence[float]
+) -> list[int]:
+    spiking = world.wiring.spiking().tolist()
+    units, first = list[int](), 0
+    for name in populations:
+        where = world._sources[name]
+        inside = spiking[bisect_left(spiking, where.start) : bisect_left(spiking, where.stop)]
+        units += [neuron - where.start + first for neuron in inside]
+        first += where.stop - where.start
+    return [units[int(x * len(units))] for x in u] if units else []
+
+
 @signal("brian", "spiked", kind="node")
+@drawing(_draw_spiking)
 def _spiked(world: Brian, graph: Graph, population: str) -> Tensor:
     """1 for units that spiked in the last time step, else 0."""
     where, spiking = world._sources[population], world.wiring.spiking()
@@ -655,10 +675,12 @@ def drive(
     def tick() -> None:
         step = wiring.step + 1
         if step % wiring.steps == 0:
+            wiring.ticking = True
             for session in sessions:
                 if not session.done:
                     session.plan()
                     session.tick()
+            wiring.ticking = False
             wiring.settle()
             wiring.note()
             if all(s.done for s in sessions):
