@@ -480,16 +480,16 @@ class Brian:
 
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now, and with its slots."""
-        if "slot" not in graph.columns:
-            graph = self._given_slots(graph)
-        if not self._begun and "weight" in graph.columns:  # a start with weights of its own
-            return graph
-        if not self._begun:
-            start = torch.full((len(graph),), self.wiring.w_max, dtype=torch.float64)
-            return graph.with_columns({"weight": start})
         if self.wiring.ticking:  # many a rule looks at no weight at all
             return graph.with_lazy("weight", lambda: self._weights(graph))
-        return graph.with_columns({"weight": self._weights(graph)})
+        if "slot" not in graph.columns:
+            graph = self._given_slots(graph)
+        if self._begun:
+            return graph.with_columns({"weight": self._weights(graph)})
+        if "weight" in graph.columns:  # a start with weights of its own
+            return graph
+        start = torch.full((len(graph),), self.wiring.w_max, dtype=torch.float64)
+        return graph.with_columns({"weight": start})
 
     def _weights(self, graph: Graph) -> Tensor:
         return torch.from_numpy(self.wiring.w[self._rows(graph)])
@@ -704,6 +704,7 @@ def drive(
             )
     finally:
         wiring.network.remove(operation)
+        wiring.network.t_ = float(wiring.network.t_)  # where stopped a view of the clock's time
 
 
 def _shared_wiring(sessions: Sequence[Session]) -> Wiring:

@@ -413,6 +413,14 @@ def test_a_run_saved_in_the_middle_continues_to_the_same_bits(name, target, tmp_
         assert len(a.history) == len(b.history)
 
 
+def test_a_session_that_came_to_its_end_can_be_saved(tmp_path):
+    _, (session,) = small_map(rewire.Static(), span=30)
+    drive(session)
+    checkpoint.save(tmp_path / "c.safetensors", session.world.wiring.state_dict())
+    saved, _ = checkpoint.load(tmp_path / "c.safetensors")
+    assert saved["network"]["0_t"] == 0.03
+
+
 RUN = """
     import hashlib, sys
     import brian2 as b2, torch
