@@ -181,11 +181,12 @@ class StructuralPlasticity(Rule):
             slots = state[f"slots/{population.name}"].numpy()
             if not slots[-1]:
                 continue
-            at, draws = state.get(f"tried/{population.name}", (0, None))
-            if draws is None or at == len(draws):
-                at, draws = 0, self._draw_ahead(slots, rng, clock)
-            after[f"tried/{population.name}"] = at + 1, draws
-            self._try(graph, signals, population, draws.numpy()[at].tolist(), drop, add)
+            at, place, luck = state.get(f"tried/{population.name}", (0, (), ()))
+            if at == len(place):
+                at, (place, luck) = 0, self._draw_ahead(slots, rng, clock)
+            after[f"tried/{population.name}"] = at + 1, place, luck
+            attempts = place.numpy()[at], luck.numpy()[at]
+            self._try(graph, signals, population, *attempts, drop, add)
         if not drop and not add:
             return Edit(), after
         edit = Edit(
@@ -195,27 +196,28 @@ class StructuralPlasticity(Rule):
         )
         return edit, after
 
-    def _draw_ahead(self, slots: np.ndarray, rng: Stream, clock: Clock) -> Tensor:
-        """The attempts of the next ticks, (ticks, attempts, 5): unit, slot, three random numbers.
+    def _draw_ahead(self, slots: np.ndarray, rng: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
+        """The attempts of the next ticks: (ticks, 2, n) unit and slot, (ticks, 3, n) luck.
 
-        The first of these decides on the attempt, and is 2, which nothing accepts, where there is
-        none: a fraction left over is a chance of one more, and a slot is tried once a tick.
+        The first of the three random numbers decides on the attempt, and is 2, which nothing
+        accepts, where there is none: a fraction left over is a chance of one more, and a slot is
+        tried once a tick.
         """
         expected = self._attempts(int(slots[-1]), clock)
         n = int(expected) + 1
         ticks = max(1, min(AHEAD // n, AHEAD_TICKS))
-        one_more = rng.doubles(ticks)
-        u = rng.doubles(4 * ticks * n).reshape(4, ticks, n)
+        one_more, u = rng.doubles(ticks), rng.doubles(4 * ticks * n).reshape(ticks, 4, n)
         # a unit, then one of its slots: uniform over all slots where units have equally many
-        ticket = (u[0] * slots[-1]).astype(np.int64)
+        ticket = (u[:, 0] * slots[-1]).astype(np.int64)
         unit = slots.searchsorted(ticket, "right") - 1
-        luck = u[1]
-        luck[one_more >= expected - int(expected), -1] = 2
+        luck = u[:, 1:].copy()
+        luck[one_more >= expected - int(expected), 0, -1] = 2
         order = ticket.argsort(1, kind="stable")
         ranked = np.take_along_axis(ticket, order, 1)
         tick, again = (ranked[:, 1:] == ranked[:, :-1]).nonzero()
-        luck[tick, order[tick, again + 1]] = 2
-        return torch.from_numpy(np.stack([unit, ticket - slots[unit], luck, u[2], u[3]], -1))
+        luck[tick, 0, order[tick, again + 1]] = 2
+        place = np.stack([unit, ticket - slots[unit]], 1)
+        return torch.from_numpy(place), torch.from_numpy(luck)
 
     def _attempts(self, slots: int, clock: Clock) -> float:
         """How many slots are tried in a tick, on average."""
@@ -234,59 +236,61 @@ class StructuralPlasticity(Rule):
         graph: Graph,
         signals: Signals,
         population: Population,
-        attempts: list[list[float]],
+        place: np.ndarray,
+        luck: np.ndarray,
         drop: list[int],
         add: list[int],
     ) -> None:
         """Note the rows eliminated from, and the keys formed into, one population.
 
-        One attempt after the other: they are few, and most are over after one comparison.
+        Most attempts are over at the first look; the others are few, and taken one by one.
         """
-        held = graph.fan_in(population.name).numpy()
-        likely = max(self.p_elim_dep, self.p_elim_pot)
+        unit, slot = place
+        empty = slot >= graph.fan_in(population.name).numpy()[unit]
+        likely = empty | (luck[0] < max(self.p_elim_dep, self.p_elim_pot))
         half: dict[int, float] = {}
-        empty = []
-        for unit, slot, luck, choice, parallel in attempts:
-            j = int(unit)
-            if slot >= held[j]:
-                empty.append((j, luck, choice, parallel))
-            elif luck < likely:
-                i, row = graph.incoming_edge(population.name, j, int(slot))
-                depressed = self._depressed(graph, i, row, half)
-                if luck < (self.p_elim_dep if depressed else self.p_elim_pot):
-                    drop.append(row)
-        if empty:
-            self._form(graph, signals, population, empty, add)
+        free = []
+        for k in likely.nonzero()[0].tolist():
+            if empty[k]:
+                free.append(k)
+                continue
+            i, row = graph.incoming_edge(population.name, unit[k], slot[k])
+            depressed = self._depressed(graph, i, row, half)
+            if luck[0, k] < (self.p_elim_dep if depressed else self.p_elim_pot):
+                drop.append(row)
+        if free:
+            self._form(graph, signals, population, unit[free].tolist(), luck[:, free].tolist(), add)
 
     def _depressed(self, graph: Graph, i: int, row: int, half: dict[int, float]) -> bool:
         """Whether a synapse of projection i is weak; ``half`` keeps what was computed for it."""
-        weight = graph["weight"]
+        weight = graph["weight"].numpy()
         if self.threshold is not None:
-            return float(weight[row]) < self.threshold
+            return bool(weight[row] < self.threshold)
         if i not in half:
-            half[i] = 0.5 * float(weight[graph.rows(i)].abs().mean())
-        return abs(float(weight[row])) < half[i]
+            half[i] = 0.5 * float(np.abs(weight[graph.rows(i)]).mean())
+        return bool(abs(weight[row]) < half[i])
 
     def _form(
         self,
         graph: Graph,
         signals: Signals,
         population: Population,
-        empty: list[tuple[int, float, float, float]],
+        posts: list[int],
+        luck: list[list[float]],
         add: list[int],
     ) -> None:
-        """Note the keys of the synapses formed in these empty slots."""
+        """Note the keys of the synapses formed in empty slots of these units."""
         sheet = _sheet(self, graph.space, population.name)
+        lucks, choices, parallels = luck
         # one draw over the sources of all projections together: they compete for the slot
-        choices = [choice for _, _, choice, _ in empty]
         if self.partner == "uniform":
             partners = [int(choice * sheet.ends[-1]) for choice in choices]
         else:
             partners = signals.sample(self.partner, sheet.sources, choices)
-        for partner, (post, luck, _, parallel) in zip(partners, empty, strict=False):
+        for partner, post, p, parallel in zip(partners, posts, lucks, parallels, strict=False):
             which = bisect_right(sheet.ends, partner)
             pre = partner - (sheet.ends[which - 1] if which else 0)
-            if luck < sheet.chance(which, pre, post):
+            if p < sheet.chance(which, pre, post):
                 key = _key(graph, sheet.into[which], pre, post, parallel)
                 if key is not None and (key not in add or graph.space.multapses):
                     add.append(key)
@@ -369,5 +373,5 @@ def _parallel(p: Projection, pre: int, post: int, luck: float) -> int:
 
 
 def _targets(space: Space) -> list[Population]:
-    """The populations that receive synapses, in the order of their first projection."""
-    return [space.population[name] for name in dict.fromkeys(p.target for p in space.projections)]
+    """The populations that receive synapses."""
+    return [p for p in space.populations if space.into[p.name]]

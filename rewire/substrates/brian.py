@@ -704,7 +704,8 @@ def drive(
             )
     finally:
         wiring.network.remove(operation)
-        wiring.network.t_ = float(wiring.network.t_)  # where stopped a view of the clock's time
+        # where stopped it is a view of the clock, whose time goes on
+        wiring.network.t_ = float(np.asarray(wiring.network.t_))
 
 
 def _shared_wiring(sessions: Sequence[Session]) -> Wiring:
