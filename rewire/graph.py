@@ -298,7 +298,7 @@ class Graph:
         self.space = space
         self.keys = keys
         self._columns = dict(columns or {})
-        self._lazy: dict[str, Callable[[], Tensor]] = {}
+        self._lazy: dict[str, Callable[[Any], np.ndarray]] = {}
         self.births = dict(births or {})
         self._topology = {} if _topology is None else _topology  # derived from the keys alone
 
@@ -372,21 +372,28 @@ class Graph:
             _topology=self._topology,
         )
 
-    def with_lazy(self, name: str, values: Callable[[], Tensor]) -> Graph:
-        """The same edges with a column that is read, (E,), when it is first asked for.
+    def with_lazy(self, name: str, values: Callable[[Any], np.ndarray]) -> Graph:
+        """The same edges with a column that is read when it is first asked for.
 
-        For what may change behind the graph's back: good until the world's next step.
+        values: rows (an index of numpy's) -> values. For what may change behind the graph's back:
+        good until the world's next step.
         """
         held = {n: c for n, c in self._columns.items() if n != name}
         out = Graph(self.space, self.keys, held, self.births, _topology=self._topology)
         out._lazy = {**self._lazy, name: values}
         return out
 
+    def value(self, name: str, row: int) -> float:
+        """What one edge holds in a column, without reading the others."""
+        if name in self._lazy:
+            return float(self._lazy[name](slice(row, row + 1))[0])
+        return float(self[name].numpy()[row])
+
     @property
     def columns(self) -> dict[str, Tensor]:
         """The columns by name, each (E,)."""
         for name in list(self._lazy):
-            self._columns[name] = self._lazy.pop(name)()
+            self._columns[name] = torch.from_numpy(self._lazy.pop(name)(slice(None)))
         return self._columns
 
     def with_birth(self, name: str, birth: Birth) -> Graph:
