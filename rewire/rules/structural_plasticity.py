@@ -263,12 +263,12 @@ class StructuralPlasticity(Rule):
 
     def _depressed(self, graph: Graph, i: int, row: int, half: dict[int, float]) -> bool:
         """Whether a synapse of projection i is weak; ``half`` keeps what was computed for it."""
-        weight = graph["weight"].numpy()
+        weight = graph.value("weight", row)
         if self.threshold is not None:
-            return bool(weight[row] < self.threshold)
+            return weight < self.threshold
         if i not in half:
-            half[i] = 0.5 * float(np.abs(weight[graph.rows(i)]).mean())
-        return bool(abs(weight[row]) < half[i])
+            half[i] = 0.5 * float(graph["weight"][graph.rows(i)].abs().mean())
+        return abs(weight) < half[i]
 
     def _form(
         self,

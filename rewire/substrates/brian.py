@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 TESTED = ("2.9",)  # versions of Brian2 whose internals retarget() is tested with
 STORE = "rewire"  # name of the state in Brian2's own store
 FOREVER = 1e6  # seconds, where sessions say when they are done
+ALL = slice(None)
 ORDER = 1000  # among what Brian2 runs at the end of a time step: rules come last
 RATE_WINDOW = 1.0  # seconds over which rates are running means
 Slices = Mapping[str, slice]
@@ -326,7 +327,12 @@ class Brian:
         self._widths = np.array([p.shape[1] for p in projected])
         self._starts = np.array([self._sources[p.source].start for p in projected])
         self._begun = False
-        self._rows_of: tuple[Tensor | None, np.ndarray] = (None, self._own)
+        # of each projection's target: its slots, and where in _own they begin
+        begin = np.cumsum([0, *(t.size for t in self._slots.values())])
+        place = {name: at for name, at in zip(self._slots, begin, strict=False)}
+        self._first = np.array([place[p.target] for p in projected])
+        self._many = np.array([self._slots[p.target].shape[1] for p in projected])
+        self._all: tuple[Tensor | None, np.ndarray] = (None, self._own)
 
     def _table(self, name: str, where: slice) -> np.ndarray:
         """Numbers of the synapses that each unit of a population owns, (size, slots)."""
@@ -404,18 +410,23 @@ class Brian:
     def _columned(keys: Tensor, weight: Tensor, slot: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return keys, {"weight": weight, "slot": slot}
 
-    def _rows(self, graph: Graph) -> np.ndarray:
-        """Number of the Brian2 synapse of each edge, (E,)."""
-        if self._rows_of[0] is not graph.keys:
-            self._rows_of = graph.keys, self._place(graph)
-        return self._rows_of[1]
+    def _synapses(self, graph: Graph, rows: Any = None) -> np.ndarray:
+        """Number of the Brian2 synapse of each edge, (E,), or of those in a few rows."""
+        if rows is None:
+            if self._all[0] is not graph.keys:
+                self._all = graph.keys, self._place(graph)
+            return self._all[1]
+        keys, slot = graph.keys.numpy()[rows], graph["slot"].numpy()[rows]
+        which = self.space.ends.searchsorted(keys, "right") - 1
+        unit = (keys - self.space.ends[which]) // self._widths[which]
+        return self._own[self._first[which] + unit * self._many[which] + slot]
 
     def _place(self, graph: Graph) -> np.ndarray:
         slot, out = graph["slot"].numpy(), np.empty(len(graph), np.int64)
-        for i, p in enumerate(self.space.projections):
-            rows, table = graph.rows(i), self._slots[p.target]
-            unit = graph.local(i).numpy() // p.shape[1]
-            table.take(unit * table.shape[1] + slot[rows], out=out[rows], mode="clip")
+        for i, width in enumerate(self._widths):
+            rows = graph.rows(i)
+            at = graph.local(i).numpy() // width * self._many[i] + slot[rows] + self._first[i]
+            self._own.take(at, out=out[rows], mode="clip")
         return out
 
     def _source_of(self, keys: np.ndarray) -> np.ndarray:
@@ -461,7 +472,7 @@ class Brian:
         self._check_weights(graph["weight"].numpy())
         pre = np.full(len(wiring.pre), wiring.null)
         w = np.zeros(len(wiring.pre))
-        rows = self._rows(graph)
+        rows = self._synapses(graph)
         pre[rows], w[rows] = self._source_of(graph.keys.numpy()), graph["weight"].numpy()
         moved = own[pre[own] != wiring.pre[own] - wiring._offset]
         wiring.retarget(moved, pre[moved], w[moved])
@@ -481,18 +492,18 @@ class Brian:
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now, and with its slots."""
         if self.wiring.ticking:  # many a rule looks at no weight at all
-            return graph.with_lazy("weight", lambda: self._weights(graph))
+            return graph.with_lazy("weight", lambda rows: self._weights(graph, rows))
         if "slot" not in graph.columns:
             graph = self._given_slots(graph)
         if self._begun:
-            return graph.with_columns({"weight": self._weights(graph)})
+            return graph.with_columns({"weight": torch.from_numpy(self._weights(graph))})
         if "weight" in graph.columns:  # a start with weights of its own
             return graph
         start = torch.full((len(graph),), self.wiring.w_max, dtype=torch.float64)
         return graph.with_columns({"weight": start})
 
-    def _weights(self, graph: Graph) -> Tensor:
-        return torch.from_numpy(self.wiring.w[self._rows(graph)])
+    def _weights(self, graph: Graph, rows: Any = ALL) -> np.ndarray:
+        return self.wiring.w[self._synapses(graph, None if rows == ALL else rows)]
 
     def _given_slots(self, graph: Graph) -> Graph:
         """The same edges, filling each unit's slots from the first on."""
@@ -513,15 +524,15 @@ class Brian:
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make slots and weights match the graph after an edit."""
         if edit.n_drop:
-            gone = self._rows(before)[edit.drop.numpy()]  # type: ignore[union-attr]
+            gone = self._synapses(before, edit.drop.numpy())  # type: ignore[union-attr]
             self.wiring.retarget(gone, self.wiring.null, 0.0)
         if edit.n_add:
             born = after.born
-            new, weight = self._rows(after)[born], after["weight"].numpy()[born]
+            new, weight = self._synapses(after, born), after["weight"].numpy()[born]
             self._check_weights(weight)
             self.wiring.retarget(new, self._source_of(after.keys.numpy()[born]), weight)
         if "weight" in edit.set:
-            self.wiring.w[self._rows(after)] = after["weight"].numpy()
+            self.wiring.w[self._synapses(after)] = after["weight"].numpy()
 
     def lr(self, graph: Graph, keys: Tensor) -> None:
         """None: plasticity has no learning rate that a rule could share."""
@@ -576,7 +587,7 @@ def _age(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
 def _at_synapses(world: Brian, graph: Graph, keys: Tensor, values: np.ndarray) -> Tensor:
     row, there = graph.find(keys)
     out = torch.zeros(len(keys), dtype=torch.float64)
-    out[there] = torch.from_numpy(values[world._rows(graph)[row[there].numpy()]])
+    out[there] = torch.from_numpy(values[world._synapses(graph, row[there].numpy())])
     return out
 
 

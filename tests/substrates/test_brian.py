@@ -179,7 +179,7 @@ def test_spikes_connectivity_and_weights_equal_numpy_bit_for_bit(target, delay, 
     original = Wiring.retarget
 
     def recorded(self, slots, pre, w):
-        if self.network.t_ > 0:
+        if self.ticking:
             pre = np.broadcast_to(pre, len(slots)).copy()
             change = slots.copy(), pre, np.broadcast_to(w, len(slots)).copy()
             changes.setdefault(self.step, []).append(change)
