@@ -393,7 +393,7 @@ class Graph:
     def columns(self) -> dict[str, Tensor]:
         """The columns by name, each (E,)."""
         for name in list(self._lazy):
-            self._columns[name] = torch.from_numpy(self._lazy.pop(name)(slice(None)))
+            self[name]
         return self._columns
 
     def with_birth(self, name: str, birth: Birth) -> Graph:
@@ -410,8 +410,10 @@ class Graph:
         return self.keys.numel()
 
     def __getitem__(self, name: str) -> Tensor:
+        if name in self._lazy:
+            self._columns[name] = torch.from_numpy(self._lazy.pop(name)(slice(None)))
         try:
-            return self.columns[name]
+            return self._columns[name]
         except KeyError:
             raise KeyError(
                 f"the graph has no column {name!r}; it has {sorted(self.columns)}. A rule gets a "
