@@ -66,19 +66,24 @@ def run_cell(
 
 
 class _Batches:
-    """Batch of each step: every epoch visits all examples once, in an order of its own."""
+    """Batch of each step: every epoch visits all examples once, in an order of its own.
+
+    A batch lies where the one before it lay, in memory that is still in the processor's cache.
+    """
 
     def __init__(self, split: Split, size: int, seed: int):
         self.split, self.size, self.seed = split, size, seed
         self.per_epoch = -(-len(split) // size)
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+        self._into = split.x.new_empty(size, *split.x.shape[1:]), split.y.new_empty(size)
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         epoch, at = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             order = rng_for(self.seed, "data", epoch).permutation(len(self.split))
             self._epoch, self._order = epoch, order.to(self.split.y.device)
-        return self.split.batch(self._order[at * self.size : (at + 1) * self.size])
+        rows = self._order[at * self.size : (at + 1) * self.size]
+        return self.split.batch(rows, self._into if len(rows) == self.size else None)
 
 
 @dataclass

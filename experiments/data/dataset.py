@@ -22,9 +22,18 @@ class Split:
     def __len__(self) -> int:
         return len(self.y)
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows ``index`` (B,) int64 of x and y. A copy, and 4x cheaper than ``x[index]``."""
-        return self.x.index_select(0, index), self.y.index_select(0, index)
+    def batch(
+        self, index: Tensor, into: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Rows ``index`` (B,) int64 of x and y. A copy, and 4x cheaper than ``x[index]``.
+
+        into: tensors of that size to hold them.
+        """
+        x, y = into or (None, None)
+        import torch
+
+        select = torch.index_select
+        return select(self.x, 0, index, out=x), select(self.y, 0, index, out=y)
 
     def to(self, device: torch.device | str) -> Split:
         return Split(self.x.to(device), self.y.to(device))
