@@ -14,11 +14,8 @@ from torch import Tensor
 
 from .graph import NONE, Graph
 from .native import kernels
-from .streams import Stream
+from .streams import GOLDEN, Stream, splitmix
 
-GOLDEN, MIX_A, MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # splitmix64
-_A, _B = np.uint64(MIX_A), np.uint64(MIX_B)
-_BITS = [np.uint64(n) for n in range(64)]
 SCOPES = ("layer", "global")
 
 
@@ -246,12 +243,8 @@ def _salt(seed: int) -> int:
 def _hash(keys: Tensor, seed: int) -> np.ndarray:
     z = keys.numpy().astype(np.uint64)
     z += np.uint64(_salt(seed))  # arrays wrap around, and say nothing
-    z ^= z >> _BITS[30]
-    z *= _A
-    z ^= z >> _BITS[27]
-    z *= _B
-    z ^= z >> _BITS[31]
-    z >>= _BITS[1]
+    splitmix(z)
+    z >>= np.uint64(1)
     return z
 
 
@@ -264,7 +257,7 @@ def pair_sign(keys: Tensor, seed: int, turned: Tensor | None = None) -> Tensor:
     other = NONE if turned is None else turned.numpy()
     if kernels is not None:
         return torch.from_numpy(kernels.hash_sign(keys.numpy(), _salt(seed), other))
-    bit = (_hash(keys, seed) >> _BITS[40]) & _BITS[1]
+    bit = (_hash(keys, seed) >> np.uint64(40)) & np.uint64(1)
     sign = bit.astype(np.float32) * 2 - 1
     if len(other):
         at = np.minimum(other.searchsorted(keys.numpy()), len(other) - 1)

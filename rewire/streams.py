@@ -6,10 +6,18 @@ Adding a rule never shifts another's draws, and a resumed run needs no generator
 from __future__ import annotations
 
 import hashlib
+from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .native import kernels
+
+GOLDEN, MIX_A, MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # splitmix64
+_A, _B = np.uint64(MIX_A), np.uint64(MIX_B)
+_BITS = [np.uint64(n) for n in range(64)]
 
 
 class Stream:
@@ -19,6 +27,7 @@ class Stream:
         self.key = key  # 128 bits
         self._numpy: np.random.Generator | None = None
         self._torch: torch.Generator | None = None
+        self._normals = 0  # pairs drawn
 
     @property
     def numpy(self) -> np.random.Generator:
@@ -29,14 +38,23 @@ class Stream:
 
     @property
     def torch(self) -> torch.Generator:
-        """The torch generator of this stream, behind normal() and doubles(): the faster one."""
+        """The torch generator of this stream, behind doubles(): the faster one."""
         if self._torch is None:
             self._torch = torch.Generator().manual_seed(self.key >> 65)
         return self._torch
 
     def normal(self, n: int) -> Tensor:
-        """``n`` standard normal numbers, float32."""
-        return torch.randn(n, generator=self.torch)
+        """``n`` standard normal numbers, float32; a call's first one follows the last call's last.
+
+        Drawn by inversion: 32 bits of splitmix64 choose one of 4,096 equally likely intervals of
+        the line and a place in it, and once more within the two outermost ones. The distribution
+        function is nowhere wrong by more than 2e-5, no number is beyond 6.3, the variance is 1.
+        """
+        start = (self.key + self._normals * GOLDEN) % 2**64
+        self._normals += (n + 1) // 2  # two from each 64 bits
+        if kernels is not None:
+            return torch.from_numpy(kernels.normal(n, start, *_intervals()))
+        return torch.from_numpy(_normal(n, start))
 
     def doubles(self, n: int) -> np.ndarray:
         """``n`` numbers uniform in [0, 1), float64."""
@@ -53,6 +71,55 @@ class Stream:
     def permutation(self, n: int) -> Tensor:
         """The integers 0 .. n - 1 in random order."""
         return torch.from_numpy(self.numpy.permutation(n))
+
+
+def splitmix(z: np.ndarray) -> np.ndarray:
+    """The hash of splitmix64, (n,) uint64, in place."""
+    z ^= z >> _BITS[30]
+    z *= _A
+    z ^= z >> _BITS[27]
+    z *= _B
+    z ^= z >> _BITS[31]
+    return z
+
+
+@cache
+def _intervals() -> tuple[np.ndarray, np.ndarray]:
+    """Where 4,096 equally likely intervals of a standard normal begin, and their widths, float32.
+
+    Two rows, each of shape (2, 4096): of the whole line, and of its lowest interval once more.
+    """
+    quantile = NormalDist().inv_cdf
+    tail = np.array([quantile(max(j, 2**-8) / 2**24) for j in range(4097)])
+    line = np.array([tail[0], *(quantile(j / 4096) for j in range(1, 4096)), -tail[0]])
+    # uniform within each interval: scaled to variance 1
+    second = [(x[:-1] ** 2 + x[:-1] * x[1:] + x[1:] ** 2) / 3 for x in (line[1:-1], tail)]
+    scale = ((second[0].sum() + 2 * second[1].mean()) / 4096) ** -0.5
+    starts = np.stack([line[:-1], tail[:-1]]) * scale
+    widths = np.stack([np.diff(line), np.diff(tail)]) * scale
+    return starts.astype(np.float32), widths.astype(np.float32)
+
+
+def _normal(n: int, start: int) -> np.ndarray:
+    """What the kernel of this name draws."""
+    starts, widths = _intervals()
+    count = np.arange(1, (n + 1) // 2 + 1, dtype=np.uint64)
+    bits = splitmix(count * np.uint64(GOLDEN) + np.uint64(start))
+    half = np.stack([bits & np.uint64(0xFFFFFFFF), bits >> _BITS[32]], 1).ravel()[:n]
+    half = half.astype(np.uint32)
+    interval = half >> 20
+    out = (
+        starts[0][interval]
+        + (half & 0xFFFFF).astype(np.float32) * np.float32(2**-20) * widths[0][interval]
+    )
+    outer = (interval == 0) | (interval == 4095)
+    rest = half[outer]
+    within = (rest >> 8) & 0xFFF
+    low = (
+        starts[1][within] + (rest & 0xFF).astype(np.float32) * np.float32(2**-8) * widths[1][within]
+    )
+    out[outer] = np.where(interval[outer] == 0, low, -low)
+    return out
 
 
 def rng_for(seed: int, label: str, tick: int = 0) -> Stream:

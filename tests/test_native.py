@@ -14,7 +14,7 @@ from rewire.select import pair_sign, sample_absent
 from rewire.streams import rng_for
 
 pytestmark = pytest.mark.skipif(kernels is None, reason="the kernels were not built")
-USERS = ["graph", "select", "substrates.masked", "rules.deep_r"]
+USERS = ["streams", "graph", "select", "substrates.masked", "rules.deep_r"]
 
 
 @pytest.fixture
@@ -109,6 +109,12 @@ def test_absent_synapses_are_drawn_alike(both, edges, k, multapses):
             lambda tick=tick: sample_absent(graph, k, rng_for(0, "x", tick), without=without)
         )
         assert torch.equal(fast, slow)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 100_001])
+def test_normal_numbers(both, n):
+    fast, slow = both(lambda: rng_for(4, "z", 9).normal(n))
+    assert torch.equal(fast, slow) and len(fast) == n
 
 
 def test_signs_by_hash_and_turned_ones(both):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.stats import kstest, norm
 
 import rewire
 from rewire import rules, when
@@ -100,7 +101,22 @@ def test_streams_have_golden_values():
     rng = rng_for(0, "golden", 1)
     assert rng.integers(10**6, 4).tolist() == [948941, 663787, 409103, 94639]
     assert rng.permutation(6).tolist() == [3, 0, 2, 4, 5, 1]
-    assert rng.normal(2).tolist() == pytest.approx([0.05661, 0.83241], abs=1e-6)
+    assert rng.normal(2).tolist() == pytest.approx([0.14312, 0.12398], abs=1e-5)
+
+
+def test_normal_numbers_are_normal_into_their_tails():
+    z = rng_for(2, "law").normal(4_000_000).numpy()
+    assert kstest(z[:500_000], "norm").pvalue > 0.001
+    for beyond in (2, 3, 4, 4.5):  # 3.49 is where the second inversion begins
+        expected = 4e6 * 2 * norm.sf(beyond)
+        assert abs((abs(z) > beyond).sum() - expected) < 4 * expected**0.5
+    assert 5 < abs(z).max() < 6.3
+
+
+def test_numbers_go_on_where_the_last_call_stopped():
+    rng, other = rng_for(0, "on", 1), rng_for(0, "on", 1)
+    both = torch.cat([rng.normal(6), rng.normal(5)])
+    assert torch.equal(both, other.normal(11))
 
 
 def test_numbers_have_the_law_that_they_promise():

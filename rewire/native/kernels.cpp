@@ -31,6 +31,37 @@ py::array_t<T> array_of(const std::vector<T>& values) {
     return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
+// -- random numbers ---------------------------------------------------------------------------
+
+uint64_t splitmix(uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+    return z ^ (z >> 31);
+}
+
+// Stream.normal: two numbers from each 64 bits, by inversion in equally likely intervals.
+Array<float> normal(int64_t n, uint64_t start, const Array<float>& starts,
+                    const Array<float>& widths) {
+    Array<float> out(n);
+    float* to = out.mutable_data();
+    const float* a = starts.data();
+    const float* b = widths.data();
+    const auto number = [=](uint32_t half) {
+        const uint32_t interval = half >> 20;
+        if (interval != 0 && interval != 4095)
+            return a[interval] + static_cast<float>(half & 0xFFFFF) * 0x1p-20f * b[interval];
+        const uint32_t within = 4096 + ((half >> 8) & 0xFFF);
+        const float low = a[within] + static_cast<float>(half & 0xFF) * 0x1p-8f * b[within];
+        return interval == 0 ? low : -low;
+    };
+    for (int64_t i = 0; i < n; i += 2) {
+        const uint64_t bits = splitmix(start += 0x9E3779B97F4A7C15ull);
+        to[i] = number(static_cast<uint32_t>(bits));
+        if (i + 1 < n) to[i + 1] = number(static_cast<uint32_t>(bits >> 32));
+    }
+    return out;
+}
+
 // -- DEEP R's walk ------------------------------------------------------------------------------
 
 // theta = sign * weight - drift + spread * noise: the weights that it gives, the rows below 0, and
@@ -325,10 +356,7 @@ Array<float> hash_sign(const Keys& keys, uint64_t salt, const Keys& turned) {
     Array<float> out(n);
     float* sign = out.mutable_data();
     for (int64_t i = 0; i < n; ++i) {
-        uint64_t z = static_cast<uint64_t>(key[i]) + salt;
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-        z ^= z >> 31;
+        const uint64_t z = splitmix(static_cast<uint64_t>(key[i]) + salt);
         sign[i] = (z >> 41) & 1 ? 1.0f : -1.0f;
         if (std::binary_search(other, other + turned.size(), key[i])) sign[i] = -sign[i];
     }
@@ -342,6 +370,7 @@ PYBIND11_MODULE(_kernels, m) {
           py::arg("noise"), py::arg("drift"), py::arg("spread"), py::arg("bounds"));
     m.def("walk", &walk<double>, py::arg("weight").noconvert(), py::arg("sign").noconvert(),
           py::arg("noise"), py::arg("drift"), py::arg("spread"), py::arg("bounds"));
+    m.def("normal", &normal);
     m.def("first_free", &first_free);
     m.def("merge", &merge);
     add_tensor_kernels<float>(m, "float32");
