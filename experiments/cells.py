@@ -235,7 +235,7 @@ class _Planner:
         )
 
 
-def in_order(experiment: Experiment, cells: Iterable[Cell]) -> list[Cell]:
+def in_order(experiment: Any, cells: Iterable[Cell]) -> list[Cell]:
     """Cells as a reader expects them: by rule as the file lists them, density, seed."""
     labels = [entry.label for entry in experiment.rules]
     place = {label: i for i, label in enumerate(labels)}

@@ -147,10 +147,9 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
     if json or csv:
         print(store.to_json(rows) if json else store.to_csv(rows), end="")
         return
-    shown = ("label", "seed", "level", "density", "edges", "step", "test_accuracy",
-             "test_accuracy_at_early_stop", "val_loss", "updates", "seconds")  # fmt: skip
+    shown = SHOWN_SPIKING if _is_spiking(rows) else SHOWN
     titles = {"test_accuracy": "test", "test_accuracy_at_early_stop": "test at early stop",
-              "label": "rule"}  # fmt: skip
+              "label": "rule", "simulated_seconds": "time (s)"}  # fmt: skip
     table = _table(*(titles.get(name, name.replace("_", " ")) for name in shown))
     for row in rows:
         table.add_row(*(_cell(name, row.get(name)) for name in shown))
@@ -272,19 +271,30 @@ def data_fetch(name: str, /) -> None:
 
 # --- how things are shown ---
 
+SHOWN = ("label", "seed", "level", "density", "edges", "step", "test_accuracy",
+         "test_accuracy_at_early_stop", "val_loss", "updates", "seconds")  # fmt: skip
+SHOWN_SPIKING = ("label", "seed", "simulated_seconds", "sigma_aff_conn", "sigma_aff_weight",
+                 "ad_conn", "ad_weight", "rate_hz", "ff_synapses", "lateral_synapses",
+                 "events_per_s", "seconds")  # fmt: skip
+
+
+def _is_spiking(rows: Sequence[Mapping[str, Any]]) -> bool:
+    return bool(rows) and "simulated_seconds" in rows[0]
+
 
 def _dry_run(
     source: str, overrides: Sequence[str], out: Path | None, workers: int | None, json: bool
 ) -> int:
-    from . import cells as planning
     from . import config, runner
     from .engines.local import is_finished
-    from .estimate import estimate, wall_seconds
+    from .estimate import wall_seconds
     from .progress import duration
+    from .worlds import world_of
 
     experiment = config.load(source, overrides)
-    planned = planning.plan(experiment, config.n_train(experiment.data))
-    costs = estimate(experiment, planned)
+    world = world_of(experiment)
+    planned = world.plan(experiment)
+    costs = world.estimate(experiment, planned)
     folder = out if out is not None else runner.RUNS / experiment.name
     done = {c.hash for c in planned if is_finished(folder / "cells" / c.hash)}
     workers = runner.default_workers(experiment) if workers is None else max(1, workers)
@@ -333,8 +343,11 @@ def _summary(out: Path) -> tuple[str, Any]:
 
     from . import store
 
+    rows = store.results(out, listed=True)
+    if _is_spiking(rows):
+        return _spiking_summary(rows)
     found: dict[str, dict[float, list[float]]] = {}
-    for row in store.results(out, listed=True):
+    for row in rows:
         density = row["requested_density"]
         density = 1.0 if density is None and row["rule"] == "Dense" else density
         if density is not None and row["test_accuracy"] is not None:
@@ -353,6 +366,26 @@ def _summary(out: Path) -> tuple[str, Any]:
             texts.append(f"{mean(values):.2f}{spread}" if values else "")
         table.add_row(label, *texts)
     return title, table
+
+
+def _spiking_summary(rows: Sequence[Mapping[str, Any]]) -> tuple[str, Any]:
+    """A title, and the map that each rule ends with: means over seeds, and their spread."""
+    from statistics import mean, stdev
+
+    ends = [row for row in rows if row["level"] > 0]
+    shown = ("sigma_aff_conn", "ad_conn", "rate_hz", "ff_synapses", "events_per_s")
+    table = _table("rule", *(name.replace("_", " ") for name in shown))
+    most = 0
+    for label in dict.fromkeys(row["label"] for row in ends):
+        texts = []
+        for name in shown:
+            values = [r[name] for r in ends if r["label"] == label and r[name] is not None]
+            most = max(most, len(values))
+            spread = f" +- {stdev(values):.3f}" if len(values) > 1 else ""
+            texts.append(f"{mean(values):.3f}{spread}" if values else "")
+        table.add_row(label, *texts)
+    several = f", mean +- standard deviation over {most} seeds" if most > 1 else ""
+    return f"\nThe map at the end{several}:", table
 
 
 def _list(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], json: bool) -> int:

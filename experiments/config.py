@@ -112,7 +112,7 @@ def _problem(error: ErrorDetails, root: type[Table]) -> tuple[str, str]:
     return path, f"{said}, found {short(found)}"
 
 
-def _check(cls: type[Table], tree: Any) -> tuple[Any, Problems]:
+def check(cls: type[Table], tree: Any) -> tuple[Any, Problems]:
     try:
         return cls.model_validate(tree), []
     except ValidationError as error:
@@ -135,8 +135,14 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def parse(tree: Mapping[str, Any]) -> Experiment:
-    """Validate a plain tree (what a TOML file holds). Raises ConfigError with every problem."""
+def parse(tree: Mapping[str, Any]) -> Any:
+    """Validate a plain tree (what a TOML file holds). Raises ConfigError with every problem.
+
+    Returns an Experiment, or a `spiking.schema.SpikingExperiment` where the tree says
+    ``world = "brian"``.
+    """
+    if "world" in tree:
+        return _spiking(tree)
     if problems := odd_values(tree):
         raise refusal(tree, problems)
     given = {**tree}
@@ -146,7 +152,7 @@ def parse(tree: Mapping[str, Any]) -> Experiment:
     listed = given.get("rules")
     if isinstance(listed, list):
         given["rules"] = listed[:1]  # each is checked below, against its own class
-    experiment, problems = _check(Experiment, given)
+    experiment, problems = check(Experiment, given)
     training = {key: given[key] for key in Training.model_fields if key in given}
     entries = _rules(listed, training, problems) if isinstance(listed, list) else []
     _look_up(given, problems)
@@ -159,6 +165,15 @@ def parse(tree: Mapping[str, Any]) -> Experiment:
     return experiment
 
 
+def _spiking(tree: Mapping[str, Any]) -> Any:
+    from .spiking.config import parse
+
+    if (world := tree["world"]) != "brian":
+        hint = "; leave it out for a PyTorch model"
+        raise refusal(tree, [("world", unknown("world", world, ["brian"]) + hint)])
+    return parse(tree)
+
+
 def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> list[RuleEntry]:
     """The experiment's rules; what is wrong with them goes to ``problems``.
 
@@ -166,7 +181,7 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
     checked against it; its `training` may then be None.
     """
     classes = available("rule")
-    base_problems = set(_check(Training, training)[1])
+    base_problems = set(check(Training, training)[1])
     entries: list[RuleEntry] = []
     for i, item in enumerate(listed):
         table = {"rule": item} if isinstance(item, str) else item
@@ -184,7 +199,7 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
         elif not isinstance(rule, str) or rule not in classes:
             problems.append((f"{path}.rule", unknown("rule", rule, classes)))
         else:
-            problems += _rule_problems(classes[rule], fields, path)
+            problems += rule_problems(classes[rule], fields, path)
         if not isinstance(label, str) or not label.strip() or len(label) > 80:
             if rule is not None:
                 problems.append((f"{path}.label", f"should be a short text, found {short(label)}"))
@@ -195,7 +210,7 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
             problems.append((f"{path}.train", f"should be a table, found {short(train)}"))
         else:
             train = {k: named(v) if k == "optimizer" else v for k, v in train.items()}
-            own, wrong = _check(Training, _overlay(training, train))
+            own, wrong = check(Training, _overlay(training, train))
             problems += [
                 (f"{path}.train.{where}".rstrip("."), said)
                 for where, said in wrong
@@ -208,7 +223,7 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
     return entries
 
 
-def _rule_problems(cls: Any, fields: dict[str, Any], path: str) -> Problems:
+def rule_problems(cls: Any, fields: dict[str, Any], path: str) -> Problems:
     try:
         cls.from_table(in_steps(fields, 100))  # how long an epoch is matters to no check
     except (ValueError, TypeError) as error:
@@ -413,8 +428,8 @@ def locate(source: str | Path) -> Path:
     )
 
 
-def load(source: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """An experiment from a file or preset, with ``key=value`` overrides.
+def load(source: str | Path, overrides: Sequence[str] = ()) -> Any:
+    """An experiment from a file or preset, with ``key=value`` overrides, as `parse` returns it.
 
     Raises ConfigError (exit 2) with every problem of the file and the overrides together.
     """

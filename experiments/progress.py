@@ -306,6 +306,8 @@ def _sentence(tally: Tally, hash: str, event: Event) -> str | None:
     """What is worth a line of its own."""
     cell = tally.cells[hash]
     match event.get("event"):
+        case "level" if "simulated_seconds" in event:
+            return f"{_name(cell)}  after {event['simulated_seconds']:g} s: {_map(event)}"
         case "level":
             return (
                 f"{_name(cell)}  level {event.get('level', 0)}: "
@@ -327,6 +329,21 @@ def _sentence(tally: Tally, hash: str, event: Event) -> str | None:
                 case "stopped":
                     return f"{_name(cell)}: stopped"
     return None
+
+
+def _map(event: Event) -> str:
+    """What an event of the spiking world says of the map."""
+    told = [
+        f"{text} {event[name]:.3g}{unit}"
+        for name, text, unit in (
+            ("sigma_aff_conn", "sigma", ""),
+            ("ad_conn", "AD", ""),
+            ("rate_hz", "rate", " Hz"),
+            ("ff_synapses", "feed-forward synapses", ""),
+        )
+        if event.get(name) is not None
+    ]
+    return ", ".join(told)
 
 
 def _summary(outcomes: Mapping[str, Outcome], seconds: float) -> str:

@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from . import store
-from .cells import Cell, in_order, plan
-from .config import load, n_train
+from .cells import Cell, in_order
+from .config import load
 from .engines import local
 from .errors import ConfigError
 from .files import to_toml
 from .progress import Kind, Progress
 from .schema import Experiment
-from .threads import one_thread
+from .spiking.schema import SpikingExperiment
+from .worlds import world_of
 
+AnyExperiment = Experiment | SpikingExperiment
 RUNS = Path("runs")
 TOP = ("name", "title", "about", "source", "time", "device", "threads", "contrasts")  # no identity
 
@@ -76,12 +78,12 @@ def run_experiment(
     is not there, StoreError and Locked for the folder, Interrupted after a signal.
     """
     experiment = load(source, overrides)
-    cells = plan(experiment, n_train(experiment.data))
+    cells = world_of(experiment).plan(experiment)
     run = store.Run(out if out is not None else RUNS / experiment.name)
     with run.lock():
         before = run.experiment()
         _refuse_another(run.path, before, experiment, cells)
-        for text in _changed_versions(before):
+        for text in _changed_versions(before, experiment):
             warn(text)
         _describe(run, before, experiment, cells, command)
         report = run.path / "report.html"
@@ -95,7 +97,7 @@ def run_experiment(
 
 
 def _train(
-    experiment: Experiment,
+    experiment: AnyExperiment,
     cells: Sequence[Cell],
     out: Path,
     workers: int | None,
@@ -103,7 +105,7 @@ def _train(
     needed: bool,
 ) -> Mapping[str, local.Outcome]:
     reporter = Progress(progress)
-    work = _work(experiment) if needed else _nothing
+    work = world_of(experiment).work(experiment) if needed else _nothing
     reporter.start(cells)
     outcomes: Mapping[str, local.Outcome] = {}
     try:
@@ -127,31 +129,6 @@ def _nothing(*args: Any) -> None:
     raise AssertionError("every cell was finished")
 
 
-def _work(experiment: Experiment) -> local.Work:
-    """Load the data once, in this process, for all the workers that will be forked from it."""
-    from .trainer import run_cell
-
-    device = resolve_device(experiment.device)
-    with one_thread():
-        dataset = experiment.data.load()
-    threads = experiment.threads
-
-    def work(
-        cell: Any,
-        folder: Path,
-        parents: dict[str, Path],
-        emit: local.Emit,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        import torch
-
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-        run_cell(cell, folder, parents, dataset, emit, should_stop, device)
-
-    return work
-
-
 def resolve_device(device: str) -> str:
     """ "cpu" or "cuda" for what an experiment asks. Raises ConfigError for a GPU that is not there.
 
@@ -172,7 +149,7 @@ def resolve_device(device: str) -> str:
     return "cpu"
 
 
-def default_workers(experiment: Experiment) -> int:
+def default_workers(experiment: AnyExperiment) -> int:
     """As many single-thread workers as this process may use cores; two share a GPU."""
     if experiment.device != "cpu" and resolve_device(experiment.device) == "cuda":
         return 2
@@ -189,10 +166,10 @@ def usable_cores() -> int:
 # --- the folder's description ---
 
 
-def versions() -> dict[str, str]:
-    """The versions that a result may depend on."""
+def versions(experiment: AnyExperiment) -> dict[str, str]:
+    """The versions that its results may depend on."""
     found = {"python": platform.python_version()}
-    for name in ("neurorewire", "torch", "numpy", "scipy"):
+    for name in ("neurorewire", "torch", "numpy", "scipy", *world_of(experiment).packages):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -203,7 +180,7 @@ def versions() -> dict[str, str]:
 def _describe(
     run: store.Run,
     before: Mapping[str, Any] | None,
-    experiment: Experiment,
+    experiment: AnyExperiment,
     cells: Sequence[Cell],
     command: Sequence[str],
 ) -> None:
@@ -219,15 +196,15 @@ def _describe(
         "config": tree,
         "cells": listed,
         "command": shlex.join(command),
-        "versions": versions(),
+        "versions": versions(experiment),
         "created": (before or {}).get("created") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     if before is None or any(before.get(key) != described[key] for key in ("config", "cells")):
         run.write_experiment(to_toml(tree), described)
 
 
-def _changed_versions(before: Mapping[str, Any] | None) -> list[str]:
-    then, now = (before or {}).get("versions"), versions()
+def _changed_versions(before: Mapping[str, Any] | None, experiment: AnyExperiment) -> list[str]:
+    then, now = (before or {}).get("versions"), versions(experiment)
     if not isinstance(then, Mapping):
         return []
     changed = [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
@@ -238,7 +215,7 @@ def _changed_versions(before: Mapping[str, Any] | None) -> list[str]:
 
 
 def _refuse_another(
-    out: Path, before: Mapping[str, Any] | None, experiment: Experiment, cells: Sequence[Cell]
+    out: Path, before: Mapping[str, Any] | None, experiment: AnyExperiment, cells: Sequence[Cell]
 ) -> None:
     """A folder may grow, but no cell of its experiment may be left behind."""
     if before is None:

@@ -313,6 +313,15 @@ def _name(value: Any) -> str:
     )
 
 
+Name = Annotated[str, PlainValidator(_name), WithJsonSchema({"type": "string"})]
+Seeds = Annotated[
+    list[int],
+    PlainValidator(_seeds),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array"}]}),
+]
+Contrasts = list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+
+
 @dataclass(frozen=True)
 class RuleEntry:
     """One of an experiment's rules: the fields given for it, and what it trains with."""
@@ -356,7 +365,7 @@ def is_dense(rule: Any) -> bool:
 class Experiment(Training):
     """One experiment: what is trained, by which rules, at which densities, from which seeds."""
 
-    name: Annotated[str, PlainValidator(_name), WithJsonSchema({"type": "string"})]
+    name: Name
     title: str = ""
     about: str = ""
     source: str = Field(default="", description="where the protocol comes from")
@@ -373,14 +382,10 @@ class Experiment(Training):
         PlainValidator(_distribution),
         WithJsonSchema({"anyOf": [{"enum": list(DISTRIBUTIONS)}, {"type": "object"}]}),
     ] = "erk"
-    seeds: Annotated[
-        list[int],
-        PlainValidator(_seeds),
-        WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array"}]}),
-    ] = [0, 1, 2]
+    seeds: Seeds = [0, 1, 2]
     include: list[str] = Field(default=[], description="patterns of parameters that are sparse")
     exclude: list[str] = []
-    contrasts: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
+    contrasts: Contrasts = []
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     threads: Count = 1
     rules: Annotated[list[Any], Field(min_length=1)]

@@ -20,11 +20,13 @@ def write_report(out_dir: str | Path, path: str | Path | None = None) -> Path:
     """
     from rewire.experiments import store
 
+    from . import page, plain
     from .load import load
-    from .page import render
 
     target = Path(path) if path is not None else Path(out_dir) / "report.html"
-    store.write_atomic(target, render(load(out_dir)))
+    run = load(out_dir)
+    render = plain.render if run.config.get("world") == "brian" else page.render
+    store.write_atomic(target, render(run))
     return target
 
 

@@ -19,6 +19,8 @@ torch. `disk` holds the files, `folder` the run and its cells, `database` the re
 from .database import (
     EVAL_FIELDS,
     ROW_FIELDS,
+    SPIKING_EVAL_FIELDS,
+    SPIKING_ROW_FIELDS,
     TIMES,
     Row,
     evals,
@@ -34,6 +36,8 @@ from .folder import CellStore, Run, cell_hash
 __all__ = [
     "EVAL_FIELDS",
     "ROW_FIELDS",
+    "SPIKING_EVAL_FIELDS",
+    "SPIKING_ROW_FIELDS",
     "TIMES",
     "AppendFile",
     "CellStore",

@@ -36,13 +36,35 @@ EVAL_FIELDS = (
     *("cell", "level", "round", "step", "total", "train_loss", "val_loss", "val_accuracy"),
     *("edges", "formed", "dropped", "seconds"),
 )
+_MAP = (
+    *("sigma_aff_conn", "sigma_aff_weight", "ad_conn", "ad_weight", "rate_hz"),
+    *("ff_synapses", "lateral_synapses", "weight_proportion", "events_per_s"),
+)
+SPIKING_ROW_FIELDS = (  # of cells in the spiking world, at their start (level 0) and end (1)
+    *("rule", "label", "seed", "level", "density", "edges", "possible", "step"),
+    *("simulated_seconds", *_MAP),
+    *(f"{what}_{name}_{by}" for by in ("conn", "weight") for name in ("sigma_aff", "ad")
+      for what in ("control", "p")),
+    *("formed", "dropped", "seconds", "cpu_seconds", "peak_memory_mb", "cell"),
+)  # fmt: skip
+SPIKING_EVAL_FIELDS = (
+    *("cell", "level", "round", "step", "total", "simulated_seconds", *_MAP),
+    *("edges", "formed", "dropped", "seconds", "cpu_seconds"),
+)
 
-_FIELDS = {"levels": ROW_FIELDS, "evals": EVAL_FIELDS}
+_FIELDS = {
+    "levels": {"": ROW_FIELDS, "spiking": SPIKING_ROW_FIELDS},
+    "evals": {"": EVAL_FIELDS, "spiking": SPIKING_EVAL_FIELDS},
+}
+_COLUMNS = {
+    table: tuple(dict.fromkeys(f for kind in kinds.values() for f in kind))
+    for table, kinds in _FIELDS.items()
+}
 _TABLES = (
     "CREATE TABLE cells (hash TEXT PRIMARY KEY, label, rule, seed, config, status, "
     "stamp, levels_digest, evals_digest) WITHOUT ROWID",
-    f"CREATE TABLE levels ({', '.join(ROW_FIELDS)}, json)",
-    f"CREATE TABLE evals ({', '.join(EVAL_FIELDS)}, json)",
+    f"CREATE TABLE levels ({', '.join(_COLUMNS['levels'])}, json)",
+    f"CREATE TABLE evals ({', '.join(_COLUMNS['evals'])}, json)",
     "CREATE INDEX levels_by_cell ON levels (cell)",
     "CREATE INDEX evals_by_cell ON evals (cell)",
 )
@@ -56,7 +78,9 @@ class _Damaged(Exception):
 
 
 def results(out: str | Path, *, listed: bool = False) -> list[Row]:
-    """What every cell of the run in ``out`` found: one row per cell and level (`ROW_FIELDS`).
+    """What every cell of the run in ``out`` found: one row per cell and level.
+
+    Rows have `ROW_FIELDS`, those of spiking cells `SPIKING_ROW_FIELDS`.
 
     In the order of experiment.json, cells it does not list after those it does (with ``listed``
     not at all); without experiment.json by label, seed, falling density and level. A label in
@@ -232,7 +256,8 @@ def _verified(db: sqlite3.Connection, table: str, cell: str) -> list[Row]:
         rows = [parse(line.encode(), "index.sqlite") for line in lines]
     except StoreError:
         raise _Damaged from None
-    if not all(isinstance(row, dict) and tuple(row) == _FIELDS[table] for row in rows):
+    known = _FIELDS[table].values()
+    if not all(isinstance(row, dict) and tuple(row) in known for row in rows):
         raise _Damaged
     return rows
 
@@ -307,12 +332,14 @@ def _read_cell(folder: Path) -> _Reading:
         "seed": config.get("seed"),
         "config": json.dumps(config, sort_keys=True),
     }
+    kind = "spiking" if config.get("kind") == "spiking" else ""
+    row_fields, eval_fields = _FIELDS["levels"][kind], _FIELDS["evals"][kind]
     reading, last = _Reading(cell), None
     seen: set[int] = set()
     for event in store.events():
         last = event["event"]
         if last == "eval":
-            reading.evals.append({f: event.get(f) for f in EVAL_FIELDS} | {"cell": store.hash})
+            reading.evals.append({f: event.get(f) for f in eval_fields} | {"cell": store.hash})
         elif last == "level":
             level = event.get("level")
             if type(level) is not int or level in seen:
@@ -321,7 +348,7 @@ def _read_cell(folder: Path) -> _Reading:
                     f"a number other than {sorted(seen)} belongs"
                 )
             seen.add(level)
-            row = {f: event.get(f) for f in ROW_FIELDS} | {"cell": store.hash}
+            row = {f: event.get(f) for f in row_fields} | {"cell": store.hash}
             reading.levels.append(row)
             cell |= {k: row[k] for k in ("label", "rule", "seed") if row[k] is not None}
     failed = (folder / "error.json").exists()
