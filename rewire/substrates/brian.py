@@ -317,7 +317,8 @@ class Brian:
         positions: Mapping[str, Any] | None = None,
         multapses: bool = True,
     ):
-        self.wiring, self.dt = wiring, wiring.period
+        self.wiring = wiring
+        self.dt: float | None = wiring.period
         self.births: Mapping[str, Any] = {"weight": 0.1 * wiring.w_max, "sign": 1.0}
         self._sources, self._targets = dict(sources), dict(targets)
         self._slots = {name: self._table(name, where) for name, where in targets.items()}
