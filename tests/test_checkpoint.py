@@ -498,7 +498,7 @@ def test_four_megabytes_take_milliseconds_besides_the_disk(tmp_path, monkeypatch
     tree = {"model": {str(i): torch.randn(250, 1000) for i in range(4)}}
     times = []
     for _ in range(9):
-        began = time.perf_counter()
+        began = time.process_time()
         save(tmp_path / "x", tree)
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     assert min(times) < 0.025
