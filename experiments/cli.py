@@ -182,13 +182,14 @@ def rules(*, json: AsJson = False) -> int:
 @app.command(group=CHOICE)
 def models(*, json: AsJson = False) -> int:
     """The models, built in and installed."""
-    from rewire.models import available
+    from rewire.models import available, spiking
 
     found = [
-        {"name": info.name, "about": info.summary, "source": info.source}
-        for info in available().values()
+        {"name": info.name, "world": world, "about": info.summary, "source": info.source}
+        for world, known in (("torch", available()), ("brian", spiking.available()))
+        for info in known.values()
     ]
-    return _list(found, ("name", "about", "source"), json)
+    return _list(found, ("name", "world", "about", "source"), json)
 
 
 @app.command(group=CHOICE)
@@ -426,11 +427,12 @@ def _cell(name: str, value: Any) -> str:
 def _worlds(rule: Any) -> list[str]:
     """The worlds that can offer what the rule asks for."""
     from rewire.signals import registered
-    from rewire.substrates import bare, masked
+    from rewire.substrates import bare, brian, masked
 
     if "gain" in rule.columns:
         return []
-    offers = {"bare": {*bare.PAIRS, *bare.NODES}, masked.Masked.name: registered("masked")}
+    offers = {"bare": {*bare.PAIRS, *bare.NODES}}
+    offers |= {world.name: set(registered(world.name)) for world in (masked.Masked, brian.Brian)}
     return [world for world, signals in offers.items() if rule.needs <= set(signals)]
 
 

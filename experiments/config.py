@@ -441,7 +441,19 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Any:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of an experiment file, for editors."""
-    tree = Experiment.model_json_schema()
+    from rewire.models import spiking
+
+    from .spiking.schema import SpikingExperiment
+
+    torch, brian = Experiment.model_json_schema(), SpikingExperiment.model_json_schema()
+    both = {**brian.pop("$defs"), **torch.pop("$defs")}
+    _name_choices(torch, "train", model=available("model"), data=available("data"))
+    _name_choices(brian, "model", model=spiking.available())
+    return {"if": {"required": ["world"]}, "then": brian, "else": torch, "$defs": both}
+
+
+def _name_choices(tree: dict[str, Any], own: str, **choices: Mapping[str, Any]) -> None:
+    """Write the names that exist into a schema; ``own`` is a rule's key for settings of its own."""
     tree["properties"]["rules"] = {
         "type": "array",
         "minItems": 1,
@@ -451,12 +463,10 @@ def json_schema() -> dict[str, Any]:
             "properties": {
                 "rule": {"enum": list(available("rule"))},
                 "label": {"type": "string"},
-                "train": {"type": "object"},
+                own: {"type": "object"},
             },
         },
     }
-    for key, kind in (("model", "model"), ("data", "data")):
-        names = {"enum": list(available(kind))}
-        tree["properties"][key] = {"anyOf": [names, tree["properties"][key]]}
+    for key, known in choices.items():
+        tree["properties"][key] = {"anyOf": [{"enum": list(known)}, tree["properties"][key]]}
     tree["required"] = [name for name in tree["required"] if name != "name"]
-    return tree

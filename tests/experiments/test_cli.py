@@ -149,7 +149,8 @@ def test_lists_are_readable_and_machine_readable(what, capsys):
 def test_rules_say_what_they_need_and_where_they_live(capsys):
     cli.main(["rules", "--json"])
     rules = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rules["RigL"]["needs"] == ["growth"] and rules["RigL"]["worlds"] == ["bare", "masked"]
+    rigl = rules["RigL"]
+    assert rigl["needs"] == ["growth"] and rigl["worlds"] == ["bare", "masked", "brian"]
     assert rules["SoftDeepR"]["budget"] == "reported"
     assert all(row["source"] and row["about"] for row in rules.values())
 

@@ -139,9 +139,13 @@ def test_an_optimiser_keeps_as_many_tensors_as_the_table_says(name):
 
 
 def test_the_json_schema_knows_the_names():
-    tree = config.json_schema()
-    assert "DeepR" in tree["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
-    assert "batch" in tree["properties"] and "name" not in tree["required"]
+    whole = config.json_schema()
+    torch, brian = whole["else"], whole["then"]  # a file with a `world` is of Brian2's
+    for tree, model, own in ((torch, "mlp", "batch"), (brian, "topographic-map", "seconds")):
+        assert "DeepR" in tree["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
+        assert model in tree["properties"]["model"]["anyOf"][0]["enum"]
+        assert own in tree["properties"] and "name" not in tree["required"]
+    assert not set(torch["properties"]) & {"seconds", "world"} and "Model" in whole["$defs"]
 
 
 # --- overrides ---
