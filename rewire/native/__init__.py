@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from types import ModuleType
 
 kernels: ModuleType | None = None
@@ -15,8 +16,6 @@ if os.environ.get("REWIRE_NATIVE") == "0":
     missing = "switched off by REWIRE_NATIVE=0"
 else:
     try:
-        from . import _kernels
-
-        kernels = _kernels
+        kernels = import_module("rewire.native._kernels")
     except ImportError as error:
         missing = f"not built: {error}. Reinstall with a C++ compiler on the PATH"

@@ -288,11 +288,11 @@ class Masked:
             verb = "scatter" if isinstance(values, np.ndarray) else "fill"
             fast.kernel(verb)(fast.tensors, self.space.ends, keys, values)
             return
-        many = isinstance(values, np.ndarray)
         for i, local, here in self._split(keys):
             tensor = tensors[i]
             if tensor is not None:
-                self._views.scatter(tensor, local, values[here] if many else values)
+                own = values[here] if isinstance(values, np.ndarray) else values
+                self._views.scatter(tensor, local, own)
 
     def lr(self, graph: Graph, keys: Tensor) -> float | Tensor:
         rates = [float(self.optimizer.param_groups[g]["lr"]) for g in self._groups]
@@ -413,10 +413,11 @@ class Masked:
 
     @torch.no_grad()
     def _mask_everything(self) -> None:
-        for tensors in (self.parameters, *self._moments().values()):
-            here = [i for i in self._thin if tensors[i] is not None]
+        held: list[Sequence[Tensor | None]] = [self.parameters, *self._moments().values()]
+        for tensors in held:
+            here = [(t, i) for i in self._thin if (t := tensors[i]) is not None]
             if here:
-                self._mask([tensors[i] for i in here], here)  # type: ignore[misc]
+                self._mask([t for t, _ in here], [i for _, i in here])
 
     def _check_state(self) -> None:
         self._checked = True
@@ -512,12 +513,12 @@ def addresses(tensors: Sequence[Tensor | None]) -> Addresses | None:
     name = TYPES.get(kind)
     if name is None:
         return None
+    found = []
     for t in tensors:
         if t is None or t.dtype is not kind or not t.is_cpu or not t.is_contiguous():
             return None
-    return Addresses(
-        [t.data_ptr() for t in tensors], "float32" if kind is torch.float32 else "float64"
-    )
+        found.append(t.data_ptr())
+    return Addresses(found, name)
 
 
 class Views:
