@@ -149,6 +149,14 @@ py::object first_free(const Keys& taken, const Keys& dropped, const Array<double
 
 // -- the merge of an edit -----------------------------------------------------------------------
 
+// The first place in [from, n) of a number that is at least `key`; cheap where it is near.
+int64_t first_from(const int64_t* keys, int64_t from, int64_t n, int64_t key) {
+    int64_t reach = 1;
+    while (from + reach < n && keys[from + reach] < key) reach *= 2;
+    const int64_t end = std::min(from + reach + 1, n);
+    return std::lower_bound(keys + from + reach / 2, keys + end, key) - keys;
+}
+
 template <class T>
 bool fill_births(py::array& column, const int64_t* rows, int64_t n, const py::object& birth) {
     if (!py::isinstance<Array<T>>(column)) return false;
@@ -204,7 +212,7 @@ py::object merge(const Keys& keys, const Keys& drop, const Keys& add, const py::
         }
     };
     for (int64_t i = 0; i < a; ++i) {
-        const int64_t place = std::lower_bound(old + std::min(from, n), old + n, fresh[i]) - old;
+        const int64_t place = first_from(old, std::min(from, n), n, fresh[i]);
         keep_until(place);
         if (place < n && old[place] == fresh[i]) {
             if (!(g < d && gone[g] == place) || (place + 1 < n && old[place + 1] == fresh[i]))
