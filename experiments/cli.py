@@ -147,13 +147,18 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
     if json or csv:
         print(store.to_json(rows) if json else store.to_csv(rows), end="")
         return
-    shown = SHOWN_SPIKING if _is_spiking(rows) else SHOWN
     titles = {"test_accuracy": "test", "test_accuracy_at_early_stop": "test at early stop",
               "label": "rule", "simulated_seconds": "time (s)"}  # fmt: skip
-    table = _table(*(titles.get(name, name.replace("_", " ")) for name in shown))
-    for row in rows:
-        table.add_row(*(_cell(name, row.get(name)) for name in shown))
-    _console().print(table)
+    in_spikes = [row for row in rows if "spiking_accuracy" in row]
+    others = [row for row in rows if "spiking_accuracy" not in row]
+    parts: list[tuple[Any, tuple[str, ...]]]
+    parts = [(others, SHOWN_SPIKING if _is_spiking(others) else SHOWN)]
+    parts += [(in_spikes, SHOWN_IN_SPIKES)] if in_spikes else []
+    for part, shown in parts:
+        table = _table(*(titles.get(name, name.replace("_", " ")) for name in shown))
+        for row in part:
+            table.add_row(*(_cell(name, row.get(name)) for name in shown))
+        _console().print(table)
 
 
 # --- what there is ---
@@ -278,6 +283,10 @@ SHOWN_SPIKING = ("label", "seed", "simulated_seconds", "sigma_aff_conn", "sigma_
                  "ad_conn", "ad_weight", "rate_hz", "ff_synapses", "lateral_synapses",
                  "events_per_s", "seconds")  # fmt: skip
 
+SHOWN_IN_SPIKES = ("label", "seed", "density", "edges", "images", "ann_accuracy",
+                   "spiking_accuracy", "spikes_per_image", "events_per_image",
+                   "images_per_second")  # fmt: skip
+
 
 def _is_spiking(rows: Sequence[Mapping[str, Any]]) -> bool:
     return bool(rows) and "simulated_seconds" in rows[0]
@@ -344,7 +353,7 @@ def _summary(out: Path) -> tuple[str, Any]:
 
     from . import store
 
-    rows = store.results(out, listed=True)
+    rows = [row for row in store.results(out, listed=True) if "spiking_accuracy" not in row]
     if _is_spiking(rows):
         return _spiking_summary(rows)
     found: dict[str, dict[float, list[float]]] = {}
@@ -418,7 +427,7 @@ def _table(*columns: str, left: bool = False) -> Any:
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
-    if name.startswith("test"):
+    if name.startswith("test") or name.endswith("accuracy"):
         return f"{100 * value:.2f} %"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(
         value, float) else str(value)  # fmt: skip

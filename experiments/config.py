@@ -46,6 +46,7 @@ from .schema import (
     MilestoneSchedule,
     RMSprop,
     RuleEntry,
+    Spikes,
     StepSchedule,
     Table,
     Training,
@@ -88,8 +89,8 @@ def _problem(error: ErrorDetails, root: type[Table]) -> tuple[str, str]:
         kinds = _TABLES[(str(loc[0]),)][1]
         if len(loc) > 1 and loc[1] in kinds:  # pydantic writes the union's tag into the path
             table = kinds[str(loc.pop(1))]
-    elif loc and loc[0] == "data":
-        table = Data
+    elif loc and loc[0] in ("data", "spikes"):
+        table = Data if loc[0] == "data" else Spikes
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
     kind, found = error["type"], error.get("input")
     if kind == "extra_forbidden":
@@ -159,7 +160,7 @@ def parse(tree: Mapping[str, Any]) -> Any:
     problems += _across(entries, experiment)
     if not problems:
         experiment = experiment.model_copy(update={"rules": entries})
-        problems = _unfeasible(experiment)
+        problems = _unfeasible(experiment) + _no_spikes(experiment)
     if problems:
         raise refusal(tree, problems)
     return experiment
@@ -326,6 +327,14 @@ def _unfeasible(experiment: Experiment) -> Problems:
         except ValueError as error:
             problems.append((path, str(error)))
     return problems or _unreachable(experiment, space)
+
+
+def _no_spikes(experiment: Experiment) -> Problems:
+    if experiment.spikes is None:
+        return []
+    from .tickets import problems
+
+    return problems(experiment)
 
 
 def _unreachable(experiment: Experiment, space: Any) -> Problems:

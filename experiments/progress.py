@@ -308,6 +308,13 @@ def _sentence(tally: Tally, hash: str, event: Event) -> str | None:
     match event.get("event"):
         case "level" if "simulated_seconds" in event:
             return f"{_name(cell)}  after {event['simulated_seconds']:g} s: {_map(event)}"
+        case "level" if "spiking_accuracy" in event:
+            return (
+                f"{_name(cell)}  density {_density(event['density'])}: "
+                f"spikes {_percent(event['spiking_accuracy'])}, "
+                f"activations {_percent(event['ann_accuracy'])}, "
+                f"{event['images_per_second']:.0f} images/s"
+            )
         case "level":
             return (
                 f"{_name(cell)}  level {event.get('level', 0)}: "

@@ -362,6 +362,17 @@ def is_dense(rule: Any) -> bool:
     return (rule if isinstance(rule, type) else type(rule)).__name__ == "Dense"
 
 
+class Spikes(Table):
+    """How trained networks are run in spikes; see `experiments.tickets`."""
+
+    images: Count | None = Field(default=None, description="of the test set; all unless given")
+    milliseconds: Annotated[float, Field(ge=1)] = 100.0
+    rate: Annotated[float, Field(gt=0, le=1000, description="Hz, of a pixel of 1")] = 200.0
+    encoding: Literal["current", "poisson"] = "current"
+    codegen: Literal["numpy", "cython"] = "numpy"
+    copies: Annotated[Count, Field(description="images at a time, at most")] = 400
+
+
 class Experiment(Training):
     """One experiment: what is trained, by which rules, at which densities, from which seeds."""
 
@@ -386,6 +397,7 @@ class Experiment(Training):
     include: list[str] = Field(default=[], description="patterns of parameters that are sparse")
     exclude: list[str] = []
     contrasts: Contrasts = []
+    spikes: Spikes | None = None
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     threads: Count = 1
     rules: Annotated[list[Any], Field(min_length=1)]

@@ -276,7 +276,7 @@ class _Training:
     # -- what is measured -----------------------------------------------------------------------
 
     def _evaluate(self, train_loss: float) -> None:
-        loss, accuracy = _measure(self.model, self.data.validation)
+        loss, accuracy = measure(self.model, self.data.validation)
         clock, net = self.net.clock, self.net
         self._level = self.current.level + clock.round
         if not (math.isfinite(loss) and math.isfinite(train_loss)):
@@ -316,10 +316,10 @@ class _Training:
     def _finish_level(self) -> None:
         """Test at the end and at the early-stopping point, and write the level down."""
         net = self.net
-        _, at_end = _measure(self.model, self.data.test)
+        _, at_end = measure(self.model, self.data.test)
         end = _copy(self.model)
         self.model.load_state_dict(self.best.model)
-        _, at_best = _measure(self.model, self.data.test)
+        _, at_best = measure(self.model, self.data.test)
         self.model.load_state_dict(end)
         self._note_times()
         history = net.history
@@ -474,7 +474,7 @@ def _counts(ticket: CellStore, density: float | None) -> list[int]:
 
 
 @torch.no_grad()
-def _measure(model: nn.Module, split: Split) -> tuple[float, float]:
+def measure(model: nn.Module, split: Split) -> tuple[float, float]:
     """Mean cross-entropy and accuracy (a fraction) over a split, in evaluation mode."""
     model.eval()
     loss, right = 0.0, 0

@@ -34,7 +34,12 @@ def _torch_plan(experiment: Any) -> list[Cell]:
     from .cells import plan
     from .config import n_train
 
-    return plan(experiment, n_train(experiment.data))
+    trainings = plan(experiment, n_train(experiment.data))
+    if experiment.spikes is None:
+        return trainings
+    from .tickets import plan as in_spikes
+
+    return trainings + in_spikes(experiment, trainings)
 
 
 def _torch_work(experiment: Any) -> Work:
@@ -55,7 +60,12 @@ def _torch_work(experiment: Any) -> Work:
         should_stop: Callable[[], bool],
     ) -> None:
         _use_threads(experiment.threads)
-        run_cell(cell, folder, parents, dataset, emit, should_stop, device)
+        if cell.config["kind"] == "spikes":
+            from .tickets import run_cell as in_spikes
+
+            in_spikes(cell, folder, parents, dataset, emit, should_stop)
+        else:
+            run_cell(cell, folder, parents, dataset, emit, should_stop, device)
 
     return work
 
@@ -63,7 +73,13 @@ def _torch_work(experiment: Any) -> Work:
 def _torch_estimate(experiment: Any, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
     from .estimate import estimate
 
-    return estimate(experiment, cells)
+    spiking = [cell for cell in cells if cell.config["kind"] == "spikes"]
+    found = estimate(experiment, [cell for cell in cells if cell not in spiking])
+    if spiking:
+        from .tickets import estimate as in_spikes
+
+        found |= in_spikes(experiment, spiking)
+    return found
 
 
 def _brian_plan(experiment: Any) -> list[Cell]:

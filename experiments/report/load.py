@@ -29,7 +29,10 @@ class CellState:
 
 @dataclass
 class Loaded:
-    """One run: ``rows`` and ``evals`` are those of `store`, ``problems`` what cannot be read."""
+    """One run: ``rows`` and ``evals`` are those of `store`, ``problems`` what cannot be read.
+
+    spikes: the rows of trained networks run in spikes, which are not among ``rows``.
+    """
 
     out: Path
     experiment: Mapping[str, Any]
@@ -37,6 +40,7 @@ class Loaded:
     evals: list[store.Row]
     cells: list[CellState]
     toml: str = ""
+    spikes: list[store.Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @cached_property
@@ -190,13 +194,15 @@ def load(out: str | Path) -> Loaded:
         raise StoreError(f"{path}: holds a {type(experiment).__name__} where an object belongs")
     toml = out / "experiment.toml"
     listed = bool(experiment.get("cells"))
+    rows = store.results(out, listed=listed)
     return Loaded(
         out,
         experiment,
-        store.results(out, listed=listed),
+        [row for row in rows if "spiking_accuracy" not in row],
         store.evals(out, listed=listed),
         [_state(out, item) for item in experiment.get("cells", [])],
         toml.read_text(errors="replace") if toml.is_file() else "",
+        [row for row in rows if "spiking_accuracy" in row],
     )
 
 

@@ -19,6 +19,7 @@ torch. `disk` holds the files, `folder` the run and its cells, `database` the re
 from .database import (
     EVAL_FIELDS,
     ROW_FIELDS,
+    SPIKES_ROW_FIELDS,
     SPIKING_EVAL_FIELDS,
     SPIKING_ROW_FIELDS,
     TIMES,
@@ -37,6 +38,7 @@ __all__ = [
     "EVAL_FIELDS",
     "ROW_FIELDS",
     "SPIKING_EVAL_FIELDS",
+    "SPIKES_ROW_FIELDS",
     "SPIKING_ROW_FIELDS",
     "TIMES",
     "AppendFile",

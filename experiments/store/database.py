@@ -31,7 +31,8 @@ ROW_FIELDS = (
     *("val_loss", "val_accuracy", "train_flops_dense", "train_flops_sparse", "updates"),
     *("formed", "dropped", "seconds", "cpu_seconds", "peak_memory_mb", "cell"),
 )
-TIMES = ("seconds", "cpu_seconds", "peak_memory_mb")  # not the same when a run is repeated
+# not the same when a run is repeated
+TIMES = ("seconds", "cpu_seconds", "peak_memory_mb", "images_per_second")
 EVAL_FIELDS = (
     *("cell", "level", "round", "step", "total", "train_loss", "val_loss", "val_accuracy"),
     *("edges", "formed", "dropped", "seconds"),
@@ -47,14 +48,19 @@ SPIKING_ROW_FIELDS = (  # of cells in the spiking world, at their start (level 0
       for what in ("control", "p")),
     *("formed", "dropped", "seconds", "cpu_seconds", "peak_memory_mb", "cell"),
 )  # fmt: skip
+SPIKES_ROW_FIELDS = (  # of trained networks run in spikes
+    *("rule", "label", "seed", "level", "requested_density", "density", "edges", "possible"),
+    *("images", "ann_accuracy", "spiking_accuracy", "spikes_per_image", "events_per_image"),
+    *("images_per_second", "seconds", "cpu_seconds", "peak_memory_mb", "network", "cell"),
+)
 SPIKING_EVAL_FIELDS = (
     *("cell", "level", "round", "step", "total", "simulated_seconds", *_MAP),
     *("edges", "formed", "dropped", "seconds", "cpu_seconds"),
 )
 
 _FIELDS = {
-    "levels": {"": ROW_FIELDS, "spiking": SPIKING_ROW_FIELDS},
-    "evals": {"": EVAL_FIELDS, "spiking": SPIKING_EVAL_FIELDS},
+    "levels": {"": ROW_FIELDS, "spiking": SPIKING_ROW_FIELDS, "spikes": SPIKES_ROW_FIELDS},
+    "evals": {"": EVAL_FIELDS, "spiking": SPIKING_EVAL_FIELDS, "spikes": EVAL_FIELDS},
 }
 _COLUMNS = {
     table: tuple(dict.fromkeys(f for kind in kinds.values() for f in kind))
@@ -80,7 +86,8 @@ class _Damaged(Exception):
 def results(out: str | Path, *, listed: bool = False) -> list[Row]:
     """What every cell of the run in ``out`` found: one row per cell and level.
 
-    Rows have `ROW_FIELDS`, those of spiking cells `SPIKING_ROW_FIELDS`.
+    Rows have `ROW_FIELDS`, those of spiking cells `SPIKING_ROW_FIELDS`, those of trained networks
+    run in spikes `SPIKES_ROW_FIELDS`.
 
     In the order of experiment.json, cells it does not list after those it does (with ``listed``
     not at all); without experiment.json by label, seed, falling density and level. A label in
@@ -124,7 +131,7 @@ def to_json(rows: Iterable[Row]) -> str:
 def to_csv(rows: Sequence[Row], fields: Sequence[str] | None = None) -> str:
     """Rows as CSV under one header; floats by repr, nothing where there is no value."""
     text = io.StringIO()
-    names = fields or (list(rows[0]) if rows else ROW_FIELDS)
+    names = fields or list(dict.fromkeys(name for row in rows for name in row)) or ROW_FIELDS
     writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
@@ -332,7 +339,7 @@ def _read_cell(folder: Path) -> _Reading:
         "seed": config.get("seed"),
         "config": json.dumps(config, sort_keys=True),
     }
-    kind = "spiking" if config.get("kind") == "spiking" else ""
+    kind = str(config.get("kind")) if config.get("kind") in ("spiking", "spikes") else ""
     row_fields, eval_fields = _FIELDS["levels"][kind], _FIELDS["evals"][kind]
     reading, last = _Reading(cell), None
     seen: set[int] = set()
