@@ -50,7 +50,7 @@ def accuracy_against_density(run: Loaded, looks: Looks, *, wide: bool) -> Figure
     """Mean test accuracy of every rule with bootstrap band and seeds; Dense as a level line."""
     made = figure(10.4, 5.0) if wide else figure(4.1, 4.1)
     right = 1.75 / 10.4 if wide else 0.1 / 4.1
-    axes = _axes(made, left=0.62, right=right, bottom=0.55)
+    axes = panel(made, left=0.62, right=right, bottom=0.55)
     labels = [label for label in run.points if label_has_line(run, label)]
     ends = {}
     for i, label in enumerate(labels):
@@ -66,9 +66,9 @@ def accuracy_against_density(run: Loaded, looks: Looks, *, wide: bool) -> Figure
     axes.set_xlim(high * 1.16, low / 1.14)
     if run.dense is not None:
         _dense_line(axes, run.dense, high * 1.16, label=not wide)
-    ticks = _thinned(run.densities or densities, ratio=1.3 if wide else 1.6)
+    ticks = thinned(run.densities or densities, ratio=1.3 if wide else 1.6)
     ticks += [t for t in (0.5, 1.0) if high * 1.16 > t > 1.3 * max(ticks, default=0)]
-    _density_axis(axes, ticks)
+    density_axis(axes, ticks)
     kept = "density: edges kept of all possible, log scale" if wide else "density, log scale"
     axes.set_xlabel(f"{kept}  (sparser →)")
     axes.set_ylabel("test accuracy, %")
@@ -105,7 +105,7 @@ def _curve(
     seeds = [
         (a, 100 * v) for a, p in zip(x, points, strict=True) for v in p.values("test_accuracy")
     ]
-    _dots(axes, seeds, look, 9 if bold else 6)
+    dots(axes, seeds, look, 9 if bold else 6)
     axes.plot(x, mean, color=look.hex, linestyle=look.line, linewidth=1.8, zorder=3)
     axes.plot(
         x[~rung],
@@ -121,7 +121,7 @@ def _curve(
     return float(mean[-1])
 
 
-def _dots(axes: Axes, places: Sequence[tuple[float, float]], look: Look, size: float) -> None:
+def dots(axes: Axes, places: Sequence[tuple[float, float]], look: Look, size: float) -> None:
     x, y = np.array(places, dtype=float).reshape(-1, 2).T
     axes.scatter(x, y, s=size, color=look.hex, alpha=0.55, linewidths=0)
 
@@ -179,7 +179,7 @@ COSTS = {
 def accuracy_against_cost(run: Loaded, looks: Looks, cost: str, *, legend: bool = False) -> Figure:
     """Test accuracy against cumulative training cost, ancestors included; a path per rule."""
     made = figure(7.2, 4.2) if legend else figure(4.7, 3.7)
-    axes = _axes(made, left=0.55, bottom=0.6, right=0.3 if legend else 0.03)
+    axes = panel(made, left=0.55, bottom=0.6, right=0.3 if legend else 0.03)
     axes.set_xscale("log")
     for label, points in run.points.items():
         look = looks[label]
@@ -190,7 +190,7 @@ def accuracy_against_cost(run: Loaded, looks: Looks, cost: str, *, legend: bool 
         x = [p.mean(cost) for p in asked]
         y = [100 * p.mean(compare.ACCURACY) for p in asked]
         seeds = [(row[cost], 100 * row[compare.ACCURACY]) for p in asked for row in p.rows]
-        _dots(axes, seeds, look, 6)
+        dots(axes, seeds, look, 6)
         dense = not label_has_line(run, label)
         axes.plot(
             x,
@@ -222,7 +222,7 @@ def accuracy_against_cost(run: Loaded, looks: Looks, cost: str, *, legend: bool 
 def learning_curves(run: Loaded, looks: Looks, density: float, column: str) -> Figure:
     """Mean of one column against the step of the level that ended at ``density``, and all seeds."""
     made = figure(*PANEL)
-    axes = _axes(made, left=0.58, bottom=0.52, top=0.3)
+    axes = panel(made, left=0.58, bottom=0.52, top=0.3)
     factor = 100 if column == "val_accuracy" else 1
     shown: list[np.ndarray] = []
     for label, points in run.points.items():
@@ -245,7 +245,7 @@ def learning_curves(run: Loaded, looks: Looks, density: float, column: str) -> F
     if column == "val_loss" and shown and low > 0:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.08, high * 1.1)
-        axes.yaxis.set_major_locator(FixedLocator(_log_ticks(low / 1.08, high * 1.1)))
+        axes.yaxis.set_major_locator(FixedLocator(log_ticks(low / 1.08, high * 1.1)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
         axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(f"density {density:g}")
@@ -301,7 +301,7 @@ def churn_of(run: Loaded, label: str, density: float) -> list[tuple[np.ndarray, 
 def churn_panel(seeds: list[tuple[np.ndarray, ...]], label: str, look: Look, most: float) -> Figure:
     """Edges formed (up) and dropped (down) per step of one rule; ``most`` sets the common scale."""
     made = figure(PANEL[0], 2.5)
-    axes = _axes(made, left=0.68, bottom=0.5, top=0.3)
+    axes = panel(made, left=0.68, bottom=0.5, top=0.3)
     for total, formed, dropped in seeds:
         for value, sign, line in ((formed, 1, "-"), (dropped, -1, (0, (2.5, 1)))):
             axes.plot(
@@ -331,7 +331,7 @@ def survival_panel(
 ) -> Figure:
     """Fraction of edges that live longer than so many steps: all seeds of a rule, and each."""
     made = figure(4.7, 3.4)
-    axes = _axes(made, left=0.58, bottom=0.52, top=0.3)
+    axes = panel(made, left=0.58, bottom=0.52, top=0.3)
     for label, seeds in lives.items():
         look = looks[label]
         if len(seeds) > 1:
@@ -372,7 +372,7 @@ def degree_panel(
 ) -> Figure:
     """Fraction of units with at least so many edges, one line per rule."""
     made = figure(PANEL[0], 2.6)
-    axes = _axes(made, left=0.58, bottom=0.52, top=0.3)
+    axes = panel(made, left=0.58, bottom=0.52, top=0.3)
     for label, (degree, fraction) in tails.items():
         axes.plot(
             degree,
@@ -407,7 +407,12 @@ def heat(values: np.ndarray, most: float) -> str:
     colours = matplotlib.colormaps["inferno"](np.clip(values / max(most, 1e-12), 0, 1), bytes=True)
     data = io.BytesIO()
     Image.fromarray(colours[..., :3]).save(data, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+    return address(data.getvalue())
+
+
+def address(png: bytes) -> str:
+    """A PNG as an address that holds its data."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def ratio_colour(ratio: float, most: float) -> tuple[str, str]:
@@ -423,7 +428,7 @@ def ratio_colour(ratio: float, most: float) -> tuple[str, str]:
 # --- what figures share ---
 
 
-def _axes(
+def panel(
     made: Figure, *, left: float, bottom: float, right: float = 0.03, top: float = 0.12
 ) -> Axes:
     """Axes with margins in inches (``right`` as a fraction); no layout engine, which is slow."""
@@ -435,13 +440,13 @@ def _axes(
     return axes
 
 
-def _density_axis(axes: Axes, ticks: Sequence[float]) -> None:
+def density_axis(axes: Axes, ticks: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _log_ticks(low: float, high: float, least: int = 3) -> list[float]:
+def log_ticks(low: float, high: float, least: int = 3) -> list[float]:
     """Round numbers in [low, high], at least so many where any set of fronts has them."""
     ticks: list[float] = []
     for fronts in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), range(1, 10), range(10, 100, 2)):
@@ -452,7 +457,7 @@ def _log_ticks(low: float, high: float, least: int = 3) -> list[float]:
     return sorted({*ticks})
 
 
-def _thinned(values: Iterable[float], ratio: float) -> list[float]:
+def thinned(values: Iterable[float], ratio: float) -> list[float]:
     """Values that differ by at least a factor, from the largest down."""
     kept: list[float] = []
     for value in sorted(set(values), reverse=True):

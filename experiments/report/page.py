@@ -6,12 +6,12 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from rewire.analysis import metrics
@@ -19,19 +19,34 @@ from rewire.analysis.lifetimes import Lifetimes
 from rewire.analysis.overlap import pairwise
 from rewire.experiments import compare
 
-from . import figures, words
+from . import figures, in_spikes, words
 from .load import Loaded
 from .look import Look, drawing, inline, looks, swatch, theme_css, to_svg
 
 MOST_DENSITIES = 4  # shown one by one in maps, curves and overlaps
 MOST_PANELS = 6  # of degrees
+NAV = (
+    ("accuracy", "accuracy"), ("cost", "cost"), ("spikes", "in spikes"), ("curves", "learning"),
+    ("churn", "churn"), ("survival", "survival"), ("inputs", "inputs"), ("degrees", "degrees"),
+    ("overlap", "overlap"), ("results", "table"), ("contrasts", "contrasts"),
+    ("made", "how it was made"),
+)  # fmt: skip
 
 
 def render(run: Loaded) -> str:
     """The whole page."""
+    with drawing():
+        context = _context(run)
+    return fill("template.html", context)
+
+
+def fill(template: str, context: Mapping[str, Any]) -> str:
+    """A page from one of our templates."""
+    files = resources.files(__package__)
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: (files / name).read_text()),
+    )  # fmt: skip
     environment.filters |= {
         "percent": words.percent,
         "times": words.times,
@@ -41,10 +56,7 @@ def render(run: Loaded) -> str:
         "number": number,
         "breakable": breakable,
     }
-    files = resources.files(__package__)
-    with drawing():
-        context = _context(run)
-    return environment.from_string((files / "template.html").read_text()).render(
+    return environment.get_template(template).render(
         style=Markup(theme_css() + (files / "style.css").read_text()), **context
     )
 
@@ -89,10 +101,7 @@ def _context(run: Loaded) -> dict[str, Any]:
         "missing": words.missing(run),
         "unfinished": sum(c.status != "finished" for c in run.cells),
         "facts": _facts(run),
-        "legend": [
-            {"label": label, "swatch": _placed(swatch(look[label], f"PLACE-{i}"))}
-            for i, label in enumerate(run.points)
-        ],
+        "legend": legend(look, run.points),
         "lines": [label for label in run.points if figures.label_has_line(run, label)],
         "hero": _hero(run, look) if run.rows else None,
         "costs": _costs(run, look) if run.rows else [],
@@ -108,11 +117,21 @@ def _context(run: Loaded) -> dict[str, Any]:
         "named": any(c.named for c in made),
         "limits": compare.limits(made, _fewest_seeds(run)),
         "column": compare.ACCURACY,
+        "spikes": (spikes := in_spikes.context(run, look)),
+        "nav": [item for item in NAV if item[0] != "spikes" or spikes],
         **structure,
-        **_provenance(run),
+        **provenance(run),
     }
     # graphs are read on the way; what could not be read is known only now
     return context | {"missing": words.missing(run)}
+
+
+def legend(look: Mapping[str, Look], labels: Iterable[str]) -> list[dict[str, Any]]:
+    """What a list of labels with their lines is made from."""
+    return [
+        {"label": label, "swatch": _placed(swatch(look[label], f"PLACE-{i}"))}
+        for i, label in enumerate(labels)
+    ]
 
 
 def _placed(svg: str) -> Callable[[str], Markup]:
@@ -433,7 +452,8 @@ def _table(run: Loaded) -> Iterator[dict[str, Any]]:
             }
 
 
-def _provenance(run: Loaded) -> dict[str, Any]:
+def provenance(run: Loaded) -> dict[str, Any]:
+    """How the run was made."""
     experiment = run.experiment
     command = experiment.get("command", "")
     versions = experiment.get("versions")

@@ -1,5 +1,7 @@
 """Trained networks run in spikes: the table ``[spikes]``, its cells, rows, kill and resume."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -151,9 +153,26 @@ def test_a_row_is_what_the_converted_network_does(run, rows):
     assert row["events_per_image"] == found.events.sum() / 200
 
 
-def test_the_report_does_not_mistake_spikes_for_another_rule(run):
+def test_the_report_puts_spikes_beside_the_activations_of_their_rule(run, rows):
     text = run.report.read_text()
     assert 'data-label="IMP in spikes"' not in text and 'data-label="IMP"' in text
+    shown = re.findall(
+        r'data-network="(\w+)" data-density="([\d.]+)">.*?data-value="([\d.]+)".*?'
+        r'data-value="([\d.]+)"', text, re.S,
+    )  # fmt: skip
+    said = [(rule, *map(float, numbers)) for rule, *numbers in shown]
+    spiking = [row for row in rows if "spiking_accuracy" in row]
+    assert sorted(said) == sorted(
+        (r["rule"], r["density"], r["ann_accuracy"], r["spiking_accuracy"]) for r in spiking
+    )
+    assert "Accuracy of IMP as activations and in spikes" in text
+
+
+def test_without_the_table_the_report_has_no_such_section(tmp_path):
+    path = tmp_path / "plain.toml"
+    path.write_text(runner.to_toml(experiment(spikes=None, rules=["Dense"], steps=5).as_tree()))
+    done = runner.run_experiment(path, out=tmp_path / "run", workers=0, progress="quiet")
+    assert "in spikes" not in done.report.read_text()
 
 
 @pytest.mark.parametrize("encoding", ["current", "poisson"])
