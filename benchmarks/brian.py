@@ -72,7 +72,7 @@ def measure(quick: bool = False) -> Result:
 
     quick: seconds instead of minutes, on a small map: shows that it runs, measures nothing.
     """
-    side, warm, length, repetitions = (4, 0.02, 0.05, 2) if quick else (16, 20.0, 5.0, 7)
+    side, warm, length, repetitions = (4, 0.02, 0.05, 2) if quick else (16, 20.0, 20.0, 7)
     plain = [TopographicMap(side=side).build(seed=1).network for _ in range(2)]
     rewired = {p: sessions_on(side, p) for p in (1, 10)}
     ten = sessions_on(side, 10, SEEDS)

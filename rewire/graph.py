@@ -173,6 +173,7 @@ class Space:
             p.name: [i for i, q in enumerate(self.projections) if q.target == p.name]
             for p in self.populations
         }
+        self.receiving = tuple(p for p in self.populations if self.into[p.name])
         names = [p.name for p in self.populations]
         self.capped = any(p.slots is not None for p in self.populations)
         self._lands = np.array([names.index(p.target) for p in self.projections], np.int64)
@@ -274,6 +275,9 @@ class Edit:
     @property
     def n_add(self) -> int:
         return 0 if self.add is None else self.add.numel()
+
+
+NOTHING = Edit()  # what most ticks of most rules come to
 
 
 class Graph:
@@ -383,11 +387,19 @@ class Graph:
         out._lazy = {**self._lazy, name: values}
         return out
 
-    def value(self, name: str, row: int) -> float:
-        """What one edge holds in a column, without reading the others."""
-        if name in self._lazy:
-            return float(self._lazy[name](slice(row, row + 1))[0])
-        return float(self[name].numpy()[row])
+    def only(self, *names: str) -> Graph:
+        """The same edges with these columns alone."""
+        held = {n: self[n] for n in names}
+        return Graph(self.space, self.keys, held, self.births, _topology=self._topology)
+
+    def is_lazy(self, name: str) -> bool:
+        """Whether a column is yet to be read."""
+        return name in self._lazy
+
+    def values(self, name: str, rows: list[int]) -> np.ndarray:
+        """What a few edges hold in a column, (k,), without reading the others."""
+        at = np.array(rows, np.int64)
+        return self._lazy[name](at) if name in self._lazy else self[name].numpy()[at]
 
     @property
     def columns(self) -> dict[str, Tensor]:
@@ -503,7 +515,7 @@ class Graph:
         """Incoming edges of each unit, over all projections into the population, shape (size,)."""
         cache = self._topology.setdefault("fan_in", {})
         if population not in cache:
-            starts = self._starts(population)
+            starts = self.starts(population)
             cache[population] = (
                 self._fan(population, "target", 2)
                 if starts is None
@@ -523,7 +535,7 @@ class Graph:
                 total += torch.bincount(located[unit][self.rows(i)], minlength=len(total))
         return total
 
-    def _starts(self, population: str) -> np.ndarray | None:
+    def starts(self, population: str) -> np.ndarray | None:
         """Rows where each unit's edges of each projection into the population begin, (P, size + 1).
 
         None where a projection does not store them unit by unit.
@@ -539,7 +551,7 @@ class Graph:
 
         Numbered as :meth:`incoming` orders them; it must be below the unit's fan-in.
         """
-        starts = self._starts(population)
+        starts = self.starts(population)
         if starts is None:
             rows, pointers = self.incoming(population)
             row = int(rows[pointers[unit] + number])
@@ -560,7 +572,7 @@ class Graph:
         cache = self._topology.setdefault("incoming", {})
         if population not in cache:
             into = self.space.into[population]
-            starts = self._starts(population)
+            starts = self.starts(population)
             if starts is not None and len(into) == 1:  # they lie in that order already
                 rows = torch.arange(self.bounds[into[0]], self.bounds[into[0] + 1])
                 cache[population] = rows, torch.from_numpy(starts[0] - starts[0, 0])
@@ -674,7 +686,7 @@ class Graph:
         of another length or name, and units whose slots would overflow.
         """
         for name in (*edit.set, *edit.birth):
-            if name not in self.columns:
+            if name not in self._columns and name not in self._lazy:
                 self[name]  # raises, naming the columns there are
         out = self.with_columns(edit.set) if edit.set else self
         return out._merge(edit) if edit.n_drop or edit.n_add else out
@@ -683,8 +695,9 @@ class Graph:
         _refuse_mask(edit.drop)
         drop = NONE if edit.drop is None else edit.drop.numpy()
         add = NONE if edit.add is None else edit.add.numpy()
-        births = [self._birth(name, edit.birth.get(name), add) for name in self.columns]
-        held = [column.numpy() for column in self.columns.values()]
+        read = {name: column for name, column in self._columns.items() if name not in self._lazy}
+        births = [self._birth(name, edit.birth.get(name), add) for name in read]
+        held = [column.numpy() for column in read.values()]
         merged = None
         if kernels is not None:  # None for what is wrong, out of order, or has parallel edges
             merged = kernels.merge(self.array, drop, add, held, births, self.possible)
@@ -692,13 +705,52 @@ class Graph:
         out = Graph(
             self.space,
             torch.from_numpy(keys),
-            {n: torch.from_numpy(c) for n, c in zip(self.columns, columns, strict=True)},
+            {n: torch.from_numpy(c) for n, c in zip(read, columns, strict=True)},
             self.births,
-            _topology={"born": at, "array": keys},
+            _topology={"born": at, "array": keys, "starts": self._shifted(drop, add)},
         )
+        for name in self._lazy:
+            out._lazy[name] = self._merged_later(name, drop, at, edit)
         if len(add):
             out._check_slots(at)
         return out
+
+    def _shifted(self, drop: np.ndarray, add: np.ndarray) -> dict[str, np.ndarray | None]:
+        """Where units' edges begin after an edit, of the populations that it is known of now."""
+        known = self._topology.get("starts", {})
+        if kernels is None or not known:
+            return {}
+        drop, add = np.sort(drop), np.sort(add)
+        return {
+            name: None if at is None else kernels.shifted(at, self.space.firsts(name), drop, add)
+            for name, at in known.items()
+        }
+
+    def _merged_later(
+        self, name: str, drop: np.ndarray, at: np.ndarray, edit: Edit
+    ) -> Callable[[Any], np.ndarray]:
+        """A column that is yet to be read, after an edit: newborn rows ``at`` hold their birth."""
+
+        def values(rows: Any) -> np.ndarray:
+            kept = np.delete(self[name].numpy(), drop)
+            out = np.empty(len(kept) + len(at), kept.dtype)
+            stays = np.ones(len(out), bool)
+            stays[at] = False
+            out[stays] = kept
+            out[at] = self._newborn(name, edit)
+            return out[rows]
+
+        return values
+
+    def _newborn(self, name: str, edit: Edit) -> np.ndarray | float:
+        """What the edges that an edit adds hold in a column, in the order of their keys."""
+        add = edit.add.numpy() if edit.add is not None else NONE
+        born = self._birth(name, edit.birth.get(name), add)
+        return born[np.argsort(add, kind="stable")] if isinstance(born, np.ndarray) else born
+
+    def newborn(self, name: str, edit: Edit) -> np.ndarray:
+        """Values at birth of the edges that ``edit`` adds to this graph, (a,), by rising key."""
+        return np.broadcast_to(self._newborn(name, edit), (edit.n_add,))
 
     def _birth(self, name: str, born: Tensor | float | None, add: np.ndarray) -> np.ndarray | float:
         """What newborn edges hold in a column: one number, or one for each key of ``add``."""
@@ -783,26 +835,39 @@ class Graph:
         """Refuse an overflow; give each newborn the lowest free slot of its unit."""
         if not self.space.capped:
             return
+        slot = self._columns.get("slot")
+        if kernels is not None and slot is not None and slot.dtype is torch.int64:
+            known = [(p, self.starts(p.name)) for p in self.space.receiving if p.slots is not None]
+            if all(starts is not None for _, starts in known):
+                for p, starts in known:
+                    full = kernels.fill_slots(starts, born, slot.numpy(), p.slots)
+                    if full >= 0:
+                        self._refuse_overflow(p, self.fan_in(p.name).numpy())
+                return
         lands, unit = self.space.targets(self.keys.numpy()[born])
         for number, p in enumerate(self.populations):
             mine = lands == number
             if p.slots is None or not mine.any():
                 continue
             units = np.unique(unit[mine])
-            fan_in = self.fan_in(p.name).numpy()[units]
-            if (fan_in > p.slots).any():
-                worst = int(np.argmax(fan_in > p.slots))
-                raise ValueError(
-                    f"unit {units[worst]} of {p.name!r} would hold {fan_in[worst]} incoming edges, "
-                    f"but has {p.slots} slots: {int((fan_in > p.slots).sum())} units overflow. "
-                    "Drop as many as you add, or raise Population.slots."
-                )
-            if "slot" in self.columns:
+            fan_in = self.fan_in(p.name).numpy()
+            if (fan_in[units] > p.slots).any():
+                self._refuse_overflow(p, fan_in)
+            if slot is not None:
                 self._assign_slots(p, units, born[mine])
+
+    @staticmethod
+    def _refuse_overflow(population: Population, fan_in: np.ndarray) -> None:
+        over = np.flatnonzero(fan_in > population.slots)
+        raise ValueError(
+            f"unit {over[0]} of {population.name!r} would hold {fan_in[over[0]]} incoming edges, "
+            f"but has {population.slots} slots: {len(over)} units overflow. Drop as many as you "
+            "add, or raise Population.slots."
+        )
 
     def _edges_of(self, population: str, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All incoming edges of some units: each one's unit, by its place in ``units``, and row."""
-        starts = self._starts(population)
+        starts = self.starts(population)
         if starts is None:
             rows, pointers = (x.numpy() for x in self.incoming(population))
             first, end = pointers[units][None], pointers[units + 1][None]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import history as log
 from .budget import counts_for, random_graph
-from .graph import Edit, Graph, Rewind, Space
+from .graph import NOTHING, Edit, Graph, Rewind, Space
 from .history import History
 from .rule import Clock, Rule, State
 from .select import largest
@@ -195,6 +195,9 @@ class Session:
             edit, self.states[i] = self.rules[i].update(
                 shown, self.world.signals(shown), self.states[i], rng, self.clock
             )
+            if edit is NOTHING:
+                self._graph = shown
+                continue
             self.history.note(self.clock, i, edit)
             if edit.rewind is not None:
                 self._go_back(i, shown, edit)

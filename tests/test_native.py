@@ -14,7 +14,14 @@ from rewire.select import pair_sign, sample_absent
 from rewire.streams import rng_for
 
 pytestmark = pytest.mark.skipif(kernels is None, reason="the kernels were not built")
-USERS = ["streams", "graph", "select", "substrates.masked", "rules.deep_r"]
+USERS = [
+    "streams",
+    "graph",
+    "select",
+    "substrates.masked",
+    "rules.deep_r",
+    "rules.structural_plasticity",
+]
 
 
 @pytest.fixture
@@ -159,3 +166,143 @@ def test_deep_r_trains_alike(both, rule, optimiser, density, dtype):
     assert torch.equal(with_kernels.graph.keys, without.graph.keys)
     for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def a_slotted_graph(n_in=40, n_out=20, slots=8, seed=0):
+    """Two projections into one population of slots, parallel synapses allowed, some slots empty."""
+    rng = np.random.default_rng(seed)
+    places = {
+        "in": torch.from_numpy(rng.random((n_in, 2))),
+        "out": torch.from_numpy(rng.random((n_out, 2))),
+    }
+    space = Space(
+        [Population("in", n_in, places["in"]), Population("out", n_out, places["out"], slots)],
+        [
+            Projection("ff", "in", "out", "spiking", (n_out, n_in), True),
+            Projection("lat", "out", "out", "spiking", (n_out, n_out), True),
+        ],
+    )
+    keys, slot = [], []
+    for unit in range(n_out):
+        held = rng.permutation(slots)[: rng.integers(slots + 1)]
+        source = rng.integers(n_in + n_out, size=len(held))
+        ff = source < n_in
+        keys += np.where(
+            ff, unit * n_in + source, n_out * n_in + unit * n_out + source - n_in
+        ).tolist()
+        slot += held.tolist()
+    order = np.argsort(keys, kind="stable")
+    columns = {
+        "weight": torch.from_numpy(rng.random(len(keys))),
+        "slot": torch.tensor(slot)[order],
+    }
+    return Graph(space, torch.tensor(keys)[order], columns, {"weight": 0.2, "slot": 0})
+
+
+class Spiking:
+    """Signals of which only the draw among units that spiked is asked."""
+
+    def sample(self, name, populations, u):
+        return [int(x * 60) for x in u]
+
+
+def test_attempts_of_structural_plasticity(both):
+    graph = a_slotted_graph()
+    rule = rewire.StructuralPlasticity.bogdan(
+        rate=3e4, slots=8, p_elim_dep=0.5, p_elim_pot=0.2, p_form=1.0
+    )
+
+    def ticks():
+        now, state, out = graph, {"slots/out": torch.arange(21) * 8}, []
+        for step in range(60):
+            clock = rewire.rule.Clock(step, 60, dt=1e-3)
+            edit, state = rule.update(now, Spiking(), state, rng_for(1, "x", step), clock)
+            now = now.apply(edit)
+            out.append((now.keys.tolist(), now["slot"].tolist(), now["weight"].tolist()))
+        return out
+
+    fast, slow = both(ticks)
+    assert fast == slow
+    assert len({str(keys) for keys, _, _ in fast}) > 20  # it does rewire
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_slots_and_starts_after_an_edit(both, seed):
+    graph, rng = a_slotted_graph(seed=seed), np.random.default_rng(seed)
+    drop = rng.choice(len(graph), 10, replace=False)
+    kept = np.delete(graph.keys.numpy(), drop)
+    free = 8 - np.bincount(graph.space.targets(kept)[1], minlength=20)
+    units = rng.permutation(np.repeat(np.arange(20), free))[:7]
+    add = torch.from_numpy(units * 40 + rng.integers(40, size=7))
+
+    def edited():
+        start = Graph(graph.space, graph.keys, dict(graph.columns), graph.births)
+        start.starts("out")  # known before: it is carried along
+        after = start.apply(Edit(drop=torch.from_numpy(drop), add=add))
+        return after, after.starts("out").copy()
+
+    (fast, fast_starts), (slow, slow_starts) = both(edited)
+    assert torch.equal(fast.keys, slow.keys) and torch.equal(fast["slot"], slow["slot"])
+    assert np.array_equal(fast_starts, slow_starts)
+    anew = Graph(fast.space, fast.keys)
+    assert np.array_equal(fast_starts, anew.starts("out"))
+
+
+def test_an_overflow_is_refused_in_the_same_words(both):
+    graph = a_slotted_graph()
+    unit = int(np.argmax(graph.fan_in("out").numpy()))
+    add = torch.full((9,), unit * 40)
+
+    def refused():
+        with pytest.raises(ValueError, match="8 slots") as said:
+            graph.apply(Edit(add=add))
+        return str(said.value)
+
+    fast, slow = both(refused)
+    assert fast == slow
+
+
+def test_a_column_that_is_read_late_survives_an_edit():
+    graph = a_slotted_graph()
+    weight = graph["weight"].numpy()
+    late = graph.with_lazy("weight", lambda rows: weight[rows])
+    edit = Edit(drop=torch.tensor([3, 11]), add=torch.tensor([5]), birth={"weight": 0.7})
+    graph.apply(Edit(drop=edit.drop))  # room for it
+    eager, lazy = graph.apply(edit), late.apply(edit)
+    assert lazy.is_lazy("weight") and torch.equal(lazy["weight"], eager["weight"])
+    assert late.newborn("weight", edit).tolist() == [0.7]
+
+
+def a_queue(kind, delays, sources):
+    queue = kind(0, 6)
+    queue.prepare(np.array(delays), 1e-3, np.array(sources, np.int32))
+    return queue
+
+
+@pytest.mark.parametrize("delays", [[2e-3], [1e-3, 2e-3, 3e-3, 1e-3, 5e-3, 1e-3, 2e-3, 4e-3]])
+def test_our_spike_queue_does_what_brian2s_does(delays):
+    theirs_kind = pytest.importorskip("brian2.synapses.cythonspikequeue").SpikeQueue
+    rng, sources = np.random.default_rng(0), np.array([0, 3, 3, 1, 5, 0, 2, 3], np.int32)
+    ours = a_queue(kernels.SlotQueue, delays, sources)
+    theirs = a_queue(theirs_kind, delays, sources)
+    for step in range(200):
+        spikes = np.flatnonzero(rng.random(6) < 0.4).astype(np.int32)
+        ours.push(spikes)
+        theirs.push(spikes)
+        if step % 7 == 3:  # two synapses move: theirs is prepared anew, and purged by hand
+            moved = rng.choice(8, 2, replace=False)
+            sources[moved] = rng.integers(6, size=2)
+            ours.retarget(moved, sources)
+            offset, buckets = theirs._full_state()
+            theirs._restore_from_full_state(
+                (offset, [[k for k in b if k not in moved] for b in buckets])
+            )
+            theirs.prepare(np.array(delays), 1e-3, sources)
+        if step == 100:  # through its saved state
+            again = a_queue(kernels.SlotQueue, delays, sources)
+            again._restore_from_full_state(ours._full_state())
+            ours = again
+        assert ours.peek().tolist() == theirs.peek().tolist(), step
+        assert ours._full_state() == theirs._full_state()
+        ours.advance()
+        theirs.advance()

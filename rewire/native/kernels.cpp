@@ -11,6 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "queue.hpp"
+#include "slots.hpp"
+
 // Compiled for several generations of processors, chosen as the module is loaded.
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
 #define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -384,4 +387,10 @@ PYBIND11_MODULE(_kernels, m) {
     add_tensor_kernels<float>(m, "float32");
     add_tensor_kernels<double>(m, "float64");
     m.def("hash_sign", &hash_sign);
+    m.def("screen", &slots::screen);
+    m.def("accepted", &slots::accepted);
+    m.def("draw_spiking", &slots::draw_spiking);
+    m.def("shifted", &slots::shifted);
+    m.def("fill_slots", &slots::fill_slots);
+    add_queue(m);
 }

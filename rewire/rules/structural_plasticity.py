@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from itertools import accumulate
 from math import exp, prod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import Edit, Graph, Population, Projection, Space
+from ..graph import NOTHING, Edit, Graph, Population, Projection, Space
+from ..native import kernels
 from ..rule import Budget, Clock, Rule, State
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, When
 
 SHEET = 16.0  # the sheet of the published model is 16 units wide; lengths here are in sheet sides
-AHEAD, AHEAD_TICKS = 4096, 64  # attempts, and ticks, drawn ahead at most
+AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
 SIGNALS = {"activity": "activity", "spiked": "spiked", "uniform": None}
 
 
@@ -108,6 +110,17 @@ class StructuralPlasticity(Rule):
     def timed(self) -> bool:  # type: ignore[override]
         return self.rate is not None
 
+    @cached_property
+    def _sheets(self) -> WeakKeyDictionary[Space, dict[str, _Sheet]]:
+        return WeakKeyDictionary()
+
+    def _sheet(self, space: Space, population: str) -> _Sheet:
+        """Made once for each: a look-up by the rule's fields would cost more than a tick."""
+        made = self._sheets.setdefault(space, {})
+        if population not in made:
+            made[population] = _Sheet(self, space, population)
+        return made[population]
+
     # -- the start ------------------------------------------------------------------------------
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
@@ -125,7 +138,7 @@ class StructuralPlasticity(Rule):
                 birth={"weight": signals.pair("weight", add)},
             )
         after = graph.apply(edit)
-        return edit, {f"slots/{p.name}": self._slots(after, p) for p in _targets(graph.space)}
+        return edit, {f"slots/{p.name}": self._slots(after, p) for p in graph.space.receiving}
 
     def _slots(self, graph: Graph, population: Population) -> Tensor:
         """Slots of all units before each, and at the end of all together, (size + 1,)."""
@@ -161,7 +174,7 @@ class StructuralPlasticity(Rule):
         # the smallest of Exp(1) / chance are a draw without replacement in proportion to chance
         chance = torch.ones(p.size)
         if self.initial == "kernel":
-            sheet = _sheet(self, space, p.target)
+            sheet = self._sheet(space, p.target)
             chance = sheet.chances(sheet.into.index(i), pre, post).clamp(min=1e-300)
         clock = -(1 - rng.uniform(p.size).double()).log() / chance
         order = torch.from_numpy(np.lexsort((clock.numpy(), post.numpy())))
@@ -177,7 +190,7 @@ class StructuralPlasticity(Rule):
         drop: list[int] = []
         add: list[int] = []
         after = dict(state)
-        for population in _targets(graph.space):
+        for population in graph.space.receiving:
             slots = state[f"slots/{population.name}"].numpy()
             if not slots[-1]:
                 continue
@@ -185,10 +198,10 @@ class StructuralPlasticity(Rule):
             if at == len(place):
                 at, (place, luck) = 0, self._draw_ahead(slots, rng, clock)
             after[f"tried/{population.name}"] = at + 1, place, luck
-            attempts = place.numpy()[at], luck.numpy()[at]
-            self._try(graph, signals, population, *attempts, drop, add)
+            attempts = Attempts(at, place.numpy(), luck.numpy())
+            self._try(graph, signals, population, attempts, drop, add)
         if not drop and not add:
-            return Edit(), after
+            return NOTHING, after
         edit = Edit(
             drop=torch.tensor(sorted(drop), dtype=torch.int64),
             add=torch.tensor(sorted(add), dtype=torch.int64),
@@ -236,8 +249,7 @@ class StructuralPlasticity(Rule):
         graph: Graph,
         signals: Signals,
         population: Population,
-        place: np.ndarray,
-        luck: np.ndarray,
+        attempts: Attempts,
         drop: list[int],
         add: list[int],
     ) -> None:
@@ -245,55 +257,87 @@ class StructuralPlasticity(Rule):
 
         Most attempts are over at the first look; the others are few, and taken one by one.
         """
-        unit, slot = place
-        empty = slot >= graph.fan_in(population.name).numpy()[unit]
-        likely = empty | (luck[0] < max(self.p_elim_dep, self.p_elim_pot))
-        half: dict[int, float] = {}
-        free = []
-        for k in likely.nonzero()[0].tolist():
-            if empty[k]:
-                free.append(k)
-                continue
-            i, row = graph.incoming_edge(population.name, unit[k], slot[k])
-            depressed = self._depressed(graph, i, row, half)
-            if luck[0, k] < (self.p_elim_dep if depressed else self.p_elim_pot):
-                drop.append(row)
+        sheet = self._sheet(graph.space, population.name)
+        free, full = _screen(graph, population.name, attempts, self._p_elim)
+        if full:
+            tried, which, rows = zip(*full, strict=True)
+            weak = self._depressed(graph, [sheet.into[i] for i in which], list(rows))
+            p_elim = np.where(weak, self.p_elim_dep, self.p_elim_pot)
+            gone = attempts.luck[attempts.at, 0, list(tried)] < p_elim
+            drop += [row for row, yes in zip(rows, gone.tolist(), strict=True) if yes]
         if free:
-            self._form(graph, signals, population, unit[free].tolist(), luck[:, free].tolist(), add)
+            self._form(graph, signals, sheet, attempts, free, add)
 
-    def _depressed(self, graph: Graph, i: int, row: int, half: dict[int, float]) -> bool:
-        """Whether a synapse of projection i is weak; ``half`` keeps what was computed for it."""
-        weight = graph.value("weight", row)
+    @property
+    def _p_elim(self) -> float:
+        """The most that elimination can be likely."""
+        return max(self.p_elim_dep, self.p_elim_pot)
+
+    def _depressed(self, graph: Graph, projections: list[int], rows: list[int]) -> np.ndarray:
+        """Whether the synapse in each of these rows, of that projection, is weak."""
+        weight = graph.values("weight", rows)
         if self.threshold is not None:
             return weight < self.threshold
-        if i not in half:
-            half[i] = 0.5 * float(graph["weight"][graph.rows(i)].abs().mean())
-        return abs(weight) < half[i]
+        half = {
+            i: 0.5 * float(graph["weight"][graph.rows(i)].abs().mean()) for i in set(projections)
+        }
+        return np.abs(weight) < [half[i] for i in projections]
 
     def _form(
         self,
         graph: Graph,
         signals: Signals,
-        population: Population,
-        posts: list[int],
-        luck: list[list[float]],
+        sheet: _Sheet,
+        attempts: Attempts,
+        free: list[int],
         add: list[int],
     ) -> None:
-        """Note the keys of the synapses formed in empty slots of these units."""
-        sheet = _sheet(self, graph.space, population.name)
-        lucks, choices, parallels = luck
+        """Note the keys of the synapses formed by the attempts on empty slots, ``free``."""
+        at, place, luck = attempts
+        choices = luck[at, 1, free]
         # one draw over the sources of all projections together: they compete for the slot
         if self.partner == "uniform":
-            partners = [int(choice * sheet.ends[-1]) for choice in choices]
+            partners = [int(choice * sheet.ends[-1]) for choice in choices.tolist()]
         else:
             partners = signals.sample(self.partner, sheet.sources, choices)
-        for partner, post, p, parallel in zip(partners, posts, lucks, parallels, strict=False):
-            which = bisect_right(sheet.ends, partner)
-            pre = partner - (sheet.ends[which - 1] if which else 0)
-            if p < sheet.chance(which, pre, post):
-                key = _key(graph, sheet.into[which], pre, post, parallel)
-                if key is not None and (key not in add or graph.space.multapses):
-                    add.append(key)
+        for k, which, pre in sheet.accepted(attempts, free, partners):
+            post, parallel = int(place[at, 0, k]), float(luck[at, 2, k])
+            key = _key(graph, sheet.into[which], pre, post, parallel)
+            if key is not None and (key not in add or graph.space.multapses):
+                add.append(key)
+
+
+class Attempts(NamedTuple):
+    """Attempts drawn ahead, and which of their ticks it is.
+
+    place: (ticks, 2, n) unit and slot; luck: (ticks, 3, n) numbers in [0, 1) that decide on the
+    attempt, choose the partner, and choose among parallel synapses.
+    """
+
+    at: int
+    place: np.ndarray
+    luck: np.ndarray
+
+
+def _screen(
+    graph: Graph, population: str, attempts: Attempts, likely: float
+) -> tuple[list[int], list[tuple[int, int, int]]]:
+    """The attempts on empty slots, and those on full ones that may well succeed.
+
+    Of the latter the projection, by its place among those into the population, and the row.
+    """
+    at, place, luck = attempts
+    starts = graph.starts(population)
+    if kernels is not None and starts is not None:
+        return kernels.screen(starts, place, luck, at, likely)
+    unit, slot = place[at]
+    empty = slot >= graph.fan_in(population).numpy()[unit]
+    into = graph.space.into[population]
+    full = []
+    for k in (~empty & (luck[at, 0] < likely)).nonzero()[0].tolist():
+        i, row = graph.incoming_edge(population, unit[k], slot[k])
+        full.append((k, into.index(i), row))
+    return empty.nonzero()[0].tolist(), full
 
 
 class _Sheet:
@@ -314,7 +358,35 @@ class _Sheet:
         self.here = [_places(space.population[s]) for s in self.sources]
         self.there = _places(space.population[name])
 
-    def chance(self, which: int, pre: int, post: int) -> float:
+    @cached_property
+    def _tables(self) -> tuple[Any, ...]:
+        """What the kernel takes: a fall of 0 stands for units without a place."""
+        nowhere = [h is None or self.there is None for h in self.here]
+        falls = [0.0 if none else fall for none, fall in zip(nowhere, self.falls, strict=True)]
+        sizes = np.diff([0, *self.ends])
+        here = [np.zeros((n, 2)) if h is None else h for n, h in zip(sizes, self.here, strict=True)]
+        there = np.zeros((1, 2)) if self.there is None else np.array(self.there)
+        return self.ends, self.scale, falls, np.concatenate(here).astype(np.float64), there
+
+    def accepted(
+        self, attempts: Attempts, tried: list[int], partners: list[int]
+    ) -> list[tuple[int, int, int]]:
+        """(attempt, projection, presynaptic unit) of the partners that form a synapse.
+
+        tried: the attempt for which each partner was drawn; there may be no partners at all.
+        """
+        at, place, luck = attempts
+        if kernels is not None:
+            return kernels.accepted(place, luck, at, tried, partners, *self._tables)
+        out = []
+        for k, partner in zip(tried, partners, strict=False):
+            which = bisect_right(self.ends, partner)
+            pre = partner - (self.ends[which - 1] if which else 0)
+            if luck[at, 0, k] < self._chance(which, pre, int(place[at, 0, k])):
+                out.append((k, which, pre))
+        return out
+
+    def _chance(self, which: int, pre: int, post: int) -> float:
         """Probability that a pair that was drawn forms a synapse."""
         here = self.here[which]
         if here is None or self.there is None:
@@ -341,11 +413,6 @@ def _places(population: Population) -> list[list[float]] | None:
     return None if population.positions is None else population.positions.tolist()
 
 
-@lru_cache(maxsize=16)
-def _sheet(rule: StructuralPlasticity, space: Space, name: str) -> _Sheet:
-    return _Sheet(rule, space, name)
-
-
 def _key(graph: Graph, i: int, pre: int, post: int, luck: float) -> int | None:
     """Key of a new synapse pre -> post; None where there can be none, or is one already."""
     p = graph.projections[i]
@@ -370,8 +437,3 @@ def _parallel(p: Projection, pre: int, post: int, luck: float) -> int:
     block = column - row // (shape[0] // p.groups) * shape[1]
     taps = prod(shape[2:])
     return (row * shape[1] + block) * taps + int(luck * taps) if 0 <= block < shape[1] else -1
-
-
-def _targets(space: Space) -> list[Population]:
-    """The populations that receive synapses."""
-    return [p for p in space.populations if space.into[p.name]]

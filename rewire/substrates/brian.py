@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import shutil
 import sysconfig
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from math import exp
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph, Population, Projection, Space
+from ..native import kernels
 from ..signals import Signals, blockwise, drawing, registered, signal
 from ..streams import rng_for
 
@@ -103,6 +103,8 @@ class Wiring:
         self._into = [p for p in synapses._pathways if p.prepost == "pre"]
         self._offset = synapses.source.start
         self._moved: list[np.ndarray] = []
+        for pathway in self._into:
+            _own_queue(pathway)
         self.look()
         self._born = np.zeros(len(self.w), np.int64)  # time step of each slot's formation
         self.last: np.ndarray | None = None  # weights at the last tick, where asked for
@@ -174,9 +176,8 @@ class Wiring:
         if not len(slots):
             return
         np.subtract.at(self._outgoing, self.pre[slots] - self._offset, 1)
-        self.pre[slots] = pre
-        self.pre[slots] += self._offset
-        np.add.at(self._outgoing, self.pre[slots] - self._offset, 1)
+        self.pre[slots] = now = np.broadcast_to(pre, slots.shape) + self._offset
+        np.add.at(self._outgoing, now - self._offset, 1)
         self.w[slots] = w
         for values in self._dynamic.values():
             values[slots] = 0
@@ -189,15 +190,13 @@ class Wiring:
         """Bring the spike queues in line: no spike of an old source arrives through a new slot."""
         if not self._moved:
             return
-        moved = set(np.concatenate(self._moved).tolist())
+        moved = np.concatenate(self._moved)
         self._moved.clear()
         for pathway in self._into:
-            offset, buckets = pathway.queue._full_state()
-            if not all(map(moved.isdisjoint, buckets)):
-                kept = [[k for k in bucket if k not in moved] for bucket in buckets]
-                pathway.queue._restore_from_full_state((offset, kept))
-            delays, dt = pathway._delays.get_value(), pathway.source.clock.dt_
-            pathway.queue.prepare(delays, dt, self.pre)
+            if hasattr(pathway.queue, "retarget"):
+                pathway.queue.retarget(moved, self.pre)
+            else:
+                _prepare_again(pathway, set(moved.tolist()), self.pre)
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -264,6 +263,29 @@ class Wiring:
                                 ("counted", "_counted")):  # fmt: skip
             if state["rewire"].get(name) is not None:
                 getattr(self, attribute)[:] = state["rewire"][name].numpy()
+
+
+def _own_queue(pathway: Any) -> None:
+    """Give a pathway a queue in which single synapses move, where it can be read: the same spikes.
+
+    Brian2's must be prepared anew, over all synapses, when one has moved.
+    """
+    readable = hasattr(pathway.queue, "peek")  # from 2.10 on compiled code reads it elsewhere
+    if kernels is None or not readable or hasattr(pathway.queue, "retarget"):
+        return
+    queue = kernels.SlotQueue(pathway.source.start, pathway.source.stop)
+    queue._restore_from_full_state(pathway.queue._full_state())
+    pathway.queue = queue
+    pathway.variables.add_object("_queue", queue)
+
+
+def _prepare_again(pathway: Any, moved: set[int], pre: np.ndarray) -> None:
+    """Brian2's own queue, with synapses that have moved and whose spikes in flight are gone."""
+    offset, buckets = pathway.queue._full_state()
+    if not all(map(moved.isdisjoint, buckets)):
+        kept = [[k for k in bucket if k not in moved] for bucket in buckets]
+        pathway.queue._restore_from_full_state((offset, kept))
+    pathway.queue.prepare(pathway._delays.get_value(), pathway.source.clock.dt_, pre)
 
 
 def _to_tree(value: Any) -> Any:
@@ -334,6 +356,7 @@ class Brian:
         self._first = np.array([place[p.target] for p in projected])
         self._many = np.array([self._slots[p.target].shape[1] for p in projected])
         self._all: tuple[Tensor | None, np.ndarray] = (None, self._own)
+        self._shown: Graph | None = None  # at the last tick
 
     def _table(self, name: str, where: slice) -> np.ndarray:
         """Numbers of the synapses that each unit of a population owns, (size, slots)."""
@@ -493,7 +516,10 @@ class Brian:
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now, and with its slots."""
         if self.wiring.ticking:  # many a rule looks at no weight at all
-            return graph.with_lazy("weight", lambda rows: self._weights(graph, rows))
+            if graph is self._shown and graph.is_lazy("weight"):
+                return graph
+            self._shown = graph.with_lazy("weight", partial(self._weights, graph.only("slot")))
+            return self._shown
         if "slot" not in graph.columns:
             graph = self._given_slots(graph)
         if self._begun:
@@ -504,7 +530,7 @@ class Brian:
         return graph.with_columns({"weight": start})
 
     def _weights(self, graph: Graph, rows: Any = ALL) -> np.ndarray:
-        return self.wiring.w[self._synapses(graph, None if rows == ALL else rows)]
+        return self.wiring.w[self._synapses(graph, None if isinstance(rows, slice) else rows)]
 
     def _given_slots(self, graph: Graph) -> Graph:
         """The same edges, filling each unit's slots from the first on."""
@@ -529,7 +555,7 @@ class Brian:
             self.wiring.retarget(gone, self.wiring.null, 0.0)
         if edit.n_add:
             born = after.born
-            new, weight = self._synapses(after, born), after["weight"].numpy()[born]
+            new, weight = self._synapses(after, born), before.newborn("weight", edit)
             self._check_weights(weight)
             self.wiring.retarget(new, self._source_of(after.keys.numpy()[born]), weight)
         if "weight" in edit.set:
@@ -631,13 +657,15 @@ def _rate(world: Brian, graph: Graph, population: str) -> Tensor:
 def _draw_spiking(
     world: Brian, graph: Graph, populations: Sequence[str], u: Sequence[float]
 ) -> list[int]:
-    spiking = world.wiring.spiking().tolist()
+    ranges = [(s.start, s.stop) for s in map(world._sources.__getitem__, populations)]
+    spiking = world.wiring.spiking()
+    if kernels is not None:
+        return kernels.draw_spiking(spiking, ranges, u)
     units, first = list[int](), 0
-    for name in populations:
-        where = world._sources[name]
-        inside = spiking[bisect_left(spiking, where.start) : bisect_left(spiking, where.stop)]
-        units += [neuron - where.start + first for neuron in inside]
-        first += where.stop - where.start
+    for start, stop in ranges:
+        lower, upper = spiking.searchsorted((start, stop))
+        units += (spiking[lower:upper] - start + first).tolist()
+        first += stop - start
     return [units[int(x * len(units))] for x in u] if units else []
 
 
