@@ -7,7 +7,7 @@ rules that rewind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ from .substrates.masked import Masked, Probe
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from .substrates.sparse import Sparse
 
 
 class World(Protocol):
@@ -52,6 +54,20 @@ class World(Protocol):
     def signals(self, graph: Graph) -> Signals: ...
     def snapshot(self) -> Mapping[str, Any]: ...
     def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None: ...
+
+
+class Trainable(World, Protocol):
+    """A world that can make a whole training step of a classifier, and show saved states."""
+
+    forms: Mapping[str, str]
+
+    def learn(
+        self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool
+    ) -> float: ...
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]: ...
+    def model_state(self) -> dict[str, Tensor]: ...
+    def show(self, state: Mapping[str, Tensor]) -> None: ...
+    def load(self, saved: Mapping[str, Any]) -> None: ...
 
 
 class Session:
@@ -262,7 +278,8 @@ class Session:
     @property
     def graph(self) -> Graph:
         """The graph with the weights that the world holds now."""
-        return self.world.read(self._graph)
+        shown = self.world.read(self._graph)
+        return shown.with_columns({"weight": shown["weight"].clone()})
 
     @property
     def topology(self) -> Tensor:
@@ -374,6 +391,17 @@ class Session:
             self.unplan()
         return loss
 
+    def learn(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> float:
+        """In place of :meth:`optimise`: a classifier's whole step, the rules left out; the loss.
+
+        Forward pass, mean cross-entropy, backward pass and optimiser step: in the sparse world one
+        native call, where its model can be traced. x: (N, ...); y: (N,) int64 classes; rows: (B,)
+        int64, the examples of this batch; None takes all.
+        """
+        skip = self.plan()
+        self.world.want_grads(self.wants_grads)
+        return self.world.learn(self._graph, x, y, rows, skip)  # type: ignore[attr-defined]
+
     def rewire(self) -> None:
         """The second half of :meth:`step`: the rules that are due edit the graph."""
         if self._planned:  # not where mixed precision skipped the step
@@ -405,7 +433,7 @@ def _needs_span(rule: Rule) -> bool:
 
 
 def first_graph(
-    world: Masked,
+    world: World,
     density: float | None,
     distribution: str | Mapping[str, float] | Sequence[int],
     initial: str | Graph,
@@ -436,6 +464,26 @@ def first_graph(
     return Graph(space, largest(full["weight"].abs(), counts, ranges, what="|weight|"))
 
 
+Substrate = Literal["masked", "sparse", "auto"]
+
+
+def torch_world(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    substrate: Substrate = "masked",
+    seed: int = 0,
+    **options: Any,
+) -> Masked | Sparse:
+    """A torch model and its optimiser as a world: options as for :func:`attach`."""
+    if substrate == "masked":
+        return Masked(model, optimizer, **options)
+    if substrate not in ("sparse", "auto"):
+        raise ValueError(f"substrate is 'masked', 'sparse' or 'auto', got {substrate!r}.")
+    from .substrates.sparse import Sparse
+
+    return Sparse(model, optimizer, choose=substrate, seed=seed, **options)
+
+
 def attach(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -451,6 +499,7 @@ def attach(
     embeddings: bool = False,
     positions: Mapping[str, Tensor | None] | None = None,
     probe: Probe | None = None,
+    substrate: Substrate = "masked",
 ) -> Session:
     """Make a model sparse, and let ``rule`` rewire it in your own training loop.
 
@@ -473,12 +522,17 @@ def attach(
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
     positions: places of units in the sheet by population, (size, 2), for rules with distance.
     probe: data for rules that need gradients before the first step.
+    substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
+        all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
+        for each layer by its density, see ``net.world.forms``.
 
     Raises ValueError before the first step for whatever cannot work.
     """
-    world = Masked(
+    world = torch_world(
         model,
         optimizer,
+        substrate,
+        seed,
         include=include,
         exclude=exclude,
         embeddings=embeddings,
@@ -523,7 +577,9 @@ def train(
         rules = tuple(r.towards((density,)) for r in rules)
         density = None
     names = ("include", "exclude", "embeddings", "positions", "probe")
-    world = Masked(model, optimizer, **{k: options.pop(k) for k in names if k in options})
+    substrate = options.pop("substrate", "masked")
+    given = {k: options.pop(k) for k in names if k in options}
+    world = torch_world(model, optimizer, substrate, seed, **given)
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     if options:
         raise TypeError(f"train() does not take {', '.join(map(repr, options))}.")

@@ -137,8 +137,20 @@ class Signals:
         for i, n in enumerate(counts):
             if not n:
                 continue
-            values = self._block(offered, i)
             rows = graph.rows(i)
+            best = getattr(offered.compute, "best", None)
+            found = best and best(self._world, graph, i, n, torch.from_numpy(gone[rows]))
+            if found:
+                at, values, absent, nan = found
+                where = space.projections[i].name
+                if nan:
+                    raise _nan(nan, absent, name, where)
+                if absent < n and not wide:
+                    raise _too_few(n, where, absent)
+                keys.append(at + space.bounds[i])
+                scores.append(values)
+                continue
+            values = self._block(offered, i)
             held = graph.local(i)[torch.from_numpy(~gone[rows])]
             n = min(n, len(values) - len(held)) if wide else n
             picked = top_absent(values, held, n, name, space.projections[i].name)
@@ -230,9 +242,7 @@ def top_absent(values: Tensor, held: Tensor, k: int, signal: str, where: str) ->
     Exact: the smaller index first among equals. NaN is refused.
     """
     if k > len(values) - len(held):
-        raise ValueError(
-            f"cannot grow {k} edges in {where!r}: only {len(values) - len(held)} are absent."
-        )
+        raise _too_few(k, where, len(values) - len(held))
     if k == 0:
         return torch.empty(0, dtype=torch.int64)
     if values.device.type == "cpu":
@@ -269,6 +279,10 @@ def _top_absent(
             chosen = above
     candidates = np.flatnonzero(chosen)
     return candidates[largest(torch.from_numpy(values[candidates]), k, what=signal).numpy()]
+
+
+def _too_few(k: int, where: str, absent: int) -> ValueError:
+    return ValueError(f"cannot grow {k} edges in {where!r}: only {absent} are absent.")
 
 
 def _nan(lost: int, n: int, signal: str, where: str) -> ValueError:

@@ -185,6 +185,24 @@ def discover(
     return Space(populations, projections), parameters, sites
 
 
+def owners(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[tuple[nn.Module, str]]:
+    """The module that holds each sparse parameter, and under which name.
+
+    Raises ValueError for a parameter that several modules share.
+    """
+    held: dict[int, list[tuple[str, nn.Module, str]]] = {}
+    for name, module, use, p in _candidates(model):
+        held.setdefault(id(p), []).append((name, module, use.attribute))
+    for p in parameters:
+        if len(held[id(p)]) > 1:
+            names = ", ".join(repr(name) for name, *_ in held[id(p)])
+            raise ValueError(
+                f"{names} are one shared weight, which the sparse world cannot hold as edges: "
+                "attach with substrate='masked', or leave it out with exclude=."
+            )
+    return [held[id(p)][0][1:] for p in parameters]
+
+
 def _clean(name: str) -> str:
     """The name without the prefix that torch.compile and DDP put before it."""
     return name.replace("_orig_mod.", "").replace("_orig_mod", "").removeprefix("module.")

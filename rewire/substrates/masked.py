@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import cross_entropy
 
 from ..graph import NONE, Edit, Graph
 from ..native import kernels
@@ -85,6 +86,61 @@ class Tap:
         return Tap, (None, {}, self.population)
 
 
+class Taps:
+    """What the populations of a model said in the last training pass."""
+
+    def __init__(self, sites: Mapping[str, Site]):
+        self.sites = sites
+        self._seen: dict[str, Tensor] = {}
+        self._seen_before: dict[str, Tensor] = {}  # by the last step
+        self._silent = frozenset[str]()  # populations that said nothing since the step before
+        self._hooks: list[Any] = []
+
+    def listen(self) -> None:
+        """Hook into the model, once."""
+        if self._hooks:
+            return
+        for population, site in self.sites.items():
+            tap = Tap(site, self._seen, population)
+            self._hooks.append(
+                site.module.register_forward_pre_hook(tap, with_kwargs=True)
+                if site.tap == "input"
+                else site.module.register_forward_hook(tap, with_kwargs=True)
+            )
+
+    def settle(self) -> None:
+        """A step is over: what is heard from now on belongs to the next."""
+        if self._hooks:
+            known = self._seen.items()
+            self._silent = frozenset(n for n, x in known if self._seen_before.get(n) is x)
+            self._seen_before = dict(self._seen)
+
+    def activity(self, graph: Graph, population: str) -> Tensor:
+        """Standard deviation of each unit over the last training batch, (size,).
+
+        Units whose values stay inside a module (an LSTM's layers) count as equally active.
+        """
+        if population not in self.sites:
+            return torch.ones(graph.space.population[population].size)
+        if population not in self._seen or population in self._silent:
+            raise ValueError(
+                f"no activity of {population!r} was seen since the last step: it is known after a "
+                "forward pass in training mode. torch.compile forgets who listens where it "
+                "compiled this class of model before, or compiles it again: call "
+                "torch.compiler.reset() first."
+            )
+        return activity(self.sites[population], self._seen[population]).cpu()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Taps:
+        """On the copy of the model, hooks of its own for the inert ones that were copied."""
+        other = Taps(copy.deepcopy(self.sites, memo))
+        if self._hooks:
+            for inert in copy.deepcopy(self._hooks, memo):
+                inert.remove()
+            other.listen()
+        return other
+
+
 class Masked:
     """A torch model and its optimiser as a world; made by :func:`rewire.attach`.
 
@@ -109,10 +165,11 @@ class Masked:
         probe: Probe | None = None,
     ):
         self.model, self.optimizer, self.probe = model, optimizer, probe
-        self.space, self.parameters, self._sites = discover(
+        self.space, self.parameters, sites = discover(
             model, include=include, exclude=exclude, embeddings=embeddings, positions=positions
         )
-        self._births = _sort(optimizer)
+        self.taps = Taps(sites)
+        self._births = sort_optimizer(optimizer)
         self._project = type(optimizer) not in ELEMENTWISE
         self._groups = self._find_groups()
         # bytes for the kernels, which read a quarter as much; torch wants the type of the weights
@@ -121,24 +178,8 @@ class Masked:
         self._thin: list[int] = []  # projections that are not full
         self.grads: list[Tensor | None] | None = None
         self._want_grads = False
-        self._seen: dict[str, Tensor] = {}
-        self._seen_before: dict[str, Tensor] = {}  # by the last step
-        self._silent = frozenset[str]()  # populations that said nothing since the step before
-        self._taps: list[Any] = []
         self._checked = False
         self._views = Views()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Masked:
-        """Another world: its own model and optimiser, with taps of its own on that model."""
-        other = copy.copy(self)
-        memo[id(self)] = other
-        other.__dict__.update({k: copy.deepcopy(v, memo) for k, v in vars(self).items()})
-        if other._taps:
-            for inert in other._taps:
-                inert.remove()
-            other._taps = []
-            other.watch(frozenset({"activity"}))
-        return other
 
     # -- what the session asks ------------------------------------------------------------------
 
@@ -156,15 +197,8 @@ class Masked:
 
     def watch(self, needs: frozenset[str]) -> None:
         """Set up what the signals of a run need: hooks for activity, kept gradients."""
-        if "activity" in needs and not self._taps:
-            for population, site in self._sites.items():
-                tap = Tap(site, self._seen, population)
-                hook = (
-                    site.module.register_forward_pre_hook(tap, with_kwargs=True)
-                    if site.tap == "input"
-                    else site.module.register_forward_hook(tap, with_kwargs=True)
-                )
-                self._taps.append(hook)
+        if "activity" in needs:
+            self.taps.listen()
 
     def want_grads(self, wanted: bool) -> None:
         """Keep the dense gradient of the coming step, before it is masked."""
@@ -207,10 +241,7 @@ class Masked:
             self._note_gradients(graph, skip)
             if not skip:
                 scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
-        if self._taps:
-            known = self._seen.items()
-            self._silent = frozenset(n for n, x in known if self._seen_before.get(n) is x)
-            self._seen_before = dict(self._seen)
+        self.taps.settle()
         if scaler is not None:
             scaler.update()
             if scaler.get_scale() < scale:
@@ -321,6 +352,44 @@ class Masked:
             },
             "optimiser": copy.deepcopy(self.optimizer.state_dict()),
         }
+
+    def learn(self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
+        """Both passes of mean cross-entropy and, but for ``skip``, a step: the loss."""
+        if rows is not None:
+            x, y = x[rows], y[rows]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = cross_entropy(self.model(x), y)
+        loss.backward()
+        self.advance(graph, skip)
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:
+        """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
+        training = self.model.training
+        self.model.eval()
+        out = self.model(x)
+        self.model.train(training)
+        return float(cross_entropy(out, y)), int((out.argmax(1) == y).sum())
+
+    @property
+    def forms(self) -> dict[str, str]:
+        """How each sparse parameter is held, by name."""
+        return dict.fromkeys((p.name for p in self.space.projections), "masked")
+
+    def model_state(self) -> dict[str, Tensor]:
+        """Everything of the model, copied."""
+        return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    def show(self, state: Mapping[str, Tensor]) -> None:
+        """Let the model compute with a state of :meth:`model_state`."""
+        self.model.load_state_dict(state)
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Stand where a snapshot was taken; the session then begins with its graph."""
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(copy.deepcopy(saved["optimiser"]))
+        self._views = Views()
 
     @torch.no_grad()
     def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
@@ -474,7 +543,10 @@ class Masked:
         return [None if t is None else t / len(self.probe.batches) for t in total]
 
 
-def _sort(optimizer: torch.optim.Optimizer) -> Mapping[str, Callable[[dict[str, Any]], float]]:
+def sort_optimizer(
+    optimizer: torch.optim.Optimizer,
+) -> Mapping[str, Callable[[dict[str, Any]], float]]:
+    """Birth values of an optimiser's state where those are not 0. Raises ValueError by name."""
     name = type(optimizer).__name__
     if name in REFUSED:
         raise ValueError(
@@ -620,16 +692,5 @@ def growth(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
 
 @signal("masked", "activity", kind="node")
 def unit_activity(world: Masked, graph: Graph, population: str) -> Tensor:
-    """Standard deviation of each unit over the last training batch, shape (size,).
-
-    Units whose values stay inside a module (between the layers of an LSTM) count as equally active.
-    """
-    if population not in world._sites:
-        return torch.ones(graph.space.population[population].size)
-    if population not in world._seen or population in world._silent:
-        raise ValueError(
-            f"no activity of {population!r} was seen since the last step: it is known after a "
-            "forward pass in training mode. torch.compile forgets who listens where it compiled "
-            "this class of model before, or compiles it again: call torch.compiler.reset() first."
-        )
-    return activity(world._sites[population], world._seen[population]).cpu()
+    """Standard deviation of each unit over the last training batch, shape (size,)."""
+    return world.taps.activity(graph, population)

@@ -1,0 +1,731 @@
+"""The sparse world: a torch model on the CPU that computes with the edges alone.
+
+Each sparse weight is the list of its edges: one number each in the parameter, its gradient and
+the optimiser's moments, which all lie in the order of the graph's keys. The graph's column
+``weight`` is that memory. Nothing is ever as large as a dense weight, so that a model may be built
+on the ``meta`` device and be wider than any memory. A whole model of known layers runs as one
+native plan (:mod:`rewire.substrates.plan`); others run layer by layer
+(:mod:`rewire.substrates.edgewise`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..graph import NONE, Edit, Graph
+from ..native import sparse as engine
+from ..select import pair_hash
+from ..signals import Signals, signal
+from . import edgewise, plan
+from .edgewise import Wires, can_wire, unwire, wire
+from .layers import discover, owners
+from .masked import ELEMENTWISE, Probe, Taps, sort_optimizer
+
+Form = Literal["edges", "masked"]
+CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster
+KEYS = "rewire.keys"  # in a saved model: which edges its weights are of
+
+
+@dataclass
+class Weight:
+    """One sparse parameter: who owns it, and in which form it is held.
+
+    wires: of its edges, in the form "edges"; mask: in the form "masked".
+    """
+
+    name: str
+    module: nn.Module
+    attribute: str
+    shape: torch.Size
+    group: int
+    form: Form = "masked"
+    wires: Wires | None = None
+    mask: Tensor | None = None
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        p = self.module._parameters[self.attribute]
+        assert p is not None
+        return p
+
+
+class Sparse:
+    """A torch model and its optimiser as a world; made by ``rewire.attach(substrate="sparse")``.
+
+    choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
+        recurrent); "auto" those whose density is at most CROSSOVER, each layer by itself. The rest
+        is dense under a mask.
+    seed: of the first weights of a model on the ``meta`` device: uniform, of variance 2 / fan-in,
+        the fan-in being the mean number of edges of a unit; biases start at 0.
+
+    Raises ValueError for an optimiser that mixes synapses, and for a model off the CPU.
+    """
+
+    name = "sparse"
+    can_skip = True
+    dt: float | None = None
+    births: Mapping[str, Any] = {}
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        choose: Literal["sparse", "auto"] = "sparse",
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        embeddings: bool = False,
+        positions: Mapping[str, Tensor | None] | None = None,
+        probe: Probe | None = None,
+        seed: int = 0,
+    ):
+        self.model, self.optimizer, self.choose, self.seed = model, optimizer, choose, seed
+        self.probe = probe
+        self.space, parameters, sites = discover(
+            model, include=include, exclude=exclude, embeddings=embeddings, positions=positions
+        )
+        self._births = sort_optimizer(optimizer)
+        if type(optimizer) not in ELEMENTWISE:
+            raise ValueError(
+                f"the sparse world cannot know how {type(optimizer).__name__} mixes weights, which "
+                f"are lists of edges here; it takes {', '.join(t.__name__ for t in ELEMENTWISE)}. "
+                "The masked world takes any optimizer."
+            )
+        self._check_device()
+        self._unborn = any(p.is_meta for p in parameters)  # its weights are made for edges alone
+        self.weights = self._find(parameters)
+        self._give_memory()
+        self.taps = Taps(sites)
+        self._begun = False
+        self._keeping = False  # activations and output gradients, from which gradients come
+        self._keys = torch.empty(0, dtype=torch.int64)
+        self._flat = torch.empty(0)
+        self._rates: list[Any] = []
+        self.plan: plan.Plan | None = None
+        self._stale = True  # whether the plan holds other state than the optimiser
+        self._fused = False  # whether the plan makes the optimiser's step
+        self.untraceable: str | None = None  # why the model runs layer by layer
+
+    def _check_device(self) -> None:
+        found = {p.device.type for p in self.model.parameters()} - {"cpu", "meta"}
+        if found:
+            raise ValueError(
+                f"the sparse world runs on the CPU, and the model is on {sorted(found)[0]!r}: "
+                "attach with substrate='masked' there."
+            )
+
+    def _find(self, parameters: Sequence[nn.Parameter]) -> list[Weight]:
+        groups = {id(p): g for g, group in enumerate(self.optimizer.param_groups)
+                  for p in group["params"]}  # fmt: skip
+        found = owners(self.model, parameters)
+        out = []
+        for projection, p, (module, attribute) in zip(
+            self.space.projections, parameters, found, strict=True
+        ):
+            if id(p) not in groups:
+                raise ValueError(
+                    f"the optimizer does not hold {projection.name!r}, which is to be sparse. "
+                    "Give the optimizer this model's parameters, freeze the weight, or leave it "
+                    "out with exclude=."
+                )
+            out.append(Weight(projection.name, module, attribute, p.shape, groups[id(p)]))
+        return out
+
+    def _give_memory(self) -> None:
+        """Real memory for what is on the meta device; sparse weights get theirs later."""
+        mine = {id(w.parameter) for w in self.weights}
+        for module in self.model.modules():
+            for name, p in list(module._parameters.items()):
+                if p is None or not p.is_meta:
+                    continue
+                made = torch.empty(0, dtype=p.dtype) if id(p) in mine else _first(module, name, p)
+                fresh = nn.Parameter(made, requires_grad=p.requires_grad)
+                _replace(self.optimizer, p, fresh)
+                setattr(module, name, fresh)
+            for name, b in list(module._buffers.items()):
+                if b is not None and b.is_meta:
+                    ones = name == "running_var"
+                    module._buffers[name] = torch.full(b.shape, int(ones), dtype=b.dtype)
+
+    # -- what the session asks ------------------------------------------------------------------
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Names of the signals that can be asked here."""
+        from ..signals import registered
+
+        return frozenset(
+            n for n, s in registered(self.name).items() if self.probe or not s.needs_probe
+        )
+
+    def unsupported(self, columns: frozenset[str]) -> str | None:
+        """Why these columns cannot live here, or None."""
+        return "it cannot yet multiply a gain into the forward pass" if "gain" in columns else None
+
+    def watch(self, needs: frozenset[str]) -> None:
+        """Set up what the signals of a run need."""
+        self._keeping = self._keeping or bool({"grad", "growth"} & needs)
+        if "activity" in needs:
+            self.taps.listen()
+            self.untraceable = "a rule asks for the activity of units"
+
+    def want_grads(self, wanted: bool) -> None:
+        """What the gradient at absent synapses is made of is kept in any case."""
+
+    @property
+    def forms(self) -> dict[str, Form]:
+        """How each sparse parameter is held now, by name."""
+        return {w.name: w.form for w in self.weights}
+
+    @torch.no_grad()
+    def begin(self, graph: Graph) -> None:
+        """Hold this graph; moments of edges that were there already stay."""
+        before, moments = self._keys, self._moments() if self._begun else {}
+        if self._begun and torch.equal(before, graph.keys):
+            self._flat.copy_(graph["weight"])
+            self._point(graph)
+            return
+        self._hold(graph, graph["weight"].clone())
+        for name, flat in moments.items():
+            self._set_moments(name, _matched(before, flat, graph.keys, 0.0))
+        self._rewire_plan()
+        self._begun = True
+
+    def _hold(self, graph: Graph, flat: Tensor) -> None:
+        """Let every parameter hold its part of ``flat``, in the form that suits its density."""
+        plain = [w.form == "masked" for w in self.weights]
+        self._keys, self._flat = graph.keys, flat
+        for i, w in enumerate(self.weights):
+            rows = graph.rows(i)
+            form = self._form(w, rows.stop - rows.start)
+            if form == "edges":
+                passes = [] if w.wires is None else w.wires.passes
+                csr = _csr(graph, i, w.shape)
+                w.wires = Wires(tuple(w.shape), *csr, self._keeping, True, passes)
+                if w.form == "masked":
+                    self._forget(w, graph.local(i))
+                w.form, w.mask = form, None
+                self._set_data(w, flat[rows])
+                wire(w.module, w.attribute, w.wires)
+            else:
+                if w.form == "edges":
+                    unwire(w.module, w.attribute)
+                w.form, w.wires, w.mask = form, None, graph.mask(i)
+                dense = torch.zeros(w.shape.numel(), dtype=flat.dtype)
+                dense[graph.local(i)] = flat[rows]
+                if w.parameter.shape == w.shape:
+                    w.parameter.copy_(dense.view(w.shape))
+                    self._mask_state(w)
+                else:
+                    self._set_data(w, dense.view(w.shape))
+            w.parameter.grad = None
+        if plain != [w.form == "masked" for w in self.weights]:
+            self.plan = None
+
+    def _set_data(self, w: Weight, values: Tensor) -> None:
+        """Let a weight hold other numbers. Of another shape it is another parameter: autograd
+        remembers the shape of the one that a loss was computed with."""
+        old = w.parameter
+        if old.shape == values.shape:
+            old.data = values
+            return
+        fresh = nn.Parameter(values, requires_grad=old.requires_grad)
+        _replace(self.optimizer, old, fresh)
+        setattr(w.module, w.attribute, fresh)
+
+    def _form(self, w: Weight, edges: int) -> Form:
+        size = w.shape.numel()
+        few = self.choose == "sparse" or edges <= CROSSOVER * size
+        return "edges" if few and can_wire(w.module) else "masked"
+
+    def _forget(self, w: Weight, local: Tensor) -> None:
+        """Of a dense weight's moments keep those of the edges."""
+        for name, v in self.optimizer.state.get(w.parameter, {}).items():
+            if isinstance(v, Tensor) and v.shape == w.shape:
+                self.optimizer.state[w.parameter][name] = v.reshape(-1)[local].clone()
+
+    def _mask_state(self, w: Weight) -> None:
+        assert w.mask is not None
+        for v in self.optimizer.state.get(w.parameter, {}).values():
+            if isinstance(v, Tensor) and v.shape == w.shape:
+                v.mul_(w.mask)
+
+    def _point(self, graph: Graph) -> None:
+        """Bring the dense weights in line with the flat one."""
+        for i, w in enumerate(self.weights):
+            if w.form == "masked":
+                w.parameter.data.view(-1)[graph.local(i)] = self._flat[graph.rows(i)]
+
+    # -- a step ---------------------------------------------------------------------------------
+
+    def advance(
+        self, graph: Graph, skip: bool, scaler: Any = None, closure: Callable[[], Any] | None = None
+    ) -> tuple[bool, Any]:
+        """One optimiser step on the gradients that are there: (True, the closure's loss)."""
+        if scaler is not None:
+            raise ValueError("the sparse world runs in full precision: call step() with no scaler.")
+        loss = closure() if closure is not None else None
+        if not skip:
+            self._mask_gradients()
+            self.optimizer.step()
+        for w in self.weights:
+            if w.wires is not None:
+                w.wires.over = True
+        self.taps.settle()
+        return True, loss
+
+    def learn(self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
+        """Forward pass, mean cross-entropy, backward pass and, unless ``skip``, a step: the loss.
+
+        In one native call where the model can be traced, else layer by layer.
+        """
+        if self.plan is None and self.untraceable is None:
+            self._trace(x)
+        if self.plan is None:
+            return self._learn_by_layers(x, y, rows, skip)
+        if self._stale:
+            self._adopt()
+        own = not self._fused  # an optimiser of torch's that the engine does not have
+        if self._fused and self._rates != (now := _rates(self.optimizer)):
+            self.plan.follow(self.optimizer)
+            self._rates = now
+        loss = self.plan.train_step(x, y, rows, step=not skip and not own)
+        if own and not skip:
+            self._give_gradients()
+            self._mask_gradients()
+            self.optimizer.step()
+        elif not skip:
+            for w in self.weights:
+                if w.mask is not None and not w.mask.all():
+                    w.parameter.data.mul_(w.mask)
+                    self._mask_state(w)
+        return loss
+
+    def _learn_by_layers(self, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
+        if rows is not None:
+            x, y = x[rows], y[rows]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = cross_entropy(self.model(x), y)
+        loss.backward()
+        self.advance(None, skip)  # type: ignore[arg-type]
+        return float(loss.detach())
+
+    def _mask_gradients(self) -> None:
+        for w in self.weights:
+            if w.mask is not None and w.parameter.grad is not None:
+                w.parameter.grad.mul_(w.mask)
+
+    def _give_gradients(self) -> None:
+        assert self.plan is not None
+        known = dict(self.model.named_parameters())
+        for name, gradient in self.plan.gradients.items():
+            known[name].grad = gradient
+        for w in self.weights:
+            if w.wires is not None:
+                w.parameter.grad = self._edges[w.name].gradient
+
+    # -- the plan -------------------------------------------------------------------------------
+
+    def _trace(self, x: Tensor) -> None:
+        """Make the native plan of the model, or note why there can be none."""
+        try:
+            self._edges = {w.name: self._edges_of(w) for w in self.weights if w.wires is not None}
+            self.plan = plan.trace(
+                self.model, self._edges, tuple(x.shape[1:]), dtype=self._flat.dtype
+            )
+            self._stale = True
+        except plan.NotTraceable as error:
+            self.plan, self.untraceable = None, str(error)
+
+    @staticmethod
+    def _edges_of(w: Weight) -> plan.Edges:
+        assert w.wires is not None
+        value = w.parameter.detach()
+        return plan.Edges(w.wires.indptr, w.wires.index, value, torch.zeros_like(value))
+
+    def _adopt(self) -> None:
+        """Let the plan step the optimiser's parameters, if it has such an optimiser."""
+        assert self.plan is not None
+        self._stale = False
+        held = {n: p for n, p in self.model.named_parameters() if n in self.plan.places}
+        try:
+            self.plan.adopt(self.optimizer, held)
+            self._fused, self._rates = True, _rates(self.optimizer)
+        except plan.NotTraceable:
+            self._fused = False
+
+    def _rewire_plan(self, changed: Sequence[Weight] | None = None) -> None:
+        if self.plan is None:
+            return
+        for w in self.weights if changed is None else changed:
+            if w.wires is not None:
+                self._edges[w.name] = self._edges_of(w)
+                self.plan.rewire(w.name, self._edges[w.name])
+        self._stale = True
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:
+        """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
+        if self.plan is None and self.untraceable is None:
+            self._trace(x)
+        if self.plan is not None:
+            return self.plan.evaluate(x, y)
+        training = self.model.training
+        self.model.eval()
+        out = self.model(x)
+        self.model.train(training)
+        return float(cross_entropy(out, y)), int((out.argmax(1) == y).sum())
+
+    # -- reading and writing --------------------------------------------------------------------
+
+    def read(self, graph: Graph) -> Graph:
+        """The graph with the weights as they are now: this world's own memory, not a copy."""
+        if not self._begun:
+            return graph.with_columns({"weight": self._first_weights(graph)})
+        for i, w in enumerate(self.weights):
+            if w.form == "masked":
+                self._flat[graph.rows(i)] = w.parameter.detach().view(-1)[graph.local(i)]
+        return graph.with_columns({"weight": self._flat})
+
+    def _first_weights(self, graph: Graph) -> Tensor:
+        """The model's own, or, for one on the meta device, uniform ones of variance 2 / fan-in."""
+        return torch.cat([
+            self._made(i, graph) if w.parameter.shape != w.shape
+            else w.parameter.detach().reshape(-1)[graph.local(i)].clone()
+            for i, w in enumerate(self.weights)
+        ])  # fmt: skip
+
+    def _made(self, i: int, graph: Graph) -> Tensor:
+        w, keys = self.weights[i], graph.keys[graph.rows(i)]
+        fan_in = max(len(keys) / w.shape[0], 1.0)
+        u = pair_hash(keys, self.seed).double() * 2.0**-62 - 1  # in [-1, 1)
+        return (u * sqrt(6 / fan_in)).to(w.parameter.dtype)
+
+    @torch.no_grad()
+    def write(self, before: Graph, after: Graph, edit: Edit) -> None:
+        """Make edges, weights and moments match the graph after an edit; newborns remember nothing.
+
+        Where the topology changed, the graph's column becomes this world's memory.
+        """
+        flat = after["weight"]
+        if not edit.n_drop and not edit.n_add:
+            if "weight" in edit.set:
+                self._flat.copy_(flat)
+                self._point(after)
+            return
+        moments = self._moments()
+        drop = NONE if edit.drop is None else np.sort(edit.drop.numpy())
+        born = after.born
+        self._hold(after, flat)
+        for name, held in moments.items():
+            birth = self._births.get(name)
+            value = 0.0 if birth is None else birth(self.optimizer.param_groups[0])
+            self._set_moments(name, _spliced(held, drop, born, value))
+        self._rewire_plan()
+
+    # -- moments, laid out as the graph's keys --------------------------------------------------
+
+    def _moments(self) -> dict[str, Tensor]:
+        """The optimiser's numbers of each edge now: name -> (E,)."""
+        found: dict[str, list[Tensor]] = {}
+        sizes = [w.parameter.numel() if w.wires is not None else None for w in self.weights]
+        for i, w in enumerate(self.weights):
+            for name, v in self.optimizer.state.get(w.parameter, {}).items():
+                if isinstance(v, Tensor) and v.shape == w.parameter.shape and v.dim():
+                    found.setdefault(name, [torch.empty(0)] * len(self.weights))[i] = v
+        out = {}
+        for name, parts in found.items():
+            flat = []
+            for i, part in enumerate(parts):
+                rows = self._rows(i)
+                if sizes[i] is not None or not len(part):
+                    flat.append(part if len(part) else torch.zeros(rows.stop - rows.start))
+                else:
+                    local = self._keys[rows] - self.space.bounds[i]
+                    flat.append(part.reshape(-1)[local])
+            out[name] = torch.cat(flat)
+        return out
+
+    def _rows(self, i: int) -> slice:
+        ends = self._keys.numpy().searchsorted(self.space.ends[i : i + 2])
+        return slice(int(ends[0]), int(ends[1]))
+
+    def _set_moments(self, name: str, flat: Tensor) -> None:
+        for i, w in enumerate(self.weights):
+            state = self.optimizer.state.get(w.parameter)
+            if not state or name not in state:
+                continue
+            part = flat[self._rows(i)]
+            if w.form == "edges":
+                state[name] = part.contiguous()
+            else:
+                dense = torch.zeros(w.shape.numel(), dtype=part.dtype)
+                dense[self._keys[self._rows(i)] - self.space.bounds[i]] = part
+                state[name] = dense.view(w.shape)
+
+    # -- saved states ---------------------------------------------------------------------------
+
+    def model_state(self) -> dict[str, Tensor]:
+        """Everything of the model, copied: keys and weights of edges for its sparse parameters."""
+        mine = {w.name for w in self.weights}
+        out = {k: v.detach().clone() for k, v in self.model.state_dict().items() if k not in mine}
+        self.read(Graph(self.space, self._keys))
+        return {**out, KEYS: self._keys.clone(), "rewire.weight": self._flat.clone()}
+
+    @torch.no_grad()
+    def show(self, state: Mapping[str, Tensor]) -> None:
+        """Let the model compute with a state of :meth:`model_state`, edges included.
+
+        The optimiser is left as it is: show the state of before again before the next step.
+        """
+        self._load_rest(state)
+        graph = Graph(self.space, state[KEYS])
+        self._hold(graph, state["rewire.weight"].clone())
+        self._rewire_plan()
+
+    @contextmanager
+    def showing(self, state: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within it the model computes with a saved state."""
+        now = self.model_state()
+        self.show(state)
+        try:
+            yield
+        finally:
+            self.show(now)
+
+    def _load_rest(self, state: Mapping[str, Tensor]) -> None:
+        own = self.model.state_dict()
+        for name, value in state.items():
+            if name in own and not name.startswith("rewire."):
+                own[name].copy_(value)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything of model and optimiser that training depends on, copied."""
+        mine = {id(w.parameter) for w in self.weights}
+        order = [p for g in self.optimizer.param_groups for p in g["params"]]
+        saved = self.optimizer.state_dict()
+        rest = {k: copy.deepcopy(v) for k, v in saved["state"].items() if id(order[k]) not in mine}
+        sparse_scalars = {
+            w.name: {
+                k: copy.deepcopy(v)
+                for k, v in self.optimizer.state.get(w.parameter, {}).items()
+                if not (isinstance(v, Tensor) and v.dim())
+            }
+            for w in self.weights
+        }
+        return {
+            "model": self.model_state(),
+            "optimiser": {
+                "state": {str(k): v for k, v in rest.items()},
+                "groups": copy.deepcopy(
+                    [{k: v for k, v in g.items() if k != "params"} for g in saved["param_groups"]]
+                ),
+                "edges": self._moments(),
+                "scalars": sparse_scalars,
+            },
+        }
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Stand where a snapshot was taken, with the edges that it held."""
+        keys = saved["model"][KEYS]
+        self._take(saved, frozenset({"model", "optimiser"}), Graph(self.space, keys))
+        self._begun = True
+
+    @torch.no_grad()
+    def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
+        """Bring back the saved parts, for the edges of ``graph``."""
+        self._take(saved, parts, graph)
+
+    def _take(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
+        keys = saved["model"][KEYS]
+        kept = self._moments() if self._begun else {}
+        if "model" in parts:
+            self._load_rest(saved["model"])
+            flat = _matched(keys, saved["model"]["rewire.weight"], graph.keys, 0.0)
+        else:
+            flat = self._flat.clone()
+        with torch.no_grad():
+            self._hold(graph, flat)
+        if "optimiser" in parts:
+            self._take_optimiser(saved["optimiser"], keys, graph)
+        else:
+            for name, held in kept.items():
+                self._set_moments(name, held)
+        self._rewire_plan()
+
+    def _take_optimiser(self, saved: Mapping[str, Any], keys: Tensor, graph: Graph) -> None:
+        optimizer = self.optimizer
+        order = [p for g in optimizer.param_groups for p in g["params"]]
+        for group, held in zip(optimizer.param_groups, saved["groups"], strict=True):
+            group.update(copy.deepcopy(held))
+        optimizer.state.clear()
+        for k, v in saved["state"].items():
+            optimizer.state[order[int(k)]] = copy.deepcopy(v)
+        for w in self.weights:
+            scalars = saved["scalars"].get(w.name, {})
+            if scalars or saved["edges"]:
+                optimizer.state[w.parameter] = copy.deepcopy(scalars)
+                for name in saved["edges"]:
+                    optimizer.state[w.parameter][name] = torch.empty(0)
+        for name, flat in saved["edges"].items():
+            self._set_moments(name, _matched(keys, flat, graph.keys, 0.0))
+
+    # -- signals --------------------------------------------------------------------------------
+
+    def lr(self, graph: Graph, keys: Tensor) -> float | Tensor:
+        rates = [float(self.optimizer.param_groups[w.group]["lr"]) for w in self.weights]
+        if len(set(rates)) == 1:
+            return rates[0]
+        return torch.tensor(rates)[graph.space.which(keys)]
+
+    def signals(self, graph: Graph) -> Signals:
+        return Signals(self, graph)
+
+    def holding(self, graph: Graph) -> Sparse:
+        raise ValueError(
+            "the sparse world cannot yet look at another graph than its own: attach with "
+            "substrate='masked' for rules that probe others."
+        )
+
+    def gradient(self, i: int, keys: Tensor) -> Tensor:
+        """dL/dw of the last backward pass at keys of projection i, existing or absent, (k,)."""
+        w, local = self.weights[i], keys - self.space.bounds[i]
+        if w.wires is None:
+            grad = w.parameter.grad if self.plan is None else self.plan.gradients[w.name]
+            if grad is None:
+                raise ValueError("there is no gradient yet: it is known after a backward pass.")
+            return grad.reshape(-1)[local]
+        width = w.wires.width
+        rows, columns = local // width, local % width
+        if self.plan is not None:
+            return self.plan.sddmm(w.name, rows, columns)
+        return edgewise.gradient_at(w.wires, rows, columns)
+
+    def top_absent(self, i: int, k: int, leaving: Tensor | None) -> tuple[Tensor, ...]:
+        """Flat indices of the k absent synapses of projection i with the largest |dL/dw|, |dL/dw|
+        there, how many are absent, and how many of these gradients are NaN."""
+        w = self.weights[i]
+        assert w.wires is not None
+        if self.plan is not None:
+            return self.plan.top_absent(w.name, k, leaving)  # type: ignore[return-value]
+        return edgewise.top_absent(w.wires, k, leaving)  # type: ignore[return-value]
+
+
+def _replace(optimizer: torch.optim.Optimizer, old: nn.Parameter, new: nn.Parameter) -> None:
+    """Let the optimizer step another parameter in the place of one, with its state."""
+    for group in optimizer.param_groups:
+        group["params"] = [new if p is old else p for p in group["params"]]
+    if old in optimizer.state:
+        optimizer.state[new] = optimizer.state.pop(old)
+
+
+def _first(module: nn.Module, name: str, p: Tensor) -> Tensor:
+    """First values of a parameter that is not sparse: 0, but 1 for the scale of a norm."""
+    norm = name == "weight" and p.dim() == 1
+    return torch.full(p.shape, float(norm), dtype=p.dtype)
+
+
+def _rates(optimizer: torch.optim.Optimizer) -> list[Any]:
+    return [(g["lr"], g.get("momentum"), g.get("weight_decay")) for g in optimizer.param_groups]
+
+
+def _csr(graph: Graph, i: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """Row pointers (rows + 1,) int64 and columns (E_i,) int32 of a projection's edges."""
+    width = shape.numel() // shape[0]
+    p, rows = graph.projections[i], graph.rows(i)
+    starts = graph.starts(p.target) if p.kind == "linear" else None
+    if starts is not None:
+        indptr = torch.from_numpy(starts[graph.space.into[p.target].index(i)] - rows.start)
+        index = graph.local(i) - (torch.arange(shape[0]) * width).repeat_interleave(indptr.diff())
+    else:
+        local = graph.local(i)
+        indptr = torch.from_numpy(
+            local.numpy().searchsorted(np.arange(shape[0] + 1, dtype=np.int64) * width)
+        )
+        index = local % width
+    return indptr.contiguous(), index.to(torch.int32)
+
+
+def _matched(keys: Tensor, values: Tensor, wanted: Tensor, other: float) -> Tensor:
+    """The values, (E,) at ``keys``, of other keys; ``other`` where there was none."""
+    if torch.equal(keys, wanted):
+        return values.clone()
+    at = keys.numpy().searchsorted(wanted.numpy())
+    at = np.minimum(at, max(len(keys) - 1, 0))
+    out = torch.full((len(wanted),), other, dtype=values.dtype)
+    if len(keys):
+        there = torch.from_numpy(keys.numpy()[at] == wanted.numpy())
+        out[there] = values[torch.from_numpy(at)][there]
+    return out
+
+
+def _spliced(values: Tensor, drop: np.ndarray, born: np.ndarray, birth: float) -> Tensor:
+    """A column after an edit: without the rows dropped, with ``birth`` at the rows born."""
+    kept = np.delete(values.numpy(), drop)
+    out = np.full(len(kept) + len(born), birth, kept.dtype)
+    stays = np.ones(len(out), bool)
+    stays[born] = False
+    out[stays] = kept
+    return torch.from_numpy(out)
+
+
+# -- signals -------------------------------------------------------------------------------------
+
+
+@signal("sparse", "weight")
+def _weight(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
+    """The weight; at absent synapses 0, but before step 0 what the model starts with there."""
+    if not world._begun:
+        return world._first_weights(Graph(graph.space, keys))
+    row, there = graph.find(keys)
+    out = torch.zeros(len(keys), dtype=graph["weight"].dtype)
+    out[there] = graph["weight"][row[there]]
+    return out
+
+
+@signal("sparse", "grad")
+def _grad(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
+    """dL/dw at existing and absent synapses, before the step."""
+    out, which = torch.empty(len(keys), dtype=world._flat.dtype), graph.space.which(keys)
+    for i in which.unique().tolist():
+        here = which == i
+        out[here] = world.gradient(i, keys[here])
+    return out
+
+
+def _best(
+    world: Sparse, graph: Graph, i: int, k: int, leaving: Tensor
+) -> tuple[Tensor, ...] | None:
+    if world.weights[i].wires is None:
+        return None
+    return world.top_absent(i, k, leaving)
+
+
+def _growth_block(world: Sparse, graph: Graph, i: int) -> Tensor:
+    keys = torch.arange(*graph.space.bounds[i : i + 2])
+    return world.gradient(i, keys).abs()
+
+
+@signal("sparse", "growth")
+def _growth(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
+    """|dL/dw|: how fast the loss would fall if the synapse moved (RigL's criterion)."""
+    return _grad(world, graph, keys).abs()
+
+
+_growth.block, _growth.best = _growth_block, _best  # type: ignore[attr-defined]
+
+
+@signal("sparse", "activity", kind="node")
+def _activity(world: Sparse, graph: Graph, population: str) -> Tensor:
+    """Standard deviation of each unit over the last training batch, shape (size,)."""
+    return world.taps.activity(graph, population)
