@@ -131,7 +131,8 @@ class Tracing:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, name: str) -> bool:
-        return _handler(m) is not None or super().is_leaf_module(m, name)
+        known = _handler(m) is not None or hasattr(m, "wires")
+        return known or super().is_leaf_module(m, name)
 
 
 def trace(

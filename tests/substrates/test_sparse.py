@@ -11,7 +11,6 @@ from torch.nn.functional import cross_entropy
 import rewire
 from rewire import Edit, Rule, every
 from rewire.native import sparse as engine
-from rewire.substrates.sparse import Sparse
 
 OPTIMIZERS = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.05),
@@ -57,7 +56,6 @@ def trained(substrate, rule, optimizer, *, whole=True, model=None, density=0.3, 
             losses.append(net.learn(x, y))
             net.rewire()
         else:
-            net.optimizer = None
             model.zero_grad(set_to_none=True)
             loss = cross_entropy(model(x), y)
             loss.backward()
@@ -92,3 +90,228 @@ def test_no_dense_tensor_is_left():
         assert p.numel() == edges.get(name, p.numel())
         for v in net.world.optimizer.state[p].values():
             assert v.dim() == 0 or v.shape == p.shape
+
+
+def ticket(substrate, optimizer):
+    model, data = mlp(), batches()
+    net = rewire.train(
+        model, OPTIMIZERS[optimizer](model.parameters()), rewire.IMP(fraction=0.4, rewind=5),
+        loss=lambda m, b: cross_entropy(m(b[0]), b[1]), data=lambda step: data[step], steps=25,
+        density=0.1, substrate=substrate,
+    )  # fmt: skip
+    return net, [0.0]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("substrate", ["sparse", "auto"])
+def test_tickets_and_their_rewinds_are_those_of_the_masked_world(substrate, optimizer):
+    found = ticket(substrate, optimizer)
+    same(ticket("masked", optimizer), found)
+    assert found[0].edges == round(0.1 * found[0].graph.possible)
+
+
+def test_auto_chooses_for_each_layer_by_its_density():
+    model = mlp()
+    net = rewire.attach(
+        model, torch.optim.Adam(model.parameters()), Shrinking(), seed=0, substrate="auto",
+        distribution={"0.weight": 0.2, "2.weight": 0.9, "4.weight": 1.0},
+    )  # fmt: skip
+    assert list(net.world.forms.values()) == ["edges", "masked", "masked"]
+    for x, y in batches(8):
+        net.learn(x, y)
+        net.rewire()
+    assert list(net.world.forms.values()) == ["edges", "edges", "masked"]
+    assert net.world.plan is not None
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("whole", [True, False], ids=["plan", "layers"])
+def test_layers_of_both_forms_train_as_masked_ones(whole, optimizer):
+    """A layer goes from masked to edges on the way, with its moments."""
+    runs = []
+    for substrate in ("masked", "auto"):
+        model = mlp()
+        net = rewire.attach(
+            model, OPTIMIZERS[optimizer](model.parameters()),
+            [Shrinking(), rewire.SET(when=every(2))], seed=0, substrate=substrate,
+            distribution={"0.weight": 0.2, "2.weight": 0.9, "4.weight": 1.0},
+        )  # fmt: skip
+        losses = []
+        for x, y in batches(12):
+            if whole:
+                losses.append(net.learn(x, y))
+                net.rewire()
+            else:
+                model.zero_grad()
+                loss = cross_entropy(model(x), y)
+                loss.backward()
+                net.step()
+                losses.append(float(loss.detach()))
+        runs.append((net, losses))
+    same(*runs)
+
+
+class Shrinking(Rule):
+    """Drops a tenth of the second layer at every step."""
+
+    budget = "cap"
+    when = every(1)
+
+    def update(self, graph, signals, state, rng, clock):
+        rows = graph.rows(1)
+        drop = torch.arange(rows.start, rows.stop, 10)
+        return Edit(drop=drop), state
+
+
+def test_a_state_is_shown_and_taken_back():
+    net, _ = trained("sparse", RULES["DeepR"], "Adam", steps=10)
+    net.clock = net.clock._replace(span=100)
+    world, (x, y) = net.world, batches(1)[0]
+    early, before = world.model_state(), world.evaluate(x, y)
+    for step in batches(20):
+        net.learn(*step)
+        net.rewire()
+    now = world.evaluate(x, y)
+    assert now != before
+    with world.showing(early):
+        assert world.evaluate(x, y) == before
+        assert world.model(x).shape == (12, 5)
+    assert world.evaluate(x, y) == now
+    net.learn(x, y)  # and trains on
+    net.rewire()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("rule", ["DeepR", "RigL", "plasticity", "SoftDeepR"])
+def test_resume_in_mid_run_is_bit_equal(rule, optimizer):
+    def attached():
+        model = mlp(dtype=torch.float32)
+        return rewire.attach(
+            model, OPTIMIZERS[optimizer](model.parameters()), RULES[rule], density=0.3, seed=3,
+            steps=40, substrate="sparse",
+        )  # fmt: skip
+
+    data = batches(40, dtype=torch.float32)
+
+    def run(net, steps):
+        for x, y in steps:
+            net.learn(x, y)
+            net.rewire()
+        return net
+
+    whole = run(attached(), data)
+    half = run(attached(), data[:17])
+    saved = copy.deepcopy((half.world.snapshot(), half.state_dict()))
+    later = attached()
+    later.world.load(saved[0])
+    later.load_state_dict(saved[1])
+    run(later, data[17:])
+    assert torch.equal(later.graph.keys, whole.graph.keys)
+    assert torch.equal(later.graph["weight"], whole.graph["weight"])
+    for name, v in whole.world.snapshot()["optimiser"]["edges"].items():
+        assert torch.equal(later.world.snapshot()["optimiser"]["edges"][name], v)
+
+
+def test_a_model_on_the_meta_device_gets_the_weights_of_its_edges_alone():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(1 << 18, 1 << 18), nn.ReLU(), nn.Linear(1 << 18, 3))
+    net = rewire.attach(  # 69 billion possible synapses
+        model, torch.optim.SGD(model.parameters(), lr=0.01), rewire.DeepR(l1=1e-3),
+        distribution={"0.weight": 1e-7, "2.weight": 1e-2}, seed=1, substrate="sparse",
+    )  # fmt: skip
+    edges = net.edges
+    assert edges == round(1e-7 * 2**36) + round(1e-2 * 3 * 2**18)
+    weight = net.graph["weight"][: net.counts[0]]
+    assert weight.std() == pytest.approx(2**0.5, rel=0.05)  # a fan-in of one, at the least
+    x, y = torch.randn(4, 1 << 18), torch.tensor([0, 1, 2, 0])
+    losses = []
+    for _ in range(5):
+        losses.append(net.learn(x, y))
+        net.rewire()
+    assert losses[-1] < losses[0] and net.edges == edges
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind, **options):
+        super().__init__()
+        self.rnn = kind(6, 7, batch_first=True, **options)
+        self.out = nn.Linear(14 if options.get("bidirectional") else 7, 4)
+
+    def forward(self, x):
+        return self.out(self.rnn(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}])
+def test_recurrent_nets_train_as_masked_ones(kind, options):
+    runs = []
+    for substrate in ("masked", "sparse"):
+        torch.manual_seed(0)
+        model = Recurrent(kind, **options).double()
+        net = rewire.attach(
+            model, torch.optim.Adam(model.parameters(), lr=1e-2), rewire.RigL(when=every(2)),
+            density=0.3, seed=0, substrate=substrate, steps=12,
+        )  # fmt: skip
+        g, losses = torch.Generator().manual_seed(0), []
+        for _ in range(12):
+            x = torch.randn(5, 9, 6, generator=g, dtype=torch.float64)
+            losses.append(net.learn(x, torch.randint(4, (5,), generator=g)))
+            net.rewire()
+        runs.append((net, losses))
+    assert "rnn" in runs[1][0].world.untraceable
+    same(*runs)
+
+
+def test_without_the_engine_layers_run_on_torchs_sparse_matrices(monkeypatch):
+    import rewire.substrates.edgewise as edgewise
+    import rewire.substrates.plan as plan
+
+    monkeypatch.setattr(edgewise, "sparse", None)
+    monkeypatch.setattr(plan, "sparse", None)
+    net = trained("sparse", RULES["RigL"], "Adam")
+    assert net[0].world.plan is None and "no sparse engine" in net[0].world.untraceable
+    same(trained("masked", RULES["RigL"], "Adam"), net)
+
+
+def test_what_cannot_be_held_as_edges_is_refused_before_step_0():
+    model = mlp()
+    muon = getattr(torch.optim, "Muon", None)
+    if muon is not None:
+        weights = [p for p in model.parameters() if p.dim() == 2]
+        with pytest.raises(ValueError, match="mixes weights"):
+            rewire.attach(model, muon(weights), rewire.Static(), substrate="sparse")
+    with pytest.raises(ValueError, match="'masked', 'sparse' or 'auto'"):
+        rewire.attach(model, torch.optim.SGD(model.parameters()), rewire.Static(), substrate="csr")
+    tied = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    tied[1].weight = tied[0].weight
+    with pytest.raises(ValueError, match="one shared weight"):
+        rewire.attach(tied, torch.optim.SGD(tied.parameters()), rewire.Static(), substrate="sparse")
+
+
+def test_layers_that_have_no_form_of_edges_stay_masked():
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.out = nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.out(self.attention(x, x, x, need_weights=False)[0].mean(1))
+
+    runs = []
+    for substrate in ("masked", "sparse"):
+        torch.manual_seed(0)
+        model = Attending().double()
+        net = rewire.attach(
+            model, torch.optim.Adam(model.parameters(), lr=1e-2), rewire.SET(when=every(2)),
+            density=0.4, seed=0, substrate=substrate, steps=8,
+        )  # fmt: skip
+        g, losses = torch.Generator().manual_seed(0), []
+        for _ in range(8):
+            x = torch.randn(6, 5, 8, generator=g, dtype=torch.float64)
+            losses.append(net.learn(x, torch.randint(3, (6,), generator=g)))
+            net.rewire()
+        runs.append((net, losses))
+    same(*runs)
+    forms = runs[1][0].world.forms
+    assert forms["out.weight"] == "edges" and forms["attention.in_proj_weight"] == "masked"
