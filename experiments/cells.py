@@ -75,6 +75,7 @@ class Settings:
     distribution: str | dict[str, float]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    substrate: str
     saves: tuple[int, ...]  # steps of level 0 whose state later levels rewind to, besides 0
 
 
@@ -102,6 +103,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             distribution=spread if isinstance(spread, str) else dict(spread),
             include=tuple(config.get("include", ())),
             exclude=tuple(config.get("exclude", ())),
+            substrate=config.get("substrate", "masked"),
             saves=tuple(config.get("saves", ())),
         )
     except (KeyError, ValueError, TypeError) as error:
@@ -146,6 +148,7 @@ class _Planner:
             "data": _data_table(experiment.data),
             "include": experiment.include,
             "exclude": experiment.exclude,
+            "substrate": "" if experiment.substrate == "masked" else experiment.substrate,
         }
 
     @cached_property

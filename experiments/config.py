@@ -63,6 +63,7 @@ from .schema import (
 from .threads import one_thread
 
 PRESETS = Path(__file__).parent / "presets"
+TOO_MANY = 2**28  # weights, 1 GB: a wider model is made of its edges alone
 
 _TABLES: dict[tuple[str, ...], tuple[str, dict[str, type[Table]]]] = {
     ("optimizer",): ("optimiser", {
@@ -260,8 +261,6 @@ def _look_up(given: Mapping[str, Any], problems: Problems) -> None:
 
 def _model_problems(model: Any, options: dict[str, Any], data: Any) -> Problems:
     """What the model says of its options; it is built once where nothing else tells."""
-    from torch import Generator
-
     try:
         takes = model.options()
     except ValueError as error:
@@ -275,7 +274,7 @@ def _model_problems(model: Any, options: dict[str, Any], data: Any) -> Problems:
     if wrong or data is None or data.problem:
         return wrong
     try:
-        build_model(model.name, options, data, Generator().manual_seed(0))
+        empty_model(model.name, options, data)
     except (ValueError, TypeError, RuntimeError) as error:
         return [("model", f"{model.name} on {data.name} cannot be built: {error}")]
     return []
@@ -291,18 +290,32 @@ def build_model(name: str, options: Mapping[str, Any], data: Any, generator: Any
         )
 
 
+def empty_model(name: str, options: Mapping[str, Any], data: Any) -> Any:
+    """The same model on the meta device: shapes, and no numbers, however many they would be."""
+    import torch
+
+    with torch.device("meta"):
+        return build_model(name, options, data, torch.Generator())
+
+
+def model_for(name: str, options: Mapping[str, Any], data: Any, substrate: str, draw: Any) -> Any:
+    """The model, drawn from ``draw()``; without numbers where only lists of edges could hold it."""
+    if substrate != "masked":
+        empty = empty_model(name, options, data)
+        if sum(p.numel() for p in empty.parameters()) > TOO_MANY:
+            return empty
+    return build_model(name, options, data, draw())
+
+
 def space_of(experiment: Experiment) -> Any:
     """All synapses that the experiment's model may have, as a rewire.graph.Space.
 
     Raises ValueError for patterns that name no parameter, or one that cannot be sparse.
     """
-    import torch
-
     from rewire.substrates.layers import discover
 
-    generator = torch.Generator().manual_seed(0)
     info = available("data")[experiment.data.name]
-    model = build_model(experiment.model.name, experiment.model.options, info, generator)
+    model = empty_model(experiment.model.name, experiment.model.options, info)
     include = experiment.include or None
     return discover(model, include=include, exclude=experiment.exclude)[0]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .cells import Cell, Settings, settings
-from .config import build_model, space_of
+from .config import model_for, space_of
 from .schema import TORCH_OPTIMIZERS, Experiment, available, build_optimizer, is_dense
 
 if TYPE_CHECKING:
@@ -62,19 +62,19 @@ def _evaluations(experiment: Experiment, cell: Cell, s: Settings) -> float:
 def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple[int, float]:
     """(parameters, seconds of one training step of a cell), on as many threads as it will have."""
     import torch
-    from torch.nn.functional import cross_entropy
 
-    from rewire.session import Session
-    from rewire.substrates.masked import Masked
+    from rewire.session import Session, torch_world
 
     info = available("data")[experiment.data.name]
     threads = torch.get_num_threads()
     torch.set_num_threads(experiment.threads)
     try:
         generator = torch.Generator().manual_seed(0)
-        model = build_model(s.model.name, s.model.options, info, generator)
+        model = model_for(s.model.name, s.model.options, info, s.substrate, lambda: generator)
         optimizer = build_optimizer(s.training.optimizer, model.parameters())
-        world = Masked(model, optimizer, include=s.include or None, exclude=s.exclude)
+        world = torch_world(
+            model, optimizer, s.substrate, s.seed, include=s.include or None, exclude=s.exclude
+        )  # type: ignore[arg-type]
         span = max(int(s.training.steps or 0), 10**6)  # never at the end of a level
         net = Session(world, _graph(world, s), _rule(s), span=span, seed=s.seed, rewinds=True)
         x = torch.randn(s.training.batch, *info.shape, generator=generator)
@@ -82,9 +82,8 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
         times: list[float] = []
         while len(times) < 8 or sum(times) < least:
             start = time.process_time()  # what others do on this machine is no cost of the cell
-            optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
-            net.step()
+            net.learn(x, y)
+            net.rewire()
             times.append((time.process_time() - start) / experiment.threads)
         return sum(p.numel() for p in model.parameters()), statistics.median(times)
     finally:

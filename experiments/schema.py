@@ -396,6 +396,10 @@ class Experiment(Training):
     seeds: Seeds = [0, 1, 2]
     include: list[str] = Field(default=[], description="patterns of parameters that are sparse")
     exclude: list[str] = []
+    substrate: Literal["masked", "sparse", "auto"] = Field(
+        default="masked",
+        description="how weights are held: dense under masks, as lists of edges, or by density",
+    )
     contrasts: Contrasts = []
     spikes: Spikes | None = None
     device: Literal["auto", "cpu", "cuda"] = "cpu"

@@ -20,18 +20,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 import rewire
 from rewire import rng_for
 from rewire.graph import Graph
 from rewire.rule import Rule
-from rewire.session import Session, first_graph
-from rewire.substrates.masked import Masked
+from rewire.session import Session, Trainable, first_graph, torch_world
 
 from . import costs
 from .cells import Cell, Settings, settings
-from .config import build_model
+from .config import TOO_MANY, empty_model, model_for
 from .data import Dataset, Split
 from .errors import Diverged, StoreError
 from .schema import build_optimizer
@@ -166,20 +164,23 @@ class _Training:
         s = self.settings
         training = s.training
         self.current = stage
-        generator = rng_for(s.seed, stage.weights).torch
-        self.model = build_model(s.model.name, s.model.options, self.data, generator)
-        self.model.to(self.device)
+        self.model = self._build(stage)
         self._drops = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p
                           for m in self.model.modules())  # fmt: skip
         self.optimizer = build_optimizer(training.optimizer, self.model.parameters())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        world = Masked(self.model, self.optimizer, include=s.include or None, exclude=s.exclude)
-        graph = stage.graph(world, s)
-        self.net = Session(world, graph, stage.rule, span=training.steps, seed=s.seed, rewinds=True)
-        self.net.saves |= frozenset(s.saves)  # what later levels rewind to
-        self.costs = costs.measure(
-            self.model, [p.name for p in graph.projections], self.data.train.x[:1]
+        self.world: Trainable = torch_world(
+            self.model, self.optimizer, s.substrate, s.seed,
+            include=s.include or None, exclude=s.exclude,
+        )  # fmt: skip
+        graph = stage.graph(self.world, s)
+        names = [p.name for p in graph.projections]
+        shapes = empty_model(s.model.name, s.model.options, self.data)
+        self.costs = costs.measure(shapes, names, self.data.train.x[:1].to("meta"))
+        self.net = Session(
+            self.world, graph, stage.rule, span=training.steps, seed=s.seed, rewinds=True
         )
+        self.net.saves |= frozenset(s.saves)  # what later levels rewind to
         self._kept: set[int] = set()
         if saved is not None:
             self._continue(saved)
@@ -191,9 +192,18 @@ class _Training:
         self._level = stage.level + self.net.clock.round
         self._checkpointed = time.monotonic()
 
+    def _build(self, stage: _Stage) -> nn.Module:
+        """The model, drawn from the stage's stream."""
+        s = self.settings
+        draw = partial(self._generator, stage)
+        model = model_for(s.model.name, s.model.options, self.data, s.substrate, draw)
+        return model if s.substrate != "masked" else model.to(self.device)
+
+    def _generator(self, stage: _Stage) -> torch.Generator:
+        return rng_for(self.settings.seed, stage.weights).torch
+
     def _continue(self, saved: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimiser"])
+        self.world.load(saved)
         for step in self.net.saves & set(self.store.snapshots):
             self.net.saved[step] = self.store.read_snapshot(step)[0]
             self._kept.add(step)
@@ -215,8 +225,7 @@ class _Training:
     def _grow_from(self, parent: CellStore) -> None:
         """Stand where the parent's dense training ended, as if it had been this cell's level 0."""
         tree, _ = parent.read_level(0)
-        self.model.load_state_dict(tree["model"])
-        self.optimizer.load_state_dict(tree["optimiser"])
+        self.world.load(tree.get("world", tree))
         for step in self.net.saves - {0}:
             self.net.saved[step] = {**parent.read_snapshot(step)[0], "rules": list(self.net.states)}
         row = next(e for e in parent.events() if e["event"] == "level")
@@ -245,14 +254,11 @@ class _Training:
             if self._drops:
                 torch.manual_seed(rng_for(self.settings.seed, "dropout", net.clock.total).key >> 65)
             x, y = self.batches(net.data_step)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = cross_entropy(self.model(x), y)
-            loss.backward()
-            net.optimise()
+            loss = net.learn(x, y)
             step = net.clock.step
             self._charge(len(y))
             if step % every == 0 or step == span:
-                self._evaluate(float(loss.detach()))
+                self._evaluate(loss)
                 if step == span:
                     self._finish_level()
             net.rewire()
@@ -276,7 +282,7 @@ class _Training:
     # -- what is measured -----------------------------------------------------------------------
 
     def _evaluate(self, train_loss: float) -> None:
-        loss, accuracy = measure(self.model, self.data.validation)
+        loss, accuracy = measure(self.world, self.data.validation)
         clock, net = self.net.clock, self.net
         self._level = self.current.level + clock.round
         if not (math.isfinite(loss) and math.isfinite(train_loss)):
@@ -289,7 +295,7 @@ class _Training:
                 + ". Lower the learning rate."
             )
         if loss < self.best.loss:
-            self.best = _Best(clock.step, loss, _copy(self.model))
+            self.best = _Best(clock.step, loss, self.world.model_state())
         self._note_times()
         event = {
             "event": "eval",
@@ -316,11 +322,11 @@ class _Training:
     def _finish_level(self) -> None:
         """Test at the end and at the early-stopping point, and write the level down."""
         net = self.net
-        _, at_end = measure(self.model, self.data.test)
-        end = _copy(self.model)
-        self.model.load_state_dict(self.best.model)
-        _, at_best = measure(self.model, self.data.test)
-        self.model.load_state_dict(end)
+        _, at_end = measure(self.world, self.data.test)
+        end = self.world.model_state()
+        self.world.show(self.best.model)
+        _, at_best = measure(self.world, self.data.test)
+        self.world.show(end)
         self._note_times()
         history = net.history
         row = {
@@ -343,6 +349,7 @@ class _Training:
             "formed": self.spent["formed"] + history.formed,
             "dropped": self.spent["dropped"] + history.dropped,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "substrate": substrate(self.world.forms),
             "cell": self.store.hash,
         }
         self._keep_level(self._level, row)
@@ -352,12 +359,24 @@ class _Training:
         graph = self.net.graph
         tree: dict[str, Any] = {"keys": graph.keys, "weight": graph["weight"]}
         if row["requested_density"] is not None:
-            tree["model"] = self.model.state_dict()
-        if self.cell.rule == "Dense":
-            tree["optimiser"] = self.optimizer.state_dict()
+            tree |= self._model_tree()
         self.store.write_level(level, tree, graph.description)
         self.store.append(row)
         self.emit(dict(row))
+
+    def _model_tree(self) -> dict[str, Any]:
+        """The model in its own form, and of a dense training what others go on from."""
+        state = self.world.model_state()
+        if self.settings.substrate == "masked":
+            more = {"optimiser": self.optimizer.state_dict()} if self.cell.rule == "Dense" else {}
+            return {"model": state, **more}
+        more = {"world": self.world.snapshot()} if self.cell.rule == "Dense" else {}
+        if self.world.space.possible > TOO_MANY:
+            return more
+        graph = self.net.graph
+        weights = {p.name: graph.dense(i) for i, p in enumerate(graph.projections)}
+        rest = {name: value for name, value in state.items() if not name.startswith("rewire.")}
+        return {"model": {**rest, **weights}, **more}
 
     def _requested(self) -> float | None:
         """The density asked for; None where a level is only a rung of the ladder."""
@@ -388,8 +407,7 @@ class _Training:
         self.checkpoints.save(
             {
                 "stage": self.stage,
-                "model": self.model.state_dict(),
-                "optimiser": self.optimizer.state_dict(),
+                **self.world.snapshot(),
                 "net": self.net.state_dict(history=False, saved=False),
                 "best": vars(self.best),
                 "spent": self.spent,
@@ -410,7 +428,7 @@ class _Stage:
     """
 
     rule: Rule
-    graph: Callable[[Masked, Settings], Graph]
+    graph: Callable[[Trainable, Settings], Graph]
     density: float | None = None
     level: int = 0
     weights: str = "model"
@@ -433,11 +451,11 @@ def _stages(s: Settings, parents: Mapping[str, CellStore]) -> Iterator[_Stage]:
         yield _Stage(s.rule, _budgeted, s.density)
 
 
-def _full(world: Masked, s: Settings) -> Graph:
+def _full(world: Trainable, s: Settings) -> Graph:
     return Graph.full(world.space)
 
 
-def _budgeted(world: Masked, s: Settings) -> Graph:
+def _budgeted(world: Trainable, s: Settings) -> Graph:
     return first_graph(world, s.density, s.distribution, "random", s.seed)
 
 
@@ -458,7 +476,7 @@ def _branches(s: Settings, ticket: CellStore) -> Iterator[_Stage]:
         )
 
 
-def _given(keys: Tensor, world: Masked, s: Settings) -> Graph:
+def _given(keys: Tensor, world: Trainable, s: Settings) -> Graph:
     return Graph(world.space, keys)
 
 
@@ -473,19 +491,19 @@ def _counts(ticket: CellStore, density: float | None) -> list[int]:
     raise StoreError(f"{ticket.path}: has no level at density {density}")
 
 
-@torch.no_grad()
-def measure(model: nn.Module, split: Split) -> tuple[float, float]:
+def measure(world: Trainable, split: Split) -> tuple[float, float]:
     """Mean cross-entropy and accuracy (a fraction) over a split, in evaluation mode."""
-    model.eval()
     loss, right = 0.0, 0
     for lo in range(0, len(split), EVALUATION_BATCH):
         x, y = split.x[lo : lo + EVALUATION_BATCH], split.y[lo : lo + EVALUATION_BATCH]
-        out = model(x)
-        loss += float(cross_entropy(out, y, reduction="sum"))
-        right += int((out.argmax(1) == y).sum())
-    model.train()
+        mean, correct = world.evaluate(x, y)
+        loss, right = loss + mean * len(y), right + correct
     return loss / len(split), right / len(split)
 
 
-def _copy(model: nn.Module) -> dict[str, Tensor]:
-    return {k: v.detach().clone() for k, v in model.state_dict().items()}
+def substrate(forms: Mapping[str, str]) -> str:
+    """How a net's weights are held: "masked", "sparse", or which layers are lists of edges."""
+    edges = [name.removesuffix(".weight") for name, form in forms.items() if form == "edges"]
+    if len(edges) in (0, len(forms)):
+        return "sparse" if edges else "masked"
+    return f"sparse: {', '.join(edges)}"

@@ -32,7 +32,8 @@ def initialise(model: nn.Module, init: str, *, generator: Generator) -> None:
     """Draw every linear and convolutional weight of ``model`` afresh; its biases become 0.
 
     Layers draw in the order in which the model lists them, weights only, so a model with biases has
-    the same weights as one without. Only ``generator`` is used, never torch's global one.
+    the same weights as one without. Only ``generator`` is used, never torch's global one. On the
+    meta device there is nothing to draw.
 
     Raises:
         ValueError: there is no ``init`` of that name.
@@ -40,7 +41,7 @@ def initialise(model: nn.Module, init: str, *, generator: Generator) -> None:
     if init not in INITS:
         raise ValueError(f"there is no init {init!r}; there are {', '.join(INITS)}.")
     for layer in model.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
+        if isinstance(layer, nn.Linear | nn.Conv2d) and not layer.weight.is_meta:
             INITS[init](layer.weight, generator)
             if layer.bias is not None:
                 layer.bias.zero_()
@@ -48,12 +49,13 @@ def initialise(model: nn.Module, init: str, *, generator: Generator) -> None:
 
 def linear(n_pre: int, n_post: int, bias: bool) -> nn.Linear:
     """A linear layer that is not initialised yet: torch would draw from its global generator."""
-    return skip_init(nn.Linear, n_pre, n_post, bias=bias)
+    return skip_init(nn.Linear, n_pre, n_post, bias=bias, device=torch.get_default_device())
 
 
 def convolution(n_pre: int, n_post: int, bias: bool) -> nn.Conv2d:
     """A 3 x 3 convolution that keeps height and width, not initialised yet."""
-    return skip_init(nn.Conv2d, n_pre, n_post, kernel_size=3, padding=1, bias=bias)
+    device = torch.get_default_device()
+    return skip_init(nn.Conv2d, n_pre, n_post, kernel_size=3, padding=1, bias=bias, device=device)
 
 
 def dense_layers(sizes: list[int], bias: bool, dropout: float) -> OrderedDict[str, nn.Module]:

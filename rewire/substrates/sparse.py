@@ -289,8 +289,7 @@ class Sparse:
 
         In one native call where the model can be traced, else layer by layer.
         """
-        if self.plan is None and self.untraceable is None:
-            self._trace(x)
+        self._trace_if_due(x)
         if self.plan is None:
             return self._learn_by_layers(x, y, rows, skip)
         if self._stale:
@@ -336,6 +335,11 @@ class Sparse:
 
     # -- the plan -------------------------------------------------------------------------------
 
+    def _trace_if_due(self, x: Tensor) -> None:
+        """A plan pays where some weight is a list of edges."""
+        if self.plan is None and self.untraceable is None and "edges" in self.forms.values():
+            self._trace(x)
+
     def _trace(self, x: Tensor) -> None:
         """Make the native plan of the model, or note why there can be none."""
         try:
@@ -376,8 +380,7 @@ class Sparse:
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:
         """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
-        if self.plan is None and self.untraceable is None:
-            self._trace(x)
+        self._trace_if_due(x)
         if self.plan is not None:
             return self.plan.evaluate(x, y)
         training = self.model.training
