@@ -117,6 +117,7 @@ public:
 
     // -- running; the GIL is not held in `forward`, `backward`, `evaluate`
     void load(py::array x, const std::optional<py::array>& rows) {
+        kept_ = ready_ = false;
         examples_.set(std::move(x), rows, buffer(0).features());
     }
     int64_t examples() const { return examples_.count; }
@@ -131,9 +132,11 @@ public:
         for (auto& op : ops_) op->forward(run_);
         ready_ = training;
     }
+    void check_ready() const {
+        if (!ready_) refuse("there is no forward pass in training mode to go back through.");
+    }
     // Mean cross-entropy of the last forward pass; gradients, and steps behind them where asked.
     double backward_all(const int64_t* labels, bool step) {
-        if (!ready_) refuse("there is no forward pass in training mode to go back through.");
         for (auto& b : buffers_) b->begin_backward();
         bool fresh;
         Buffer<T>& out = *buffers_[output_];
@@ -228,12 +231,13 @@ private:
                 for (int i = 0; i < WIDTH<T>; ++i) any |= wanted[f + i];
                 return any != 0;
             });
-        if constexpr (std::is_same_v<S, uint8_t>) scale(to, lanes);
+        if constexpr (std::is_same_v<S, uint8_t>) scale(to, lanes, wanted);
     }
-    void scale(T* to, int64_t lanes) {
+    void scale(T* to, int64_t lanes, const uint8_t* wanted) {
         const Buffer<T>& in = *buffers_[0];
         const int64_t picture = in.height * in.width;
         for (int64_t f = 0; f < in.features(); ++f) {
+            if (wanted != nullptr && !wanted[f]) continue;
             const size_t c = scale_.size() == 1 ? 0 : static_cast<size_t>(f / picture);
             const Vec<T> by = splat(static_cast<T>(scale_[c])),
                          add = splat(static_cast<T>(offset_[c]));
