@@ -10,7 +10,9 @@ from setuptools import setup
 kernels = Pybind11Extension(
     "rewire.native._kernels",
     ["rewire/native/kernels.cpp"],
-    depends=["rewire/native/slots.hpp", "rewire/native/queue.hpp"],
+    depends=[
+        f"rewire/native/{name}.hpp" for name in ("arrays", "choose", "queue", "random", "slots")
+    ],
     cxx_std=17,
     # no contraction into fused multiply-adds: the same numbers as numpy and torch
     extra_compile_args=["-O3", "-ffp-contract=off"],

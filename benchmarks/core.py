@@ -7,15 +7,22 @@ name                                   what is divided by what                  
 ``masked_step_over_dense``             Static at density .1, Adam / dense fused Adam        1.06
 ``data_path_share``                    making a batch / the training step that it is in     .05
 ``data_path_share_by_difference``      (step with batches - step on one batch) / the former
-``deep_r_step_over_dense``             DEEP R at density .02, SGD / dense fused SGD         1.25
+``deep_r_step_over_dense``             DEEP R at density .02, SGD / dense fused SGD         1.10
 ``deep_r_adam_step_over_dense``        the same with Adam
+``deep_r_5_step_over_dense``           DEEP R at density .05, SGD / dense fused SGD         1.20
 ``soft_deep_r_step_over_dense``        soft-DEEP R at density .02, SGD / dense fused SGD    3
 ``structural_plasticity_step_over_dense`` the same of structural plasticity
-``rigl_update_1e6_over_np_partition``  one update of 1e6 weights / a plain one with numpy
-``rigl_update_1e6_rigl_torch_over_ours`` rigl-torch's update of 1e6 weights / ours
+``rigl_update_1e6_over_np_partition``  one update of 1e6 weights / a plain one with numpy   1
+``rigl_update_1e6_rigl_torch_over_ours`` rigl-torch's update of 1e6 weights / ours          25
+``prune_1e7_over_kthvalue``            the smallest 20 % of 1e7 |w|, as rows / kthvalue     .1
+``growth_1e7_over_randperm``           1e4 absent of 1e7, density .5 / nonzero, randperm    .02
+``deep_r_tick_5e6_ms``                 DEEP R's whole tick, 4.9e6 edges, CPU ms             10
+``deep_r_tick_5e6_over_copy``          the same / a copy of those edges' keys and columns
+``update_slope_deep_r``                log time / log edges of an update, 1e4 to 1e7 edges
 ====================================== ==================================================== ======
 
-and the last two for 1e7 weights. Steps are of LeNet-300-100 on mnist5k, batch 60, fused
+RigL's two also for 1e7 weights, the last one also for SET, RigL and IMP, with
+``update_ns_an_edge_*`` at 1e7. Steps are of LeNet-300-100 on mnist5k, batch 60, fused
 optimisers. A RigL update replaces 30 % of the synapses of one linear layer at density .1; ours is
 all that a session does in such a step (gradient kept, rule, graph, masks, log). Every mask is
 compared with that of a full sort. rigl-torch is in the extra ``bench``; without it its ratios are
@@ -43,6 +50,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import rewire
+from benchmarks.scale import deep_r_tick, selections, update_slopes
 from benchmarks.timing import interleaved, machine, ratio
 from rewire import models, rules
 from rewire.experiments import data
@@ -55,8 +63,14 @@ BATCH, STEPS = 60, 10**6
 BARS = {
     "masked_step_over_dense": 1.06,
     "data_path_share": 0.05,
-    "deep_r_step_over_dense": 1.25,
+    "deep_r_step_over_dense": 1.10,
+    "deep_r_5_step_over_dense": 1.20,
     "soft_deep_r_step_over_dense": 3.0,
+    "rigl_update_1e6_over_np_partition": 1.0,
+    "rigl_update_1e7_over_np_partition": 1.0,
+    "prune_1e7_over_kthvalue": 0.1,
+    "growth_1e7_over_randperm": 0.02,
+    "deep_r_tick_5e6_ms": 10.0,
 }
 
 
@@ -127,6 +141,7 @@ def step_ratios(repetitions: int, calls: int) -> Result:
         "masked_adam": Step(_adam, prepared(), rules.get("Static")(), 0.1),
         "deep_r_sgd": Step(_sgd, prepared(), rules.get("DeepR")(), 0.02),
         "deep_r_adam": Step(_adam, prepared(), rules.get("DeepR")(), 0.02),
+        "deep_r_5_sgd": Step(_sgd, prepared(), rules.get("DeepR")(), 0.05),
         "soft_deep_r_sgd": Step(_sgd, prepared(), rules.get("SoftDeepR")(), 0.02),
         "plasticity_sgd": Step(_sgd, prepared(), rules.get("StructuralPlasticity")(), 0.02),
     }
@@ -151,6 +166,7 @@ def step_ratios(repetitions: int, calls: int) -> Result:
         "data_path_share_by_difference": float(np.median(difference)),
         "deep_r_step_over_dense": ratio(times, "deep_r_sgd", "dense_sgd"),
         "deep_r_adam_step_over_dense": ratio(times, "deep_r_adam", "dense_adam"),
+        "deep_r_5_step_over_dense": ratio(times, "deep_r_5_sgd", "dense_sgd"),
         "soft_deep_r_step_over_dense": ratio(times, "soft_deep_r_sgd", "dense_sgd"),
         "structural_plasticity_step_over_dense": ratio(times, "plasticity_sgd", "dense_sgd"),
     }
@@ -333,6 +349,9 @@ def measure(quick: bool = False) -> Result:
     return {
         **step_ratios(*((2, 2) if quick else (25, 40))),
         **rigl_ratios(shapes, 2 if quick else 11),
+        **selections(10**5 if quick else 10**7, 2 if quick else 7),
+        **deep_r_tick(256 if quick else 65_536, 2 if quick else 25),
+        **update_slopes([10**e for e in ((2, 3, 4) if quick else (4, 5, 6, 7))], 2 if quick else 5),
         "quick": int(quick),
         "threads": 1,
         "machine": machine(),

@@ -268,6 +268,16 @@ class Edit:
     birth: Mapping[str, Tensor | float] = field(default_factory=dict)
     stop: bool = False
 
+    @cached_property
+    def dropped(self) -> np.ndarray:
+        """``drop`` as a numpy array, (d,) int64."""
+        return NONE if self.drop is None else self.drop.numpy()
+
+    @cached_property
+    def added(self) -> np.ndarray:
+        """``add`` as a numpy array, (a,) int64."""
+        return NONE if self.add is None else self.add.numpy()
+
     @property
     def n_drop(self) -> int:
         return 0 if self.drop is None else self.drop.numel()
@@ -300,11 +310,12 @@ class Graph:
         _topology: dict[str, Any] | None = None,
     ):
         self.space = space
-        self.keys = keys
-        self._columns = dict(columns or {})
+        # as they came: of an array, a tensor is made when one is asked for
+        self._columns: dict[str, Tensor | np.ndarray] = dict(columns or {})
         self._lazy: dict[str, Callable[[Any], np.ndarray]] = {}
         self.births = dict(births or {})
-        self._topology = {} if _topology is None else _topology  # derived from the keys alone
+        # the keys, and what is derived from them alone
+        self._topology = {"keys": keys} if _topology is None else _topology
 
     # -- making one -----------------------------------------------------------------------------
 
@@ -360,21 +371,18 @@ class Graph:
             {n: torch.tensor([d[n] for d in edges]) for n in names},
         )
 
-    def with_columns(self, columns: Mapping[str, Tensor]) -> Graph:
+    def with_columns(self, columns: Mapping[str, Tensor | np.ndarray]) -> Graph:
         """The same edges with these columns replaced or added; refuses another length."""
+        self._check_lengths(columns)
+        return self._with({**self._held(), **columns}, self._topology)
+
+    def _check_lengths(self, columns: Mapping[str, Tensor | np.ndarray]) -> None:
         for name, values in columns.items():
-            if values.shape[0] != self.keys.numel():
+            if values.shape[0] != len(self.array):
                 raise ValueError(
                     f"column {name!r} has {len(values)} values for {len(self)} edges; a column "
                     "is aligned with the graph that the rule was shown."
                 )
-        return Graph(
-            self.space,
-            self.keys,
-            {**self.columns, **columns},
-            self.births,
-            _topology=self._topology,
-        )
 
     def with_lazy(self, name: str, values: Callable[[Any], np.ndarray]) -> Graph:
         """The same edges with a column that is read when it is first asked for.
@@ -399,18 +407,22 @@ class Graph:
     def values(self, name: str, rows: list[int]) -> np.ndarray:
         """What a few edges hold in a column, (k,), without reading the others."""
         at = np.array(rows, np.int64)
-        return self._lazy[name](at) if name in self._lazy else self[name].numpy()[at]
+        return self._lazy[name](at) if name in self._lazy else self.numbers(name)[at]
 
     @property
     def columns(self) -> dict[str, Tensor]:
         """The columns by name, each (E,)."""
+        return {name: self[name] for name in self._held()}
+
+    def _held(self) -> dict[str, Tensor | np.ndarray]:
+        """The columns as they came, the lazy ones read."""
         for name in list(self._lazy):
             self[name]
         return self._columns
 
     def with_birth(self, name: str, birth: Birth) -> Graph:
         """The same graph with a column that newborn edges get from ``birth``."""
-        columns = dict(self.columns)
+        columns = self.columns
         if name not in columns:
             columns[name] = _born(birth, self.keys)
         births = {**self.births, name: birth}
@@ -419,18 +431,33 @@ class Graph:
     # -- looking at one -------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return self.keys.numel()
+        return len(self.array)
 
     def __getitem__(self, name: str) -> Tensor:
         if name in self._lazy:
-            self._columns[name] = torch.from_numpy(self._lazy.pop(name)(slice(None)))
-        try:
-            return self._columns[name]
-        except KeyError:
+            self._columns[name] = self._lazy.pop(name)(slice(None))
+        values = self._columns.get(name)
+        if isinstance(values, Tensor):
+            return values
+        if values is None:
             raise KeyError(
                 f"the graph has no column {name!r}; it has {sorted(self.columns)}. A rule gets a "
                 "column by declaring it in Rule.columns."
-            ) from None
+            )
+        tensor = self._columns[name] = torch.from_numpy(values)
+        return tensor
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column as a numpy array of the same memory, (E,)."""
+        values = self._columns.get(name)
+        return values if isinstance(values, np.ndarray) else self[name].numpy()
+
+    @property
+    def keys(self) -> Tensor:
+        """The edges there are, (E,) int64; one tensor as long as they are the same."""
+        if "keys" not in self._topology:
+            self._topology["keys"] = torch.from_numpy(self._topology["array"])
+        return self._topology["keys"]
 
     def __repr__(self) -> str:
         return (
@@ -464,7 +491,7 @@ class Graph:
     def array(self) -> np.ndarray:
         """The keys as a numpy array, (E,) int64, of the same memory."""
         if "array" not in self._topology:
-            self._topology["array"] = self.keys.numpy()
+            self._topology["array"] = self._topology["keys"].numpy()
         return self._topology["array"]
 
     @property
@@ -485,6 +512,15 @@ class Graph:
             cache[i] = self.keys[self.rows(i)] - self.space.bounds[i]
         return cache[i]
 
+    def local_without(self, i: int, drop: np.ndarray) -> np.ndarray:
+        """Flat indices of projection ``i``'s edges but for these rows of the graph, ascending."""
+        lo, hi = self.bounds[i], self.bounds[i + 1]
+        if kernels is not None and (np.diff(drop) > 0).all():
+            return kernels.keys_left(self.array, drop, lo, hi, self.space.bounds[i])
+        stays = np.ones(len(self), bool)
+        stays[drop] = False
+        return self.array[lo:hi][stays[lo:hi]] - self.space.bounds[i]
+
     @property
     def born(self) -> np.ndarray:
         """Rows, (a,) ascending, of the synapses that the last edit of the topology added."""
@@ -504,7 +540,10 @@ class Graph:
 
     def find(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Row of each key (its first, where there are several) and whether it exists, each (k,)."""
-        held, asked = self.keys.numpy(), keys.numpy()
+        held, asked = self.array, keys.numpy()
+        if kernels is not None:
+            row, there = kernels.find(held, asked)
+            return torch.from_numpy(row), torch.from_numpy(there)
         row = held.searchsorted(asked)
         if not len(self):
             return torch.from_numpy(row), torch.zeros_like(keys, dtype=torch.bool)
@@ -688,30 +727,38 @@ class Graph:
         for name in (*edit.set, *edit.birth):
             if name not in self._columns and name not in self._lazy:
                 self[name]  # raises, naming the columns there are
-        out = self.with_columns(edit.set) if edit.set else self
-        return out._merge(edit) if edit.n_drop or edit.n_add else out
+        if edit.set:
+            self._check_lengths(edit.set)
+        columns = {**self._held(), **edit.set} if edit.set else self._columns
+        if edit.n_drop or edit.n_add:
+            return self._merge(edit, columns)
+        return self._with(columns, self._topology) if edit.set else self
 
-    def _merge(self, edit: Edit) -> Graph:
+    def _with(self, columns: dict[str, Tensor | np.ndarray], topology: dict[str, Any]) -> Graph:
+        """Another graph with the same births; ``columns`` is for it to keep."""
+        out = Graph.__new__(Graph)
+        out.space, out.births = self.space, self.births
+        out._columns, out._lazy, out._topology = columns, {}, topology
+        return out
+
+    def _merge(self, edit: Edit, columns: Mapping[str, Tensor | np.ndarray]) -> Graph:
         _refuse_mask(edit.drop)
-        drop = NONE if edit.drop is None else edit.drop.numpy()
-        add = NONE if edit.add is None else edit.add.numpy()
-        read = {name: column for name, column in self._columns.items() if name not in self._lazy}
-        births = [self._birth(name, edit.birth.get(name), add) for name in read]
-        held = [column.numpy() for column in read.values()]
+        drop, add = edit.dropped, edit.added
+        births = [self._birth(name, edit.birth.get(name), add) for name in columns]
+        held = [c if isinstance(c, np.ndarray) else c.numpy() for c in columns.values()]
         merged = None
         if kernels is not None:  # None for what is wrong, out of order, or has parallel edges
-            merged = kernels.merge(self.array, drop, add, held, births, self.possible)
-        keys, columns, at = merged or self._merge_slowly(drop, add, held, births)
-        out = Graph(
-            self.space,
-            torch.from_numpy(keys),
-            {n: torch.from_numpy(c) for n, c in zip(read, columns, strict=True)},
-            self.births,
-            _topology={"born": at, "array": keys, "starts": self._shifted(drop, add)},
-        )
+            merged = kernels.merge(self.array, drop, add, held, births, self.space.ends)
+        topology: dict[str, Any] = {}
+        if merged is not None:
+            topology["array"], after, at, topology["bounds"] = merged
+        else:
+            topology["array"], after, at = self._merge_slowly(drop, add, held, births)
+        topology |= {"born": at, "starts": self._shifted(drop, add)}
+        out = self._with(dict(zip(columns, after, strict=True)), topology)
         for name in self._lazy:
             out._lazy[name] = self._merged_later(name, drop, at, edit)
-        if len(add):
+        if len(add) and self.space.capped:
             out._check_slots(at)
         return out
 
@@ -732,7 +779,7 @@ class Graph:
         """A column that is yet to be read, after an edit: newborn rows ``at`` hold their birth."""
 
         def values(rows: Any) -> np.ndarray:
-            kept = np.delete(self[name].numpy(), drop)
+            kept = np.delete(self.numbers(name), drop)
             out = np.empty(len(kept) + len(at), kept.dtype)
             stays = np.ones(len(out), bool)
             stays[at] = False
@@ -744,7 +791,7 @@ class Graph:
 
     def _newborn(self, name: str, edit: Edit) -> np.ndarray | float:
         """What the edges that an edit adds hold in a column, in the order of their keys."""
-        add = edit.add.numpy() if edit.add is not None else NONE
+        add = edit.added
         born = self._birth(name, edit.birth.get(name), add)
         return born[np.argsort(add, kind="stable")] if isinstance(born, np.ndarray) else born
 
@@ -833,14 +880,12 @@ class Graph:
 
     def _check_slots(self, born: np.ndarray) -> None:
         """Refuse an overflow; give each newborn the lowest free slot of its unit."""
-        if not self.space.capped:
-            return
-        slot = self._columns.get("slot")
-        if kernels is not None and slot is not None and slot.dtype is torch.int64:
+        slot = self.numbers("slot") if "slot" in self._columns else None
+        if kernels is not None and slot is not None and slot.dtype == np.int64:
             known = [(p, self.starts(p.name)) for p in self.space.receiving if p.slots is not None]
             if all(starts is not None for _, starts in known):
                 for p, starts in known:
-                    full = kernels.fill_slots(starts, born, slot.numpy(), p.slots)
+                    full = kernels.fill_slots(starts, born, slot, p.slots)
                     if full >= 0:
                         self._refuse_overflow(p, self.fan_in(p.name).numpy())
                 return

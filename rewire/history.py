@@ -56,8 +56,7 @@ class History:
         """Append an edit, if it changed the topology."""
         if not edit.n_drop and not edit.n_add:
             return
-        drop = np.empty(0, np.int32) if edit.drop is None else edit.drop.numpy().astype(np.int32)
-        add = np.empty(0, np.int64) if edit.add is None else edit.add.numpy()
+        drop, add = edit.dropped.astype(np.int32), edit.added
         self.records.append(Record(clock.total, clock.step, clock.round, rule, drop, add))
         self.dropped += len(drop)
         self.formed += len(add)

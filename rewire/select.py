@@ -5,7 +5,7 @@ Counts are exact, ties are broken by key (the smaller key goes first), NaN is re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .graph import NONE, Graph
 from .native import kernels
-from .streams import GOLDEN, Stream, splitmix
+from .streams import GOLDEN, Stream, doubles, mix, splitmix
 
 SCOPES = ("layer", "global")
 
@@ -34,26 +34,16 @@ def smallest(
     k: int | Sequence[int],
     groups: Sequence[tuple[int, int]] | Tensor | None = None,
     *,
+    magnitude: bool = False,
     what: str = "score",
 ) -> Tensor:
     """Rows of the ``k`` smallest scores, ascending; ``k[g]`` of them in each group g.
 
     scores: (n,). groups: row ranges, or a group number for each row, shape (n,); None: one group.
-    Exactly that many rows, the smaller row first among equals. Raises ValueError for NaN scores,
-    naming ``what``, and for more rows than there are.
+    magnitude: rank by |score|. Exactly that many rows, the smaller row first among equals. Raises
+    ValueError for NaN scores, naming ``what``, and for more rows than there are.
     """
-    values = _numbers(scores, what)
-    if groups is None:
-        return torch.from_numpy(_smallest(values, _counts(k, 1)[0], what))
-    if isinstance(groups, Tensor):  # the last groups may be empty: then only k knows of them
-        most = int(groups.max()) + 1 if len(groups) else 0
-        counts = _counts(k, most if isinstance(k, int) else max(most, len(k)))
-        return torch.from_numpy(_smallest_by_number(values, counts, groups.numpy(), what))
-    counts = _counts(k, len(groups))
-    picked = [
-        _smallest(values[lo:hi], n, what) + lo for n, (lo, hi) in zip(counts, groups, strict=True)
-    ]
-    return torch.from_numpy(np.concatenate(picked) if picked else np.empty(0, np.int64))
+    return _ranked(scores, k, groups, "weakest" if magnitude else "smallest", what)
 
 
 def largest(
@@ -61,10 +51,69 @@ def largest(
     k: int | Sequence[int],
     groups: Sequence[tuple[int, int]] | Tensor | None = None,
     *,
+    magnitude: bool = False,
     what: str = "score",
 ) -> Tensor:
     """Rows of the ``k`` largest scores, ascending; otherwise as :func:`smallest`."""
-    return smallest(-scores, k, groups, what=what)
+    return _ranked(scores, k, groups, "strongest" if magnitude else "largest", what)
+
+
+# What is ranked so that the first come first.
+ORDERS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "smallest": lambda values: values,
+    "largest": np.negative,
+    "weakest": np.abs,
+    "strongest": lambda values: -np.abs(values),
+}
+_NUMBER = {name: i for i, name in enumerate(ORDERS)}  # of each order, for the kernels
+
+
+def first_of(
+    values: np.ndarray,
+    ranges: Sequence[tuple[int, int]],
+    counts: Sequence[int],
+    order: str,
+    taken: np.ndarray = NONE,
+) -> np.ndarray | None:
+    """Rows of the ``counts[g]`` first in this order of each range, ascending, none of ``taken``.
+
+    One pass, by kernel: None where that is not to be had, or where a number is NaN. Each range
+    has enough rows that are not taken, which are ascending.
+    """
+    if kernels is None or values.dtype.char not in "fd" or not values.flags.c_contiguous:
+        return None
+    if len(values) >= 2**32:
+        return None
+    low, high = [lo for lo, _ in ranges], [hi for _, hi in ranges]
+    return kernels.first_of(values, low, high, counts, _NUMBER[order], taken)
+
+
+def _ranked(
+    scores: Tensor,
+    k: int | Sequence[int],
+    groups: Sequence[tuple[int, int]] | Tensor | None,
+    order: str,
+    what: str,
+) -> Tensor:
+    values = scores.detach().numpy()
+    if isinstance(groups, Tensor):  # the last groups may be empty: then only k knows of them
+        values = ORDERS[order](_numbers(values, what))
+        most = int(groups.max()) + 1 if len(groups) else 0
+        counts = _counts(k, most if isinstance(k, int) else max(most, len(k)))
+        return torch.from_numpy(_smallest_by_number(values, counts, groups.numpy(), what))
+    ranges = [(0, len(values))] if groups is None else groups
+    counts = _counts(k, len(ranges))
+    for (lo, hi), n in zip(ranges, counts, strict=True):
+        if not 0 <= n <= hi - lo:
+            _numbers(values, what)
+            raise ValueError(f"cannot choose the {n} smallest by {what} of {hi - lo} edges.")
+    rows = first_of(values, ranges, counts, order)
+    if rows is None:
+        values = ORDERS[order](_numbers(values, what))
+        picked = [_smallest(values[lo:hi], n) + lo
+                  for n, (lo, hi) in zip(counts, ranges, strict=True)]  # fmt: skip
+        rows = np.concatenate([NONE, *picked])
+    return torch.from_numpy(rows)
 
 
 def _counts(k: int | Sequence[int], n: int) -> list[int]:
@@ -74,8 +123,7 @@ def _counts(k: int | Sequence[int], n: int) -> list[int]:
     return counts
 
 
-def _numbers(scores: Tensor, what: str) -> np.ndarray:
-    values = scores.detach().numpy()
+def _numbers(values: np.ndarray, what: str) -> np.ndarray:
     if values.dtype.kind == "f":
         with np.errstate(invalid="ignore", over="ignore"):
             total = values.sum()  # a cheap sieve: finite sums hold no NaN
@@ -88,10 +136,8 @@ def _numbers(scores: Tensor, what: str) -> np.ndarray:
     return values
 
 
-def _smallest(values: np.ndarray, k: int, what: str) -> np.ndarray:
+def _smallest(values: np.ndarray, k: int) -> np.ndarray:
     n = len(values)
-    if not 0 <= k <= n:
-        raise ValueError(f"cannot choose the {k} smallest by {what} of {n} edges.")
     if k == 0:
         return np.empty(0, np.int64)
     if k == n:
@@ -137,79 +183,85 @@ def sample_absent(
 
         return sample_with_room(graph, ends, counts, rng, without)
     leaving = NONE if without is None else without.numpy()
-    rare, picked = list(counts), []
-    for i, n in enumerate(counts):
-        held, size = bounds[i + 1] - bounds[i], ends[i + 1] - ends[i]
-        if n and (2 * held > size or 2 * n > size - held):  # crowded, as far as this can tell
-            found = _from_list(graph, (ends[i], ends[i + 1]), n, leaving, rng)
-            if found is not None:
-                rare[i] = 0
-                picked.append(found)
-    if any(rare):
-        picked += _reject(graph, leaving, ends, rare, rng)
-    if len(picked) == 1:
-        return torch.from_numpy(picked[0])
-    return torch.from_numpy(np.sort(np.concatenate(picked)))
+    start = rng.sequence()
+    if kernels is not None and not space.multapses:  # None where too few are free
+        keys = kernels.free_keys(graph.array, leaving, start, ends, bounds, counts)
+        if keys is not None:
+            return torch.from_numpy(keys)
+    found = [
+        _free_keys(graph, (ends[i], ends[i + 1]), n, leaving, mix(start + i))
+        for i, n in enumerate(counts)
+        if n
+    ]
+    return torch.from_numpy(np.concatenate(found))
 
 
-def _from_list(
-    graph: Graph, keys: tuple[int, int], need: int, leaving: np.ndarray, rng: Stream
-) -> np.ndarray | None:
-    """``need`` of the free keys of a range, from their list; None where drawing blindly is better.
+def _free_keys(
+    graph: Graph, keys: tuple[int, int], need: int, leaving: np.ndarray, counter: int
+) -> np.ndarray:
+    """``need`` of the free keys of a range: draw keys, and draw again what hits an edge.
 
-    Parallel synapses share a pair, and some are about to go: only a list tells what is free.
+    In order of drawing, the first distinct free keys are a uniform sample without replacement.
+    Where few keys are free, or most of those are needed, they are drawn by number from a list.
     """
     lo, hi = keys
     taken = graph.array
+    first, end = taken.searchsorted(keys)
+    if 2 * (end - first) > hi - lo or 2 * need > hi - lo - (end - first):  # as far as this can tell
+        free = _listed(taken, (first, end), keys, leaving)
+        if need > len(free):
+            raise ValueError(
+                f"cannot add {need} edges to keys [{lo}, {hi}): only {len(free)} are free."
+            )
+        if 2 * len(free) < hi - lo or 2 * need > len(free):
+            few = 2 * need <= len(free)
+            drawn = _distinct_draws(need if few else len(free) - need, len(free), counter)
+            return free[drawn] if few else np.delete(free, drawn)
+    gone = np.zeros(len(taken), bool)
+    gone[leaving] = True
+
+    def is_free(drawn: np.ndarray) -> np.ndarray:
+        if not len(taken):
+            return np.ones(len(drawn), bool)
+        at = np.minimum(taken.searchsorted(drawn + lo), len(taken) - 1)
+        same = taken[at] == drawn + lo
+        return ~same | (
+            _all_gone(taken, gone, at, drawn + lo) if graph.space.multapses else gone[at]
+        )
+
+    return _distinct_draws(need, hi - lo, counter, is_free) + lo
+
+
+def _listed(
+    taken: np.ndarray, rows: tuple[int, int], keys: tuple[int, int], leaving: np.ndarray
+) -> np.ndarray:
+    """The free keys of a range, ascending.
+
+    Parallel synapses share a pair, and some are about to go: only a list tells what is free.
+    """
     stays = np.ones(len(taken), bool)
     stays[leaving] = False
-    rows = slice(*taken.searchsorted(keys))
-    held = np.unique(taken[rows][stays[rows]])
-    free = hi - lo - len(held)
-    if need > free:
-        raise ValueError(f"cannot add {need} edges to keys [{lo}, {hi}): only {free} are free.")
-    if 2 * free >= hi - lo and 2 * need <= free:
-        return None
-    absent = np.ones(hi - lo, bool)
-    absent[held - lo] = False
-    return np.sort(rng.numpy.choice(np.flatnonzero(absent), need, replace=False) + lo)
+    here = slice(*rows)
+    absent = np.ones(keys[1] - keys[0], bool)
+    absent[taken[here][stays[here]] - keys[0]] = False
+    return np.flatnonzero(absent) + keys[0]
 
 
-def _reject(
-    graph: Graph, leaving: np.ndarray, ends: list[int], counts: list[int], rng: Stream
-) -> list[np.ndarray]:
-    """``counts[i]`` free keys of each range: draw, and draw again what hits an edge.
-
-    In order of drawing, the first distinct free keys are a uniform sample without replacement.
-    """
-    taken, multapses = graph.array, graph.space.multapses
-    found = [NONE] * len(counts)
-    while True:
-        short = [n - len(f) for n, f in zip(counts, found, strict=True)]
-        if not any(short):
-            return [np.sort(np.concatenate(found))]
-        tries = [2 * n + n // 2 + 4 if n else 0 for n in short]
-        u = rng.doubles(sum(tries))
-        if kernels is not None and not multapses and short == counts:  # the first round
-            keys = kernels.first_free(taken, leaving, u, ends, short, tries)
-            if keys is not None:
-                return [keys]
-        sizes = np.repeat(np.diff(ends), tries)
-        draws = (u * sizes).astype(np.int64) + np.repeat(ends[:-1], tries)
-        free = np.ones(len(draws), bool)
-        if len(taken):
-            gone = np.zeros(len(taken), bool)
-            gone[leaving] = True
-            at = np.minimum(taken.searchsorted(draws), len(taken) - 1)
-            free = (taken[at] != draws) | (
-                _all_gone(taken, gone, at, draws) if multapses else gone[at]
-            )
-        end = 0
-        for i, n in enumerate(tries):
-            end += n
-            if n:
-                more = draws[end - n : end][free[end - n : end]]
-                found[i] = _distinct(np.concatenate([found[i], more]))[: counts[i]]
+def _distinct_draws(
+    n: int,
+    size: int,
+    counter: int,
+    accept: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
+    """The first ``n`` distinct integers of [0, size) that are drawn and accepted, sorted."""
+    found = NONE
+    while len(found) < n:
+        tries = 2 * n + n // 2 + 4
+        drawn = (doubles(tries, counter) * size).astype(np.int64)
+        counter = (counter + tries * GOLDEN) % 2**64
+        more = drawn if accept is None else drawn[accept(drawn)]
+        found = _distinct(np.concatenate([found, more]))[:n]
+    return np.sort(found)
 
 
 def _all_gone(taken: np.ndarray, gone: np.ndarray, at: np.ndarray, draws: np.ndarray) -> np.ndarray:

@@ -461,7 +461,8 @@ def first_graph(
         return random_graph(space, counts, rng_for(seed, "topology"))
     full = world.read(Graph.full(space))
     ranges = list(zip(space.bounds[:-1], space.bounds[1:], strict=True))
-    return Graph(space, largest(full["weight"].abs(), counts, ranges, what="|weight|"))
+    rows = largest(full["weight"], counts, ranges, magnitude=True, what="|weight|")
+    return Graph(space, rows)
 
 
 Substrate = Literal["masked", "sparse", "auto"]

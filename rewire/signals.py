@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .select import largest
+from .graph import NONE
+from .select import ORDERS, first_of, largest
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -42,7 +43,6 @@ class Signal:
     needs_probe: bool = False
 
 
-SAMPLE = 20_000  # how many values of a signal say where its largest begin
 _REGISTRY: dict[str, dict[str, Signal]] = {}  # world -> name -> signal
 
 
@@ -128,20 +128,18 @@ class Signals:
         if self._graph.space.capped:
             return self._largest_with_room(offered, k, without)
         graph, space = self._graph, self._graph.space
-        gone = np.zeros(len(graph), bool)
-        if without is not None:
-            gone[without.numpy()] = True
+        magnitude = getattr(offered.compute, "magnitude", False)
+        gone = NONE if without is None else without.numpy()
         wide = isinstance(k, int)
         counts = [k] * len(space.sizes) if isinstance(k, int) else [int(x) for x in k]
         keys, scores = [], []
         for i, n in enumerate(counts):
             if not n:
                 continue
-            rows = graph.rows(i)
             best = getattr(offered.compute, "best", None)
-            found = best and best(self._world, graph, i, n, torch.from_numpy(gone[rows]))
-            if found:
-                at, values, absent, nan = found
+            ranked = best and best(self._world, graph, i, n, _leaving(graph.rows(i), gone))
+            if ranked:
+                at, values, absent, nan = ranked
                 where = space.projections[i].name
                 if nan:
                     raise _nan(nan, absent, name, where)
@@ -151,17 +149,20 @@ class Signals:
                 scores.append(values)
                 continue
             values = self._block(offered, i)
-            held = graph.local(i)[torch.from_numpy(~gone[rows])]
+            held = torch.from_numpy(graph.local_without(i, gone))
             n = min(n, len(values) - len(held)) if wide else n
-            picked = top_absent(values, held, n, name, space.projections[i].name)
+            picked = top_absent(
+                values, held, n, name, space.projections[i].name, magnitude=magnitude
+            )
             keys.append(picked + space.bounds[i])
-            scores.append(values[picked.to(values.device)].cpu())
+            if wide:
+                scores.append(values[picked.to(values.device)].cpu())
         if not keys:
             return torch.empty(0, dtype=torch.int64)
         found = torch.cat(keys)
         if not isinstance(k, int):
             return found
-        return found[largest(torch.cat(scores), k, what=name)]
+        return found[largest(torch.cat(scores), k, magnitude=magnitude, what=name)]
 
     def _largest_with_room(
         self, offered: Signal, k: int | Sequence[int], without: Tensor | None
@@ -172,6 +173,8 @@ class Signals:
         ends, counts = ([0, space.possible], [k]) if isinstance(k, int) else (space.bounds, [*k])
         blocks = [self._block(offered, i).cpu().numpy() for i in range(len(space.sizes))]
         scores = np.concatenate(blocks)
+        if getattr(offered.compute, "magnitude", False):
+            scores = np.abs(scores)
         found = []
         for lo, hi, n in zip(ends[:-1], ends[1:], counts, strict=True):
             absent = room.absent(np.arange(lo, hi))
@@ -187,7 +190,10 @@ class Signals:
         return Signals(self._world.holding(graph), graph)
 
     def _block(self, offered: Signal, i: int) -> Tensor:
-        """The signal at every possible synapse of projection ``i``, on the world's device."""
+        """The signal at every possible synapse of projection ``i``, on the world's device.
+
+        Where the signal is the magnitude of what its block holds: that, with its signs.
+        """
         block = getattr(offered.compute, "block", None)
         if block is not None:
             values = block(self._world, self._graph, i)
@@ -210,14 +216,17 @@ class Signals:
         return offered[name]
 
 
-def blockwise(block: Callable[..., Tensor]) -> Callable[[Callable[..., Tensor]], Any]:
+def blockwise(
+    block: Callable[..., Tensor], *, magnitude: bool = False
+) -> Callable[[Callable[..., Tensor]], Any]:
     """Give a pair signal the faster form that :meth:`Signals.largest` uses.
 
-    ``block(world, graph, i)`` returns the signal at every possible synapse of projection i.
+    ``block(world, graph, i)`` returns the signal at every possible synapse of projection i, or,
+    with ``magnitude``, numbers whose magnitude it is: nobody has to write them down.
     """
 
     def attach(compute: Any) -> Any:
-        compute.block = block
+        compute.block, compute.magnitude = block, magnitude
         return compute
 
     return attach
@@ -236,19 +245,26 @@ def drawing(draw: Callable[..., list[int]]) -> Callable[[Callable[..., Tensor]],
     return attach
 
 
-def top_absent(values: Tensor, held: Tensor, k: int, signal: str, where: str) -> Tensor:
+def top_absent(
+    values: Tensor, held: Tensor, k: int, signal: str, where: str, *, magnitude: bool = False
+) -> Tensor:
     """Flat indices of the ``k`` largest ``values`` outside ``held``, ascending, on the CPU.
 
-    Exact: the smaller index first among equals. NaN is refused.
+    held: ascending. magnitude: the largest |value|. Exact: the smaller index first among equals.
+    NaN is refused.
     """
     if k > len(values) - len(held):
         raise _too_few(k, where, len(values) - len(held))
     if k == 0:
         return torch.empty(0, dtype=torch.int64)
     if values.device.type == "cpu":
-        host = values.float() if values.dtype is torch.bfloat16 else values
-        return torch.from_numpy(_top_absent(host.numpy(), held.numpy(), k, signal, where))
-    scores = values.clone()
+        host = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
+        taken, order = held.numpy(), "strongest" if magnitude else "largest"
+        found = first_of(host, [(0, len(host))], [k], order, taken)
+        if found is None:
+            found = _top_absent(-ORDERS[order](host), taken, k, signal, where)
+        return torch.from_numpy(found)
+    scores = values.abs() if magnitude else values.clone()
     scores[held.to(values.device)] = -torch.inf
     top = scores.topk(k, sorted=False).values
     if top.isnan().any():  # NaN ranks above every number
@@ -265,20 +281,18 @@ def _top_absent(
 ) -> np.ndarray:
     free = np.ones(len(values), bool)
     free[held] = False
-    if np.isnan(values.max()) and (lost := int(np.isnan(values[free]).sum())):
+    candidates = np.flatnonzero(free)
+    if lost := int(np.isnan(values[candidates]).sum()):
         raise _nan(lost, len(values), signal, where)
-    # a bound that about 1.3 k absent synapses reach spares the others the ranking
-    some = slice(None, None, max(len(values) // SAMPLE, 1))
-    sample = values[some][free[some]]
-    rank = int(len(sample) * 1.3 * k / (len(values) - len(held))) + 100
-    chosen = free
-    if rank < len(sample) // 2:
-        above = values >= -np.partition(-sample, rank)[rank]
-        above &= free
-        if np.count_nonzero(above) >= k:
-            chosen = above
-    candidates = np.flatnonzero(chosen)
     return candidates[largest(torch.from_numpy(values[candidates]), k, what=signal).numpy()]
+
+
+def _leaving(rows: slice, gone: np.ndarray) -> Tensor:
+    """Which of a projection's rows are among those about to be dropped, (E_i,) bool."""
+    out = torch.zeros(rows.stop - rows.start, dtype=torch.bool)
+    here = gone[(gone >= rows.start) & (gone < rows.stop)]
+    out[torch.from_numpy(here - rows.start)] = True
+    return out
 
 
 def _too_few(k: int, where: str, absent: int) -> ValueError:

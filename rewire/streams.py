@@ -27,7 +27,7 @@ class Stream:
         self.key = key  # 128 bits
         self._numpy: np.random.Generator | None = None
         self._torch: torch.Generator | None = None
-        self._normals = 0  # pairs drawn
+        self._normals = self._doubles = self._sequences = 0  # drawn so far: pairs, numbers, starts
 
     @property
     def numpy(self) -> np.random.Generator:
@@ -38,7 +38,7 @@ class Stream:
 
     @property
     def torch(self) -> torch.Generator:
-        """The torch generator of this stream, behind doubles(): the faster one."""
+        """The torch generator of this stream."""
         if self._torch is None:
             self._torch = torch.Generator().manual_seed(self.key >> 65)
         return self._torch
@@ -50,15 +50,27 @@ class Stream:
         the line and a place in it, and once more within the two outermost ones. The distribution
         function is nowhere wrong by more than 2e-5, no number is beyond 6.3, the variance is 1.
         """
-        start = (self.key + self._normals * GOLDEN) % 2**64
-        self._normals += (n + 1) // 2  # two from each 64 bits
+        counter = self.skip_normals(n)
         if kernels is not None:
-            return torch.from_numpy(kernels.normal(n, start, *_intervals()))
-        return torch.from_numpy(_normal(n, start))
+            return torch.from_numpy(kernels.normal(n, counter, intervals()))
+        return torch.from_numpy(_normal(n, counter))
+
+    def skip_normals(self, n: int) -> int:
+        """The counter at which the next ``n`` normal numbers begin: for kernels that draw them."""
+        counter = (self.key + self._normals * GOLDEN) % 2**64
+        self._normals += (n + 1) // 2  # two from each 64 bits
+        return counter
 
     def doubles(self, n: int) -> np.ndarray:
-        """``n`` numbers uniform in [0, 1), float64."""
-        return torch.rand(n, generator=self.torch, dtype=torch.float64).numpy()
+        """``n`` numbers uniform in [0, 1), float64; a call's first one follows the last call's."""
+        counter = ((self.key >> 64) + self._doubles * GOLDEN) % 2**64
+        self._doubles += n
+        return kernels.doubles(n, counter) if kernels is not None else doubles(n, counter)
+
+    def sequence(self) -> int:
+        """A counter from which numbers can be drawn that nothing else of this stream draws."""
+        self._sequences += 1
+        return mix((self.key >> 64) + GOLDEN // 3 * self._sequences)
 
     def uniform(self, n: int) -> Tensor:
         """``n`` numbers uniform in [0, 1), float32."""
@@ -83,11 +95,19 @@ def splitmix(z: np.ndarray) -> np.ndarray:
     return z
 
 
+def mix(z: int) -> int:
+    """The hash of splitmix64, of one number modulo 2^64."""
+    z %= 2**64
+    z = (z ^ (z >> 30)) * MIX_A % 2**64
+    z = (z ^ (z >> 27)) * MIX_B % 2**64
+    return z ^ (z >> 31)
+
+
 @cache
-def _intervals() -> tuple[np.ndarray, np.ndarray]:
+def intervals() -> np.ndarray:
     """Where 4,096 equally likely intervals of a standard normal begin, and their widths, float32.
 
-    Two rows, each of shape (2, 4096): of the whole line, and of its lowest interval once more.
+    Shape (2, 4096, 2): those of the whole line, and of its lowest interval once more.
     """
     quantile = NormalDist().inv_cdf
     tail = np.array([quantile(max(j, 2**-8) / 2**24) for j in range(4097)])
@@ -95,16 +115,24 @@ def _intervals() -> tuple[np.ndarray, np.ndarray]:
     # uniform within each interval: scaled to variance 1
     second = [(x[:-1] ** 2 + x[:-1] * x[1:] + x[1:] ** 2) / 3 for x in (line[1:-1], tail)]
     scale = ((second[0].sum() + 2 * second[1].mean()) / 4096) ** -0.5
-    starts = np.stack([line[:-1], tail[:-1]]) * scale
-    widths = np.stack([np.diff(line), np.diff(tail)]) * scale
-    return starts.astype(np.float32), widths.astype(np.float32)
+    both = [np.stack([x[:-1], np.diff(x)], 1) * scale for x in (line, tail)]
+    return np.stack(both).astype(np.float32)
 
 
-def _normal(n: int, start: int) -> np.ndarray:
+def _hashes(n: int, counter: int) -> np.ndarray:
+    """64 random bits for each of the ``n`` places after the counter, (n,) uint64."""
+    return splitmix(np.arange(1, n + 1, dtype=np.uint64) * np.uint64(GOLDEN) + np.uint64(counter))
+
+
+def doubles(n: int, counter: int) -> np.ndarray:
+    """What the kernel of this name draws: ``n`` numbers uniform in [0, 1), float64."""
+    return (_hashes(n, counter) >> _BITS[11]) * 2.0**-53
+
+
+def _normal(n: int, counter: int) -> np.ndarray:
     """What the kernel of this name draws."""
-    starts, widths = _intervals()
-    count = np.arange(1, (n + 1) // 2 + 1, dtype=np.uint64)
-    bits = splitmix(count * np.uint64(GOLDEN) + np.uint64(start))
+    starts, widths = np.moveaxis(intervals(), 2, 0)
+    bits = _hashes((n + 1) // 2, counter)
     half = np.stack([bits & np.uint64(0xFFFFFFFF), bits >> _BITS[32]], 1).ravel()[:n]
     half = half.astype(np.uint32)
     interval = half >> 20

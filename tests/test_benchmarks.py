@@ -19,11 +19,18 @@ RATIOS = {
     "data_path_share",
     "deep_r_step_over_dense",
     "deep_r_adam_step_over_dense",
+    "deep_r_5_step_over_dense",
     "soft_deep_r_step_over_dense",
     "structural_plasticity_step_over_dense",
     "rigl_update_1e6_over_np_partition",
     "rigl_update_1e7_over_np_partition",
+    "prune_1e7_over_kthvalue",
+    "growth_1e7_over_randperm",
+    "deep_r_tick_5e6_ms",
+    "deep_r_tick_5e6_over_copy",
+    *(f"update_ns_an_edge_{rule}" for rule in ("deep_r", "set", "rigl", "imp")),
 }
+SLOPES = {f"update_slope_{rule}" for rule in ("deep_r", "set", "rigl", "imp")}
 PEER = {"rigl_update_1e6_rigl_torch_over_ours", "rigl_update_1e7_rigl_torch_over_ours"}
 
 
@@ -31,7 +38,7 @@ def test_quick_prints_one_flat_object_of_named_ratios(capsys):
     assert core.main(["--json", "--quick"]) == 0
     out = json.loads(capsys.readouterr().out)
     assert not [name for name, value in out.items() if isinstance(value, dict | list)]
-    assert out.keys() >= RATIOS | PEER | {"machine", "torch", "date"}
+    assert out.keys() >= RATIOS | SLOPES | PEER | core.BARS.keys() | {"machine", "torch", "date"}
     assert all(out[name] > 0 for name in RATIOS - {"data_path_share"})
     assert out["data_path_share"] < 1
     for name in PEER:

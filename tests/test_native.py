@@ -10,7 +10,8 @@ from torch import nn
 import rewire
 from rewire.graph import Edit, Graph, Population, Projection, Space
 from rewire.native import kernels
-from rewire.select import pair_sign, sample_absent
+from rewire.select import largest, pair_sign, sample_absent, smallest
+from rewire.signals import top_absent
 from rewire.streams import rng_for
 
 pytestmark = pytest.mark.skipif(kernels is None, reason="the kernels were not built")
@@ -22,6 +23,8 @@ USERS = [
     "rules.deep_r",
     "rules.structural_plasticity",
 ]
+TYPES = [torch.float32, torch.float64]
+ORDERS = [(f, m) for f in (smallest, largest) for m in (False, True)]
 
 
 @pytest.fixture
@@ -118,10 +121,124 @@ def test_absent_synapses_are_drawn_alike(both, edges, k, multapses):
         assert torch.equal(fast, slow)
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 7, 100_001])
-def test_normal_numbers(both, n):
-    fast, slow = both(lambda: rng_for(4, "z", 9).normal(n))
-    assert torch.equal(fast, slow) and len(fast) == n
+@pytest.mark.parametrize("kind", ["normal", "doubles"])
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 256, 100_001])
+def test_random_numbers(both, n, kind):
+    def drawn():
+        rng = rng_for(4, "z", 9)
+        draw = getattr(rng, kind)
+        return np.concatenate([draw(n), draw(n)])
+
+    fast, slow = both(drawn)
+    assert np.array_equal(fast, slow) and len(fast) == 2 * n and fast.dtype == slow.dtype
+
+
+# -- selection: above 8,192 numbers a sample says where to cut --------------------------------
+
+
+def numbers(kind, n, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    x = {
+        "normal": lambda: rng.standard_normal(n),
+        "ties": lambda: np.round(rng.standard_normal(n) * 3) / 3,
+        "zeros of both signs": lambda: (
+            np.where(rng.random(n) < 0.9, 0.0, 1.0) * rng.choice([-1, 1], n)
+        ),
+        "infinities": lambda: rng.choice([-np.inf, -1.0, 0.5, np.inf], n),
+        "rising": lambda: np.linspace(-1, 1, n),
+        "a spike": lambda: np.where(np.arange(n) % 64 == 0, 10.0, 1e-3 * rng.random(n)),
+        "tiny and huge": lambda: 10.0 ** rng.uniform(-44, 38, n),
+    }[kind]()
+    return torch.from_numpy(x).to(dtype)
+
+
+KINDS = [
+    "normal", "ties", "zeros of both signs", "infinities", "rising", "a spike", "tiny and huge",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("n", [50, 8192, 8193, 60_001])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_in_each_order(both, kind, n, dtype):
+    x = numbers(kind, n, dtype)
+    for choose, magnitude in ORDERS:
+        for k in (0, 1, n // 100, n // 3, n - 1, n):
+            fast, slow = both(
+                lambda choose=choose, k=k, magnitude=magnitude: choose(x, k, magnitude=magnitude)
+            )
+            assert torch.equal(fast, slow) and len(fast) == k
+
+
+def test_the_first_of_each_group(both):
+    x = numbers("ties", 50_000, torch.float32)
+    ranges, k = [(0, 20_000), (20_000, 20_000), (20_000, 49_000), (49_000, 50_000)], [9, 0, 700, 30]
+    for choose, magnitude in ORDERS:
+        fast, slow = both(lambda c=choose, m=magnitude: c(x, k, ranges, magnitude=m))
+        assert torch.equal(fast, slow)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_largest_of_absent_synapses(both, kind, share, dtype):
+    n = 40_000
+    x = numbers(kind, n, dtype)
+    held = torch.from_numpy((np.random.default_rng(1).random(n) < share).nonzero()[0])
+    x[held] = torch.nan  # what is held is not looked at
+    for k in (1, 100, 3000, n - len(held)):
+        for magnitude in (False, True):
+            fast, slow = both(
+                lambda k=k, m=magnitude: top_absent(x, held, k, "growth", "p", magnitude=m)
+            )
+            assert torch.equal(fast, slow) and len(fast) == k
+
+
+@pytest.mark.parametrize("n", [40, 40_000])
+@pytest.mark.parametrize("k", [0, 3])
+def test_nan_is_refused_in_the_same_words(both, n, k):
+    x = numbers("normal", n, torch.float32)
+    x[n // 2] = torch.nan
+
+    def refused():
+        with pytest.raises(ValueError, match=f"|w| is NaN at 1 of {n} places") as said:
+            smallest(x, k, magnitude=True, what="|w|")
+        return str(said.value)
+
+    fast, slow = both(refused)
+    assert fast == slow
+
+
+@pytest.mark.parametrize("rising", [True, False])
+@pytest.mark.parametrize("edges", [0, 1, 300])
+def test_keys_are_found_alike(both, edges, rising):
+    graph = a_graph(a_space(), edges)
+    asked = torch.from_numpy(np.random.default_rng(3).permutation(graph.possible)[:200])
+    asked = asked.sort().values if rising else asked
+    (row, there), (slow_row, slow_there) = both(lambda: graph.find(asked))
+    assert torch.equal(row, slow_row) and torch.equal(there, slow_there)
+    assert there.tolist() == torch.isin(asked, graph.keys).tolist()
+
+
+def test_keys_but_for_those_that_go(both):
+    graph = a_graph(a_space(), 300)
+    for drop in ([], [0], [5, 6, 120, 299], list(range(300))):
+        for i in range(2):
+            fast, slow = both(lambda i=i, d=drop: graph.local_without(i, np.array(d, np.int64)))
+            assert np.array_equal(fast, slow)
+
+
+def test_large_edits_of_a_large_graph(both):
+    """Runs long and short, in memory that was used before."""
+    space = Space([Population("a", 3000)], [Projection("aa", "a", "a", "linear", (3000, 3000))])
+    rng, graph = np.random.default_rng(0), a_graph(space, 1_000_000)
+    for n in (1, 700, 400_000):
+        drop = torch.from_numpy(np.sort(rng.choice(len(graph), n, replace=False)))
+        add = sample_absent(graph, n, rng_for(n, "large"), without=drop)
+        fast, slow = both(lambda d=drop, a=add: graph.apply(Edit(drop=d, add=a)))
+        assert torch.equal(fast.keys, slow.keys)
+        for name in graph.columns:
+            assert torch.equal(fast[name], slow[name])
 
 
 def test_signs_by_hash_and_turned_ones(both):

@@ -1,164 +1,240 @@
 // Kernels of a rewiring tick: each does in one pass what numpy does in several, and gives the same
 // numbers. Arrays are contiguous; whoever calls has checked shapes and ranges.
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cstdint>
-#include <cstring>
 #include <string>
-#include <vector>
 
+#include "arrays.hpp"
+#include "choose.hpp"
 #include "queue.hpp"
+#include "random.hpp"
 #include "slots.hpp"
-
-// Compiled for several generations of processors, chosen as the module is loaded.
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WIDE
-#endif
-
-namespace py = pybind11;
-using Keys = py::array_t<int64_t, py::array::c_style>;
 
 namespace {
 
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-template <class T>
-py::array_t<T> array_of(const std::vector<T>& values) {
-    return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
-}
-
-// -- random numbers ---------------------------------------------------------------------------
-
-uint64_t splitmix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return z ^ (z >> 31);
-}
-
-// Stream.normal: two numbers from each 64 bits, by inversion in equally likely intervals.
-Array<float> normal(int64_t n, uint64_t start, const Array<float>& starts,
-                    const Array<float>& widths) {
-    Array<float> out(n);
-    float* to = out.mutable_data();
-    const float* a = starts.data();
-    const float* b = widths.data();
-    const auto number = [=](uint32_t half) {
-        const uint32_t interval = half >> 20;
-        if (interval != 0 && interval != 4095)
-            return a[interval] + static_cast<float>(half & 0xFFFFF) * 0x1p-20f * b[interval];
-        const uint32_t within = 4096 + ((half >> 8) & 0xFFF);
-        const float low = a[within] + static_cast<float>(half & 0xFF) * 0x1p-8f * b[within];
-        return interval == 0 ? low : -low;
-    };
-    for (int64_t i = 0; i < n; i += 2) {
-        const uint64_t bits = splitmix(start += 0x9E3779B97F4A7C15ull);
-        to[i] = number(static_cast<uint32_t>(bits));
-        if (i + 1 < n) to[i + 1] = number(static_cast<uint32_t>(bits >> 32));
-    }
-    return out;
-}
-
 // -- DEEP R's walk ------------------------------------------------------------------------------
 
-// theta = sign * weight - drift + spread * noise: the weights that it gives, the rows below 0, and
-// how many of them fall between each two of the bounds.
+// One block of at most BLOCK: theta = sign * weight - drift + kick, and whether one is below 0.
 template <class T>
-py::tuple walk(const Array<T>& weight, const Array<float>& sign, const py::object& noise,
-               double drift, double spread, const std::vector<int64_t>& bounds) {
-    const py::ssize_t n = weight.size();
-    Array<T> moved(n);
-    const T* w = weight.data();
-    const float* s = sign.data();
-    T* out = moved.mutable_data();
-    const T down = static_cast<T>(drift);
-    std::vector<int64_t> below;
-    if (noise.is_none()) {
-        for (py::ssize_t i = 0; i < n; ++i) out[i] = static_cast<T>(s[i]) * w[i] - down;
+inline bool move_block(const T* w, const float* s, const float* noise, T down, float spread,
+                       int64_t n, T* out) {
+    int below = 0;
+    if (noise == nullptr) {
+        for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(s[i]) * w[i] - down;
     } else {
-        const auto held = noise.cast<Array<float>>();
-        const float* x = held.data();
-        const float wide = static_cast<float>(spread);
-        for (py::ssize_t i = 0; i < n; ++i) {
-            const float kick = x[i] * wide;
+        for (int64_t i = 0; i < n; ++i) {
+            const float kick = noise[i] * spread;
             out[i] = (static_cast<T>(s[i]) * w[i] - down) + static_cast<T>(kick);
         }
     }
-    // few fall below 0: blocks where none does are passed over
-    for (py::ssize_t start = 0; start < n; start += 64) {
-        const py::ssize_t end = std::min<py::ssize_t>(start + 64, n);
-        int any = 0;
-        for (py::ssize_t i = start; i < end; ++i) any |= out[i] < 0;
-        if (any)
-            for (py::ssize_t i = start; i < end; ++i)
-                if (out[i] < 0) below.push_back(i);
+    for (int64_t i = 0; i < n; ++i) below |= out[i] < 0;
+    return below != 0;
+}
+
+WIDE bool moved(const float* w, const float* s, const float* noise, float down, float spread,
+                int64_t n, float* out) {
+    return move_block(w, s, noise, down, spread, n, out);
+}
+
+WIDE bool moved(const double* w, const float* s, const float* noise, double down, float spread,
+                int64_t n, double* out) {
+    return move_block(w, s, noise, down, spread, n, out);
+}
+
+// theta = sign * weight - drift + spread * noise, as the weights that it gives; appends the rows below
+// 0. The noise is that of the counter on; none where there are no intervals.
+template <class T>
+Array<T> walk(const Array<T>& weight, const Array<float>& sign, const Array<float>& intervals,
+              uint64_t counter, double drift, double spread, std::vector<int64_t>& below) {
+    const int64_t n = weight.size();
+    Array<T> walked = make<T>(n);
+    const T* w = weight.data();
+    const float* s = sign.data();
+    T* out = walked.mutable_data();
+    const auto of = reinterpret_cast<const Interval*>(intervals.data());
+    float noise[BLOCK];
+    for (int64_t i = 0; i < n; i += BLOCK, counter += BLOCK / 2 * GOLDEN) {
+        const int64_t size = std::min(BLOCK, n - i), end = i + size;
+        if (intervals.size()) normal_block(counter, of, noise);
+        if (moved(w + i, s + i, intervals.size() ? noise : nullptr, static_cast<T>(drift),
+                  static_cast<float>(spread), size, out + i))
+            for (int64_t j = i; j < end; ++j)
+                if (out[j] < 0) below.push_back(j);
+        for (int64_t j = i; j < end; ++j) out[j] *= static_cast<T>(s[j]);
     }
-    for (py::ssize_t i = 0; i < n; ++i) out[i] *= static_cast<T>(s[i]);
-    std::vector<int64_t> counts(bounds.size() - 1, 0);
-    size_t g = 0;
-    for (const int64_t row : below) {
-        while (row >= bounds[g + 1]) ++g;
-        ++counts[g];
-    }
-    return py::make_tuple(moved, array_of(below), counts);
+    return walked;
 }
 
 // -- growth by rejection ------------------------------------------------------------------------
 
-// In order of drawing, the first want[g] distinct free keys of each range [ends[g], ends[g + 1]),
-// sorted; None where the draws u (tries[g] of each range) did not suffice.
-py::object first_free(const Keys& taken, const Keys& dropped, const Array<double>& u,
-                      const std::vector<int64_t>& ends, const std::vector<int64_t>& want,
-                      const std::vector<int64_t>& tries) {
-    const int64_t* keys = taken.data();
-    const int64_t* end = keys + taken.size();
-    std::vector<int64_t> gone(dropped.data(), dropped.data() + dropped.size());
-    if (!std::is_sorted(gone.begin(), gone.end())) std::sort(gone.begin(), gone.end());
-    const double* draw = u.data();
+// The first `most` distinct numbers of a sequence, in order of drawing.
+class Distinct {
+  public:
+    explicit Distinct(int64_t most) : left(most) {
+        while (mask < 4 * static_cast<uint64_t>(most)) mask = 2 * mask + 1;
+        seen.assign(mask + 1, -1);
+        found.reserve(static_cast<size_t>(most));
+    }
+
+    bool full() const { return left == 0; }
+
+    void add(int64_t number) {
+        uint64_t slot = (static_cast<uint64_t>(number) * GOLDEN >> 20) & mask;
+        while (seen[slot] >= 0 && seen[slot] != number) slot = (slot + 1) & mask;
+        if (seen[slot] == number) return;
+        seen[slot] = number;
+        found.push_back(number);
+        --left;
+    }
+
     std::vector<int64_t> found;
-    for (size_t g = 0; g < want.size(); ++g) {
-        const double* last = draw + tries[g];
-        const double size = static_cast<double>(ends[g + 1] - ends[g]);
-        const size_t base = found.size();
-        size_t need = static_cast<size_t>(want[g]);
-        std::vector<int64_t> seen;  // open addressing, a quarter full
-        uint64_t mask = 15;
-        while (mask < 4 * need) mask = 2 * mask + 1;
-        seen.assign(need ? mask + 1 : 0, -1);
-        for (; draw < last && found.size() - base < need; ++draw) {
-            const int64_t key = static_cast<int64_t>(*draw * size) + ends[g];
-            const int64_t* at = std::lower_bound(keys, end, key);
-            if (at < end && *at == key &&
-                !std::binary_search(gone.begin(), gone.end(), at - keys))
-                continue;
-            uint64_t slot = (static_cast<uint64_t>(key) * 0x9E3779B97F4A7C15ull >> 20) & mask;
-            while (seen[slot] >= 0 && seen[slot] != key) slot = (slot + 1) & mask;
-            if (seen[slot] == key) continue;
-            seen[slot] = key;
-            found.push_back(key);
+
+  private:
+    int64_t left;
+    uint64_t mask = 15;
+    std::vector<int64_t> seen;  // open addressing, a quarter full
+};
+
+// The keys of a range that exist, rows [first, end), and those about to go, rising.
+struct Range {
+    const int64_t* keys;
+    int64_t first, end;
+    const int64_t *gone, *gone_end;
+    int64_t low, size;
+
+    int64_t drawn(uint64_t counter) const {
+        return static_cast<int64_t>(unit(splitmix(counter)) * static_cast<double>(size)) + low;
+    }
+
+    int64_t clamp(double row) const {
+        return std::clamp(static_cast<int64_t>(row), first, std::max(first, end - 1));
+    }
+
+    bool is_free(int64_t key, int64_t guess) const {
+        const int64_t row = first_near(keys, first, end, key, guess);
+        return row == end || keys[row] != key || std::binary_search(gone, gone_end, row);
+    }
+
+    // The first `need` distinct free keys that are drawn. Rows are guessed as if keys lay evenly,
+    // some draws at once, so that memory is asked for before it is needed.
+    std::vector<int64_t> draw(int64_t need, uint64_t counter) const {
+        constexpr int64_t AT_ONCE = 16;
+        const double pace = static_cast<double>(end - first) / static_cast<double>(size);
+        int64_t key[AT_ONCE], guess[AT_ONCE];
+        Distinct some(need);
+        while (!some.full()) {
+            for (int64_t i = 0; i < AT_ONCE; ++i) {
+                key[i] = drawn(counter += GOLDEN);
+                guess[i] = clamp(static_cast<double>(first) + pace * static_cast<double>(key[i] - low));
+                __builtin_prefetch(keys + guess[i]);
+            }
+            for (int64_t i = 0; i < AT_ONCE && first < end; ++i) {
+                const auto off = static_cast<double>(key[i] - keys[guess[i]]);
+                guess[i] = clamp(static_cast<double>(guess[i]) + pace * off);
+                __builtin_prefetch(keys + guess[i]);
+            }
+            for (int64_t i = 0; i < AT_ONCE && !some.full(); ++i)
+                if (is_free(key[i], guess[i])) some.add(key[i]);
         }
-        if (found.size() - base < need) return py::none();
-        draw = last;
-        std::sort(found.begin() + base, found.end());
+        std::sort(some.found.begin(), some.found.end());
+        return std::move(some.found);
+    }
+
+    // Drawn by number among all `free` ones, of which more are left than are taken, or the other
+    // way round.
+    std::vector<int64_t> draw_numbers(int64_t need, int64_t free, uint64_t counter) const {
+        const bool few = 2 * need <= free;
+        Distinct some(few ? need : free - need);
+        while (!some.full())
+            some.add(static_cast<int64_t>(unit(splitmix(counter += GOLDEN)) *
+                                          static_cast<double>(free)));
+        std::vector<int64_t> chosen = std::move(some.found);
+        std::sort(chosen.begin(), chosen.end());
+        if (!few) {
+            std::vector<int64_t> others;
+            for (int64_t number = 0, i = 0; number < free; ++number)
+                if (i < static_cast<int64_t>(chosen.size()) && chosen[i] == number)
+                    ++i;
+                else
+                    others.push_back(number);
+            chosen.swap(others);
+        }
+        int64_t row = first, passed = low;  // the key of number x is x + low + the edges before it
+        const int64_t* leaving = gone;
+        for (int64_t& number : chosen) {
+            for (; row < end; ++row) {
+                if (leaving < gone_end && *leaving == row) {
+                    ++leaving;
+                    continue;
+                }
+                if (keys[row] > number + passed) break;
+                ++passed;
+            }
+            number += passed;
+        }
+        return chosen;
+    }
+};
+
+// want[i] distinct free keys of each range [ends[i], ends[i + 1]), whose rows are [bounds[i],
+// bounds[i + 1]), sorted; rows `gone`, rising, count as free. None where there are not as many.
+py::object draw_free(const Keys& taken, const std::vector<int64_t>& gone, uint64_t start,
+                     const std::vector<int64_t>& ends, const std::vector<int64_t>& bounds,
+                     const std::vector<int64_t>& want) {
+    std::vector<int64_t> found;
+    const int64_t* g = gone.data();
+    const int64_t* last = g + gone.size();
+    for (size_t i = 0; i < want.size(); ++i) {
+        const int64_t need = want[i], held = bounds[i + 1] - bounds[i], size = ends[i + 1] - ends[i];
+        const int64_t* g_end = std::lower_bound(g, last, bounds[i + 1]);
+        const Range range{taken.data(), bounds[i], bounds[i + 1], g, g_end, ends[i], size};
+        const int64_t free = size - held + (g_end - g);
+        g = g_end;
+        if (need > free) return py::none();
+        if (need == 0) continue;
+        const uint64_t counter = splitmix(start + i);
+        const bool crowded = 2 * free < size || 2 * need > free;
+        const auto some = crowded ? range.draw_numbers(need, free, counter)
+                                  : range.draw(need, counter);
+        found.insert(found.end(), some.begin(), some.end());
     }
     return array_of(found);
 }
 
-// -- the merge of an edit -----------------------------------------------------------------------
-
-// The first place in [from, n) of a number that is at least `key`; cheap where it is near.
-int64_t first_from(const int64_t* keys, int64_t from, int64_t n, int64_t key) {
-    int64_t reach = 1;
-    while (from + reach < n && keys[from + reach] < key) reach *= 2;
-    const int64_t end = std::min(from + reach + 1, n);
-    return std::lower_bound(keys + from + reach / 2, keys + end, key) - keys;
+// sample_absent without multapses or slots.
+py::object free_keys(const Keys& taken, const Keys& dropped, uint64_t start,
+                     const std::vector<int64_t>& ends, const std::vector<int64_t>& bounds,
+                     const std::vector<int64_t>& want) {
+    std::vector<int64_t> gone(dropped.data(), dropped.data() + dropped.size());
+    if (!std::is_sorted(gone.begin(), gone.end())) std::sort(gone.begin(), gone.end());
+    return draw_free(taken, gone, start, ends, bounds, want);
 }
+
+// A tick of DEEP R: (weights after the walk, rows below 0, as many free keys of each range). No keys
+// where no row fell, where too few are free, and where no ranges are given.
+template <class T>
+py::tuple walk_and_draw(const Array<T>& weight, const Array<float>& sign,
+                        const Array<float>& intervals, uint64_t counter, double drift,
+                        double spread, const Keys& keys, const std::vector<int64_t>& ends,
+                        const std::vector<int64_t>& bounds, uint64_t start) {
+    std::vector<int64_t> below;
+    const Array<T> walked = walk(weight, sign, intervals, counter, drift, spread, below);
+    py::object drawn = py::none();
+    if (!below.empty() && !ends.empty()) {
+        std::vector<int64_t> counts(bounds.size() - 1, 0);
+        size_t g = 0;
+        for (const int64_t row : below) {
+            while (row >= bounds[g + 1]) ++g;
+            ++counts[g];
+        }
+        drawn = draw_free(keys, below, start, ends, bounds, counts);
+    }
+    return py::make_tuple(walked, array_of(below), drawn);
+}
+
+// -- the merge of an edit -----------------------------------------------------------------------
 
 template <class T>
 bool fill_births(py::array& column, const int64_t* rows, int64_t n, const py::object& birth) {
@@ -174,12 +250,47 @@ bool fill_births(py::array& column, const int64_t* rows, int64_t n, const py::ob
     return true;
 }
 
+// Rows that stay, between those dropped and the places of new keys.
+struct Run {
+    int64_t from, to, count;
+};
+
+constexpr size_t VAST = size_t{1} << 24;  // bytes that no cache keeps until the next tick
+constexpr size_t LONG = 4096;             // bytes of a run that are worth a way of their own
+constexpr int64_t FEW = 4;
+
+// Moves the runs, in rising order, from n numbers to m. A short run is moved as FEW numbers, the
+// last of which the next run or a new edge overwrites.
+template <class T>
+void move_runs(const Run* run, const Run* end, const T* from, int64_t n, T* to, int64_t m) {
+    const size_t bytes = static_cast<size_t>(m) * sizeof(T);
+    const bool vast = bytes > VAST && bytes > LONG * static_cast<size_t>(end - run);
+    for (; run < end; ++run) {
+        const T* source = from + run->from;
+        T* target = to + run->to;
+        if (run->count <= FEW && run->from + FEW <= n && run->to + FEW <= m)
+            std::memcpy(target, source, FEW * sizeof(T));
+        else if (vast)
+            copy_past_caches(reinterpret_cast<char*>(target),
+                             reinterpret_cast<const char*>(source), run->count * sizeof(T));
+        else
+            std::memcpy(target, source, run->count * sizeof(T));
+    }
+}
+
+template <class T>
+void move_column(const Run* run, const Run* end, const py::array& from, py::array& to) {
+    move_runs(run, end, static_cast<const T*>(from.data()), from.size(),
+              static_cast<T*>(to.mutable_data()), to.size());
+}
+
 // Graph.apply: keys and columns without the rows dropped and with the keys added (rising), which
 // hold in each column what `births` says: one number, or an array of one each. Returns (keys,
-// columns, rows of the new ones); None for an edit that is not legal, or that only the slow way can
-// judge. Columns of 1, 2, 4 or 8 bytes an edge.
+// columns, rows of the new ones, first row of each projection); None for an edit that is not legal,
+// or that only the slow way can judge. Columns of 1, 2, 4 or 8 bytes an edge.
 py::object merge(const Keys& keys, const Keys& drop, const Keys& add, const py::list& columns,
-                 const py::list& births, int64_t possible) {
+                 const py::list& births, const Keys& ends) {
+    const int64_t possible = ends.data()[ends.size() - 1];
     const int64_t n = keys.size(), d = drop.size(), a = add.size();
     const int64_t* old = keys.data();
     const int64_t* fresh = add.data();
@@ -191,31 +302,29 @@ py::object merge(const Keys& keys, const Keys& drop, const Keys& add, const py::
         if (fresh[i] < 0 || fresh[i] >= possible || (i && fresh[i] <= fresh[i - 1]))
             return py::none();
 
-    // runs of survivors between the rows dropped and the places of new keys: (from, to, count)
-    struct Run {
-        int64_t from, to, count;
-    };
-    std::vector<Run> runs;
-    runs.reserve(d + a + 1);
-    Keys born(a);
+    Keys run_memory = make<int64_t>(3 * (d + a + 1));
+    const Run* runs = reinterpret_cast<const Run*>(run_memory.data());
+    Run* end = reinterpret_cast<Run*>(run_memory.mutable_data());
+    Keys born = make<int64_t>(a);
     int64_t* rows = born.mutable_data();
     int64_t from = 0, to = 0, g = 0;
     const auto keep_until = [&](int64_t row) {  // survivors among [from, row)
         while (g < d && gone[g] < row) {
             if (gone[g] > from) {
-                runs.push_back({from, to, gone[g] - from});
+                *end++ = {from, to, gone[g] - from};
                 to += gone[g] - from;
             }
             from = gone[g++] + 1;
         }
         if (row > from) {
-            runs.push_back({from, to, row - from});
+            *end++ = {from, to, row - from};
             to += row - from;
             from = row;
         }
     };
+    Finder finder(old, n);
     for (int64_t i = 0; i < a; ++i) {
-        const int64_t place = first_from(old, std::min(from, n), n, fresh[i]);
+        const int64_t place = finder.next(fresh[i]);
         keep_until(place);
         if (place < n && old[place] == fresh[i]) {
             if (!(g < d && gone[g] == place) || (place + 1 < n && old[place + 1] == fresh[i]))
@@ -226,25 +335,60 @@ py::object merge(const Keys& keys, const Keys& drop, const Keys& add, const py::
     keep_until(n);
 
     const int64_t m = n - d + a;
-    const auto moved = [&](const char* source, char* target, size_t width) {
-        for (const Run& r : runs)
-            std::memcpy(target + r.to * width, source + r.from * width, r.count * width);
-    };
-    Keys merged(m);
+    Keys merged = make<int64_t>(m);
     int64_t* out = merged.mutable_data();
-    moved(reinterpret_cast<const char*>(old), reinterpret_cast<char*>(out), sizeof(int64_t));
+    move_runs(runs, end, old, n, out, m);
     for (int64_t i = 0; i < a; ++i) out[rows[i]] = fresh[i];
     py::list after;
     for (size_t c = 0; c < columns.size(); ++c) {
         const auto column = py::reinterpret_borrow<py::array>(columns[c]);
-        py::array result(column.dtype(), std::vector<py::ssize_t>{m});
-        moved(static_cast<const char*>(column.data()), static_cast<char*>(result.mutable_data()),
-              column.itemsize());
+        py::array result = make(column.dtype(), m);
+        switch (column.itemsize()) {
+            case 1: move_column<uint8_t>(runs, end, column, result); break;
+            case 2: move_column<uint16_t>(runs, end, column, result); break;
+            case 4: move_column<uint32_t>(runs, end, column, result); break;
+            default: move_column<uint64_t>(runs, end, column, result);
+        }
         if (a && !fill_births<float>(result, rows, a, births[c]))
             result.attr("__setitem__")(born, births[c]);  // of other types, rare
         after.append(result);
     }
-    return py::make_tuple(merged, after, born);
+    std::vector<int64_t> bounds;
+    for (py::ssize_t i = 0; i < ends.size(); ++i)
+        bounds.push_back(std::lower_bound(out, out + m, ends.data()[i]) - out);
+    return py::make_tuple(merged, after, born, bounds);
+}
+
+// The keys of rows [first, last) less `offset`, without the rows dropped (rising, of all rows).
+Keys keys_left(const Keys& keys, const Keys& dropped, int64_t first, int64_t last, int64_t offset) {
+    const int64_t* all = dropped.data() + dropped.size();
+    const int64_t* gone = std::lower_bound(dropped.data(), all, first);
+    const int64_t* gone_end = std::lower_bound(gone, all, last);
+    Keys out = make<int64_t>(last - first - (gone_end - gone));
+    int64_t* to = out.mutable_data();
+    for (; first < last; ++first) {  // up to the next that goes, and past it
+        const int64_t until = gone < gone_end ? *gone++ : last;
+        for (; first < until; ++first) *to++ = keys.data()[first] - offset;
+    }
+    return out;
+}
+
+// The first row of each key, and whether it is there.
+py::tuple find(const Keys& keys, const Keys& asked) {
+    const int64_t n = keys.size(), k = asked.size();
+    Keys rows = make<int64_t>(k);
+    Array<bool> there = make<bool>(k);
+    int64_t* row = rows.mutable_data();
+    bool* found = there.mutable_data();
+    const int64_t* key = asked.data();
+    Finder finder(keys.data(), n);
+    for (int64_t i = 0; i < k; ++i) {
+        if (i && key[i] < key[i - 1]) finder = Finder(keys.data(), n);  // not rising
+        const int64_t at = finder.next(key[i]);
+        found[i] = at < n && keys.data()[at] == key[i];
+        row[i] = std::min(at, std::max<int64_t>(n - 1, 0));
+    }
+    return py::make_tuple(rows, there);
 }
 
 // -- single numbers of several tensors ----------------------------------------------------------
@@ -269,7 +413,7 @@ void by_projection(const Addresses& tensors, const Keys& ends, const Keys& keys,
 // The numbers at rising keys.
 template <class T>
 Array<T> gather(const Addresses& tensors, const Keys& ends, const Keys& keys) {
-    Array<T> out(keys.size());
+    Array<T> out = make<T>(keys.size());
     const int64_t* key = keys.data();
     T* to = out.mutable_data();
     by_projection<T>(tensors, ends, keys, [=](const T* from, int64_t lo, int64_t hi, size_t) {
@@ -314,11 +458,12 @@ void mask(const Addresses& tensors, const Addresses& masks, const std::vector<in
                  sizes[i]);
 }
 
-// What an edit does to weights and masks: 0 at the rows dropped of the keys before it, then the
-// weight after it and 1 at the rows born of the keys after it.
+// What an edit does to weights and masks: 0 at the rows dropped of the keys before it, then 1 and the
+// weight after it at the rows born of the keys after it; `whole` writes the weights at all rows.
 template <class T>
 void replace(const Addresses& weights, const Addresses& masks, const Keys& ends, const Keys& before,
-             const Keys& drop, const Keys& after, const Keys& born, const Array<T>& weight) {
+             const Keys& drop, const Keys& after, const Keys& born, const Array<T>& weight,
+             bool whole) {
     const int64_t* first = ends.data();
     const int64_t* last = first + ends.size();
     const auto write = [&](int64_t key, T value, uint8_t mask) {
@@ -331,6 +476,7 @@ void replace(const Addresses& weights, const Addresses& masks, const Keys& ends,
         const int64_t row = born.data()[i];
         write(after.data()[row], weight.data()[row], 1);
     }
+    if (whole) scatter<T>(weights, ends, after, weight);
 }
 
 // Sets every number to 0 but those at the rising keys.
@@ -364,12 +510,16 @@ Array<float> hash_sign(const Keys& keys, uint64_t salt, const Keys& turned) {
     const int64_t n = keys.size();
     const int64_t* key = keys.data();
     const int64_t* other = turned.data();
-    Array<float> out(n);
+    Array<float> out = make<float>(n);
     float* sign = out.mutable_data();
+    const int64_t n_turned = turned.size();
+    Finder finder(other, n_turned);
     for (int64_t i = 0; i < n; ++i) {
         const uint64_t z = splitmix(static_cast<uint64_t>(key[i]) + salt);
         sign[i] = (z >> 41) & 1 ? 1.0f : -1.0f;
-        if (std::binary_search(other, other + turned.size(), key[i])) sign[i] = -sign[i];
+        if (i && key[i] < key[i - 1]) finder = Finder(other, n_turned);  // not rising
+        const int64_t at = finder.next(key[i]);
+        if (at < n_turned && other[at] == key[i]) sign[i] = -sign[i];
     }
     return out;
 }
@@ -393,13 +543,22 @@ int generation() {
 
 PYBIND11_MODULE(_kernels, m) {
     m.def("generation", &generation);
-    m.def("walk", &walk<float>, py::arg("weight").noconvert(), py::arg("sign").noconvert(),
-          py::arg("noise"), py::arg("drift"), py::arg("spread"), py::arg("bounds"));
-    m.def("walk", &walk<double>, py::arg("weight").noconvert(), py::arg("sign").noconvert(),
-          py::arg("noise"), py::arg("drift"), py::arg("spread"), py::arg("bounds"));
+    m.def("walk_and_draw", &walk_and_draw<float>, py::arg("weight").noconvert(),
+          py::arg("sign").noconvert(), py::arg("intervals"), py::arg("counter"), py::arg("drift"),
+          py::arg("spread"), py::arg("keys"), py::arg("ends"), py::arg("bounds"), py::arg("start"));
+    m.def("walk_and_draw", &walk_and_draw<double>, py::arg("weight").noconvert(),
+          py::arg("sign").noconvert(), py::arg("intervals"), py::arg("counter"), py::arg("drift"),
+          py::arg("spread"), py::arg("keys"), py::arg("ends"), py::arg("bounds"), py::arg("start"));
+    m.def("first_of", &first_of<float, uint32_t>, py::arg("values").noconvert(), py::arg("low"),
+          py::arg("high"), py::arg("counts"), py::arg("order"), py::arg("taken"));
+    m.def("first_of", &first_of<double, uint64_t>, py::arg("values").noconvert(), py::arg("low"),
+          py::arg("high"), py::arg("counts"), py::arg("order"), py::arg("taken"));
     m.def("normal", &normal);
-    m.def("first_free", &first_free);
+    m.def("doubles", &doubles);
+    m.def("free_keys", &free_keys);
     m.def("merge", &merge);
+    m.def("keys_left", &keys_left);
+    m.def("find", &find);
     add_tensor_kernels<float>(m, "float32");
     add_tensor_kernels<double>(m, "float64");
     m.def("hash_sign", &hash_sign);

@@ -16,8 +16,10 @@ from ..native import kernels
 from ..rule import Budget, Clock, Rule, State
 from ..select import counts_by, pair_sign, sample_absent
 from ..signals import Signals
-from ..streams import Stream
+from ..streams import Stream, intervals
 from ..when import Every, When
+
+STILL = np.empty(0, np.float32)  # no table of normal numbers: no noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,42 +116,56 @@ class DeepR(_Walk):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        sign = graph["sign"]
         drift, spread = self._scales(self._rate(graph, signals))
         still = self.temperature == 0 or (self.temperature is None and not self.noise)
-        noise = None if still else rng.normal(len(graph))
-        bounds = graph.bounds if self.scope == "layer" else [0, len(graph)]
-        weight, drop, k = walk(graph["weight"], sign, drift, noise, spread, bounds)
-        if not drop.numel():
+        weight, drop, add = walk_and_draw(
+            graph, drift, spread, rng, noisy=not still, apart=self.scope == "layer"
+        )
+        if add is None:
             return Edit(set={"weight": weight}), state
-        add = sample_absent(graph, k if self.scope == "layer" else k[0], rng, without=drop)
         woken = self._signs(graph, add, state)
-        birth = {"sign": woken, **({"weight": woken * self.birth} if self.birth else {})}
+        birth = {"sign": woken, "weight": woken * self.birth} if self.birth else {"sign": woken}
         return Edit(set={"weight": weight}, drop=drop, add=add, birth=birth), state
 
 
-def walk(
-    weight: Tensor,
-    sign: Tensor,
+def walk_and_draw(
+    graph: Graph,
     drift: float | Tensor,
-    noise: Tensor | None,
     spread: float | Tensor,
-    bounds: list[int],
-) -> tuple[Tensor, Tensor, list[int]]:
-    """One move of theta = sign * weight, (E,): theta - drift + spread * noise.
+    rng: Stream,
+    *,
+    noisy: bool = True,
+    apart: bool = True,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """One move of theta = sign * weight, (E,): theta - drift + spread * N(0, 1).
 
-    Returns the weights that it gives, the rows whose theta is below 0, ascending, and how many of
-    those lie between each two of the bounds.
+    Returns the weights that it gives; the rows whose theta is below 0, ascending; and as many keys
+    of absent synapses, those rows counted as absent, or None where there are none. ``apart``: as
+    many in each projection, else anywhere.
     """
+    space = graph.space
+    bounds, ends = (graph.bounds, space.bounds) if apart else ([0, len(graph)], [0, space.possible])
+    add = None
     if kernels is not None and not isinstance(drift, Tensor):
-        x = None if noise is None else noise.numpy()
-        moved, rows, counts = kernels.walk(weight.numpy(), sign.numpy(), x, drift, spread, bounds)
-        return torch.from_numpy(moved), torch.from_numpy(rows), counts
-    theta = (sign * weight).sub_(drift)
-    if noise is not None:
-        theta += noise.mul_(spread)
-    drop = _where(theta.numpy() < 0)
-    return theta.mul_(sign), drop, counts_by(drop, list(pairwise(bounds)))
+        table, counter = (intervals(), rng.skip_normals(len(graph))) if noisy else (STILL, 0)
+        plain = not space.capped and not space.multapses
+        moved, below, add = kernels.walk_and_draw(
+            graph.numbers("weight"), graph.numbers("sign"), table, counter, drift, spread,
+            graph.array, ends if plain else [], bounds, rng.sequence() if plain else 0,
+        )  # fmt: skip
+        theta, drop = torch.from_numpy(moved), torch.from_numpy(below)
+    else:
+        theta = (graph["sign"] * graph["weight"]).sub_(drift)
+        if noisy:
+            theta += rng.normal(len(graph)).mul_(spread)
+        drop = _where(theta.numpy() < 0)
+        theta.mul_(graph["sign"])
+    if add is not None:
+        return theta, drop, torch.from_numpy(add)
+    if not drop.numel():
+        return theta, drop, None
+    k = counts_by(drop, list(pairwise(bounds)))
+    return theta, drop, sample_absent(graph, k if apart else k[0], rng, without=drop)
 
 
 def _where(condition: np.ndarray) -> Tensor:

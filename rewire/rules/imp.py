@@ -160,13 +160,15 @@ class IMP(Rule):
         return edit, {**state, "level": level + 1}
 
     def _smallest(self, graph: Graph, k: Sequence[int]) -> torch.Tensor:
-        magnitude = graph["weight"].abs()
+        weight, what = graph["weight"], "IMP's |weight|"
         if self.scope == "layer":
-            return smallest(magnitude, k, groups(graph, "layer"), what="IMP's |weight|")
-        for i, p in enumerate(graph.projections):
-            if match(p.name, self.rates) == 0:  # left out of the ranking
-                magnitude[graph.rows(i)] = torch.inf
-        return smallest(magnitude, k[0], what="IMP's |weight|")
+            return smallest(weight, k, groups(graph, "layer"), magnitude=True, what=what)
+        whole = [i for i, p in enumerate(graph.projections) if match(p.name, self.rates) == 0]
+        if whole:
+            weight = weight.clone()
+            for i in whole:  # left out of the ranking
+                weight[graph.rows(i)] = torch.inf
+        return smallest(weight, k[0], magnitude=True, what=what)
 
 
 def _shrunk(have: Sequence[int], rates: Sequence[float], exponent: float) -> list[float]:

@@ -49,7 +49,7 @@ class RigL(Rule):
         fraction = value(self.fraction, clock)
         ranges = groups(graph, "layer")
         k = [int(fraction * (hi - lo)) for lo, hi in ranges]
-        drop = smallest(graph["weight"].abs(), k, ranges, what="RigL's |weight|")
+        drop = smallest(graph["weight"], k, ranges, magnitude=True, what="RigL's |weight|")
         grow = signals.largest("growth", k, without=drop)
         row, there = graph.find(grow)
         stays = torch.zeros(len(graph), dtype=torch.bool)

@@ -55,7 +55,8 @@ class SET(Rule):
 
     @staticmethod
     def _by_magnitude(weight: Tensor, fraction: float) -> Tensor:
-        return smallest(weight.abs(), int(fraction * len(weight)), what="SET's |weight|")
+        k = int(fraction * len(weight))
+        return smallest(weight, k, magnitude=True, what="SET's |weight|")
 
     @staticmethod
     def _by_sign(weight: Tensor, fraction: float) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from ..graph import NONE, Edit, Graph
+from ..graph import Edit, Graph
 from ..native import kernels
 from ..signals import Signals, blockwise, signal
 from .layers import Site, activity, discover
@@ -180,6 +180,7 @@ class Masked:
         self._want_grads = False
         self._checked = False
         self._views = Views()
+        self._fast: Addresses | None = None  # of the weights, as last seen
 
     # -- what the session asks ------------------------------------------------------------------
 
@@ -256,14 +257,14 @@ class Masked:
 
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now."""
-        fast = addresses(self.parameters)
+        fast = self._weights()
         if fast is not None:
             weight = fast.kernel("gather")(fast.tensors, self.space.ends, graph.array)
         else:
             weight = np.concatenate([
                 self._views.gather(p, graph.local(i).numpy()) for i, p in enumerate(self.parameters)
             ])  # fmt: skip
-        return graph.with_columns({"weight": torch.from_numpy(weight)})
+        return graph.with_columns({"weight": weight})
 
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make masks, weights and moments match the graph after an edit.
@@ -273,21 +274,24 @@ class Masked:
         if edit.n_drop or edit.n_add:
             self._replace(before, after, edit)
             self._thin = self._find_thin(after)
-        if "weight" in edit.set:
+        elif "weight" in edit.set:
             self._write_weights(after)
 
     def _write_weights(self, graph: Graph) -> None:
-        self._put(self.parameters, graph.array, graph["weight"].numpy())
+        self._put(self.parameters, graph.array, graph.numbers("weight"))
 
     def _replace(self, before: Graph, after: Graph, edit: Edit) -> None:
-        """Zeros at what was dropped, births at what was added; neither remembers anything."""
-        drop = NONE if edit.drop is None else edit.drop.numpy()
-        born, weight = after.born, after["weight"].numpy()
-        fast = self._bytes(self.parameters)
+        """Zeros at what was dropped, births at what was added; neither remembers anything.
+
+        Weights that the edit sets are written as well.
+        """
+        drop, born = edit.dropped, after.born
+        weight, whole = after.numbers("weight"), "weight" in edit.set
+        fast = self._weights() if self.masks[0].dtype is torch.bool else None
         if fast is not None:
             fast.kernel("replace")(
                 fast.tensors, [m.data_ptr() for m in self.masks], self.space.ends,
-                before.array, drop, after.array, born, weight,
+                before.array, drop, after.array, born, weight, whole,
             )  # fmt: skip
         else:
             gone, new = np.sort(before.array[drop]), after.array[born]
@@ -295,8 +299,15 @@ class Masked:
             self._put(self.parameters, new, weight[born])
             self._put(self.masks, gone, 0.0)
             self._put(self.masks, new, 1.0)
+            if whole:
+                self._write_weights(after)
+        if self.optimizer.state:  # plain SGD has none
+            self._forget(before.array[drop], after.array[born])
+
+    def _forget(self, gone: np.ndarray, born: np.ndarray) -> None:
+        """Bring the moments at these keys to where they start."""
+        changed = np.sort(np.concatenate([gone, born]))
         for name, moments in self._moments().items():
-            changed = np.sort(np.concatenate([before.array[drop], after.array[born]]))
             birth = self._births.get(name)
             if birth is None:
                 self._put(moments, changed, 0.0)
@@ -428,7 +439,7 @@ class Masked:
             ]
         if skip:
             return
-        if self._forgets() and self._scarce(graph) and addresses(self.parameters):
+        if self._forgets() and self._scarce(graph) and self._weights():
             return  # plain SGD: its weights are cleared after the step, where they lie in the cache
         here = [(g, i) for i in self._thin if (g := self.parameters[i].grad) is not None]
         if here and not self._keep_only([g for g, _ in here], graph):
@@ -443,6 +454,17 @@ class Masked:
             fast.kernel("mask")(fast.tensors, [m.data_ptr() for m in masks], sizes)
         else:
             torch._foreach_mul_(tensors, masks)
+
+    def _weights(self) -> Addresses | None:
+        """The weights for the kernels, where they lie now."""
+        known = self._fast
+        if (
+            known is None
+            or known.tensors != [p.data_ptr() for p in self.parameters]
+            or TYPES.get(self.parameters[0].dtype) != known.type
+        ):
+            self._fast = known = addresses(self.parameters)
+        return known
 
     def _bytes(self, tensors: Sequence[Tensor]) -> Addresses | None:
         """The tensors for kernels that take masks of bytes."""
@@ -460,7 +482,9 @@ class Masked:
     def _keep_only(self, tensors: Sequence[Tensor], graph: Graph) -> bool:
         """Clear what absent synapses hold there, in place; False where a mask does it faster."""
         whole = len(tensors) == len(self.parameters)
-        fast = addresses(tensors) if whole and self._scarce(graph) else None
+        if not whole or not self._scarce(graph):
+            return False
+        fast = self._weights() if tensors is self.parameters else addresses(tensors)
         if fast is None:
             return False
         fast.kernel("keep_only")(fast.tensors, self.space.ends, graph.array)
@@ -665,10 +689,6 @@ def _grad_block(world: Masked, graph: Graph, i: int) -> Tensor:
     return grad.reshape(-1)
 
 
-def _growth_block(world: Masked, graph: Graph, i: int) -> Tensor:
-    return _grad_block(world, graph, i).abs().float()
-
-
 @signal("masked", "weight")
 @blockwise(_weight_block)
 def weight(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
@@ -684,10 +704,10 @@ def grad(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
 
 
 @signal("masked", "growth")
-@blockwise(_growth_block)
+@blockwise(_grad_block, magnitude=True)
 def growth(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
     """|dL/dw|: how fast the loss would fall if the synapse moved (RigL's criterion)."""
-    return _by_projection(world, graph, keys, _growth_block)
+    return _by_projection(world, graph, keys, _grad_block).abs_()
 
 
 @signal("masked", "activity", kind="node")

@@ -1,0 +1,115 @@
+// The one generator: splitmix64 of a counter, as streams.py draws without kernels.
+
+#pragma once
+
+#include "arrays.hpp"
+
+namespace {
+
+constexpr uint64_t GOLDEN = 0x9E3779B97F4A7C15ull;
+constexpr uint64_t MIX_A = 0xBF58476D1CE4E5B9ull, MIX_B = 0x94D049BB133111EBull;
+
+inline uint64_t splitmix(uint64_t z) {
+    z = (z ^ (z >> 30)) * MIX_A;
+    z = (z ^ (z >> 27)) * MIX_B;
+    return z ^ (z >> 31);
+}
+
+// 53 random bits as a number in [0, 1).
+inline double unit(uint64_t bits) { return static_cast<double>(bits >> 11) * 0x1p-53; }
+
+constexpr int64_t BLOCK = 256;  // numbers at once: they stay in the nearest cache
+
+struct Interval {
+    float start, width;
+};
+
+// Standard normal numbers as Stream.normal describes them, from 32 bits each: by inversion in 4096
+// equally likely intervals, `of` (2 x 4096), of which the two outermost are divided once more.
+inline float from_tail(uint32_t half, const Interval* of) {
+    const Interval at = of[4096 + ((half >> 8) & 0xFFF)];
+    const float low = at.start + static_cast<float>(half & 0xFF) * 0x1p-8f * at.width;
+    return half >> 20 == 0 ? low : -low;
+}
+
+WIDE void normal_block_any(uint64_t counter, const Interval* of, float* to) {
+    uint64_t bits[BLOCK / 2];
+    uint32_t half[BLOCK];
+    for (int64_t i = 0; i < BLOCK / 2; ++i)
+        bits[i] = splitmix(counter + static_cast<uint64_t>(i + 1) * GOLDEN);
+    std::memcpy(half, bits, sizeof bits);  // the lower half first
+    for (int64_t i = 0; i < BLOCK; ++i) {
+        const Interval at = of[half[i] >> 20];
+        const auto within = static_cast<float>(static_cast<int32_t>(half[i] & 0xFFFFF));
+        to[i] = at.start + within * 0x1p-20f * at.width;
+    }
+    for (int64_t i = 0; i < BLOCK; ++i)
+        if (((half[i] >> 20) + 1) % 4096 < 2) to[i] = from_tail(half[i], of);
+}
+
+#ifdef AVX512
+AVX512 inline __m512i all(uint64_t x) { return _mm512_set1_epi64(static_cast<long long>(x)); }
+
+// The same, with one load for both numbers of an interval.
+AVX512 void normal_block_avx512(uint64_t counter, const Interval* of, float* to) {
+    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    __m512i at = _mm512_add_epi64(
+        all(counter), _mm512_mullo_epi64(_mm512_set_epi64(8, 7, 6, 5, 4, 3, 2, 1), all(GOLDEN)));
+    for (int64_t i = 0; i < BLOCK; i += 16, at = _mm512_add_epi64(at, all(8 * GOLDEN))) {
+        __m512i z = _mm512_xor_si512(at, _mm512_srli_epi64(at, 30));
+        z = _mm512_mullo_epi64(z, all(MIX_A));
+        z = _mm512_mullo_epi64(_mm512_xor_si512(z, _mm512_srli_epi64(z, 27)), all(MIX_B));
+        z = _mm512_xor_si512(z, _mm512_srli_epi64(z, 31));
+        const __m512i interval = _mm512_srli_epi32(z, 20);
+        const __m512i low = _mm512_i32gather_epi64(_mm512_castsi512_si256(interval), of, 8);
+        const __m512i high = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(interval, 1), of, 8);
+        const __m512 start = _mm512_castsi512_ps(_mm512_permutex2var_epi32(low, even, high));
+        const __m512 width = _mm512_castsi512_ps(_mm512_permutex2var_epi32(low, odd, high));
+        const __m512i within = _mm512_and_si512(z, _mm512_set1_epi32(0xFFFFF));
+        const __m512 part = _mm512_mul_ps(_mm512_cvtepi32_ps(within), _mm512_set1_ps(0x1p-20f));
+        _mm512_storeu_ps(to + i, _mm512_add_ps(start, _mm512_mul_ps(part, width)));
+        unsigned outer = _mm512_cmpeq_epi32_mask(interval, _mm512_setzero_si512()) |
+                         _mm512_cmpeq_epi32_mask(interval, _mm512_set1_epi32(4095));
+        if (outer == 0) continue;
+        uint32_t half[16];
+        _mm512_storeu_si512(half, z);
+        for (; outer; outer &= outer - 1) {
+            const int j = __builtin_ctz(outer);
+            to[i + j] = from_tail(half[j], of);
+        }
+    }
+}
+#endif
+
+inline void normal_block(uint64_t counter, const Interval* of, float* to) {
+#ifdef AVX512
+    if (has_avx512()) return normal_block_avx512(counter, of, to);
+#endif
+    normal_block_any(counter, of, to);
+}
+
+Array<float> normal(int64_t n, uint64_t counter, const Array<float>& intervals) {
+    Array<float> out = make<float>(n);
+    const auto of = reinterpret_cast<const Interval*>(intervals.data());
+    float* to = out.mutable_data();
+    float last[BLOCK];
+    for (int64_t i = 0; i < n; i += BLOCK, counter += BLOCK / 2 * GOLDEN) {
+        if (n - i >= BLOCK) {
+            normal_block(counter, of, to + i);
+        } else {
+            normal_block(counter, of, last);
+            std::memcpy(to + i, last, static_cast<size_t>(n - i) * sizeof(float));
+        }
+    }
+    return out;
+}
+
+Array<double> doubles(int64_t n, uint64_t counter) {
+    Array<double> out = make<double>(n);
+    double* to = out.mutable_data();
+    for (int64_t i = 0; i < n; ++i) to[i] = unit(splitmix(counter += GOLDEN));
+    return out;
+}
+
+}  // namespace
