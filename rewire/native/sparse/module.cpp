@@ -1,6 +1,9 @@
 // The sparse engine: layers on lists of edges, O(edges) in time and memory. Compiled once for each
 // generation of processors (setup.py); rewire.native chooses one of them.
 
+#include <pybind11/stl.h>
+
+#include "bind_images.hpp"
 #include "linear.hpp"
 #include "plan.hpp"
 
@@ -93,6 +96,7 @@ void bind(py::module_& m, const char* name) {
     plan.def(py::init<int64_t, int64_t, int64_t>(), py::arg("channels"), py::arg("height"),
              py::arg("width"));
     plan.def("add_buffer", &Plan<T>::add_buffer);
+    bind_images(m, plan, sizeof(T) == 4 ? "Conv2dFloat32" : "Conv2dFloat64");
 }
 
 }  // namespace
