@@ -9,7 +9,6 @@ NotTraceable.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,10 +88,7 @@ def _all_edges(module: nn.Conv2d) -> tuple[np.ndarray, np.ndarray]:
     return indptr, np.tile(np.arange(columns, dtype=np.int32), rows)
 
 
-# -- batch norm and additions -----------------------------------------------------------------------
-
-# What is to be added to the output of a batch norm, when that is known: the native call that waits.
-Waiting = Callable[["Value | None", bool], "Value"]
+# -- batch norm and additions ---------------------------------------------------------------------
 
 
 def _batch_norm(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...]) -> Value:
@@ -152,7 +148,7 @@ def _addition(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...
     return out
 
 
-# -- pooling, subsampling, flattening ---------------------------------------------------------------
+# -- pooling, subsampling, flattening -------------------------------------------------------------
 
 
 def _max_pool2d(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...]) -> Value:
@@ -193,7 +189,9 @@ def _pool(tracing: Tracing, kind: str, x: Value, kernel: Any, stride: Any, paddi
 
 
 def _adaptive(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...]) -> Value:
-    size = module.output_size if module is not None else _arguments(tracing.node, output_size=None)[0]
+    size = (
+        module.output_size if module is not None else _arguments(tracing.node, output_size=None)[0]
+    )
     if size not in (1, (1, 1), [1, 1]):
         raise ValueError(f"a plan has adaptive average pooling to 1 x 1 only, not to {size}.")
     return _global_mean(tracing, inputs[0])
@@ -238,7 +236,13 @@ def _pad(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...]) ->
 
 def _channels_padded(node: fx.Node) -> Pair:
     pad, mode, value = _arguments(node, pad=None, mode="constant", value=None)
-    if len(pad) != 6 or any(pad[:4]) or min(pad) < 0 or mode != "constant" or value not in (None, 0):
+    if (
+        len(pad) != 6
+        or any(pad[:4])
+        or min(pad) < 0
+        or mode != "constant"
+        or value not in (None, 0)
+    ):
         raise ValueError(f"a plan pads channels with zeros only, not pad={pad}, mode={mode!r}.")
     return pad[4], pad[5]
 

@@ -1,6 +1,8 @@
 // What Python sees of convolutions, norms and pooling: a layer by itself, and operations of a plan.
 #pragma once
 
+#include <pybind11/stl.h>
+
 #include <array>
 #include <optional>
 
@@ -108,12 +110,15 @@ void bind_images(py::module_& m, py::class_<Plan<T>>& plan, const char* name) {
 
     plan.def("add_conv2d",
              [](Plan<T>& p, int64_t in, int64_t out, Pair kernel, Pair stride, Pair padding,
-                int64_t groups, bool relu, const std::optional<py::array>& bias,
+                int64_t groups, bool relu, py::array indptr, py::array index, py::array value,
+                py::array gradient, const std::optional<py::array>& bias,
                 const std::optional<py::array>& bias_gradient) {
                  auto op = std::make_unique<Conv2d<T>>(
                      p.buffer(in), p.buffer(out), geometry_of(kernel, stride, padding, groups),
                      relu);
-                 if (bias) op->set_bias(*bias, *bias_gradient);
+                 op->rewire(std::move(indptr), std::move(index), std::move(value),
+                            std::move(gradient));
+                 if (bias && bias_gradient) op->set_bias(*bias, *bias_gradient);
                  return p.add(std::move(op), {in}, out);
              });
     plan.def("add_batch_norm",
@@ -147,6 +152,9 @@ void bind_images(py::module_& m, py::class_<Plan<T>>& plan, const char* name) {
     plan.def("add_sum", [](Plan<T>& p, int64_t a, int64_t b, int64_t out, bool relu) {
         return p.add(std::make_unique<Add<T>>(p.buffer(a), p.buffer(b), p.buffer(out), relu),
                      {a, b}, out);
+    });
+    plan.def("add_flatten", [](Plan<T>& p, int64_t in, int64_t out) {
+        return p.add(std::make_unique<Flatten<T>>(p.buffer(in), p.buffer(out)), {in}, out);
     });
     plan.def("add_subsample", [](Plan<T>& p, int64_t in, int64_t out, Pair stride,
                                  int64_t before) {

@@ -161,7 +161,10 @@ public:
     void set_bias(py::array value, py::array gradient) {
         bias.set(std::move(value), std::move(gradient), this->csr.rows, "the bias");
     }
-    std::vector<Parameter<T>*> parameters() override { return {&this->weight, &bias}; }
+    std::vector<Parameter<T>*> parameters() override {
+        if (bias.value == nullptr) return {&this->weight};
+        return {&this->weight, &bias};
+    }
     Edges<T>* edges() override { return this; }
 
     void prepare(const Run& run) override { place(run.lanes); }

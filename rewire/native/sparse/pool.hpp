@@ -276,4 +276,47 @@ private:
     int64_t stride_h_, stride_w_, before_;
 };
 
+// Pictures as vectors: without the halo between their features.
+template <class T>
+class Flatten : public Op<T> {
+public:
+    Flatten(Buffer<T>& input, Buffer<T>& output) : input_(input), output_(output) {
+        if (input.features() != output.features() || output.height * output.width != 1)
+            refuse("flattening makes a vector of all features.");
+    }
+
+    void forward(const Run& run) override {
+        over_rows(run, [&](int64_t from, int64_t to, int64_t n) {
+            std::memcpy(output_.value() + to, input_.value() + from, sizeof(T) * n);
+        });
+    }
+
+    void backward(const Run& run) override {
+        if (!input_.wants_gradient) return;
+        bool fresh = false;
+        T* gradient = input_.gradient(fresh);
+        over_rows(run, [&](int64_t from, int64_t to, int64_t n) {
+            const T* slope = output_.gradient() + to;
+            over_vectors<T>(n, [&](int64_t i) {
+                T* here = gradient + from + i;
+                store(here, fresh ? load(slope + i) : load(here) + load(slope + i));
+            });
+        });
+    }
+
+private:
+    // Calls f(first item in the pictures, first item in the vectors, items) for each row of pixels.
+    template <class F>
+    void over_rows(const Run& run, F&& f) const {
+        const Steps in = steps_of(input_, run.lanes);
+        const int64_t n = input_.width * run.lanes, halo = input_.halo * (in.row + in.pixel);
+        for (int64_t c = 0, to = 0; c < input_.channels; ++c)
+            for (int64_t y = 0; y < input_.height; ++y, to += n)
+                f(halo + c * in.channel + y * in.row, to, n);
+    }
+
+    Buffer<T>& input_;
+    Buffer<T>& output_;
+};
+
 }  // namespace rewire
