@@ -25,7 +25,9 @@ inline Geometry geometry_of(Pair kernel, Pair stride, Pair padding, int64_t grou
 
 // -- a convolution by itself, NCHW in and out -----------------------------------------------------
 
-// One forward pass and what its backward pass needs. The edges are those given for this pass.
+// One forward pass of a batch, and the backward pass through it, in this order: `forward`,
+// `output`, `load_slope`, `backward`, `gradients`. `forward` and `backward` work in the engine's
+// layout, the others go to and fro.
 template <class T>
 class Conv2dPass {
 public:
@@ -35,6 +37,7 @@ public:
         if (x.ndim() != 4) refuse("x must be (batch, channels, height, width).");
         const Geometry g = geometry_of(kernel, stride, padding, groups);
         run_.batch = x.shape(0), run_.lanes = padded(run_.batch), run_.training = true;
+        if (run_.batch < 1) refuse("a batch must have an example.");
         in_.channels = x.shape(1), in_.height = x.shape(2), in_.width = x.shape(3);
         out_.channels = indptr.size() - 1;
         out_.height = g.size_after(in_.height, g.kernel_h, g.stride_h, g.padding_h);
@@ -45,37 +48,33 @@ public:
         op_->rewire(std::move(indptr), std::move(index), std::move(value), dvalue);
         if (bias) op_->set_bias(*bias, py::array_t<T>(bias->size()));
         const T* from = memory_of<T>(x, -1, "x");
-        y_ = py::array_t<T>({run_.batch, out_.channels, out_.height, out_.width});
-        T* to = y_.mutable_data();
         py::gil_scoped_release free;
-        in_.resize(run_, true), out_.resize(run_, true);
+        in_.resize(run_, false), out_.resize(run_, false);
         from_batch(run_, in_, from, in_.value());
         op_->prepare(run_);
-        op_->forward(run_);
-        to_batch(run_, out_, out_.value(), to);
     }
 
-    py::array_t<T> output() const { return y_; }
+    void forward() { op_->forward(run_); }
 
-    // (dvalue, dbias or None, dx or None) from dy (batch, channels, height, width).
-    py::tuple backward(py::array_t<T> dy) {
-        const T* from = memory_of<T>(dy, y_.size(), "dy");
-        py::object dx = py::none();
-        T* to = nullptr;
-        if (in_.wants_gradient) {
-            py::array_t<T> made({run_.batch, in_.channels, in_.height, in_.width});
-            to = made.mutable_data();
-            dx = made;
-        }
-        {
-            py::gil_scoped_release free;
-            in_.begin_backward(), out_.begin_backward();
-            from_batch(run_, out_, from, out_.gradient());
-            op_->backward(run_);
-            if (to != nullptr) to_batch(run_, in_, in_.gradient(), to);
-        }
-        py::object dbias = py::none();
+    py::array_t<T> output() const { return to_array(out_, out_.value()); }
+
+    void load_slope(py::array_t<T> dy) {
+        const T* from = memory_of<T>(dy, run_.batch * out_.features(), "dy");
+        py::gil_scoped_release free;
+        in_.resize(run_, true), out_.resize(run_, true);
+        from_batch(run_, out_, from, out_.gradient());
+    }
+
+    void backward() {
+        in_.begin_backward(), out_.begin_backward();
+        op_->backward(run_);
+    }
+
+    // (dvalue, dbias or None, dx or None).
+    py::tuple gradients() const {
+        py::object dbias = py::none(), dx = py::none();
         if (op_->bias.value != nullptr) dbias = op_->bias.gradient_array;
+        if (in_.wants_gradient) dx = to_array(in_, in_.gradient());
         return py::make_tuple(op_->weight.gradient_array, dbias, dx);
     }
 
@@ -88,10 +87,17 @@ public:
     }
 
 private:
+    py::array_t<T> to_array(const Buffer<T>& b, const T* from) const {
+        py::array_t<T> made({run_.batch, b.channels, b.height, b.width});
+        T* to = made.mutable_data();
+        py::gil_scoped_release free;
+        to_batch(run_, b, from, to);
+        return made;
+    }
+
     Buffer<T> in_, out_;
     Run run_;
     std::unique_ptr<Conv2d<T>> op_;
-    py::array_t<T> y_;
 };
 
 // -- operations of a plan -------------------------------------------------------------------------
@@ -104,8 +110,11 @@ void bind_images(py::module_& m, py::class_<Plan<T>>& plan, const char* name) {
              py::arg("indptr"), py::arg("index"), py::arg("value").noconvert(),
              py::arg("bias").noconvert().none(true), py::arg("x").noconvert(), py::arg("kernel"),
              py::arg("stride"), py::arg("padding"), py::arg("groups"), py::arg("want_x"))
+        .def("forward", &Conv2dPass<T>::forward, py::call_guard<py::gil_scoped_release>())
         .def("output", &Conv2dPass<T>::output)
-        .def("backward", &Conv2dPass<T>::backward, py::arg("dy").noconvert())
+        .def("load_slope", &Conv2dPass<T>::load_slope, py::arg("dy").noconvert())
+        .def("backward", &Conv2dPass<T>::backward, py::call_guard<py::gil_scoped_release>())
+        .def("gradients", &Conv2dPass<T>::gradients)
         .def("gradient_at", &Conv2dPass<T>::gradient_at);
 
     plan.def("add_conv2d",

@@ -42,22 +42,25 @@ constexpr int TILE = 16;  // vectors of sums held in registers: half of them
 constexpr int TILE = 8;
 #endif
 
-// Calls f(first pixel, Count<pixels>) for runs of n, then n / 2, ... neighbours that cover `width`.
+// Calls f(first pixel, Count<pixels>) for runs of n, then n / 4, ... neighbours that cover `width`.
 template <int n, class F>
 REWIRE_INLINE void over_pixels(int64_t at, int64_t width, F&& f) {
     for (; at + n <= width; at += n) f(at, Count<n>{});
     if constexpr (n > 1) {
-        if (at < width) over_pixels<n / 2>(at, width, f);
+        if (at < width) over_pixels<std::max(1, n / 4)>(at, width, f);
     }
 }
 
-// Calls f(pixel, lane, Count<pixels>, Count<vectors>) for tiles that cover a row of pixels.
-template <class T, class F>
-REWIRE_INLINE void over_tiles(int64_t width, int64_t lanes, F&& f) {
-    over_lanes<T>(lanes, [&](int64_t lane, auto vectors) {
-        constexpr int pixels = std::max(1, TILE / static_cast<int>(vectors.value));
-        over_pixels<pixels>(0, width, [&](int64_t x, auto n) { f(x, lane, n, vectors); });
-    });
+// Calls f(pixel, lane, Count<pixels>, Count<vectors>) for tiles that cover a row of pixels: blocks of
+// n, n / 2, ... vectors of lanes, which are a multiple of PAD.
+template <class T, int n = 8, class F>
+REWIRE_INLINE void over_tiles(int64_t width, int64_t lanes, F&& f, int64_t lane = 0) {
+    constexpr int pixels = std::max(1, TILE / n);
+    for (; lane + n * WIDTH<T> <= lanes; lane += n * WIDTH<T>)
+        over_pixels<pixels>(0, width, [&](int64_t x, auto p) { f(x, lane, p, Count<n>{}); });
+    if constexpr (n * WIDTH<T> > PAD) {
+        if (lane < lanes) over_tiles<T, n / 2>(width, lanes, f, lane);
+    }
 }
 
 // What becomes of a row's sums.
@@ -192,10 +195,12 @@ public:
     void gradient_at(const Run& run, int64_t n, const int64_t* rows, const int64_t* columns,
                      T* result) override {
         place(run.lanes);
-        std::vector<int64_t> start(2), offset(1);
-        for (int64_t k = 0; k < n; ++k) {
-            start[1] = 1;
-            offset[0] = input_offset(rows[k], columns[k]) * run.lanes;
+        std::vector<int64_t> start{0, 0}, offset;
+        for (int64_t k = 0, next; k < n; k = next) {  // runs of one output channel
+            offset.clear();
+            for (next = k; next < n && next < k + PARTS && rows[next] == rows[k]; ++next)
+                offset.push_back(input_offset(rows[k], columns[next]) * run.lanes);
+            start[1] = next - k;
             correlate(run, start.data(), offset.data(), rows[k], 1, result + k);
         }
     }
