@@ -7,7 +7,7 @@ native engine these run on compressed rows; without it linear layers run on torc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from ..native import sparse
+from .sparse_conv import sparse_conv2d
 
 
 class Pass(NamedTuple):
@@ -33,7 +35,8 @@ class Wires:
 
     indptr: (rows + 1,) int64; index: (E,) int32, rising within a row.
     passes: of the backward passes since the last step, where ``keeping``; ``over``: that step was
-    made, and the next pass begins anew.
+    made, and the next pass begins anew. product: the dense gradient of rows [first, end) that a
+    pass makes, (end - first, width).
     """
 
     shape: tuple[int, ...]
@@ -42,6 +45,7 @@ class Wires:
     keeping: bool = False
     over: bool = False
     passes: list[Pass] = field(default_factory=list)
+    product: Callable[[Pass, int, int], Tensor] | None = None
 
     def note(self, x: Tensor, dy: Tensor) -> None:
         """A backward pass was made."""
@@ -130,6 +134,40 @@ class EdgeLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias, self.wires["weight"])
+
+
+# -- convolutions -------------------------------------------------------------------------------
+
+
+class EdgeConv2d(nn.Conv2d):
+    wires: dict[str, Wires]
+
+    def forward(self, x: Tensor) -> Tensor:
+        wires = self.wires["weight"]
+        y = sparse_conv2d(
+            x, wires.indptr, wires.index, self.weight, self.bias, kernel_size=self.kernel_size,
+            stride=self.stride, padding=self.padding, groups=self.groups,  # type: ignore[arg-type]
+        )  # fmt: skip
+        if wires.keeping and y.requires_grad:
+            wires.product = self._rows
+            y.register_hook(lambda dy: wires.note(x, dy))
+        return y
+
+    def _rows(self, made: Pass, first: int, end: int) -> Tensor:
+        per_group = self.out_channels // self.groups
+        parts = []
+        for g in range(first // per_group, -(-end // per_group)):  # groups that these rows lie in
+            lo, hi = max(first, g * per_group), min(end, (g + 1) * per_group)
+            wide = self.in_channels // self.groups
+            parts.append(conv2d_weight(
+                made.x[:, g * wide : (g + 1) * wide], (hi - lo, *self.weight_shape[1:]),
+                made.dy[:, lo:hi], self.stride, self.padding,
+            ).reshape(hi - lo, -1))  # fmt: skip
+        return torch.cat(parts)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return self.wires["weight"].shape
 
 
 # -- recurrent layers ---------------------------------------------------------------------------
@@ -231,7 +269,7 @@ class EdgeRNN(_EdgeRecurrent, nn.RNN):
 
 
 LAYERS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Linear: EdgeLinear, nn.LSTM: EdgeLSTM, nn.GRU: EdgeGRU, nn.RNN: EdgeRNN,
+    nn.Linear: EdgeLinear, nn.Conv2d: EdgeConv2d, nn.LSTM: EdgeLSTM, nn.GRU: EdgeGRU, nn.RNN: EdgeRNN,
 }  # fmt: skip
 PLAIN = {edge: plain for plain, edge in LAYERS.items()}
 
@@ -240,6 +278,10 @@ def can_wire(module: nn.Module) -> bool:
     """Whether this layer has a form that computes with a list of edges."""
     if isinstance(module, nn.RNNBase) and module.proj_size:
         return False
+    if isinstance(module, nn.Conv2d):
+        plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        if sparse is None or not plain or module.dilation != (1, 1):
+            return False
     return type(module) in LAYERS or type(module) in PLAIN
 
 
@@ -260,21 +302,39 @@ def unwire(module: nn.Module, attribute: str) -> None:
         del module.wires
 
 
+def _rows(wires: Wires, made: Pass, first: int, end: int) -> Tensor:
+    """The dense gradient of some rows that one pass makes."""
+    if wires.product is not None:
+        return wires.product(made, first, end)
+    return made.dy[:, first:end].T @ made.x
+
+
 def gradient_at(wires: Wires, rows: Tensor, columns: Tensor) -> Tensor:
-    """dL/dw at pairs (k,) of the weight of a linear layer, from the passes that were kept."""
-    total: Tensor | None = None
-    for x, dy in wires.passes:
-        part = torch.cat([
-            (dy[:, r] * x[:, c]).sum(0)
-            for r, c in zip(rows.split(BLOCK), columns.split(BLOCK), strict=True)
-        ]) if len(rows) else dy.new_zeros(0)  # fmt: skip
-        total = part if total is None else total + part
-    if total is None:
+    """dL/dw at pairs (k,) of the weight, from the passes that were kept."""
+    if not wires.passes:
         raise ValueError("there is no gradient yet: it is known after a backward pass.")
-    return total
+    out = torch.empty(len(rows), dtype=wires.passes[0].dy.dtype)
+    for first, end, block in _blocks(wires):
+        here = (rows >= first) & (rows < end)
+        if here.any():
+            out[here] = block()[rows[here] - first, columns[here]]
+    return out
 
 
-BLOCK = 8192  # pairs, or weights, at once
+def _blocks(wires: Wires) -> Iterator[tuple[int, int, Callable[[], Tensor]]]:
+    """The dense gradient in blocks of rows, each made when it is asked for."""
+    many = max(1, 4 * BLOCK // wires.width)
+    for first in range(0, wires.shape[0], many):
+        end = min(first + many, wires.shape[0])
+
+        def block(first: int = first, end: int = end) -> Tensor:
+            parts = [_rows(wires, made, first, end) for made in wires.passes]
+            return torch.stack(parts).sum(0)
+
+        yield first, end, block
+
+
+BLOCK = 8192  # a quarter of the weights whose dense gradient is made at once
 
 
 def top_absent(wires: Wires, k: int, leaving: Tensor | None) -> tuple[Tensor, Tensor, int, int]:
@@ -286,10 +346,8 @@ def top_absent(wires: Wires, k: int, leaving: Tensor | None) -> tuple[Tensor, Te
     scores, absent, nan = torch.empty(0), 0, 0
     if not wires.passes:
         raise ValueError("there is no gradient yet: it is known after a backward pass.")
-    per_block = max(1, 4 * BLOCK // width)
-    for first in range(0, wires.shape[0], per_block):
-        end = min(first + per_block, wires.shape[0])
-        block = sum(p.dy[:, first:end].T @ p.x for p in wires.passes).abs().reshape(-1)  # type: ignore[union-attr]
+    for first, end, made in _blocks(wires):
+        block = made().abs().reshape(-1)
         lo, hi = int(wires.indptr[first]), int(wires.indptr[end])
         row = torch.arange(end - first).repeat_interleave(wires.indptr[first : end + 1].diff())
         held = row * width + wires.index[lo:hi].long()

@@ -262,6 +262,46 @@ def test_recurrent_nets_train_as_masked_ones(kind, options):
     same(*runs)
 
 
+def convolutional():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=2, bias=False), nn.ReLU(),
+        nn.Flatten(), nn.Linear(32, 4),
+    ).double()  # fmt: skip
+
+
+@pytest.mark.skipif(engine is None, reason="the engine was not built")
+@pytest.mark.parametrize("whole", [True, False], ids=["plan", "layers"])
+@pytest.mark.parametrize("rule", ["RigL", "DeepR", "SET"])
+def test_convolutional_nets_train_as_masked_ones(rule, whole):
+    runs = []
+    for substrate in ("masked", "sparse"):
+        model = convolutional()
+        net = rewire.attach(
+            model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), RULES[rule],
+            density=0.3, seed=0, substrate=substrate, steps=12,
+        )  # fmt: skip
+        g, losses = torch.Generator().manual_seed(0), []
+        for _ in range(12):
+            x = torch.randn(5, 2, 8, 8, generator=g, dtype=torch.float64)
+            y = torch.randint(4, (5,), generator=g)
+            if whole:
+                losses.append(net.learn(x, y))
+                net.rewire()
+            else:
+                model.zero_grad()
+                loss = cross_entropy(model(x), y)
+                loss.backward()
+                net.step()
+                losses.append(float(loss.detach()))
+        runs.append((net, losses))
+        x = torch.randn(9, 2, 8, 8, generator=g, dtype=torch.float64)
+        losses.append(net.world.evaluate(x, torch.arange(9) % 4)[0])  # running statistics too
+    assert set(runs[1][0].world.forms.values()) == {"edges"}
+    same(*runs)
+
+
 def test_without_the_engine_layers_run_on_torchs_sparse_matrices(monkeypatch):
     import rewire.substrates.edgewise as edgewise
     import rewire.substrates.plan as plan
