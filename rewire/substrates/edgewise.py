@@ -269,8 +269,12 @@ class EdgeRNN(_EdgeRecurrent, nn.RNN):
 
 
 LAYERS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Linear: EdgeLinear, nn.Conv2d: EdgeConv2d, nn.LSTM: EdgeLSTM, nn.GRU: EdgeGRU, nn.RNN: EdgeRNN,
-}  # fmt: skip
+    nn.Linear: EdgeLinear,
+    nn.Conv2d: EdgeConv2d,
+    nn.LSTM: EdgeLSTM,
+    nn.GRU: EdgeGRU,
+    nn.RNN: EdgeRNN,
+}
 PLAIN = {edge: plain for plain, edge in LAYERS.items()}
 
 
