@@ -209,7 +209,7 @@ def _reject(
             end += n
             if n:
                 more = draws[end - n : end][free[end - n : end]]
-                found[i] = _distinct(np.concatenate([found[i], more]))[: counts[i]]
+                found[i] = distinct(np.concatenate([found[i], more]))[: counts[i]]
 
 
 def _all_gone(taken: np.ndarray, gone: np.ndarray, at: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -223,7 +223,7 @@ def _all_gone(taken: np.ndarray, gone: np.ndarray, at: np.ndarray, draws: np.nda
     return out
 
 
-def _distinct(values: np.ndarray) -> np.ndarray:
+def distinct(values: np.ndarray) -> np.ndarray:
     """The values without repetitions, in order of first appearance."""
     if len(values) < 64:
         return np.fromiter(dict.fromkeys(values.tolist()), np.int64)
