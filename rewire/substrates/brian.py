@@ -272,7 +272,8 @@ def _own_queue(pathway: Any) -> None:
 
     Brian2's must be prepared anew, over all synapses, when one has moved.
     """
-    readable = hasattr(pathway.queue, "peek")  # from 2.10 on compiled code reads it elsewhere
+    # from 2.10 on compiled code reads the C++ object behind Brian2's own queue, its capsule
+    readable = hasattr(pathway.queue, "peek") and not hasattr(pathway.queue, "get_capsule")
     if kernels is None or not readable or hasattr(pathway.queue, "retarget"):
         return
     queue = kernels.SlotQueue(pathway.source.start, pathway.source.stop)
