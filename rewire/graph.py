@@ -176,7 +176,7 @@ class Space:
         self.receiving = tuple(p for p in self.populations if self.into[p.name])
         names = [p.name for p in self.populations]
         self.capped = any(p.slots is not None for p in self.populations)
-        self._lands = np.array([names.index(p.target) for p in self.projections], np.int64)
+        self.lands = np.array([names.index(p.target) for p in self.projections], np.int64)
         by_unit = all(p.kind in ("linear", "spiking") for p in self.projections)
         self._widths = np.array([p.shape[1] for p in self.projections]) if by_unit else None
         self._firsts: dict[str, np.ndarray | None] = {}
@@ -215,8 +215,8 @@ class Space:
         """Number of the target population of each key, and the unit in it, each (k,)."""
         which = self.ends.searchsorted(keys, "right") - 1
         if self._widths is None:
-            return self._lands[which], self.locate(torch.from_numpy(keys))[2].numpy()
-        return self._lands[which], (keys - self.ends[which]) // self._widths[which]
+            return self.lands[which], self.locate(torch.from_numpy(keys))[2].numpy()
+        return self.lands[which], (keys - self.ends[which]) // self._widths[which]
 
     def which(self, keys: Tensor) -> Tensor:
         """Number of the projection of each key, shape (k,)."""

@@ -260,7 +260,7 @@ def _distinct_draws(
         drawn = (doubles(tries, counter) * size).astype(np.int64)
         counter = (counter + tries * GOLDEN) % 2**64
         more = drawn if accept is None else drawn[accept(drawn)]
-        found = _distinct(np.concatenate([found, more]))[:n]
+        found = distinct(np.concatenate([found, more]))[:n]
     return np.sort(found)
 
 
@@ -275,7 +275,7 @@ def _all_gone(taken: np.ndarray, gone: np.ndarray, at: np.ndarray, draws: np.nda
     return out
 
 
-def _distinct(values: np.ndarray) -> np.ndarray:
+def distinct(values: np.ndarray) -> np.ndarray:
     """The values without repetitions, in order of first appearance."""
     if len(values) < 64:
         return np.fromiter(dict.fromkeys(values.tolist()), np.int64)

@@ -67,6 +67,84 @@ def test_draws_are_uniform_over_the_pairs_of_units_with_room():
     assert ((count[open_] - expected) ** 2 / expected).sum() < 67  # chi-square, 35 d.o.f., .999
 
 
+def orders(graph, k, free):
+    """Every set of ``k`` feed-forward keys that a fair walk can take, and its probability."""
+    allowed = [key for key in range(72) if key not in graph.keys and free[key // 12] > 0]
+    if not k:
+        return {frozenset(): 1.0}
+    out = {}
+    for key in allowed:
+        less = [n - (unit == key // 12) for unit, n in enumerate(free)]
+        taken = graph.apply(Edit(add=torch.tensor([key])))
+        for rest, p in orders(taken, k - 1, less).items():
+            out[rest | {key}] = out.get(rest | {key}, 0.0) + p / len(allowed)
+    return out
+
+
+@pytest.mark.parametrize("multapses", [False, True])
+def test_sets_of_two_are_as_likely_as_in_a_fair_walk(multapses):
+    """Unit 2 takes one, unit 3 one or two: sets are not alike in their chances."""
+    keys = crowded([4, 4, 3, 2, 4, 4]).keys
+    expected = orders(Graph(space(), keys), 2, [0, 0, 1, 2, 0, 0])
+    graph = Graph(space(multapses=multapses), keys)
+    assert len(expected) == 9 * 10 + 45 and sum(expected.values()) == pytest.approx(1)
+    count, n = dict.fromkeys(expected, 0), 8000
+    for seed in range(n):
+        add = rewire.sample_absent(graph, [2, 0], rewire.rng_for(seed, "walk"))
+        count[frozenset(add.tolist())] += 1
+    chi = sum((count[s] - n * p) ** 2 / (n * p) for s, p in expected.items())
+    assert chi < 190  # 134 d.o.f., .999
+
+
+class Blind(rewire.streams.Stream):
+    """A stream that cannot permute a list."""
+
+    numpy = property(lambda self: pytest.fail("absent pairs were listed"))
+
+
+def test_few_free_slots_among_many_full_ones_are_found_without_a_list():
+    n, slots = 256, 32
+    sheet = Space(
+        [Population("in", n), Population("out", n, slots=slots)],
+        [Projection("ff", "in", "out", "spiking", (n, n), True),
+         Projection("lat", "out", "out", "spiking", (n, n), True)],
+    )  # fmt: skip
+    first = np.arange(n)[:, None] * n + np.arange(16)
+    full = Graph(sheet, torch.from_numpy(np.concatenate([first.ravel(), n * n + first.ravel()])))
+    assert (full.fan_in("out") == slots).all()
+    for seed in range(100):
+        drop = rewire.rng_for(seed, "drop").permutation(len(full))[:5].sort().values
+        k = [int((drop < 4096).sum()), int((drop >= 4096).sum())]
+        add = rewire.sample_absent(full, k, Blind(seed << 65), without=drop)
+        after = full.apply(Edit(drop=drop, add=add))
+        assert after.counts().tolist() == [4096, 4096] and (after.fan_in("out") == slots).all()
+
+
+def test_the_last_absent_pair_is_found_where_slots_abound():
+    keys = torch.tensor([key for key in range(72) if key != 41])
+    graph = Graph(space(slots=20), keys)
+    for seed in range(20):
+        assert rewire.sample_absent(graph, [1, 0], rewire.rng_for(seed, "last")).tolist() == [41]
+    with pytest.raises(ValueError, match="cannot add 1 of 2 edges to keys .0, 72."):
+        rewire.sample_absent(graph, [2, 0], rewire.rng_for(0, "last"))
+
+
+def test_pairs_that_are_not_stored_by_unit_respect_slots_too():
+    words = Space(
+        [Population("words", 9), Population("out", 5, slots=2)],
+        [Projection("embed", "words", "out", "embedding", (9, 5))],
+    )
+    graph = Graph(words, torch.tensor([0, 5, 1, 6, 2]).sort().values)  # units 0 and 1 are full
+    count = np.zeros(45)
+    for seed in range(2000):
+        (key,) = rewire.sample_absent(graph, 1, rewire.rng_for(seed, "embed")).tolist()
+        count[key] += 1
+    open_ = [key for key in range(45) if key % 5 > 1 and key != 2]
+    assert count[open_].sum() == 2000
+    assert ((count[open_] - 2000 / 26) ** 2 / (2000 / 26)).sum() < 53  # 25 d.o.f., .999
+    assert len(rewire.sample_absent(graph, 5, rewire.rng_for(0, "embed"))) == 5  # all that fit
+
+
 def signals(graph, scores):
     world = rewire.Bare(graph.space, pairs={"growth": lambda keys: scores[keys]})
     return Signals(world, graph)

@@ -38,7 +38,11 @@ PUBLISHED = {
 
 
 def parameters(**changes: object) -> TopographicMap:
-    """The map's parameters with the experiment's own values, and ``changes``."""
+    """The map's parameters with the experiment's own values, and ``changes``.
+
+    The authors' script has two forms: this one, and one that learns by rewiring alone, of
+    feed-forward synapses only: ``stdp=False, lateral=False``.
+    """
     return TopographicMap(**{**PUBLISHED, **changes})  # type: ignore[arg-type]
 
 
@@ -65,7 +69,7 @@ def image_rates(images: np.ndarray, *, f_mean: float, f_base: float) -> np.ndarr
 class _Shown:
     """Images of a test, ``steps`` time steps each from step ``first`` on.
 
-    chances: (N, pixels) of a spike in one step; fired: spikes of each column before each image.
+    chances: (N, pixels) of a spike in one step; fired: spikes of each target before each image.
     """
 
     chances: np.ndarray
@@ -109,25 +113,32 @@ class Columns(Built):
     def test(self, images: np.ndarray, *, t_show: float | None = None) -> np.ndarray:
         """Mean rates in Hz of each column's targets while each image is shown, (N, classes).
 
+        The class is the argmax. Arguments and conditions are those of :meth:`responses`.
+        """
+        p = self.parameters
+        seconds = (p.t_stim if t_show is None else t_show) * 1e-3
+        return self.responses(images, t_show=t_show).sum(-1) / (p.size * seconds)
+
+    def responses(self, images: np.ndarray, *, t_show: float | None = None) -> np.ndarray:
+        """Spikes of each target neuron while each image is shown, (N, classes, pixels).
+
         images: (N, side, side), or flat, shown one after the other without a pause.
         t_show: ms for each, by default ``t_stim``.
 
-        Weights stay as they are, and the sources of all columns spike alike. The class is the
-        argmax. Time goes on: what neurons and traces hold carries over, and training continues
-        with new images.
+        Weights stay as they are, and the sources of all columns spike alike. Time goes on: what
+        neurons and traces hold carries over, and training continues with new images.
         """
         p = self.parameters
         steps = round((p.t_stim if t_show is None else t_show) / p.dt)
         shown = self._shown = _Shown(self._rates(p, images), steps, int(self._step[0]))
         with self._frozen():
             self.network.run(len(shown.chances) * steps * p.dt * ms, namespace={})
-        fired = np.diff([*shown.fired, self._fired()], axis=0)
-        return fired / (p.size * steps * p.dt * 1e-3)
+        return np.diff([*shown.fired, self._fired()], axis=0)
 
     def _fired(self) -> np.ndarray:
-        """Spikes of each column's targets so far, (classes,)."""
+        """Spikes of each column's targets so far, (classes, pixels)."""
         count = np.asarray(self._counter.count)
-        return np.array([count[where].sum() for where in self.targets])
+        return np.array([count[where] for where in self.targets])
 
     @contextmanager
     def _frozen(self) -> Iterator[None]:

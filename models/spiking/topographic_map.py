@@ -54,6 +54,8 @@ class TopographicMap:
            presynaptic spike arrived t before the postsynaptic one, and
            -b a_plus tau_plus / tau_minus g_max exp(-t / tau_minus) where it came after.
     stdp:  False leaves all weights as they are.
+    w_0:   weight of every synapse at the start; None for g_max. Without STDP all stay at it, and at
+           g_max the targets fire at four times the rate that they have with STDP.
     input_factor: the simulator scales an input by tau/dt (1 - exp(-dt/tau)), .906 at 1 ms.
     transmit_depressed: the weight after a presynaptic spike's depression is what transmits.
 
@@ -71,6 +73,7 @@ class TopographicMap:
     lateral_inhibition: bool = False
 
     g_max: float = 0.2
+    w_0: float | None = None
     v_rest: float = -70.0
     v_thr: float = -50.0
     e_ex: float = 0.0
@@ -108,6 +111,8 @@ class TopographicMap:
             raise ValueError(f"shape is one of {', '.join(PROFILES)}, got {self.shape!r}.")
         if self.start not in STARTS:
             raise ValueError(f"start is one of {', '.join(STARTS)}, got {self.start!r}.")
+        if self.w_0 is not None and not 0 <= self.w_0 <= self.g_max:
+            raise ValueError(f"w_0 is a weight from 0 to g_max = {self.g_max}, got {self.w_0}.")
         for name in ("delay", "t_stim", "t_ref"):
             steps = getattr(self, name) / self.dt
             if abs(steps - round(steps)) > 1e-9:
@@ -223,7 +228,7 @@ class Built:
         self.neurons = self._neurons(first)
         self.synapses = self._synapses(first)
         self.synapses.connect(i=pre, j=np.repeat(np.arange(first, 2 * first), p.slots))
-        self.synapses.w = np.where(pre == self.null, 0.0, p.g_max)
+        self.synapses.w = np.where(pre == self.null, 0.0, p.g_max if p.w_0 is None else p.w_0)
         self._chance = self.neurons.variables["p"].get_value()
         self._step = self.neurons.clock.variables["timestep"].get_value()
         self._stimulus = b2.NetworkOperation(

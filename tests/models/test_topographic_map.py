@@ -143,6 +143,15 @@ def test_empty_slots_keep_weight_0_and_without_stdp_no_weight_moves():
     assert (built.synapses.variables["w"].get_value() == 0.2).all()
 
 
+def test_weights_start_at_w_0_and_without_stdp_stay_there():
+    net = TopographicMap(side=4, slots=8, start="random", p_random=0.2, stdp=False, w_0=0.15)
+    built = net.build(seed=1)
+    filled = np.asarray(built.synapses.i) != built.null
+    assert 0 < filled.sum() < filled.size
+    built.network.run(50 * b2.ms, namespace={})
+    assert (np.asarray(built.synapses.w) == np.where(filled, 0.15, 0.0)).all()
+
+
 def test_lateral_inhibition_lowers_the_rate_and_a_lower_threshold_raises_it():
     def rate(**options):
         built, spikes = run(**options)
@@ -173,6 +182,7 @@ def test_a_single_spike_makes_the_conductance_that_the_weight_and_the_factor_say
         ({"shape": "round"}, "shape is one of gaussian, .* got 'round'"),
         ({"start": "full"}, "start is one of kernel, .* got 'full'"),
         ({"delay": 0.5}, "delay = 0.5 ms is no multiple of 1.0"),
+        ({"w_0": 0.3}, "w_0 is a weight from 0 to g_max = 0.2, got 0.3"),
     ],
 )
 def test_wrong_parameters_are_refused(wrong, message):

@@ -1,6 +1,5 @@
 """The spiking world: what is rewired within a run is what Brian2 simulates, to the bit."""
 
-import copy
 import importlib.util
 import os
 import signal
@@ -605,20 +604,3 @@ def test_cython_without_a_compiler_says_what_to_do(monkeypatch):
     b2.prefs.codegen.target = "auto"
     drive(session, duration=1 * ms)  # nothing is compiled unasked
     assert b2.prefs.codegen.target == "auto"
-
-
-def test_the_same_rule_object_runs_in_both_worlds():
-    """Pure values: neither run leaves a trace in it."""
-    rule = rewire.SET(when=when.every(5), fraction=0.3)
-    before = copy.deepcopy(rule)
-    _, (spiking,) = small_map(rule, **STDP)
-    drive(spiking, duration=50 * ms)
-    model = torch.nn.Linear(30, 20)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    masked = rewire.attach(model, optimizer, rule, density=0.2)
-    for _ in range(50):
-        model(torch.randn(4, 30)).square().sum().backward()
-        masked.step()
-    for session in (spiking, masked):
-        assert session.rules[0] is rule and session.history.formed == session.history.dropped > 50
-    assert rule == before
