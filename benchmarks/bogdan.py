@@ -26,18 +26,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from rewire.experiments import store
+from rewire.experiments.spiking.published import CASES, PUBLISHED
 
-CASES = ("case 1", "case 2", "case 3")
-# Their notebook's numbers, printed or read off its figures (doi:10.3389/fnins.2018.00434).
-PUBLISHED = {
-    "sigma_aff_conn": (1.61, 2.36, 1.90),
-    "sigma_aff_weight": (1.47, 1.91, 1.59),
-    "ad_conn": (0.770, 0.82, 0.93),
-    "ad_weight": (0.82, 0.83, 1.10),
-    "rate_hz": (21.14, 20.08, 9.38),
-    "ff_synapses": (15.80, 16.0, 11.90),
-    "weight_proportion": (0.828, 0.709, 0.608),
-}
 TOLERANCE = {"sigma_aff_conn": 0.10, "rate_hz": 0.25, "ff_synapses": 0.10}
 EVENTS = (40.0, 140.0)  # a second
 MEASURED = (*PUBLISHED, "lateral_synapses", "events_per_s", "cpu_seconds")

@@ -508,7 +508,7 @@ def test_a_figure_of_its_own_is_a_whole_document_with_outlined_text(full, which)
 
 
 def test_an_unknown_figure_is_refused(full):
-    with pytest.raises(ValueError, match="no figure 'acuracy'; one of accuracy, cost"):
+    with pytest.raises(ValueError, match="no figure 'acuracy' of this run; one of accuracy, cost"):
         figure_svg(full[0], "acuracy")
 
 
