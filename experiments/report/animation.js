@@ -88,7 +88,7 @@
   const scales = {
     ff: largest((rule) => rule.ff.byDistance()),
     lateral: largest((rule) => rule.lateral && rule.lateral.byDistance()),
-    neuron: Math.max(2, largest((rule) => rule.ff.counts) / 2),
+    neuron: 2, // a third parallel synapse is rare, and one must be seen
   };
 
   let frame = last, playing = 0, neuron = size / 2 + (side >> 1);
@@ -113,7 +113,7 @@
     $("when").setAttribute("aria-valuetext", $("clock").textContent);
     $("picker").hidden = view !== "neuron";
     $("heat").hidden = view === "map";
-    if (view !== "map") $("most").textContent = `${Number(scales[view].toPrecision(2))} synapses${view === "neuron" ? " from one source" : " a neuron"}`;
+    if (view !== "map") $("most").textContent = `${Number(scales[view].toPrecision(2))} synapses ${view === "neuron" ? "or more from one source" : "a neuron"}`;
   };
 
   const tell = (rule) => {
@@ -149,12 +149,18 @@
     pen.stroke();
   };
 
+  const picture = document.createElement("canvas");
+  picture.width = picture.height = side;
+
   const heat = (pen, values, most, row, column) => {
+    const brush = picture.getContext("2d"), image = brush.createImageData(side, side);
     for (let i = 0; i < size; i++) {
       const c = 3 * Math.min(255, Math.round((255 * values[i]) / most));
-      pen.fillStyle = `rgb(${colours[c]} ${colours[c + 1]} ${colours[c + 2]})`;
-      pen.fillRect(i % side, Math.floor(i / side), 1.02, 1.02);
+      image.data.set([colours[c], colours[c + 1], colours[c + 2], 255], 4 * i);
     }
+    brush.putImageData(image, 0, 0);
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(picture, 0, 0);
     for (const [colour, width] of [["#111", 0.3], ["#fff", 0.16]]) {
       pen.strokeStyle = colour;
       pen.lineWidth = width;

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
-from .figures import INK, MUTED, PANEL, Looks, mean_curve, panel
+from .figures import INK, MUTED, PANEL, Looks, address, mean_curve, panel
 from .look import Look, figure
 from .sheets import Sheet, Simulated
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 BINS = np.linspace(0, 1, 21)  # of weights
 COLUMN = 2e-3  # seconds of a raster's column
 RATE_BIN = 20e-3  # seconds
+SHADE = 205  # of 255, how dark a spike is
 
 
 # --- over time ---
@@ -132,7 +137,7 @@ def raster(sheet: Sheet, label: str, look: Look) -> Figure:
         column = (step * sheet.dt / COLUMN).astype(int)
         picture[i * size + unit, np.minimum(column, picture.shape[1] - 1)] = True
     ink = np.zeros((*picture.shape, 4), np.uint8)
-    ink[picture] = (*(round(255 * c) for c in to_rgb(INK)), 205)
+    ink[picture] = SHADE
     axes.imshow(ink, extent=(*extent, 2 * size, 0), aspect="auto", interpolation="none")
     axes.axhline(size, color=MUTED, linewidth=0.8)
     axes.grid(False)
@@ -145,6 +150,20 @@ def raster(sheet: Sheet, label: str, look: Look) -> Figure:
     axes.set_xlim(*extent)
     below.set_xlim(*extent)
     return made
+
+
+def two_colours(svg: str) -> str:
+    """The raster's picture as ink or nothing, which takes a third of the bytes."""
+
+    def smaller(match: re.Match[str]) -> str:
+        alpha = np.asarray(Image.open(io.BytesIO(base64.b64decode(match[1]))).getchannel("A"))
+        picture = Image.fromarray((alpha > 0).astype(np.uint8), "P")
+        picture.putpalette([round(255 * c) for c in to_rgb(INK)] * 2)
+        data = io.BytesIO()
+        picture.save(data, "PNG", bits=1, transparency=bytes([0, SHADE]), optimize=True)
+        return f'"{address(data.getvalue())}"'
+
+    return re.sub(r'"data:image/png;base64,([^"]+)"', smaller, svg)
 
 
 def _population_rates(axes: Axes, sheet: Sheet, extent: tuple[float, float], look: Look) -> None:

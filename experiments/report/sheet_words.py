@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from rewire.experiments import compare
 
 from .load import Loaded
@@ -52,10 +54,19 @@ def headline(run: Loaded, found: Mapping[str, Change]) -> tuple[str, list[str]]:
 
 
 def _same_start(known: Sequence[Change]) -> list[Change]:
-    groups: dict[tuple[float, ...], list[Change]] = {}
+    """The largest group that began with the same map wherever two of it have a seed in common."""
+    groups: list[tuple[dict[int, float], list[Change]]] = []
     for change in known:
-        groups.setdefault(tuple(change.start.values(SIGMA)), []).append(change)
-    return max(groups.values(), key=len, default=[])
+        began = {row["seed"]: row[SIGMA] for row in change.start.rows}
+        for of_group, members in groups:
+            if shared := began.keys() & of_group.keys():
+                if all(began[seed] == of_group[seed] for seed in shared):
+                    members.append(change)
+                    of_group |= began
+                    break
+        else:
+            groups.append((began, [change]))
+    return max((members for _, members in groups), key=len, default=[])
 
 
 def _way(change: Change, column: str, digits: int = 2) -> str:
@@ -151,17 +162,14 @@ def limits(run: Loaded, found: Mapping[str, Change]) -> list[str]:
     ]
 
 
-def bimodality(pooled: Sequence[float], w_max: float = 1.0) -> str:
-    """How far weights sit at both ends, with Sarle's coefficient."""
-    import numpy as np
-
+def bimodality(weights: np.ndarray) -> str:
+    """How far weights, as fractions of the most they may be, sit at both ends."""
     from rewire.analysis import topography
 
-    found = topography.bimodality(np.asarray(pooled, float), w_max)
+    found = topography.bimodality(weights, 1.0)
     if math.isnan(found.low):
         return "no synapse"
-    low, high = (f"{100 * share:.0f}\u202f%" for share in (found.low, found.high))
-    shares = f"{low} in the lowest tenth, {high} in the highest"
     if math.isnan(found.coefficient):
-        return f"{shares}; all are equal"
-    return f"{shares}; bimodality {found.coefficient:.2f}"
+        return f"all {weights[0]:.2f}"
+    low, high = (f"{100 * share:.0f}\u202f%" for share in (found.low, found.high))
+    return f"{low} in the lowest tenth, {high} in the highest; bimodality {found.coefficient:.2f}"

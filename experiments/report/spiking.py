@@ -47,18 +47,19 @@ MEASURED = {
 }  # fmt: skip
 CHANCE = 0.05  # below which a test over a simulation's neurons counts
 SAMPLES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75), (0.0, 0.0))
-NO_LEAST = 0.01  # seconds, of the survival's log scale
+LEAST = 0.1  # seconds, of the survival's log scale
 
 
 def render(run: Loaded) -> str:
     """The whole page."""
-    script = (resources.files(__package__) / "animation.js").read_text()
     with drawing():
         context = _context(run)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return page.fill(
-        "spiking.html", context | {"script": Markup(script), "script_source": f"'sha256-{digest}'"}
+    script = (
+        (resources.files(__package__) / "animation.js").read_text() if context["frames"] else ""
     )
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    source = f"'sha256-{digest}'" if script else ""
+    return page.fill("spiking.html", context | {"script": Markup(script), "script_source": source})
 
 
 def standalone(run: Loaded) -> str:
@@ -365,7 +366,8 @@ def _rasters(cells: Cells, look: Looks) -> Iterator[Markup]:
         counts = {name: len(unit) for name, (unit, _) in one.after.spikes.items()}
         told = ", ".join(f"{n} spikes of {name}s" for name, n in counts.items())
         made = sheet_figures.raster(one.after, label, look[label])
-        yield _svg(made, f"r{i}", f"Raster of the last seconds under {label}: {told}.")
+        alt = f"Raster of the last seconds under {label}: {told}."
+        yield Markup(sheet_figures.two_colours(inline(made, f"r{i}", alt)))
 
 
 # --- weights and turnover ---
@@ -445,7 +447,7 @@ def _survival(cells: Cells, look: Looks) -> dict[str, Any]:
     for i, (title, xlabel, part) in enumerate(parts):
         part = {k: v for k, v in part.items() if all(len(one.key) for one in v)}
         if part:
-            made = figures.survival_panel(part, title, look, xlabel, NO_LEAST)
+            made = figures.survival_panel(part, title, look, xlabel, LEAST)
             kept = ", ".join(
                 f"{k} {words.percent(float(np.concatenate([x.alive for x in v]).mean()))}"
                 for k, v in part.items()
