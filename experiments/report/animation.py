@@ -19,10 +19,15 @@ from rewire.experiments.spiking.cells import FORWARD, LATERAL
 from .sheets import Sheet, Simulated, example, keys_at
 
 if TYPE_CHECKING:
+    from rewire.analysis.lifetimes import Lifetimes
+
     from .look import Look
 
-FRAMES = 60  # after the first
+FRAMES = (60, 30, 15, 6)  # after the first; fewer where more would make the page too large
+MOST = 2_000_000  # bytes
 LOCATION = 256  # steps of a preferred location along a side of the sheet
+
+Shown = dict[str, tuple[Simulated, Sheet, "Lifetimes", int]]  # and the last tick
 
 
 def data(cells: Mapping[str, Sequence[Simulated]], looks: Mapping[str, Look]) -> dict[str, Any]:
@@ -31,7 +36,8 @@ def data(cells: Mapping[str, Sequence[Simulated]], looks: Mapping[str, Look]) ->
     Of each label one cell. ``rules`` have, for each projection, the pairs ``post * n_pre + pre`` of
     the start's synapses and, frame by frame, of those that went and came since the frame before
     (a synapse that came and went between two frames is in neither); the preferred location of each
-    target neuron, row and column, in 256ths of the side; and how many neurons have none.
+    target neuron, row and column, in 256ths of the side (0 where it has no synapse); and, frame by
+    frame, sigma_aff and AD. Only ``too_large`` where even the fewest frames exceed `MOST`.
     """
     shown = {
         label: (one, one.before, one.lives, one.last["step"])
@@ -40,17 +46,24 @@ def data(cells: Mapping[str, Sequence[Simulated]], looks: Mapping[str, Look]) ->
     }
     if not any(lives.born.any() or not lives.alive.all() for _, _, lives, _ in shown.values()):
         return {}
+    for frames in FRAMES:
+        found = _frames(shown, frames, looks)
+        if len(text(found)) <= MOST:
+            return found
+    return {"too_large": True}
+
+
+def _frames(shown: Shown, frames: int, looks: Mapping[str, Look]) -> dict[str, Any]:
     end = max(one.period * last for one, _, _, last in shown.values())
-    seconds = np.linspace(0, end, FRAMES + 1)
+    seconds = np.linspace(0, end, frames + 1)
     rules = []
     for label, (one, sheet, lives, last) in shown.items():
         ticks = np.minimum(np.rint(seconds / one.period).astype(int), last)
         named = {"label": label, "seed": one.seed, "colour": looks[label].colour}
         rules.append(named | _rule(sheet, [keys_at(lives, tick) for tick in ticks]))
-    side = next(sheet.side for _, sheet, _, _ in shown.values())
     colours = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
     return {
-        "side": side,
+        "side": next(sheet.side for _, sheet, _, _ in shown.values()),
         "seconds": [round(float(t), 3) for t in seconds],
         "colours": packed(colours, np.uint8),
         "rules": rules,
@@ -63,7 +76,8 @@ def text(found: Mapping[str, Any]) -> str:
 
 
 def packed(values: Any, kind: Any) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, np.dtype(kind).newbyteorder("<"))).decode()
+    listed = np.asarray(values).astype(np.dtype(kind).newbyteorder("<"))
+    return base64.b64encode(listed.tobytes()).decode()
 
 
 def _rule(sheet: Sheet, frames: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -78,12 +92,9 @@ def _rule(sheet: Sheet, frames: Sequence[np.ndarray]) -> dict[str, Any]:
 
 def _steps(pairs: Sequence[np.ndarray], possible: int) -> dict[str, Any]:
     """The first frame's pairs, and the differences from each frame to the next."""
-    counts = [np.bincount(found, minlength=possible) for found in pairs]
     wide = np.uint16 if possible <= 1 << 16 else np.uint32
-    gone, come = [], []
-    for before, after in zip(counts, counts[1:], strict=False):
-        for side, more in ((gone, before - after), (come, after - before)):
-            side.append(np.repeat(np.arange(possible), more.clip(0)))
+    changes = [_change(*two) for two in zip(pairs, pairs[1:], strict=False)]
+    gone, come = ([step[i] for step in changes] for i in (0, 1))
     return {
         "bytes": np.dtype(wide).itemsize,
         "start": packed(pairs[0], wide),
@@ -92,6 +103,15 @@ def _steps(pairs: Sequence[np.ndarray], possible: int) -> dict[str, Any]:
         "n_gone": [len(step) for step in gone],
         "n_come": [len(step) for step in come],
     }
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs that ``before`` has more of, and those that ``after`` has, each as often."""
+    both = np.concatenate([before, after])
+    pair, which = np.unique(both, return_inverse=True)
+    sign = np.repeat([-1, 1], [len(before), len(after)])
+    more = np.bincount(which, sign, minlength=len(pair)).astype(int)
+    return np.repeat(pair, (-more).clip(0)), np.repeat(pair, more.clip(0))
 
 
 def _located(sheet: Sheet, frames: Sequence[np.ndarray]) -> dict[str, Any]:

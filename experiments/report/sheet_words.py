@@ -128,13 +128,11 @@ def contrasts(run: Loaded, found: Mapping[str, Change]) -> list[tuple[str, compa
     """The contrasts that the experiment named, of σ and AD at the end, all corrected together."""
     pairs = run.experiment.get("contrasts") or run.config.get("contrasts") or []
     made, what = [], []
-    for a, b in pairs:
+    for a, b in ((found[a].end, found[b].end) for a, b in pairs if {a, b} <= found.keys()):
         for column in MEASURES:
-            ends = [found[label].end for label in (a, b) if label in found]
-            values = [{row["seed"] for row in end.rows if row[column] is not None} for end in ends]
-            if len(ends) == 2 and values[0] & values[1]:
-                density = (ends[0].density + ends[1].density) / 2
-                made.append(compare.contrast(*ends, density, column=column))
+            known = [{r["seed"] for r in end.rows if r[column] is not None} for end in (a, b)]
+            if known[0] & known[1]:
+                made.append(compare.contrast(a, b, a.density, column=column))
                 what.append(column)
     return list(zip(what, compare.corrected(made), strict=True))
 

@@ -55,7 +55,9 @@ def render(run: Loaded) -> str:
     with drawing():
         context = _context(run)
     script = (
-        (resources.files(__package__) / "animation.js").read_text() if context["frames"] else ""
+        (resources.files(__package__) / "animation.js").read_text()
+        if context["frames"].get("rules")
+        else ""
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     source = f"'sha256-{digest}'" if script else ""

@@ -17,7 +17,13 @@ pytest.importorskip("brian2")
 
 from rewire.analysis import topography  # noqa: E402
 from rewire.experiments import cli, compare, store  # noqa: E402
-from rewire.experiments.report import figure_svg, sheet_words, spiking, write_report  # noqa: E402
+from rewire.experiments.report import (  # noqa: E402
+    animation,
+    figure_svg,
+    sheet_words,
+    spiking,
+    write_report,
+)
 from rewire.experiments.report.load import Loaded, graph_of, load  # noqa: E402
 from rewire.experiments.report.sheet_figures import _wrapped_lines, turnover_of  # noqa: E402
 from rewire.experiments.report.sheets import Change, Sheet, simulated  # noqa: E402
@@ -461,6 +467,20 @@ def test_frames_are_the_replayed_graph_at_their_times(out, replayed):
                     pytest.approx(value, abs=6e-4) if np.isfinite(value) else None
                 )
         assert done == len(records) and torch.equal(graph.keys, tree["keys"])
+
+
+def test_a_page_that_would_be_too_large_has_fewer_frames_or_none(out, replayed, monkeypatch):
+    size = len(json.dumps(replayed))
+    monkeypatch.setattr(animation, "MOST", size // 2)
+    found = re.search(r'id="replay">(.*?)</script>', spiking.render(load(out)), re.S)[1]
+    fewer = json.loads(found)
+    assert len(fewer["seconds"]) in (31, 16) and len(found) <= size // 2
+    ends = [unpacked(run["rules"][0]["ff"])[-1] for run in (replayed, fewer)]
+    assert (ends[0] == ends[1]).all()
+    monkeypatch.setattr(animation, "MOST", 100)
+    page = Page(spiking.render(load(out)))
+    assert "their animation would make this page too large" in page.text
+    assert "script" not in [tag for tag, _ in page.tags]
 
 
 @pytest.mark.slow
