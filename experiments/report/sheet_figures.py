@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from .figures import INK, MUTED, PANEL, Looks, address, mean_curve, panel
@@ -147,8 +148,9 @@ def raster(sheet: Sheet, label: str, look: Look) -> Figure:
     axes.set_title(label)
     below = made.add_axes((0.62 / width, 0.5 / height, 1 - 0.75 / width, 0.95 / height))
     _population_rates(below, sheet, extent, look)
-    axes.set_xlim(*extent)
-    below.set_xlim(*extent)
+    for one in (axes, below):
+        one.set_xlim(*extent)
+        one.xaxis.set_major_locator(MaxNLocator(4))
     return made
 
 
@@ -169,10 +171,12 @@ def two_colours(svg: str) -> str:
 def _population_rates(axes: Axes, sheet: Sheet, extent: tuple[float, float], look: Look) -> None:
     bins = max(round((extent[1] - extent[0]) / RATE_BIN), 1)
     edges = np.linspace(*extent, bins + 1)
-    for name, colour, width in (("source", MUTED, 1.0), ("target", look.hex, 1.5)):
+    for name, colour, width, line in (
+        ("source", MUTED, 1.0, (0, (1.5, 1))), ("target", look.hex, 1.5, "-"),
+    ):  # fmt: skip
         at = sheet.start + (sheet.spikes[name][1] + 0.5) * sheet.dt
         rate = np.histogram(at, edges)[0] / (sheet.side**2 * np.diff(edges))
-        axes.stairs(rate, edges, color=colour, linewidth=width, baseline=None)
+        axes.stairs(rate, edges, color=colour, linewidth=width, linestyle=line, baseline=None)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("simulated seconds")
     axes.set_ylabel("Hz")

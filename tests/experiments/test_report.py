@@ -2,14 +2,12 @@
 
 import math
 import re
-import shutil
-import subprocess
 import time
 
 import numpy as np
 import pytest
 import torch
-from pages import Page
+from pages import Page, on_a_phone
 
 from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
@@ -494,28 +492,5 @@ def test_quickstart_size_takes_less_than_six_seconds(tmp_path):
 
 @pytest.mark.slow
 def test_a_phone_scrolls_tables_and_not_the_page(full, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium here: the page's width cannot be measured")
-    inner = re.sub(r"<meta http-equiv[^>]*>", "", full[1].read_text())
-    (tmp_path / "frame.html").write_text(
-        '<body><iframe id="f" style="width:360px;height:800px;border:0"></iframe><script>'
-        f"const f=document.getElementById('f');f.srcdoc={_script_text(inner)};"
-        "f.onload=()=>{const d=f.contentDocument.documentElement;"
-        "document.title=`${d.scrollWidth} of ${d.clientWidth}`}</script>"
-    )
-    dom = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--dump-dom",
-         f"file://{tmp_path / 'frame.html'}"],
-        capture_output=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
-    content, window = map(int, re.search(r"<title>(\d+) of (\d+)</title>", dom).groups())
+    content, window = on_a_phone(full[1].read_text(), tmp_path)
     assert content == window <= 360
-
-
-def _script_text(text: str) -> str:
-    import json
-
-    return json.dumps(text).replace("</", "<\\/")

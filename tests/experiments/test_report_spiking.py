@@ -5,13 +5,12 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from pages import Page
+from pages import Page, in_a_browser, on_a_phone
 
 pytest.importorskip("brian2")
 
@@ -470,31 +469,24 @@ def test_frames_are_the_replayed_graph_at_their_times(out, replayed):
 
 
 def test_a_page_that_would_be_too_large_has_fewer_frames_or_none(out, replayed, monkeypatch):
-    size = len(json.dumps(replayed))
+    size = len(animation.text(replayed))
     monkeypatch.setattr(animation, "MOST", size // 2)
-    found = re.search(r'id="replay">(.*?)</script>', spiking.render(load(out)), re.S)[1]
-    fewer = json.loads(found)
-    assert len(fewer["seconds"]) in (31, 16) and len(found) <= size // 2
-    ends = [unpacked(run["rules"][0]["ff"])[-1] for run in (replayed, fewer)]
+    run = load(out)
+    fewer = animation.data(simulated(run), spiking._looks(run))
+    assert (
+        len(fewer["seconds"]) < len(replayed["seconds"]) and len(animation.text(fewer)) <= size // 2
+    )
+    ends = [unpacked(found["rules"][0]["ff"])[-1] for found in (replayed, fewer)]
     assert (ends[0] == ends[1]).all()
     monkeypatch.setattr(animation, "MOST", 100)
-    page = Page(spiking.render(load(out)))
+    page = Page(spiking.render(run))
     assert "their animation would make this page too large" in page.text
     assert "script" not in [tag for tag, _ in page.tags]
 
 
 @pytest.mark.slow
 def test_the_script_draws_what_it_replayed(out, text, replayed, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium here: the script cannot be run")
-    dom = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--dump-dom",
-         f"file://{out / 'report.html'}"],
-        capture_output=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
+    dom = in_a_browser(out / "report.html", tmp_path)
     told = [a["aria-label"] for t, a in Page(dom).tags if t == "canvas"]
     for label, canvas in zip(NAMES, told, strict=True):
         end = simulated(load(out))[label][0].last
@@ -505,6 +497,12 @@ def test_the_script_draws_what_it_replayed(out, text, replayed, tmp_path):
         if label != "no lateral":
             expected += f" + {end['lateral_synapses']:.1f} lateral"
         assert canvas == expected + " a neuron"
+
+
+@pytest.mark.slow
+def test_a_phone_scrolls_tables_and_not_the_page(text, tmp_path):
+    content, window = on_a_phone(text, tmp_path)
+    assert content == window <= 360
 
 
 # -- parts of a run -------------------------------------------------------------------------------
