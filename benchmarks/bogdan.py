@@ -38,19 +38,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from rewire.experiments import store
+from rewire.experiments.spiking.published import CASES, PUBLISHED
 
 EXPERIMENTS = ("bogdan_2018_cases", "map-from-nothing")
-CASES = ("case 1", "case 2", "case 3")
-# Their notebook's numbers, printed or read off its figures (doi:10.3389/fnins.2018.00434).
-PUBLISHED = {
-    "sigma_aff_conn": (1.61, 2.36, 1.90),
-    "sigma_aff_weight": (1.47, 1.91, 1.59),
-    "ad_conn": (0.770, 0.82, 0.93),
-    "ad_weight": (0.82, 0.83, 1.10),
-    "rate_hz": (21.14, 20.08, 9.38),
-    "ff_synapses": (15.80, 16.0, 11.90),
-    "weight_proportion": (0.828, 0.709, 0.608),
-}
 # Of a numba program written apart from this one, V_th -50 mV, a step of 1 ms.
 INDEPENDENT = {
     "sigma_aff_conn": (1.87, 1.68),

@@ -328,11 +328,14 @@ def contrasts(
             left, right = at_density(by_label[a], density), at_density(by_label[b], density)
             if left and right and {*left.seeds} & {*right.seeds}:
                 made.append(contrast(left, right, density, column=column, named=named))
-    tested = [i for i, c in enumerate(made) if c.p is not None]
-    corrected = holm([made[i].p for i in tested])
-    for i, p in zip(tested, corrected, strict=True):
-        made[i] = replace(made[i], p_holm=p, tests=len(tested))
-    return made
+    return corrected(made)
+
+
+def corrected(made: Sequence[Contrast]) -> list[Contrast]:
+    """The contrasts with the p-values of those that were tested corrected together (Holm)."""
+    tests = sum(c.p is not None for c in made)
+    p_holm = iter(holm([c.p for c in made if c.p is not None]))
+    return [replace(c, p_holm=next(p_holm), tests=tests) if c.p is not None else c for c in made]
 
 
 def hedges_g(differences: ArrayLike) -> tuple[float, float, float]:

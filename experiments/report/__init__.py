@@ -1,15 +1,21 @@
 """One self-contained HTML file about a run: pictures first, then the numbers, then how it was made.
 
-No script, no network, no outside file: the page's own Content-Security-Policy forbids them.
+No network, no outside file: the page's own Content-Security-Policy forbids them. No script either,
+but for the one that draws the animation of a spiking run, which that policy knows by its digest.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["FIGURES", "figure_svg", "write_report"]
+if TYPE_CHECKING:
+    from .load import Loaded
+
+__all__ = ["FIGURES", "SPIKING_FIGURES", "figure_svg", "write_report"]
 
 FIGURES = ("accuracy", "cost")  # what `figure_svg` draws
+SPIKING_FIGURES = ("map",)  # of a run of the spiking world
 
 
 def write_report(out_dir: str | Path, path: str | Path | None = None) -> Path:
@@ -20,25 +26,31 @@ def write_report(out_dir: str | Path, path: str | Path | None = None) -> Path:
     """
     from rewire.experiments import store
 
-    from . import page, plain
+    from . import page, spiking
     from .load import load
 
     target = Path(path) if path is not None else Path(out_dir) / "report.html"
     run = load(out_dir)
-    render = plain.render if run.config.get("world") == "brian" else page.render
-    store.write_atomic(target, render(run))
+    store.write_atomic(target, (spiking if _spiking(run) else page).render(run))
     return target
 
 
 def figure_svg(out_dir: str | Path, which: str = "accuracy") -> str:
     """One figure as an SVG document of its own, on white, with text as outlines.
 
-    ``which``: "accuracy" (test accuracy against density) or "cost" (against training FLOPs).
-    Raises ValueError for another name, StoreError as `write_report`.
+    ``which``: "accuracy" (test accuracy against density) or "cost" (against training FLOPs); of a
+    run of the spiking world "map" (sigma_aff over time). Raises ValueError for another name,
+    StoreError as `write_report`.
     """
-    if which not in FIGURES:
-        raise ValueError(f"there is no figure {which!r}; one of {', '.join(FIGURES)}.")
+    from . import page, spiking
     from .load import load
-    from .page import standalone
 
-    return standalone(load(out_dir), which)
+    run = load(out_dir)
+    figures = SPIKING_FIGURES if _spiking(run) else FIGURES
+    if which not in figures:
+        raise ValueError(f"there is no figure {which!r} of this run; one of {', '.join(figures)}.")
+    return spiking.standalone(run) if _spiking(run) else page.standalone(run, which)
+
+
+def _spiking(run: Loaded) -> bool:
+    return run.config.get("world") == "brian"

@@ -234,7 +234,7 @@ def learning_curves(run: Loaded, looks: Looks, density: float, column: str) -> F
         for step, value in curves:
             if len(curves) > 1:
                 axes.plot(step, factor * value, color=look.hex, linewidth=0.6, alpha=0.35)
-        step, mean = _mean_curve(curves)
+        step, mean = mean_curve(curves)
         axes.plot(step, factor * mean, color=look.hex, linestyle=look.line, linewidth=1.6, zorder=3)
         shown += [factor * value[len(value) // 4 :] for _, value in curves]
     if shown:
@@ -269,7 +269,7 @@ def _curves(run: Loaded, point: compare.Point, column: str, x: str = "step") -> 
     return found
 
 
-def _mean_curve(curves: Sequence[Curve]) -> Curve:
+def mean_curve(curves: Sequence[Curve]) -> Curve:
     """The mean over seeds where all of them were evaluated."""
     steps = sorted(set.intersection(*({*step.tolist()} for step, _ in curves)))
     rows = [dict(zip(step.tolist(), value, strict=True)) for step, value in curves]
@@ -298,8 +298,17 @@ def churn_of(run: Loaded, label: str, density: float) -> list[tuple[np.ndarray, 
     return found
 
 
-def churn_panel(seeds: list[tuple[np.ndarray, ...]], label: str, look: Look, most: float) -> Figure:
-    """Edges formed (up) and dropped (down) per step of one rule; ``most`` sets the common scale."""
+def churn_panel(
+    seeds: Sequence[tuple[np.ndarray, ...]],
+    label: str,
+    look: Look,
+    most: float,
+    xlabel: str = "step, all levels",
+) -> Figure:
+    """Edges formed (up) and dropped (down) over time by one rule; ``most`` sets the common scale.
+
+    ``seeds``: of each the ends of its stretches of time, and the rates in them.
+    """
     made = figure(PANEL[0], 2.5)
     axes = panel(made, left=0.68, bottom=0.5, top=0.3)
     for total, formed, dropped in seeds:
@@ -318,7 +327,7 @@ def churn_panel(seeds: list[tuple[np.ndarray, ...]], label: str, look: Look, mos
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{abs(v):,.0f}".replace(",", " ")))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(label)
-    axes.set_xlabel("step, all levels")
+    axes.set_xlabel(xlabel)
     axes.set_ylabel("← dropped   formed →")
     return made
 
@@ -327,23 +336,30 @@ def churn_panel(seeds: list[tuple[np.ndarray, ...]], label: str, look: Look, mos
 
 
 def survival_panel(
-    lives: Mapping[str, Sequence[Lifetimes]], title: str, looks: Looks, xlabel: str
+    lives: Mapping[str, Sequence[Lifetimes]],
+    title: str,
+    looks: Looks,
+    xlabel: str,
+    least: float = 1,
 ) -> Figure:
-    """Fraction of edges that live longer than so many steps: all seeds of a rule, and each."""
+    """Fraction of edges that live longer than so long: all seeds of a rule, and each.
+
+    ``least``: the shortest time on the log scale.
+    """
     made = figure(4.7, 3.4)
     axes = panel(made, left=0.58, bottom=0.52, top=0.3)
     for label, seeds in lives.items():
         look = looks[label]
         if len(seeds) > 1:
             for one in seeds:
-                axes.plot(*_survival([one]), color=look.hex, linewidth=0.6, alpha=0.35,
+                axes.plot(*_survival([one], least), color=look.hex, linewidth=0.6, alpha=0.35,
                           drawstyle="steps-post")  # fmt: skip
-        axes.plot(*_survival(seeds), color=look.hex, linestyle=look.line, linewidth=1.6,
+        axes.plot(*_survival(seeds, least), color=look.hex, linestyle=look.line, linewidth=1.6,
                   drawstyle="steps-post", zorder=3)  # fmt: skip
     axes.set_xscale("log")
-    axes.set_xlim(left=1)
+    axes.set_xlim(left=least)
     axes.xaxis.set_major_locator(LogLocator(numticks=8))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}".replace(",", " ")))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _grouped(v)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 103)
     axes.set_title(title)
@@ -352,16 +368,21 @@ def survival_panel(
     return made
 
 
-def _survival(seeds: Sequence[Lifetimes]) -> Curve:
-    """Steps (from 1 on, for a log scale) and per cent that live beyond them, seeds pooled."""
+def _grouped(value: float) -> str:
+    """10 000, 0.01."""
+    return f"{value:,.0f}".replace(",", " ") if value >= 1 else f"{value:g}"
+
+
+def _survival(seeds: Sequence[Lifetimes], least: float) -> Curve:
+    """Times (from ``least`` on, for a log scale) and per cent that live beyond, seeds pooled."""
     pooled = type(seeds[0])(
         *(np.concatenate([getattr(s, name) for s in seeds])
           for name in ("key", "born", "died", "alive"))
     )  # fmt: skip
     age, beyond = pooled.survival()
     last = beyond[-1] if len(beyond) else 1.0
-    steps = np.concatenate([[1], np.maximum(age, 1), [max(pooled.age.max(), 1)]])
-    return steps, 100 * np.concatenate([[1.0], beyond, [last]])
+    times = np.concatenate([[least], np.maximum(age, least), [max(pooled.age.max(), least)]])
+    return times, 100 * np.concatenate([[1.0], beyond, [last]])
 
 
 # --- degrees ---

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -111,17 +112,23 @@ class Loaded:
         return found
 
     def _graph(self, row: Mapping[str, Any]) -> Graph | None:
-        from rewire.checkpoint import CheckpointError
-
         cell = store.CellStore(self.out / "cells" / row["cell"])
         if row["level"] not in cell.levels:
             return None
-        try:
+        with self.reading(f"the connectivity of {row['label']}, seed {row['seed']}"):
             tree, meta = cell.read_level(row["level"])
             return graph_of(tree["keys"], meta)
-        except (CheckpointError, KeyError, TypeError, ValueError) as error:
-            self.problems.append(f"the connectivity of {row['label']}, seed {row['seed']}: {error}")
-            return None
+        return None
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Files that may be damaged or missing: what is wrong with them is one of `problems`."""
+        from rewire.checkpoint import CheckpointError
+
+        try:
+            yield
+        except (CheckpointError, StoreError, KeyError, TypeError, ValueError) as error:
+            self.problems.append(f"{what}: {error}")
 
     def lives(self, label: str, density: float) -> list[Lifetimes]:
         """Per seed the lives of a label's edges, from its start to the end of a density's level.
@@ -135,12 +142,11 @@ class Loaded:
 
     def _lives(self, row: Mapping[str, Any]) -> Lifetimes | None:
         from rewire.analysis.lifetimes import lifetimes
-        from rewire.checkpoint import CheckpointError
         from rewire.history import parse
 
         cell = store.CellStore(self.out / "cells" / row["cell"])
         events = self.curves.get((row["cell"], row["level"]))
-        try:
+        with self.reading(f"the edits of {row['label']}, seed {row['seed']}"):
             if not events or len(cell.starts) != 1 or not cell.finished:
                 return None
             start = cell.read_start(cell.starts[0])[0]["keys"]
@@ -148,9 +154,7 @@ class Loaded:
             # a level is written down before the edit of its last step
             records = [r for r in parse(cell.edit_log.read()) if r.total < end]
             return lifetimes(start, records, end)
-        except (CheckpointError, StoreError, KeyError, TypeError, ValueError) as error:
-            self.problems.append(f"the edits of {row['label']}, seed {row['seed']}: {error}")
-            return None
+        return None
 
 
 def graph_of(keys: Any, meta: Mapping[str, Any]) -> Graph:

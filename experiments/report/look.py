@@ -186,6 +186,7 @@ def inline(made: Figure, name: str, alt: str) -> str:
     body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
     body = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLES.get(m[0], m[0]), body)
     body = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", body)
+    body = re.sub(r' d="[^"]+"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), body)
     body = re.sub(r"\s*\n\s*", "\n", body)
     return (
         f'<svg viewBox="{box[1] if box else "0 0 1 1"}" role="img" aria-label="{_quoted(alt)}">'

@@ -37,7 +37,7 @@ def render(run: Loaded) -> str:
     """The whole page."""
     with drawing():
         context = _context(run)
-    return fill("template.html", context)
+    return fill("template.html", context | {"script_source": ""})
 
 
 def fill(template: str, context: Mapping[str, Any]) -> str:

@@ -14,6 +14,8 @@ from ..schema import available
 from ..store import cell_hash
 from .schema import SpikingEntry, SpikingExperiment
 
+START, END = 0, 1  # levels of a cell
+FORWARD, LATERAL = "ff", "lateral"  # projections
 KEYS = ("seconds", "period", "record_every", "codegen")  # of the experiment, besides the model
 
 

@@ -16,10 +16,9 @@ from rewire.graph import Graph
 from rewire.models.spiking.brian import brian2
 from rewire.substrates.brian import ORDER, Brian, Wiring, drive
 
-from .cells import Settings
+from .cells import FORWARD, LATERAL, Settings
 
 RASTER = 2  # seconds before the end whose spikes are kept
-FORWARD, LATERAL = "ff", "lateral"
 
 
 class Simulation:

@@ -16,10 +16,8 @@ from rewire.models.spiking.brian import code_target
 from ..cells import Cell
 from ..store import CellStore
 from ..trainer import Emit, checkpoint_seconds
-from .cells import settings
+from .cells import END, START, settings
 from .simulation import Simulation
-
-START, END = 0, 1  # the levels of a cell
 
 
 def run_cell(
@@ -187,6 +185,7 @@ class _Run:
         }
         meta = {
             **graph.description,
+            "w_max": simulation.wiring.w_max,
             "raster": {"start": simulation.raster_from, "dt": simulation.wiring.dt},
         }
         tree = {"keys": graph.keys, "weight": graph["weight"], **tensors}

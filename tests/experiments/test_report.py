@@ -2,14 +2,12 @@
 
 import math
 import re
-import shutil
-import subprocess
 import time
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
+from pages import Page, on_a_phone
 
 from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
@@ -160,54 +158,6 @@ def make_run(
         },
     )  # fmt: skip
     return out
-
-
-# --- reading a page ---
-
-
-class Page(HTMLParser):
-    """The parsed page: tags with attributes, and the text of every element by its start tag."""
-
-    VOID = {"meta", "img", "br", "wbr", "use", "path", "link", "input"}
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict]] = []
-        self.words: list[str] = []
-        self.rows: list[tuple[dict, list[tuple[dict, str]]]] = []
-        self.stack: list[str] = []
-        self.feed(text)
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.tags.append((tag, attrs))
-        if tag not in self.VOID:
-            self.stack.append(tag)
-        if tag == "tr":
-            self.rows.append((attrs, []))
-        elif tag in ("td", "th"):
-            self.rows[-1][1].append((attrs, ""))
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if tag in self.stack:
-            while self.stack.pop() != tag:
-                pass
-
-    def handle_data(self, data):
-        if "style" in self.stack:
-            return
-        self.words.append(data)
-        if self.stack and {"td", "th"} & {*self.stack}:
-            attrs, text = self.rows[-1][1][-1]
-            self.rows[-1][1][-1] = attrs, text + data
-
-    def section(self, name: str) -> str:
-        at = [i for i, word in enumerate(self.words) if word == name]
-        return " ".join(self.words[at[-1] :])
 
 
 @pytest.fixture(scope="module")
@@ -508,7 +458,7 @@ def test_a_figure_of_its_own_is_a_whole_document_with_outlined_text(full, which)
 
 
 def test_an_unknown_figure_is_refused(full):
-    with pytest.raises(ValueError, match="no figure 'acuracy'; one of accuracy, cost"):
+    with pytest.raises(ValueError, match="no figure 'acuracy' of this run; one of accuracy, cost"):
         figure_svg(full[0], "acuracy")
 
 
@@ -542,28 +492,5 @@ def test_quickstart_size_takes_less_than_six_seconds(tmp_path):
 
 @pytest.mark.slow
 def test_a_phone_scrolls_tables_and_not_the_page(full, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium here: the page's width cannot be measured")
-    inner = re.sub(r"<meta http-equiv[^>]*>", "", full[1].read_text())
-    (tmp_path / "frame.html").write_text(
-        '<body><iframe id="f" style="width:360px;height:800px;border:0"></iframe><script>'
-        f"const f=document.getElementById('f');f.srcdoc={_script_text(inner)};"
-        "f.onload=()=>{const d=f.contentDocument.documentElement;"
-        "document.title=`${d.scrollWidth} of ${d.clientWidth}`}</script>"
-    )
-    dom = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--dump-dom",
-         f"file://{tmp_path / 'frame.html'}"],
-        capture_output=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
-    content, window = map(int, re.search(r"<title>(\d+) of (\d+)</title>", dom).groups())
+    content, window = on_a_phone(full[1].read_text(), tmp_path)
     assert content == window <= 360
-
-
-def _script_text(text: str) -> str:
-    import json
-
-    return json.dumps(text).replace("</", "<\\/")

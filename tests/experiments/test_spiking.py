@@ -237,7 +237,7 @@ def test_the_raster_holds_the_last_seconds_of_both_sheets(finished):
     cell, _ = finished[0][0]
     tree, meta = cell.read_level(1)
     last = [e for e in cell.events() if e["event"] == "eval"][-2:]
-    assert meta["raster"] == {"start": 1, "dt": 0.001}
+    assert meta["raster"] == {"start": 1, "dt": 0.001} and meta["w_max"] == 0.2
     for name, hertz in (("target", None), ("source", 20)):
         unit, step = tree["spikes"][name]["unit"], tree["spikes"][name]["step"]
         assert 0 <= unit.min() and unit.max() < 36 and 0 <= step.min() and step.max() < 2000

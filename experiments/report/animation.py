@@ -1,0 +1,135 @@
+"""The edit log replayed as frames that a page's script can draw, packed into one JSON text.
+
+Lists of integers are bytes in base64, unsigned and little-endian.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+
+from rewire.analysis import topography
+from rewire.experiments.spiking.cells import FORWARD, LATERAL
+
+from .sheets import Sheet, Simulated, example, keys_at
+
+if TYPE_CHECKING:
+    from rewire.analysis.lifetimes import Lifetimes
+
+    from .look import Look
+
+FRAMES = (60, 30, 15, 6)  # after the first; fewer where more would make the page too large
+MOST = 2_000_000  # bytes
+LOCATION = 256  # steps of a preferred location along a side of the sheet
+
+Shown = dict[str, tuple[Simulated, Sheet, "Lifetimes", int]]  # and the last tick
+
+
+def data(cells: Mapping[str, Sequence[Simulated]], looks: Mapping[str, Look]) -> dict[str, Any]:
+    """What the script is given; empty where no finished cell ever changed a synapse.
+
+    Of each label one cell. ``rules`` have, for each projection, the pairs ``post * n_pre + pre`` of
+    the start's synapses and, frame by frame, of those that went and came since the frame before
+    (a synapse that came and went between two frames is in neither); the preferred location of each
+    target neuron, row and column, in 256ths of the side (0 where it has no synapse); and, frame by
+    frame, sigma_aff and AD. Only ``too_large`` where even the fewest frames exceed `MOST`.
+    """
+    shown = {
+        label: (one, one.before, one.lives, one.last["step"])
+        for label, every in cells.items()
+        if (one := example(every)) and one.before and one.lives and one.last
+    }
+    if not any(lives.born.any() or not lives.alive.all() for _, _, lives, _ in shown.values()):
+        return {}
+    for frames in FRAMES:
+        found = _frames(shown, frames, looks)
+        if len(text(found)) <= MOST:
+            return found
+    return {"too_large": True}
+
+
+def _frames(shown: Shown, frames: int, looks: Mapping[str, Look]) -> dict[str, Any]:
+    end = max(one.period * last for one, _, _, last in shown.values())
+    seconds = np.linspace(0, end, frames + 1)
+    rules = []
+    for label, (one, sheet, lives, last) in shown.items():
+        ticks = np.minimum(np.rint(seconds / one.period).astype(int), last)
+        named = {"label": label, "seed": one.seed, "colour": looks[label].colour}
+        rules.append(named | _rule(sheet, [keys_at(lives, tick) for tick in ticks]))
+    colours = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
+    return {
+        "side": next(sheet.side for _, sheet, _, _ in shown.values()),
+        "seconds": [round(float(t), 3) for t in seconds],
+        "colours": packed(colours, np.uint8),
+        "rules": rules,
+    }
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """As JSON that may stand inside a script element."""
+    return json.dumps(found, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def packed(values: Any, kind: Any) -> str:
+    listed = np.asarray(values).astype(np.dtype(kind).newbyteorder("<"))
+    return base64.b64encode(listed.tobytes()).decode()
+
+
+def _rule(sheet: Sheet, frames: Sequence[np.ndarray]) -> dict[str, Any]:
+    space = sheet.graph.space
+    found: dict[str, Any] = {FORWARD: None, LATERAL: None}
+    for i, projection in enumerate(space.projections):
+        low, high = space.bounds[i : i + 2]
+        pairs = [keys[(keys >= low) & (keys < high)] - low for keys in frames]
+        found[projection.name] = _steps(pairs, high - low)
+    return found | _located(sheet, frames)
+
+
+def _steps(pairs: Sequence[np.ndarray], possible: int) -> dict[str, Any]:
+    """The first frame's pairs, and the differences from each frame to the next."""
+    wide = np.uint16 if possible <= 1 << 16 else np.uint32
+    changes = [_change(*two) for two in zip(pairs, pairs[1:], strict=False)]
+    gone, come = ([step[i] for step in changes] for i in (0, 1))
+    return {
+        "bytes": np.dtype(wide).itemsize,
+        "start": packed(pairs[0], wide),
+        "gone": packed(np.concatenate(gone), wide),
+        "come": packed(np.concatenate(come), wide),
+        "n_gone": [len(step) for step in gone],
+        "n_come": [len(step) for step in come],
+    }
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs that ``before`` has more of, and those that ``after`` has, each as often."""
+    both = np.concatenate([before, after])
+    pair, which = np.unique(both, return_inverse=True)
+    sign = np.repeat([-1, 1], [len(before), len(after)])
+    more = np.bincount(which, sign, minlength=len(pair)).astype(int)
+    return np.repeat(pair, (-more).clip(0)), np.repeat(pair, more.clip(0))
+
+
+def _located(sheet: Sheet, frames: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Where each frame's receptive fields lie, by count of synapses, and how sharp they are."""
+    i = sheet.graph.space.index(FORWARD)
+    low, high = sheet.graph.space.bounds[i : i + 2]
+    side, n_post = sheet.side, len(sheet.places)
+    locations, sigma, ad = [], [], []
+    for keys in frames:
+        pairs = keys[(keys >= low) & (keys < high)] - low
+        fields = np.bincount(pairs, minlength=high - low).reshape(n_post, side, side)
+        map_ = topography.locate(fields, sheet.places)
+        step = np.rint(np.nan_to_num(map_.preferred) / side * LOCATION).astype(int) % LOCATION
+        locations.append(step)
+        sigma.append(_number(map_.sigma_aff))
+        ad.append(_number(map_.ad))
+    return {"preferred": packed(np.stack(locations), np.uint8), "sigma": sigma, "ad": ad}
+
+
+def _number(value: float) -> float | None:
+    return round(value, 3) if np.isfinite(value) else None
