@@ -362,7 +362,7 @@ def test_a_deep_copied_model_runs_its_own_weights_and_never_writes_into_the_sess
     model, optimizer, net = steps(attached(rewire.StructuralPlasticity()), 2)
     twin = copy.deepcopy(model)
     x = torch.randn(5, 8)
-    before, activity = model(x).clone(), net.world._seen
+    before, activity = model(x).clone(), net.world.taps._seen
     held = {k: v.clone() for k, v in activity.items()}
     with torch.no_grad():
         for p in twin.parameters():
@@ -370,7 +370,7 @@ def test_a_deep_copied_model_runs_its_own_weights_and_never_writes_into_the_sess
     twin.train()(x * 100)
     assert torch.equal(model.eval()(x), before)
     assert not torch.equal(twin(x), before)
-    assert all(torch.equal(held[k], net.world._seen[k]) for k in held)
+    assert all(torch.equal(held[k], net.world.taps._seen[k]) for k in held)
 
 
 # -- rules of one's own -----------------------------------------------------------------------

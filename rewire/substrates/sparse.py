@@ -345,7 +345,11 @@ class Sparse:
         try:
             self._edges = {w.name: self._edges_of(w) for w in self.weights if w.wires is not None}
             self.plan = plan.trace(
-                self.model, self._edges, tuple(x.shape[1:]), dtype=self._flat.dtype
+                self.model,
+                self._edges,
+                tuple(x.shape[1:]),
+                dtype=self._flat.dtype,
+                engine=engine,
             )
             self._stale = True
         except plan.NotTraceable as error:

@@ -303,11 +303,8 @@ def test_convolutional_nets_train_as_masked_ones(rule, whole):
 
 
 def test_without_the_engine_layers_run_on_torchs_sparse_matrices(monkeypatch):
-    import rewire.substrates.edgewise as edgewise
-    import rewire.substrates.plan as plan
-
-    monkeypatch.setattr(edgewise, "sparse", None)
-    monkeypatch.setattr(plan, "sparse", None)
+    monkeypatch.setattr("rewire.substrates.edgewise.sparse", None)
+    monkeypatch.setattr("rewire.substrates.sparse.engine", None)
     net = trained("sparse", RULES["RigL"], "Adam")
     assert net[0].world.plan is None and "no sparse engine" in net[0].world.untraceable
     same(trained("masked", RULES["RigL"], "Adam"), net)
