@@ -315,7 +315,7 @@ class Graph:
         self._lazy: dict[str, Callable[[Any], np.ndarray]] = {}
         self.births = dict(births or {})
         # the keys, and what is derived from them alone
-        self._topology = {"keys": keys} if _topology is None else _topology
+        self._topology: dict[str, Any] = {"keys": keys} if _topology is None else _topology
 
     # -- making one -----------------------------------------------------------------------------
 
@@ -391,7 +391,7 @@ class Graph:
         good until the world's next step.
         """
         held = {n: c for n, c in self._columns.items() if n != name}
-        out = Graph(self.space, self.keys, held, self.births, _topology=self._topology)
+        out = self._with(held, self._topology)
         out._lazy = {**self._lazy, name: values}
         return out
 
