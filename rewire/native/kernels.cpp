@@ -374,9 +374,25 @@ Array<float> hash_sign(const Keys& keys, uint64_t salt, const Keys& turned) {
     return out;
 }
 
+// The generation of this processor: 4 and 3 as x86-64-v4 and -v3 name it, else 0.
+int generation() {
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    const bool third = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                       __builtin_cpu_supports("bmi2");
+    const bool fourth = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl");
+    return third ? (fourth ? 4 : 3) : 0;
+#else
+    return 0;
+#endif
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_kernels, m) {
+    m.def("generation", &generation);
     m.def("walk", &walk<float>, py::arg("weight").noconvert(), py::arg("sign").noconvert(),
           py::arg("noise"), py::arg("drift"), py::arg("spread"), py::arg("bounds"));
     m.def("walk", &walk<double>, py::arg("weight").noconvert(), py::arg("sign").noconvert(),
