@@ -4,19 +4,61 @@ A plan runs gather, forward pass, loss, backward pass and optimiser step in one 
 memory that stays the model's, the optimiser's and the graph's. :func:`trace` makes it from an
 ``nn.Module`` by way of torch.fx; a module that it does not know raises :class:`NotTraceable`, which
 names it, and the caller trains layer by layer instead.
+
+What is handed over, and when:
+
+- :func:`trace` takes, for every weight that is sparse, its :class:`Edges`; the module's own
+  weight is then never looked at, and may be empty. All other parameters are the model's own
+  tensors: they are read and written in place. Their gradients are in ``plan.gradients``.
+- After an edit of the graph, :meth:`Plan.rewire` takes the new arrays of each projection that
+  changed, and :meth:`Plan.adopt` (or ``set_optimiser``) the optimiser's new state arrays.
+- Whatever was handed over must be handed over again when it moves to other memory; changes in
+  place need no call. The plan keeps what it holds alive.
+- :meth:`Plan.follow` copies an optimiser's hyper-parameters (a scheduler's learning rate).
+
+All tensors are contiguous and on the CPU. Calls release the GIL; one plan runs in one thread at a
+time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from ..native import sparse
+
+NUMBERS = 6  # of an optimiser, for each group of parameters
 
 
 class NotTraceable(ValueError):
     """A model that a plan cannot run; the message names the module or function, and says why."""
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The edges of one projection, as CSR by output row in the order of their keys.
+
+    indptr:   (rows + 1,) int64, from 0 to E.
+    index:    (E,) int32, flat index within the row of the weight as it is stored, rising in a row:
+              the input unit of a linear layer; (in channel of the group, ky, kx) of a convolution.
+    value:    (E,) the weights, of the plan's type; a slice of the graph's column is fine.
+    gradient: (E,) written by every backward pass.
+    """
+
+    indptr: Tensor
+    index: Tensor
+    value: Tensor
+    gradient: Tensor
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        parts = (self.indptr, self.index, self.value, self.gradient)
+        return tuple(p.detach().numpy() for p in parts)
 
 
 @dataclass(frozen=True)
@@ -28,7 +70,437 @@ class Value:
     height: int = 1
     width: int = 1
 
+    @property
+    def features(self) -> int:
+        return self.channels * self.height * self.width
 
-# What adds one module to a plan: (tracer, its name, the module, its inputs) -> its output.
-Add = Callable[[Any, str, nn.Module, tuple[Value, ...]], Value]
+
+# What adds one module or function to a plan: (tracing, its name, the module or None, its inputs)
+# -> its output.
+Add = Callable[["Tracing", str, Any, tuple[Value, ...]], Value]
 MODULES: dict[type[nn.Module], Add] = {}
+FUNCTIONS: dict[Any, Add] = {}  # by function, or by the name of a tensor's method
+
+
+@dataclass
+class Tracing:
+    """A net on its way into a plan: what handlers of modules work with.
+
+    native:  the plan that is being built; its ``add_...`` methods return an operation's number.
+    node:    the torch.fx node that is being added, for its arguments.
+    """
+
+    native: Any
+    modules: Mapping[str, nn.Module]
+    edges: Mapping[str, Edges]
+    training: bool
+    node: fx.Node = field(init=False)
+    fused: set[fx.Node] = field(default_factory=set)
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+
+    def buffer(self, channels: int, height: int = 1, width: int = 1) -> Value:
+        """A new buffer of the plan."""
+        return Value(self.native.add_buffer(channels, height, width), channels, height, width)
+
+    def takes_relu(self) -> bool:
+        """Whether only a ReLU reads this node's output: the handler then applies it itself."""
+        users = list(self.node.users)
+        if len(users) != 1 or not _is_relu(users[0], self.modules):
+            return False
+        self.fused.add(users[0])
+        return True
+
+    def parameter(self, name: str, tensor: Tensor | None) -> tuple[Any, Any]:
+        """Memory and gradient of one dense parameter of the model, (None, None) for no tensor."""
+        if tensor is None:
+            return None, None
+        if not tensor.is_contiguous() or tensor.device.type != "cpu":
+            raise NotTraceable(
+                f"{name!r} is not contiguous on the CPU: a plan works in place there."
+            )
+        gradient = torch.zeros_like(tensor, requires_grad=False)
+        self.gradients[name] = gradient
+        return tensor.detach().numpy(), gradient.numpy()
+
+    def placed(self, op: int, *names: str | None) -> None:
+        """Say which parameters operation ``op`` holds, in its order; None for one that it lacks."""
+        for which, name in enumerate(n for n in names if n is not None):
+            self.places[name] = (op, which)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, name: str) -> bool:
+        return _handler(m) is not None or super().is_leaf_module(m, name)
+
+
+def trace(
+    model: nn.Module,
+    edges: Mapping[str, Edges],
+    input_shape: Sequence[int],
+    *,
+    dtype: torch.dtype = torch.float32,
+    training: bool = True,
+) -> Plan:
+    """The plan of a model for inputs of ``input_shape`` (C, H, W), or (features,).
+
+    edges: of each sparse weight, by the name of its parameter; weights that are not in it run
+    dense. training=False makes a plan for evaluation alone, in which dropout is the identity.
+
+    Raises:
+        NotTraceable: something in the model is not known here, or the engine was not built.
+    """
+    if sparse is None:
+        from .. import native
+
+        raise NotTraceable(f"there is no sparse engine: {native.missing or 'not built'}.")
+    made = {torch.float32: sparse.PlanFloat32, torch.float64: sparse.PlanFloat64}.get(dtype)
+    if made is None:
+        raise NotTraceable(f"a plan works in float32 or float64, not in {dtype}.")
+    shape = tuple(input_shape) if len(input_shape) == 3 else (int(np.prod(input_shape)), 1, 1)
+    graph = _fx_graph(model)
+    tracing = Tracing(made(*shape), dict(model.named_modules()), edges, training)
+    values: dict[fx.Node, Value] = {}
+    try:
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                if values:
+                    raise NotTraceable("a plan has one input; this model has several.")
+                values[node] = Value(0, *shape)
+            elif node.op == "output":
+                _check_output(node, values)
+            else:
+                values[node] = _add(tracing, node, values)
+    except ValueError as error:
+        if isinstance(error, NotTraceable):
+            raise
+        raise NotTraceable(f"{tracing.node.target!r}: {error}") from error
+    unused = set(edges) - set(tracing.places)
+    if unused:
+        raise NotTraceable(f"the forward pass does not use the weights {sorted(unused)}.")
+    return Plan(tracing, dtype)
+
+
+def _fx_graph(model: nn.Module) -> fx.Graph:
+    if _handler(model) is not None:  # a single layer
+        model = nn.Sequential(model)
+    try:
+        return _Tracer().trace(model)
+    except Exception as error:
+        raise NotTraceable(
+            f"torch.fx cannot trace {type(model).__name__}: {error}. A forward pass must not "
+            "depend on the values of its input."
+        ) from error
+
+
+def _check_output(node: fx.Node, values: Mapping[fx.Node, Value]) -> None:
+    result = node.args[0]
+    if not isinstance(result, fx.Node) or values[result].buffer != max(
+        v.buffer for v in values.values()
+    ):
+        raise NotTraceable("a plan returns one tensor, what its last operation makes.")
+
+
+def _handler(module: nn.Module) -> Add | None:
+    return next((MODULES[t] for t in type(module).__mro__ if t in MODULES), None)
+
+
+def _is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return isinstance(modules[str(node.target)], nn.ReLU)
+    return node.target in (torch.relu, functional.relu, "relu")
+
+
+def _add(tracing: Tracing, node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
+    tracing.node = node
+    inputs = tuple(values[n] for n in node.all_input_nodes if n in values)
+    if node in tracing.fused:
+        return inputs[0]
+    module: nn.Module | None = None
+    if node.op == "call_module":
+        module = tracing.modules.get(str(node.target))
+        assert module is not None
+        found, called = _handler(module), f"{node.target} ({type(module).__name__})"
+    else:
+        found = FUNCTIONS.get(node.target) if node.op.startswith("call") else None
+        called = getattr(node.target, "__name__", str(node.target))
+    if found is None:
+        known = sorted(t.__name__ for t in MODULES)
+        raise NotTraceable(f"a plan does not know {called}; it knows {', '.join(known)}.")
+    if any(set(h) for h in _hooks(module)):
+        raise NotTraceable(f"{called} has hooks, which a plan would not call.")
+    return found(tracing, str(node.target), module, inputs)
+
+
+def _hooks(module: nn.Module | None) -> tuple[Mapping[int, Any], ...]:
+    if module is None:
+        return ()
+    return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks
+
+
+# -- the kinds of operations --------------------------------------------------------------------
+
+
+def _linear(tracing: Tracing, name: str, module: nn.Linear, inputs: tuple[Value, ...]) -> Value:
+    x = inputs[0]
+    if x.features != module.in_features or (x.height * x.width > 1 and x.channels != x.features):
+        raise NotTraceable(
+            f"{name}: a linear layer of {module.in_features} inputs after {x.channels} x "
+            f"{x.height} x {x.width} values; flatten them first."
+        )
+    out = tracing.buffer(module.out_features)
+    prefix = f"{name}." if name else ""
+    weight = f"{prefix}weight"
+    bias = f"{prefix}bias" if module.bias is not None else None
+    more = (*tracing.parameter(f"{prefix}bias", module.bias), tracing.takes_relu())
+    if weight in tracing.edges:
+        arrays = tracing.edges[weight].arrays()
+        op = tracing.native.add_linear(x.buffer, out.buffer, *arrays, *more)
+    else:
+        memory = tracing.parameter(weight, module.weight)
+        op = tracing.native.add_dense_linear(x.buffer, out.buffer, *memory, *more)
+    tracing.placed(op, weight, bias)
+    return out
+
+
+def _flatten(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...]) -> Value:
+    start = module.start_dim if module is not None else _argument(tracing.node, 1, "start_dim", 0)
+    end = module.end_dim if module is not None else _argument(tracing.node, 2, "end_dim", -1)
+    x = inputs[0]
+    if start != 1 or end not in (-1, 3 if x.height * x.width > 1 else 1):
+        raise NotTraceable(f"{name}: a plan flattens from dimension 1 to the last one.")
+    return Value(x.buffer, x.features)
+
+
+def _argument(node: fx.Node, at: int, name: str, default: Any) -> Any:
+    return node.args[at] if len(node.args) > at else node.kwargs.get(name, default)
+
+
+def _elementwise(kind: str) -> Add:
+    def add(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...]) -> Value:
+        x = inputs[0]
+        out = tracing.buffer(x.channels, x.height, x.width)
+        getattr(tracing.native, f"add_{kind}")(x.buffer, out.buffer)
+        return out
+
+    return add
+
+
+def _identity(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...]) -> Value:
+    return inputs[0]
+
+
+def _dropout(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...]) -> Value:
+    if module.p > 0 and tracing.training:
+        raise NotTraceable(f"{name}: a plan cannot train with dropout (p = {module.p}).")
+    return inputs[0]
+
+
+MODULES.update({
+    nn.Linear: _linear,
+    nn.Flatten: _flatten,
+    nn.ReLU: _elementwise("relu"),
+    nn.Tanh: _elementwise("tanh"),
+    nn.Identity: _identity,
+    nn.Dropout: _dropout,
+})  # fmt: skip
+FUNCTIONS.update({
+    torch.relu: MODULES[nn.ReLU],
+    functional.relu: MODULES[nn.ReLU],
+    "relu": MODULES[nn.ReLU],
+    torch.tanh: MODULES[nn.Tanh],
+    "tanh": MODULES[nn.Tanh],
+    torch.flatten: _flatten,
+    "flatten": _flatten,
+})  # fmt: skip
+
+
+# -- optimisers -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter in an optimiser's table.
+
+    name: of the parameter; group: its row of numbers. state: tensors that the step moves, each as
+    large as the parameter: SGD (momentum,) or (); Adam and AdamW (exp_avg, exp_avg_sq, step), the
+    step a single float32 or float64. Parameters whose ``step`` is the same memory are counted once.
+    """
+
+    name: str
+    group: int
+    state: tuple[Tensor, ...]
+
+
+def numbers(optimizer: torch.optim.Optimizer) -> tuple[str, np.ndarray]:
+    """The method, "sgd" or "adam", and its numbers (groups, 6) of a torch optimiser.
+
+    Raises:
+        NotTraceable: the engine has no such optimiser; plan.gradients serve torch's own step.
+    """
+    kind = type(optimizer)
+    rows = []
+    for group in optimizer.param_groups:
+        for option in ("maximize", "amsgrad", "differentiable", "capturable"):
+            if group.get(option):
+                raise NotTraceable(f"the engine has no {kind.__name__} with {option}=True.")
+        if kind is torch.optim.SGD:
+            names = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+            rows.append([float(group[n]) for n in names] + [0.0])
+            if group["dampening"]:
+                raise NotTraceable("the engine has no SGD with dampening.")
+        elif kind in (torch.optim.Adam, torch.optim.AdamW):
+            decoupled = kind is torch.optim.AdamW or group.get("decoupled_weight_decay", False)
+            rows.append([
+                float(group["lr"]), *map(float, group["betas"]), group["eps"],
+                group["weight_decay"], float(decoupled),
+            ])  # fmt: skip
+        else:
+            raise NotTraceable(f"the engine has no {kind.__name__}; it has SGD, Adam and AdamW.")
+    return "sgd" if kind is torch.optim.SGD else "adam", np.array(rows, np.float64)
+
+
+def state_of(optimizer: torch.optim.Optimizer, p: Tensor, group: int) -> tuple[Tensor, ...]:
+    """The optimiser's state of one parameter, made as torch makes it where there is none yet."""
+    state, options = optimizer.state[p], optimizer.param_groups[group]
+    if isinstance(optimizer, torch.optim.SGD):
+        if not options["momentum"]:
+            return ()
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = torch.zeros_like(p, requires_grad=False)
+        return (state["momentum_buffer"],)
+    if not state:
+        wide = torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32
+        state["step"] = torch.tensor(0.0, dtype=wide)
+        state["exp_avg"] = torch.zeros_like(p, requires_grad=False)
+        state["exp_avg_sq"] = torch.zeros_like(p, requires_grad=False)
+    return state["exp_avg"], state["exp_avg_sq"], state["step"]
+
+
+# -- the plan -------------------------------------------------------------------------------------
+
+
+class Plan:
+    """A traced net; made by :func:`trace`.
+
+    places:    where each parameter is: (operation, which of its parameters).
+    gradients: of the dense parameters, by name, written by every backward pass: give them to
+               ``parameter.grad`` for an optimiser of torch's. Those of edges are in their Edges.
+    """
+
+    def __init__(self, tracing: Tracing, dtype: torch.dtype):
+        self.dtype = dtype
+        self.places = tracing.places
+        self.gradients = tracing.gradients
+        self._native = tracing.native
+        self._numbers = np.zeros((0, NUMBERS))
+
+    # -- what is handed over --------------------------------------------------------------------
+
+    def rewire(self, name: str, edges: Edges) -> None:
+        """Hold these edges from now on, instead of those that parameter ``name`` had.
+
+        An optimiser's table that names it must be set again before the next step.
+        """
+        self._native.rewire(self.places[name][0], *edges.arrays())
+
+    def set_optimiser(self, method: str, table: np.ndarray, entries: Sequence[Entry]) -> None:
+        """Step these parameters, by ``method`` with the numbers of their groups, see numbers()."""
+        self._numbers = np.ascontiguousarray(table, np.float64)
+        rows = [
+            (*self.places[e.name], e.group, [s.detach().numpy() for s in e.state]) for e in entries
+        ]
+        self._native.set_optimiser(method, self._numbers, rows)
+
+    def adopt(
+        self,
+        optimizer: torch.optim.Optimizer,
+        parameters: Mapping[str, Tensor],
+        slices: Mapping[str, slice] | None = None,
+    ) -> None:
+        """Take over the step of a torch optimiser, whose state stays where it is.
+
+        parameters: the optimiser's own tensors, by the plan's names; several names may share one
+        tensor, of which ``slices`` then says their parts (edge arrays of all projections in a row).
+        A parameter that the optimiser does not hold is not stepped.
+
+        Raises:
+            NotTraceable: another optimiser than SGD, Adam and AdamW, or an option not known here.
+        """
+        method, table = numbers(optimizer)
+        groups = {id(p): g for g, o in enumerate(optimizer.param_groups) for p in o["params"]}
+        entries = []
+        for name, p in parameters.items():
+            if id(p) not in groups:
+                continue
+            state = state_of(optimizer, p, groups[id(p)])
+            part = slices.get(name) if slices else None
+            if part is not None:
+                state = tuple(s[part] if s.dim() else s for s in state)
+            entries.append(Entry(name, groups[id(p)], state))
+        self.set_optimiser(method, table, entries)
+
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """Copy the optimiser's hyper-parameters, where a schedule changed them."""
+        self._numbers[:] = numbers(optimizer)[1]
+
+    def scale(self, scale: Sequence[float], offset: Sequence[float]) -> None:
+        """How uint8 inputs become numbers: x * scale + offset, one for all or one a channel."""
+        self._native.set_scale(list(scale), list(offset))
+
+    # -- passes -----------------------------------------------------------------------------------
+
+    def train_step(
+        self, x: Tensor, y: Tensor, rows: Tensor | None = None, *, step: bool = True
+    ) -> float:
+        """Gather, forward pass, mean cross-entropy, backward pass and optimiser step in one call.
+
+        x: (N, ...) float32, float64 or uint8; y: (N,) int64; rows: (B,) int64, the examples of this
+        batch, else all N. Gradients hold until the next step. step=False leaves the step out. x is
+        read again where a gradient at absent synapses is asked for: leave it as it is until then.
+        """
+        return self._native.train_step(x.numpy(), y.numpy(), _rows(rows), step)
+
+    def forward(self, x: Tensor, rows: Tensor | None = None, *, training: bool = False) -> Tensor:
+        """Logits (B, classes); any batch, in chunks, where not ``training``."""
+        return torch.from_numpy(self._native.forward(x.numpy(), _rows(rows), training))
+
+    def loss_and_backward(self, y: Tensor) -> float:
+        """Mean cross-entropy of the last forward pass in training mode, and all gradients."""
+        return self._native.backward(y.numpy(), False)
+
+    def step(self) -> None:
+        """The optimiser's step on the gradients as they are."""
+        self._native.step()
+
+    def evaluate(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> tuple[float, int]:
+        """Mean cross-entropy, and how many examples are classified right, without gradients."""
+        return self._native.evaluate(x.numpy(), y.numpy(), _rows(rows))
+
+    # -- gradients at synapses that need not exist ------------------------------------------------
+
+    def sddmm(self, name: str, rows: Tensor, columns: Tensor) -> Tensor:
+        """dL/dw at pairs (k,) of a sparse weight, from the last backward pass.
+
+        columns: as in Edges.index. Raises ValueError after another forward pass.
+        """
+        op = self.places[name][0]
+        return torch.from_numpy(self._native.gradient_at(op, rows.numpy(), columns.numpy()))
+
+    def top_absent(
+        self, name: str, k: int, leaving: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, int, int]:
+        """The ``k`` absent synapses of a sparse weight with the largest |dL/dw|, exactly.
+
+        leaving: (E,) bool, edges that count as absent. Returns their flat indices in the weight as
+        it is stored, rising, and |dL/dw| there, fewer where fewer are absent; how many are absent;
+        and how many gradients at them are NaN (the selection is then of no use). Among equals the
+        smaller index wins. O(k) memory beside a tile of 1 MB.
+        """
+        gone = None if leaving is None else leaving.numpy().view(np.uint8)
+        keys, scores, absent, nan = self._native.top_absent(self.places[name][0], k, gone)
+        return torch.from_numpy(keys), torch.from_numpy(scores), absent, nan
+
+
+def _rows(rows: Tensor | None) -> np.ndarray | None:
+    return None if rows is None else rows.numpy()

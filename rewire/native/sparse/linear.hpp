@@ -2,6 +2,7 @@
 // dw[e] = <dy[r], x[index[e]]> and dx[index[e]] += w[e] dy[r] in one pass over the edges.
 #pragma once
 
+#include "dense.hpp"
 #include "layout.hpp"
 #include "op.hpp"
 
@@ -44,71 +45,137 @@ void linear_forward(const Connectivity& csr, const T* weight, const T* bias, con
     });
 }
 
-// The sums of four vectors, into out[0..3].
-template <class T>
-REWIRE_INLINE void sums_of_four(Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> d, T* out) {
-    out[0] = sum<T>(a), out[1] = sum<T>(b), out[2] = sum<T>(c), out[3] = sum<T>(d);
+// Halves of a and b, added: a's sums in the lower half of the vector, b's in the upper one.
+template <class V, size_t... I>
+REWIRE_INLINE V fold(V a, V b, std::index_sequence<I...>) {
+    constexpr size_t n = sizeof...(I), half = n / 2;
+    return __builtin_shufflevector(a, b, (I < half ? I : I - half + n)...) +
+           __builtin_shufflevector(a, b, (I < half ? I + half : I + n)...);
+}
+// The same of halves of halves: quarters hold a's, b's, c's and d's sums, a and b folded before.
+template <class V, size_t... I>
+REWIRE_INLINE V fold_again(V ab, V cd, std::index_sequence<I...>) {
+    constexpr size_t n = sizeof...(I), half = n / 2, part = n / 4;
+    return __builtin_shufflevector(
+               ab, cd, (I % half < part ? I % part + I / half * n : I % part + half + I / half * n)...) +
+           __builtin_shufflevector(
+               ab, cd,
+               (I % half < part ? I % part + part + I / half * n
+                                : I % part + half + part + I / half * n)...);
+}
+// Sums within each quarter of q parts: 4 numbers.
+template <class T, class V, size_t... I>
+REWIRE_INLINE V sum_pairs(V v, std::index_sequence<I...>) {
+    return v + __builtin_shufflevector(v, v, (I ^ 1)...);
+}
+template <class T, class V, size_t... I>
+REWIRE_INLINE V sum_twos(V v, std::index_sequence<I...>) {
+    return v + __builtin_shufflevector(v, v, (I ^ 2)...);
 }
 
+// The sums of four vectors, into out[0..3], or added to it.
+template <class T>
+REWIRE_INLINE void sums_of_four(Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> d, T* out, bool add) {
+    constexpr int n = WIDTH<T>;
+    constexpr auto lanes = std::make_index_sequence<n>{};
+    if constexpr (n >= 4) {
+        Vec<T> v = fold_again(fold(a, b, lanes), fold(c, d, lanes), lanes);
+        if constexpr (n >= 8) v = sum_pairs<T>(v, lanes);
+        if constexpr (n >= 16) v = sum_twos<T>(v, lanes);
+        typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(alignof(T)), may_alias));
+        Four f = __builtin_shufflevector(v, v, 0, n / 4, n / 2, 3 * n / 4);
+        Four* to = reinterpret_cast<Four*>(out);
+        *to = add ? *to + f : f;
+    } else {
+        const T s[4] = {sum<T>(a), sum<T>(b), sum<T>(c), sum<T>(d)};
+        for (int i = 0; i < 4; ++i) out[i] = add ? out[i] + s[i] : s[i];
+    }
+}
+
+// Edges [e, end) of one row whose output gradient is d.
+template <class T, int NV, bool DX>
+REWIRE_INLINE void backward_edges(int64_t e, int64_t end, const int32_t* index, const T* weight,
+                                  const T* x, const Vec<T> (&d)[NV], T* dw, T* dx, int64_t stride,
+                                  bool add) {
+    constexpr int n = WIDTH<T>;
+    const auto one = [&](int64_t edge) {
+        const int64_t at = static_cast<int64_t>(index[edge]) * stride;
+        Vec<T> p = d[0] * load(x + at);
+        REWIRE_UNROLL
+        for (int j = 1; j < NV; ++j) p += d[j] * load(x + at + n * j);
+        if constexpr (DX) {
+            const Vec<T> w = splat(weight[edge]);
+            T* to = dx + at;
+            REWIRE_UNROLL
+            for (int j = 0; j < NV; ++j) store(to + n * j, load(to + n * j) + w * d[j]);
+        }
+        return p;
+    };
+    for (; e + 4 <= end; e += 4) {
+        const Vec<T> a = one(e), b = one(e + 1), c = one(e + 2), f = one(e + 3);
+        sums_of_four<T>(a, b, c, f, dw + e, add);
+    }
+    for (; e < end; ++e) {
+        const T total = sum<T>(one(e));
+        dw[e] = add ? dw[e] + total : total;
+    }
+}
+
+// By rows; where `block` is not 0, by blocks of that many columns and rows within, so that the
+// rows of x and dx that a block touches stay in the cache. cursor: room for a number each row.
 template <class T, int NV, bool DX>
 void linear_backward_lanes(const Connectivity& csr, const T* weight, const T* x, const T* dy,
-                           T* dw, T* dx, int64_t stride, bool add) {
+                           T* dw, T* dx, int64_t stride, bool add, int64_t block,
+                           int64_t* cursor) {
     constexpr int n = WIDTH<T>;
     const int64_t* indptr = csr.indptr;
-    const int32_t* index = csr.index;
-    for (int64_t r = 0; r < csr.rows; ++r) {
+    const auto row = [&](int64_t r, int64_t e, int64_t end) {
         Vec<T> d[NV];
         REWIRE_UNROLL
         for (int j = 0; j < NV; ++j) d[j] = load(dy + r * stride + n * j);
-        for (int64_t e = indptr[r]; e < indptr[r + 1]; ++e) {
-            const int64_t at = static_cast<int64_t>(index[e]) * stride;
-            Vec<T> p = d[0] * load(x + at);
-            REWIRE_UNROLL
-            for (int j = 1; j < NV; ++j) p += d[j] * load(x + at + n * j);
-            const T total = sum<T>(p);
-            dw[e] = add ? dw[e] + total : total;
-            if constexpr (DX) {
-                const Vec<T> w = splat(weight[e]);
-                T* to = dx + at;
-                REWIRE_UNROLL
-                for (int j = 0; j < NV; ++j) store(to + n * j, load(to + n * j) + w * d[j]);
-            }
-        }
+        backward_edges<T, NV, DX>(e, end, csr.index, weight, x, d, dw, dx, stride, add);
+    };
+    if (block == 0) {
+        for (int64_t r = 0; r < csr.rows; ++r) row(r, indptr[r], indptr[r + 1]);
+        return;
     }
+    std::copy(indptr, indptr + csr.rows, cursor);
+    for (int64_t upto = block; upto < csr.columns + block; upto += block)
+        for (int64_t r = 0; r < csr.rows; ++r) {
+            const int64_t e = cursor[r], last = indptr[r + 1];
+            int64_t end = e;
+            while (end < last && csr.index[end] < upto) ++end;
+            if (end == e) continue;
+            row(r, e, end);
+            cursor[r] = end;
+        }
+}
+
+// How many columns a block has: as many as leave x and dx in half of a cache of the second level;
+// 0 where all do.
+template <class T>
+int64_t column_block(int64_t columns, int64_t lanes, bool with_dx) {
+    constexpr int64_t CACHE = int64_t{1} << 20;
+    const int64_t bytes = std::min<int64_t>(lanes, 8 * WIDTH<T>) * sizeof(T) * (with_dx ? 2 : 1);
+    return columns * bytes <= CACHE ? 0 : std::max<int64_t>(CACHE / bytes, 64);
 }
 
 // dw, and dx (added to; none where it is null), from dy.
 template <class T>
 void linear_backward(const Connectivity& csr, const T* weight, const T* x, const T* dy, T* dw,
-                     T* dx, int64_t lanes) {
+                     T* dx, int64_t lanes, Memory<int64_t>& scratch) {
+    static const char* forced = std::getenv("REWIRE_BLOCK");
+    const int64_t block = forced ? atoll(forced) : column_block<T>(csr.columns, lanes, dx != nullptr);
+    int64_t* cursor = block == 0 ? nullptr : scratch.grow(csr.rows);
     over_lanes<T>(lanes, [&](int64_t at, auto count) {
         constexpr int NV = count.value;
         if (dx != nullptr)
             linear_backward_lanes<T, NV, true>(csr, weight, x + at, dy + at, dw, dx + at, lanes,
-                                               at > 0);
+                                               at > 0, block, cursor);
         else
             linear_backward_lanes<T, NV, false>(csr, weight, x + at, dy + at, dw, nullptr, lanes,
-                                                at > 0);
+                                                at > 0, block, cursor);
     });
-}
-
-// Where a ReLU's output y is 0, so is its gradient dy, in place; db, where it is not null, becomes
-// the sum over lanes.
-template <class T>
-void close_rows(int64_t rows, int64_t lanes, const T* y, T* dy, T* db, bool relu) {
-    constexpr int n = WIDTH<T>;
-    for (int64_t r = 0; r < rows; ++r) {
-        Vec<T> total{};
-        for (int64_t at = r * lanes; at < (r + 1) * lanes; at += n) {
-            Vec<T> d = load(dy + at);
-            if (relu) {
-                d = load(y + at) > Vec<T>{} ? d : Vec<T>{};
-                store(dy + at, d);
-            }
-            total += d;
-        }
-        if (db != nullptr) db[r] = sum<T>(total);
-    }
 }
 
 // -- the layer in a plan ------------------------------------------------------------------------
@@ -120,23 +187,27 @@ public:
         this->csr.rows = out.features();
         this->csr.columns = in.features();
     }
-    void set_bias(py::array value, py::array gradient) {
-        bias_.set(std::move(value), std::move(gradient), this->csr.rows, "the bias");
-    }
+    Parameter<T> bias;
+
+    void prepare(const Run&) override { in_.check_flat(); }
     void forward(const Run& run) override {
-        linear_forward(this->csr, this->weight.value, bias_.value, in_.value(), out_.value(),
+        linear_forward(this->csr, this->weight.value, bias.value, in_.value(), out_.value(),
                        run.lanes, relu_);
     }
     void backward(const Run& run) override {
         T* dy = out_.gradient();
-        if (relu_ || bias_.gradient != nullptr)
-            close_rows(this->csr.rows, run.lanes, out_.value(), dy, bias_.gradient, relu_);
+        if (relu_ || bias.gradient != nullptr)
+            close_rows(this->csr.rows, run.lanes, out_.value(), dy, bias.gradient, relu_);
         T* dx = in_.wants_gradient ? in_.add_gradient(run) : nullptr;
         linear_backward(this->csr, this->weight.value, in_.value(), dy, this->weight.gradient, dx,
-                        run.lanes);
+                        run.lanes, cursor_);
     }
-    std::vector<Parameter<T>*> parameters() override { return {&this->weight, &bias_}; }
+    std::vector<Parameter<T>*> parameters() override {
+        if (bias.value == nullptr) return {&this->weight};
+        return {&this->weight, &bias};
+    }
     Edges<T>* edges() override { return this; }
+    const uint8_t* wanted_inputs() override { return wanted_.empty() ? nullptr : wanted_.data(); }
 
     void gradient_at(const Run& run, int64_t n, const int64_t* rows, const int64_t* columns,
                      T* out) override {
@@ -151,15 +222,25 @@ public:
     }
     void gradient_tile(const Run& run, int64_t row0, int64_t row1, int64_t column0,
                        int64_t column1, T* out) override {
-        for (int64_t r = row0; r < row1; ++r)
-            for (int64_t c = column0; c < column1; ++c) gradient_at(run, 1, &r, &c, out++);
+        product_over_lanes(row1 - row0, column1 - column0, run.batch, run.lanes,
+                           out_.gradient() + row0 * run.lanes, in_.value() + column0 * run.lanes,
+                           out, column1 - column0, panel_);
+    }
+
+protected:
+    void rewired() override {
+        if (in_.wants_gradient) return;
+        wanted_.assign(this->csr.columns, 0);
+        for (int64_t e = 0; e < this->csr.edges(); ++e) wanted_[this->csr.index[e]] = 1;
     }
 
 private:
     Buffer<T>& in_;
     Buffer<T>& out_;
     bool relu_;
-    Parameter<T> bias_;
+    std::vector<uint8_t> wanted_;
+    Memory<int64_t> cursor_;
+    Memory<T> panel_;
 };
 
 }  // namespace rewire

@@ -1,6 +1,7 @@
 // The sparse engine: layers on lists of edges, O(edges) in time and memory. Compiled once for each
 // generation of processors (setup.py); rewire.native chooses one of them.
 
+#include "elementwise.hpp"
 #include "linear.hpp"
 #include "plan.hpp"
 
@@ -68,14 +69,179 @@ py::tuple linear_backward_batch(py::array indptr, py::array index, py::array_t<T
     {
         py::gil_scoped_release free;
         Memory<T> dyt, dxt;
+        Memory<int64_t> cursor;
         features_first(batch, csr.rows, from, dyt.grow(csr.rows * lanes), lanes);
         if (db != nullptr)
             close_rows<T>(csr.rows, lanes, nullptr, dyt.data(), db, false);
         if (dxb != nullptr) dxt.zeros(columns * lanes);
-        linear_backward(csr, w, x, dyt.data(), dw, dxt.data(), lanes);
+        linear_backward(csr, w, x, dyt.data(), dw, dxt.data(), lanes, cursor);
         if (dxb != nullptr) batch_first(batch, columns, dxt.data(), lanes, dxb);
     }
     return py::make_tuple(dvalue, dbias, dx);
+}
+
+// -- plans ----------------------------------------------------------------------------------------
+
+using Maybe = std::optional<py::array>;
+
+template <class L, class T>
+int64_t add_layer(Plan<T>& plan, int64_t in, int64_t out, std::unique_ptr<L> layer, Maybe bias,
+                  Maybe bias_gradient) {
+    if (bias && bias_gradient)
+        layer->bias.set(*bias, *bias_gradient, plan.buffer(out).features(), "the bias");
+    return plan.add(std::move(layer), {in}, out);
+}
+
+template <class T>
+int64_t add_linear(Plan<T>& plan, int64_t in, int64_t out, py::array indptr, py::array index,
+                   py::array value, py::array gradient, Maybe bias, Maybe bias_gradient,
+                   bool relu) {
+    auto layer = std::make_unique<Linear<T>>(plan.buffer(in), plan.buffer(out), relu);
+    layer->rewire(std::move(indptr), std::move(index), std::move(value), std::move(gradient));
+    return add_layer(plan, in, out, std::move(layer), std::move(bias), std::move(bias_gradient));
+}
+
+template <class T>
+int64_t add_dense_linear(Plan<T>& plan, int64_t in, int64_t out, py::array weight,
+                         py::array gradient, Maybe bias, Maybe bias_gradient, bool relu) {
+    auto layer = std::make_unique<DenseLinear<T>>(plan.buffer(in), plan.buffer(out), relu);
+    layer->weight.set(std::move(weight), std::move(gradient),
+                      plan.buffer(in).features() * plan.buffer(out).features(), "the weights");
+    return add_layer(plan, in, out, std::move(layer), std::move(bias), std::move(bias_gradient));
+}
+
+template <class T, class F>
+int64_t add_elementwise(Plan<T>& plan, int64_t in, int64_t out) {
+    return plan.add(std::make_unique<Elementwise<T, F>>(plan.buffer(in), plan.buffer(out)), {in},
+                    out);
+}
+
+template <class T>
+void set_optimiser(Plan<T>& plan, const std::string& method, py::array numbers,
+                   const std::vector<std::tuple<int64_t, int64_t, int64_t, std::vector<py::array>>>&
+                       entries) {
+    if (method != "sgd" && method != "adam") refuse("there is no optimiser " + method + ".");
+    plan.optimiser().set(method == "sgd" ? Method::sgd : Method::adam, std::move(numbers));
+    for (const auto& [op, which, group, state] : entries) {
+        const auto held = plan.op(op).parameters();
+        if (which < 0 || which >= static_cast<int64_t>(held.size()))
+            refuse("operation " + std::to_string(op) + " has no parameter " +
+                   std::to_string(which) + ".");
+        plan.optimiser().add(held[which], group, state);
+    }
+}
+
+template <class T>
+py::array_t<T> forward(Plan<T>& plan, py::array x, const Maybe& rows, bool training) {
+    plan.load(std::move(x), rows);
+    const int64_t classes = plan.classes();
+    py::array_t<T> logits({plan.examples(), classes});
+    T* to = logits.mutable_data();
+    py::gil_scoped_release free;
+    if (training) {
+        plan.forward_all(true);
+        batch_first(plan.run().batch, classes, plan.output(), plan.run().lanes, to);
+    } else {
+        plan.in_chunks([=](int64_t at, const Run& run, const T* z) {
+            batch_first(run.batch, classes, z, run.lanes, to + at * classes);
+        });
+    }
+    return logits;
+}
+
+// The labels of the examples that are loaded; checked.
+template <class T>
+std::vector<int64_t> labels_of(Plan<T>& plan, const py::array& y, bool by_row) {
+    const int64_t* label = memory_of<int64_t>(y, by_row ? plan.loaded() : plan.examples(), "y");
+    std::vector<int64_t> out(plan.examples());
+    for (int64_t i = 0; i < plan.examples(); ++i) {
+        out[i] = label[by_row ? plan.row(i) : i];
+        if (out[i] < 0 || out[i] >= plan.classes())
+            refuse("labels must lie in [0, " + std::to_string(plan.classes()) + "), found " +
+                   std::to_string(out[i]) + ".");
+    }
+    return out;
+}
+
+template <class T>
+double backward(Plan<T>& plan, const py::array& y, bool step) {
+    const std::vector<int64_t> labels = labels_of(plan, y, false);
+    py::gil_scoped_release free;
+    return plan.backward_all(labels.data(), step);
+}
+
+template <class T>
+double train_step(Plan<T>& plan, py::array x, const py::array& y, const Maybe& rows, bool step) {
+    plan.load(std::move(x), rows);
+    const std::vector<int64_t> labels = labels_of(plan, y, true);
+    py::gil_scoped_release free;
+    plan.forward_all(true);
+    return plan.backward_all(labels.data(), step);
+}
+
+// Mean cross-entropy, and how many are classified right: the first class wins among equals.
+template <class T>
+py::tuple evaluate(Plan<T>& plan, py::array x, const py::array& y, const Maybe& rows) {
+    plan.load(std::move(x), rows);
+    const std::vector<int64_t> labels = labels_of(plan, y, true);
+    const int64_t classes = plan.classes(), examples = plan.examples();
+    double loss = 0;
+    int64_t right = 0;
+    {
+        py::gil_scoped_release free;
+        plan.in_chunks([&](int64_t at, const Run& run, const T* z) {
+            loss += cross_entropy<T>(classes, run, z, labels.data() + at, T(1), nullptr);
+            for (int64_t i = 0; i < run.batch; ++i) {
+                int64_t top = 0;
+                for (int64_t c = 1; c < classes; ++c)
+                    if (z[c * run.lanes + i] > z[top * run.lanes + i]) top = c;
+                right += top == labels[at + i];
+            }
+        });
+    }
+    return py::make_tuple(loss / static_cast<double>(examples), right);
+}
+
+// -- gradients at absent synapses -------------------------------------------------------------------
+
+template <class T>
+py::array_t<T> gradient_at(Plan<T>& plan, int64_t op, const py::array& rows,
+                           const py::array& columns) {
+    Edges<T>& edges = plan.kept_edges(op);
+    const int64_t n = rows.size();
+    const int64_t* r = memory_of<int64_t>(rows, n, "rows");
+    const int64_t* c = memory_of<int64_t>(columns, n, "columns");
+    for (int64_t i = 0; i < n; ++i)
+        if (r[i] < 0 || r[i] >= edges.csr.rows || c[i] < 0 || c[i] >= edges.csr.columns)
+            refuse("there is no synapse (" + std::to_string(r[i]) + ", " + std::to_string(c[i]) +
+                   ") in " + std::to_string(edges.csr.rows) + " x " +
+                   std::to_string(edges.csr.columns) + ".");
+    py::array_t<T> out(n);
+    T* to = out.mutable_data();
+    py::gil_scoped_release free;
+    edges.gradient_at(plan.run(), n, r, c, to);
+    return out;
+}
+
+template <class T>
+py::tuple best_absent(Plan<T>& plan, int64_t op, int64_t k, const Maybe& leaving) {
+    Edges<T>& edges = plan.kept_edges(op);
+    if (k < 0) refuse("k must not be negative.");
+    const uint8_t* gone = leaving ? memory_of<uint8_t>(*leaving, edges.csr.edges(), "leaving")
+                                  : nullptr;
+    Absent<T> absent;
+    {
+        py::gil_scoped_release free;
+        absent = top_absent(edges, plan.run(), k, gone);
+    }
+    const auto n = static_cast<py::ssize_t>(absent.found.size());
+    py::array_t<int64_t> keys(n);
+    py::array_t<T> scores(n);
+    for (py::ssize_t i = 0; i < n; ++i) {
+        scores.mutable_data()[i] = absent.found[i].first;
+        keys.mutable_data()[i] = absent.found[i].second;
+    }
+    return py::make_tuple(keys, scores, absent.absent, absent.nan);
 }
 
 // -- what Python sees -----------------------------------------------------------------------------
@@ -89,10 +255,45 @@ void bind(py::module_& m, const char* name) {
           py::arg("value").noconvert(), py::arg("kept").noconvert(), py::arg("dy").noconvert(),
           py::arg("want_bias"), py::arg("want_x"));
 
+    const auto none = py::none();
     py::class_<Plan<T>> plan(m, name, py::module_local());
     plan.def(py::init<int64_t, int64_t, int64_t>(), py::arg("channels"), py::arg("height"),
-             py::arg("width"));
-    plan.def("add_buffer", &Plan<T>::add_buffer);
+             py::arg("width"))
+        .def("add_buffer", &Plan<T>::add_buffer, py::arg("channels"), py::arg("height"),
+             py::arg("width"))
+        .def("add_linear", &add_linear<T>, py::arg("input"), py::arg("output"), py::arg("indptr"),
+             py::arg("index"), py::arg("value"), py::arg("gradient"), py::arg("bias") = none,
+             py::arg("bias_gradient") = none, py::arg("relu") = false)
+        .def("add_dense_linear", &add_dense_linear<T>, py::arg("input"), py::arg("output"),
+             py::arg("weight"), py::arg("gradient"), py::arg("bias") = none,
+             py::arg("bias_gradient") = none, py::arg("relu") = false)
+        .def("add_relu", &add_elementwise<T, ReLU>, py::arg("input"), py::arg("output"))
+        .def("add_tanh", &add_elementwise<T, Tanh>, py::arg("input"), py::arg("output"))
+        .def("set_scale", &Plan<T>::set_scale, py::arg("scale"), py::arg("offset"))
+        .def("set_optimiser", &set_optimiser<T>, py::arg("method"), py::arg("numbers"),
+             py::arg("entries"))
+        .def(
+            "rewire",
+            [](Plan<T>& p, int64_t op, py::array indptr, py::array index, py::array value,
+               py::array gradient) {
+                p.edges(op).rewire(std::move(indptr), std::move(index), std::move(value),
+                                   std::move(gradient));
+            },
+            py::arg("op"), py::arg("indptr"), py::arg("index"), py::arg("value"),
+            py::arg("gradient"))
+        .def("forward", &forward<T>, py::arg("x"), py::arg("rows") = none,
+             py::arg("training") = false)
+        .def("backward", &backward<T>, py::arg("y"), py::arg("step") = false)
+        .def("step",
+             [](Plan<T>& p) {
+                 p.optimiser().step();
+                 p.optimiser().count();
+             })
+        .def("train_step", &train_step<T>, py::arg("x"), py::arg("y"), py::arg("rows") = none,
+             py::arg("step") = true)
+        .def("evaluate", &evaluate<T>, py::arg("x"), py::arg("y"), py::arg("rows") = none)
+        .def("gradient_at", &gradient_at<T>, py::arg("op"), py::arg("rows"), py::arg("columns"))
+        .def("top_absent", &best_absent<T>, py::arg("op"), py::arg("k"), py::arg("leaving") = none);
 }
 
 }  // namespace

@@ -54,6 +54,12 @@ struct Buffer {
     // A consumer needs this much halo; said while the plan is built.
     void want_halo(int64_t h) { halo = std::max(halo, h); }
 
+    // A consumer reads the features as one vector, which they are where there is no halo.
+    void check_flat() const {
+        if (halo > 0 && height * width > 1)
+            refuse("a linear layer cannot read pictures that a padded convolution reads as well.");
+    }
+
     T* value() const { return value_.data(); }
     T* gradient() const { return gradient_.data(); }  // complete once all consumers ran backward
 
@@ -174,7 +180,11 @@ public:
     // Reads the gradient of its output, writes that of its parameters (whole, not added) and adds
     // to that of its inputs where they want one.
     virtual void backward(const Run& run) = 0;
+    // Those that were given memory, in a fixed order.
     virtual std::vector<Parameter<T>*> parameters() { return {}; }
+    // Which features of its input it reads at all, a byte each; null: all. Only the plan's input,
+    // which can be left unfilled elsewhere.
+    virtual const uint8_t* wanted_inputs() { return nullptr; }
     virtual Edges<T>* edges() { return nullptr; }
 };
 
