@@ -29,7 +29,7 @@ sparse = [
         depends=["rewire/native/sparse"],
         cxx_std=17,
         define_macros=[("REWIRE_MODULE", name)],
-        extra_compile_args=["-O3", "-ffp-contract=fast", "-fno-math-errno", *flags],
+        extra_compile_args=["-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", *flags],
         optional=True,
     )
     for name, flags in GENERATIONS.items()

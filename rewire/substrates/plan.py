@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from ..native import sparse
+from ..native import missing, sparse
 
 NUMBERS = 6  # of an optimiser, for each group of parameters
 
@@ -94,10 +95,16 @@ class Tracing:
     modules: Mapping[str, nn.Module]
     edges: Mapping[str, Edges]
     training: bool
+    alone: bool = False
     node: fx.Node = field(init=False)
     fused: set[fx.Node] = field(default_factory=set)
     places: dict[str, tuple[int, int]] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
+
+    def names(self, name: str, module: nn.Module) -> tuple[str, str | None]:
+        """The names of a layer's weight, and of its bias where it has one."""
+        prefix = "" if self.alone else f"{name}."
+        return f"{prefix}weight", f"{prefix}bias" if module.bias is not None else None
 
     def buffer(self, channels: int, height: int = 1, width: int = 1) -> Value:
         """A new buffer of the plan."""
@@ -141,25 +148,27 @@ def trace(
     *,
     dtype: torch.dtype = torch.float32,
     training: bool = True,
+    engine: ModuleType | None = sparse,
 ) -> Plan:
     """The plan of a model for inputs of ``input_shape`` (C, H, W), or (features,).
 
     edges: of each sparse weight, by the name of its parameter; weights that are not in it run
     dense. training=False makes a plan for evaluation alone, in which dropout is the identity.
+    engine: one of rewire.native.engines(), the best of them unless said.
 
     Raises:
         NotTraceable: something in the model is not known here, or the engine was not built.
     """
-    if sparse is None:
-        from .. import native
-
-        raise NotTraceable(f"there is no sparse engine: {native.missing or 'not built'}.")
-    made = {torch.float32: sparse.PlanFloat32, torch.float64: sparse.PlanFloat64}.get(dtype)
+    if engine is None:
+        raise NotTraceable(f"there is no sparse engine: {missing or 'it was not built'}.")
+    made = {torch.float32: engine.PlanFloat32, torch.float64: engine.PlanFloat64}.get(dtype)
     if made is None:
         raise NotTraceable(f"a plan works in float32 or float64, not in {dtype}.")
     shape = tuple(input_shape) if len(input_shape) == 3 else (int(np.prod(input_shape)), 1, 1)
-    graph = _fx_graph(model)
-    tracing = Tracing(made(*shape), dict(model.named_modules()), edges, training)
+    alone = _handler(model) is not None  # a single layer, whose parameters have no prefix
+    graph = _fx_graph(nn.Sequential(model) if alone else model)
+    modules = {"0": model} if alone else dict(model.named_modules())
+    tracing = Tracing(made(*shape), modules, edges, training, alone)
     values: dict[fx.Node, Value] = {}
     try:
         for node in graph.nodes:
@@ -182,8 +191,6 @@ def trace(
 
 
 def _fx_graph(model: nn.Module) -> fx.Graph:
-    if _handler(model) is not None:  # a single layer
-        model = nn.Sequential(model)
     try:
         return _Tracer().trace(model)
     except Exception as error:
@@ -249,10 +256,8 @@ def _linear(tracing: Tracing, name: str, module: nn.Linear, inputs: tuple[Value,
             f"{x.height} x {x.width} values; flatten them first."
         )
     out = tracing.buffer(module.out_features)
-    prefix = f"{name}." if name else ""
-    weight = f"{prefix}weight"
-    bias = f"{prefix}bias" if module.bias is not None else None
-    more = (*tracing.parameter(f"{prefix}bias", module.bias), tracing.takes_relu())
+    weight, bias = tracing.names(name, module)
+    more = (*tracing.parameter(bias or "", module.bias), tracing.takes_relu())
     if weight in tracing.edges:
         arrays = tracing.edges[weight].arrays()
         op = tracing.native.add_linear(x.buffer, out.buffer, *arrays, *more)

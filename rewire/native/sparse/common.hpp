@@ -88,6 +88,16 @@ REWIRE_INLINE T sum(Vec<T> v) {
     return sum_of<T, WIDTH<T>>(v);
 }
 
+// ReLU, and its gradient from its output y: NaN stays NaN, as in torch.
+template <class T>
+REWIRE_INLINE Vec<T> rectified(Vec<T> x) {
+    return x < Vec<T>{} ? Vec<T>{} : x;
+}
+template <class T>
+REWIRE_INLINE Vec<T> through_rectified(Vec<T> y, Vec<T> dy) {
+    return y <= Vec<T>{} ? Vec<T>{} : dy;
+}
+
 // -- blocks of lanes ----------------------------------------------------------------------------
 
 template <int n>

@@ -98,7 +98,7 @@ void close_rows(int64_t rows, int64_t lanes, const T* y, T* dy, T* db, bool relu
         for (int64_t at = r * lanes; at < (r + 1) * lanes; at += n) {
             Vec<T> d = load(dy + at);
             if (relu) {
-                d = load(y + at) > Vec<T>{} ? d : Vec<T>{};
+                d = through_rectified<T>(load(y + at), d);
                 store(dy + at, d);
             }
             total += d;
@@ -122,7 +122,7 @@ public:
         product_lanes<T>(
             rows_, columns_, run.lanes, weight.value, columns_, 1, in_.value(), out_.value(),
             [=](int64_t r) { return b != nullptr ? b[r] : T(0); },
-            [relu = relu_](T*, Vec<T> v) { return !relu || v > Vec<T>{} ? v : Vec<T>{}; });
+            [relu = relu_](T*, Vec<T> v) { return relu ? rectified<T>(v) : v; });
     }
     void backward(const Run& run) override {
         T* dy = out_.gradient();

@@ -19,7 +19,8 @@ REWIRE_INLINE Vec<T> exponential(Vec<T> x) {
     } else {
         typedef int32_t Bits __attribute__((vector_size(REWIRE_BYTES)));
         const Vec<T> low = splat<T>(-87.0f), high = splat<T>(88.0f);
-        x = x < low ? low : x;  // NaN stays NaN
+        const Vec<T> given = x;
+        x = x < low ? low : x;
         x = x > high ? high : x;
         // x = n ln 2 + r: adding 1.5 * 2^23 rounds to an integer, in the last bits of the sum
         const Vec<T> rounded = x * 1.44269504088896341f + 12582912.0f;
@@ -31,7 +32,8 @@ REWIRE_INLINE Vec<T> exponential(Vec<T> x) {
         p = p * r + 1.6666665459e-1f;
         p = p * r + 5.0000001201e-1f;
         p = p * (r * r) + r + 1.0f;
-        return (Vec<T>)((Bits)p + ((Bits)rounded << 23));
+        const Vec<T> found = (Vec<T>)((Bits)p + ((Bits)rounded << 23));
+        return given == given ? found : given;  // NaN stays NaN
     }
 }
 
@@ -59,11 +61,11 @@ REWIRE_INLINE Vec<T> hyperbolic_tangent(Vec<T> x) {
 struct ReLU {
     template <class T>
     static REWIRE_INLINE Vec<T> value(Vec<T> x) {
-        return x > Vec<T>{} ? x : Vec<T>{};
+        return rectified<T>(x);
     }
     template <class T>
     static REWIRE_INLINE Vec<T> gradient(Vec<T> y, Vec<T> dy) {
-        return y > Vec<T>{} ? dy : Vec<T>{};
+        return through_rectified<T>(y, dy);
     }
 };
 

@@ -31,7 +31,7 @@ void linear_forward_lanes(const Connectivity& csr, const T* weight, const T* bia
         REWIRE_UNROLL
         for (int j = 0; j < NV; ++j) {
             const Vec<T> v = total[j];
-            store(to + n * j, relu ? (v > Vec<T>{} ? v : Vec<T>{}) : v);
+            store(to + n * j, relu ? rectified<T>(v) : v);
         }
     }
 }
@@ -151,21 +151,84 @@ void linear_backward_lanes(const Connectivity& csr, const T* weight, const T* x,
         }
 }
 
-// How many columns a block has: as many as leave x and dx in half of a cache of the second level;
-// 0 where all do.
+// How many columns a block has where dx is scattered into: as many as leave x and dx in half of a
+// cache of the second level, or more, for a row to have 32 edges in a block; 0 for one block.
 template <class T>
-int64_t column_block(int64_t columns, int64_t lanes, bool with_dx) {
-    constexpr int64_t CACHE = int64_t{1} << 20;
-    const int64_t bytes = std::min<int64_t>(lanes, 8 * WIDTH<T>) * sizeof(T) * (with_dx ? 2 : 1);
-    return columns * bytes <= CACHE ? 0 : std::max<int64_t>(CACHE / bytes, 64);
+int64_t column_block(const Connectivity& csr, int64_t lanes) {
+    constexpr int64_t CACHE = int64_t{1} << 19, EDGES = 32;
+    const int64_t bytes = 2 * sizeof(T) * std::min<int64_t>(lanes, 8 * WIDTH<T>) * csr.columns;
+    const int64_t per_row = csr.edges() / std::max<int64_t>(csr.rows, 1);
+    const int64_t blocks = std::min(bytes / CACHE, per_row / EDGES);
+    return blocks < 2 ? 0 : (csr.columns + blocks - 1) / blocks;
+}
+
+// The same edges by column: those of column c are order[i], begin[c] <= i < begin[c + 1], and come
+// from row[i]. Where edges stay for several passes, dx is gathered along it, which touches a third
+// less memory than scattering into dx, with the same sums in the same order.
+struct ByColumn {
+    static constexpr int64_t AHEAD = 32;  // edges whose weight is fetched before its turn
+    std::vector<int64_t> begin;
+    std::vector<int32_t> row, order;
+
+    bool empty() const { return begin.empty(); }
+    void clear() { begin.clear(); }
+    bool of(const Connectivity& csr) const {
+        return static_cast<int64_t>(begin.size()) == csr.columns + 1 &&
+               static_cast<int64_t>(row.size()) == csr.edges();
+    }
+    void build(const Connectivity& csr) {
+        begin.assign(csr.columns + 1, 0);
+        row.resize(csr.edges());
+        order.resize(csr.edges() + AHEAD);  // the rest is read, not used
+        for (int64_t e = 0; e < csr.edges(); ++e) ++begin[csr.index[e] + 1];
+        for (int64_t c = 0; c < csr.columns; ++c) begin[c + 1] += begin[c];
+        std::vector<int64_t> next(begin.begin(), begin.end() - 1);
+        for (int64_t r = 0; r < csr.rows; ++r)
+            for (int64_t e = csr.indptr[r]; e < csr.indptr[r + 1]; ++e) {
+                const int64_t at = next[csr.index[e]]++;
+                row[at] = static_cast<int32_t>(r);
+                order[at] = static_cast<int32_t>(e);
+            }
+    }
+};
+
+template <class T, int NV>
+void gather_dx_lanes(const ByColumn& edges, const T* weight, const T* dy, T* dx, int64_t stride,
+                     bool add) {
+    constexpr int n = WIDTH<T>;
+    const int64_t columns = static_cast<int64_t>(edges.begin.size()) - 1;
+    const int32_t* order = edges.order.data();
+    for (int64_t c = 0; c < columns; ++c) {
+        Vec<T> total[NV];
+        T* to = dx + c * stride;
+        REWIRE_UNROLL
+        for (int j = 0; j < NV; ++j) total[j] = add ? load(to + n * j) : Vec<T>{};
+        for (int64_t i = edges.begin[c]; i < edges.begin[c + 1]; ++i) {
+            __builtin_prefetch(weight + order[i + ByColumn::AHEAD]);
+            const Vec<T> w = splat(weight[order[i]]);
+            const T* from = dy + static_cast<int64_t>(edges.row[i]) * stride;
+            REWIRE_UNROLL
+            for (int j = 0; j < NV; ++j) total[j] += w * load(from + n * j);
+        }
+        REWIRE_UNROLL
+        for (int j = 0; j < NV; ++j) store(to + n * j, total[j]);
+    }
+}
+
+// dx, set or added to, from dy.
+template <class T>
+void gather_dx(const ByColumn& edges, const T* weight, const T* dy, T* dx, int64_t lanes,
+               bool add) {
+    over_lanes<T>(lanes, [&](int64_t at, auto count) {
+        gather_dx_lanes<T, count.value>(edges, weight, dy + at, dx + at, lanes, add);
+    });
 }
 
 // dw, and dx (added to; none where it is null), from dy.
 template <class T>
 void linear_backward(const Connectivity& csr, const T* weight, const T* x, const T* dy, T* dw,
                      T* dx, int64_t lanes, Memory<int64_t>& scratch) {
-    static const char* forced = std::getenv("REWIRE_BLOCK");
-    const int64_t block = forced ? atoll(forced) : column_block<T>(csr.columns, lanes, dx != nullptr);
+    const int64_t block = dx == nullptr ? 0 : column_block<T>(csr, lanes);
     int64_t* cursor = block == 0 ? nullptr : scratch.grow(csr.rows);
     over_lanes<T>(lanes, [&](int64_t at, auto count) {
         constexpr int NV = count.value;
@@ -198,9 +261,14 @@ public:
         T* dy = out_.gradient();
         if (relu_ || bias.gradient != nullptr)
             close_rows(this->csr.rows, run.lanes, out_.value(), dy, bias.gradient, relu_);
-        T* dx = in_.wants_gradient ? in_.add_gradient(run) : nullptr;
-        linear_backward(this->csr, this->weight.value, in_.value(), dy, this->weight.gradient, dx,
-                        run.lanes, cursor_);
+        const bool scatters = in_.wants_gradient && passes_++ == 0;
+        linear_backward(this->csr, this->weight.value, in_.value(), dy, this->weight.gradient,
+                        scatters ? in_.add_gradient(run) : nullptr, run.lanes, cursor_);
+        if (!in_.wants_gradient || scatters) return;
+        if (by_column_.empty()) by_column_.build(this->csr);
+        bool fresh;
+        T* dx = in_.gradient(fresh);
+        gather_dx(by_column_, this->weight.value, dy, dx, run.lanes, !fresh);
     }
     std::vector<Parameter<T>*> parameters() override {
         if (bias.value == nullptr) return {&this->weight};
@@ -229,6 +297,8 @@ public:
 
 protected:
     void rewired() override {
+        passes_ = 0;
+        by_column_.clear();
         if (in_.wants_gradient) return;
         wanted_.assign(this->csr.columns, 0);
         for (int64_t e = 0; e < this->csr.edges(); ++e) wanted_[this->csr.index[e]] = 1;
@@ -238,6 +308,8 @@ private:
     Buffer<T>& in_;
     Buffer<T>& out_;
     bool relu_;
+    int64_t passes_ = 0;  // backward passes since the edges changed
+    ByColumn by_column_;  // from the second of them on
     std::vector<uint8_t> wanted_;
     Memory<int64_t> cursor_;
     Memory<T> panel_;

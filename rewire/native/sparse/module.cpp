@@ -43,12 +43,16 @@ py::tuple linear_forward_batch(py::array indptr, py::array index, py::array_t<T>
 }
 
 // (dvalue, dbias or None, dx or None) from dy (batch, rows) and what the forward pass kept.
+// by_column: the same edges, made once for several passes; null where edges change in every one.
 template <class T>
 py::tuple linear_backward_batch(py::array indptr, py::array index, py::array_t<T> value,
                                 py::array_t<T> kept, py::array_t<T> dy, bool want_bias,
-                                bool want_x) {
+                                bool want_x, const ByColumn* by_column) {
+    if (dy.ndim() != 2 || kept.ndim() != 2) refuse("dy and kept must be matrices.");
     const int64_t batch = dy.shape(0), columns = kept.shape(0), lanes = kept.shape(1);
     const Connectivity csr = connectivity(std::move(indptr), std::move(index), columns);
+    if (by_column != nullptr && !by_column->of(csr))
+        refuse("by_column is of other edges: make it again where edges changed.");
     const T* w = memory_of<T>(value, csr.edges(), "value");
     const T* x = memory_of<T>(kept, columns * padded(batch), "kept");
     const T* from = memory_of<T>(dy, batch * csr.rows, "dy");
@@ -73,8 +77,12 @@ py::tuple linear_backward_batch(py::array indptr, py::array index, py::array_t<T
         features_first(batch, csr.rows, from, dyt.grow(csr.rows * lanes), lanes);
         if (db != nullptr)
             close_rows<T>(csr.rows, lanes, nullptr, dyt.data(), db, false);
-        if (dxb != nullptr) dxt.zeros(columns * lanes);
-        linear_backward(csr, w, x, dyt.data(), dw, dxt.data(), lanes, cursor);
+        if (dxb != nullptr) dxt.grow(columns * lanes);
+        const bool scatters = dxb != nullptr && by_column == nullptr;
+        if (scatters) dxt.zeros(columns * lanes);
+        linear_backward(csr, w, x, dyt.data(), dw, scatters ? dxt.data() : nullptr, lanes, cursor);
+        if (dxb != nullptr && !scatters)
+            gather_dx(*by_column, w, dyt.data(), dxt.data(), lanes, false);
         if (dxb != nullptr) batch_first(batch, columns, dxt.data(), lanes, dxb);
     }
     return py::make_tuple(dvalue, dbias, dx);
@@ -165,6 +173,7 @@ std::vector<int64_t> labels_of(Plan<T>& plan, const py::array& y, bool by_row) {
 
 template <class T>
 double backward(Plan<T>& plan, const py::array& y, bool step) {
+    plan.check_ready();
     const std::vector<int64_t> labels = labels_of(plan, y, false);
     py::gil_scoped_release free;
     return plan.backward_all(labels.data(), step);
@@ -253,7 +262,7 @@ void bind(py::module_& m, const char* name) {
           py::arg("x").noconvert());
     m.def("linear_backward", &linear_backward_batch<T>, py::arg("indptr"), py::arg("index"),
           py::arg("value").noconvert(), py::arg("kept").noconvert(), py::arg("dy").noconvert(),
-          py::arg("want_bias"), py::arg("want_x"));
+          py::arg("want_bias"), py::arg("want_x"), py::arg("by_column") = py::none());
 
     const auto none = py::none();
     py::class_<Plan<T>> plan(m, name, py::module_local());
@@ -301,6 +310,13 @@ void bind(py::module_& m, const char* name) {
 
 PYBIND11_MODULE(REWIRE_MODULE, m) {
     m.attr("vector_bytes") = REWIRE_BYTES;
+    py::class_<rewire::ByColumn>(m, "ByColumn", py::module_local())
+        .def(py::init([](py::array indptr, py::array index, int64_t columns) {
+                 auto made = std::make_unique<rewire::ByColumn>();
+                 made->build(rewire::connectivity(std::move(indptr), std::move(index), columns));
+                 return made;
+             }),
+             py::arg("indptr"), py::arg("index"), py::arg("columns"));
     rewire::bind<float>(m, "PlanFloat32");
     rewire::bind<double>(m, "PlanFloat64");
 }

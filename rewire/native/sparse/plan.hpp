@@ -117,6 +117,7 @@ public:
 
     // -- running; the GIL is not held in `forward`, `backward`, `evaluate`
     void load(py::array x, const std::optional<py::array>& rows) {
+        kept_ = ready_ = false;
         examples_.set(std::move(x), rows, buffer(0).features());
     }
     int64_t examples() const { return examples_.count; }
@@ -131,9 +132,11 @@ public:
         for (auto& op : ops_) op->forward(run_);
         ready_ = training;
     }
+    void check_ready() const {
+        if (!ready_) refuse("there is no forward pass in training mode to go back through.");
+    }
     // Mean cross-entropy of the last forward pass; gradients, and steps behind them where asked.
     double backward_all(const int64_t* labels, bool step) {
-        if (!ready_) refuse("there is no forward pass in training mode to go back through.");
         for (auto& b : buffers_) b->begin_backward();
         bool fresh;
         Buffer<T>& out = *buffers_[output_];
