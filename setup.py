@@ -2,6 +2,7 @@
 
 import platform
 import sysconfig
+from glob import glob
 
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
@@ -26,7 +27,7 @@ sparse = [
     Pybind11Extension(
         f"rewire.native.{name}",
         ["rewire/native/sparse/module.cpp"],
-        depends=["rewire/native/sparse"],
+        depends=glob("rewire/native/sparse/*.hpp"),
         cxx_std=17,
         define_macros=[("REWIRE_MODULE", name)],
         extra_compile_args=["-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", *flags],
