@@ -261,7 +261,7 @@ public:
         T* dy = out_.gradient();
         if (relu_ || bias.gradient != nullptr)
             close_rows(this->csr.rows, run.lanes, out_.value(), dy, bias.gradient, relu_);
-        const bool scatters = in_.wants_gradient && passes_++ == 0;
+        const bool scatters = in_.wants_gradient && passes_++ < SCATTERED;
         linear_backward(this->csr, this->weight.value, in_.value(), dy, this->weight.gradient,
                         scatters ? in_.add_gradient(run) : nullptr, run.lanes, cursor_);
         if (!in_.wants_gradient || scatters) return;
@@ -308,8 +308,10 @@ private:
     Buffer<T>& in_;
     Buffer<T>& out_;
     bool relu_;
+    // Making by_column_ takes as long as it spares in a few passes.
+    static constexpr int64_t SCATTERED = 3;
     int64_t passes_ = 0;  // backward passes since the edges changed
-    ByColumn by_column_;  // from the second of them on
+    ByColumn by_column_;  // after SCATTERED of them
     std::vector<uint8_t> wanted_;
     Memory<int64_t> cursor_;
     Memory<T> panel_;

@@ -174,6 +174,7 @@ std::vector<int64_t> labels_of(Plan<T>& plan, const py::array& y, bool by_row) {
 template <class T>
 double backward(Plan<T>& plan, const py::array& y, bool step) {
     plan.check_ready();
+    if (step) plan.optimiser().check();
     const std::vector<int64_t> labels = labels_of(plan, y, false);
     py::gil_scoped_release free;
     return plan.backward_all(labels.data(), step);
@@ -181,6 +182,7 @@ double backward(Plan<T>& plan, const py::array& y, bool step) {
 
 template <class T>
 double train_step(Plan<T>& plan, py::array x, const py::array& y, const Maybe& rows, bool step) {
+    if (step) plan.optimiser().check();
     plan.load(std::move(x), rows);
     const std::vector<int64_t> labels = labels_of(plan, y, true);
     py::gil_scoped_release free;
@@ -295,6 +297,7 @@ void bind(py::module_& m, const char* name) {
         .def("backward", &backward<T>, py::arg("y"), py::arg("step") = false)
         .def("step",
              [](Plan<T>& p) {
+                 p.optimiser().check();
                  p.optimiser().step();
                  p.optimiser().count();
              })

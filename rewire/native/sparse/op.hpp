@@ -137,6 +137,11 @@ struct Connectivity {
         if (low < 0 || high >= columns)
             refuse("index must lie in [0, " + std::to_string(columns) + "), found " +
                    std::to_string(low < 0 ? low : high) + ".");
+        for (int64_t r = 0; r < rows; ++r) {
+            bool falls = false;
+            for (int64_t e = p[r] + 1; e < p[r + 1]; ++e) falls |= i[e - 1] >= i[e];
+            if (falls) refuse("index must rise within row " + std::to_string(r) + ".");
+        }
         indptr = p, index = i;
         indptr_array = std::move(pointers);
         index_array = std::move(indices);

@@ -15,7 +15,7 @@ enum class Method { sgd, adam };
 template <class T>
 struct Entry {
     Parameter<T>* parameter;
-    int64_t group;
+    int64_t group, size;
     T* first = nullptr;    // SGD: momentum, or null; Adam: exp_avg
     T* second = nullptr;   // Adam: exp_avg_sq
     float* step = nullptr;  // Adam: torch's step counter, float32 or float64
@@ -87,7 +87,7 @@ public:
         Entry<T> e;
         e.parameter = parameter;
         e.group = group;
-        const int64_t n = parameter->size;
+        const int64_t n = e.size = parameter->size;
         if (method_ == Method::sgd && !state.empty()) {
             e.first = memory_of<T>(state[0], n, "the momentum");
         } else if (method_ == Method::adam) {
@@ -101,6 +101,14 @@ public:
         }
         e.held = std::move(state);
         entries_.push_back(std::move(e));
+    }
+    // To be called before a step: parameters that were rewired have other state.
+    void check() const {
+        for (const Entry<T>& e : entries_)
+            if (e.size != e.parameter->size)
+                refuse("a parameter has " + std::to_string(e.parameter->size) +
+                       " weights, its optimiser's state " + std::to_string(e.size) +
+                       ": set the optimiser again after rewiring.");
     }
     // Moves every parameter, or those of one operation: `count` ends the step.
     void step() {

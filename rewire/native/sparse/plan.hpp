@@ -231,12 +231,13 @@ private:
                 for (int i = 0; i < WIDTH<T>; ++i) any |= wanted[f + i];
                 return any != 0;
             });
-        if constexpr (std::is_same_v<S, uint8_t>) scale(to, lanes);
+        if constexpr (std::is_same_v<S, uint8_t>) scale(to, lanes, wanted);
     }
-    void scale(T* to, int64_t lanes) {
+    void scale(T* to, int64_t lanes, const uint8_t* wanted) {
         const Buffer<T>& in = *buffers_[0];
         const int64_t picture = in.height * in.width;
         for (int64_t f = 0; f < in.features(); ++f) {
+            if (wanted != nullptr && !wanted[f]) continue;
             const size_t c = scale_.size() == 1 ? 0 : static_cast<size_t>(f / picture);
             const Vec<T> by = splat(static_cast<T>(scale_[c])),
                          add = splat(static_cast<T>(offset_[c]));
