@@ -32,6 +32,7 @@ _LAZY = {  # torch is imported with the first of these
     "MLP": "rewire.models.mlp",
     "lenet_300_100": "rewire.models.mlp",
     "ConvNet": "rewire.models.conv",
+    "ResNet": "rewire.models.resnet",
     "INITS": "rewire.models.layers",
     "initialise": "rewire.models.layers",
 }
@@ -107,6 +108,16 @@ _BUILT_IN = (
         LTH,
         fixed={"channels": (64, 128, 256)},
     ),
+    *(
+        ModelInfo(
+            f"resnet-{depth}",
+            "rewire.models.resnet:ResNet",
+            f"residual network for CIFAR, {depth} layers: {n:,} parameters on CIFAR-10",
+            "He et al. 2016, arXiv:1512.03385",
+            fixed={"depth": depth},
+        )
+        for depth, n in ((20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018))
+    ),
 )
 
 
@@ -148,7 +159,8 @@ def build(
 def _unknown(given: str, known: Iterable[str]) -> str:
     """``'lenet' (did you mean 'lenet-300-100'?); there are a, b.``: the end of an error message."""
     known = list(known)
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    begun = [name for name in known if given and name.startswith(given)]
+    close = begun or difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"{given!r}{hint}; there are {', '.join(known)}."
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+import rewire
 from rewire import models
-from rewire.models import MLP, ConvNet, lenet_300_100
+from rewire.models import MLP, ConvNet, ResNet, lenet_300_100
 from rewire.models.layers import INITS
 
 SHAPES = {"mnist": (1, 28, 28), "digits": (1, 8, 8), "cifar10": (3, 32, 32)}
@@ -31,6 +32,10 @@ def n_parameters(model):
         ("conv-2", (3, 32, 32), 4_301_642),
         ("conv-4", (3, 32, 32), 2_425_930),
         ("conv-6", (3, 32, 32), 2_262_602),
+        ("resnet-20", (3, 32, 32), 269_722),
+        ("resnet-32", (3, 32, 32), 464_154),
+        ("resnet-44", (3, 32, 32), 658_586),
+        ("resnet-56", (3, 32, 32), 853_018),
     ],
 )
 def test_parameter_counts_are_those_of_the_paper(name, shape, expected):
@@ -49,8 +54,11 @@ def test_every_model_takes_every_input_shape(name, shape):
     assert model(torch.zeros(2, *shape)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("name", list(models.available()))
-def test_every_model_is_a_sequential_of_named_layers_in_forward_order(name):
+SEQUENTIAL = [name for name in models.available() if not name.startswith("resnet")]
+
+
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_every_model_without_shortcuts_is_a_sequential_of_named_layers_in_forward_order(name):
     model = models.build(name, generator=generator(), input_shape=(3, 32, 32), classes=10)
     assert isinstance(model, nn.Sequential)
     layers = [n for n, m in model.named_children() if isinstance(m, nn.Linear | nn.Conv2d)]
@@ -175,6 +183,7 @@ def test_slices_copies_and_state_dicts_work():
     ("name", "options", "message"),
     [
         ("lenet", {}, r"no model 'lenet' \(did you mean 'lenet-300-100'\?\); there are"),
+        ("renset-20", {}, r"no model 'renset-20' \(did you mean 'resnet-20'\?\)"),
         ("conv-4", {"dropuot": 0.5}, r"conv-4 has no option 'dropuot' \(did you mean 'dropout'"),
         ("lenet-300-100", {"hidden": [3]}, "lenet-300-100 has no option 'hidden'"),
         ("mlp", {"init": "xavier"}, "no init 'xavier'; there are glorot_normal"),
@@ -185,6 +194,86 @@ def test_slices_copies_and_state_dicts_work():
 def test_errors_name_what_was_asked_and_what_there_is(name, options, message):
     with pytest.raises(ValueError, match=message):
         models.build(name, generator=generator(), input_shape=(1, 28, 28), classes=10, **options)
+
+
+def test_resnet_20_has_the_convolutions_of_the_paper_and_no_other_weights_than_them():
+    model = ResNet(20, generator=generator())
+    shapes = [tuple(m.weight.shape) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert shapes == (
+        [(16, 3, 3, 3)] + [(16, 16, 3, 3)] * 6
+        + [(32, 16, 3, 3)] + [(32, 32, 3, 3)] * 5
+        + [(64, 32, 3, 3)] + [(64, 64, 3, 3)] * 5
+    )  # fmt: skip
+    convolutions = sum(math.prod(shape) for shape in shapes)
+    norms = 2 * (7 * 16 + 6 * 32 + 6 * 64)
+    assert convolutions == 267_696
+    assert n_parameters(model) == convolutions + norms + 64 * 10 + 10
+
+
+def test_shortcut_b_adds_two_convolutions_with_norms():
+    plain = ResNet(20, generator=generator())
+    with_b = ResNet(20, generator=generator(), shortcut="B")
+    added = 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64
+    assert n_parameters(with_b) == n_parameters(plain) + added
+
+
+def test_shortcut_a_takes_every_second_pixel_and_pads_channels_on_both_sides():
+    block = ResNet(20, generator=generator()).stage2[0]
+    x = torch.randn(2, 16, 6, 6, generator=generator(1))
+    y = block.shortcut(x)
+    assert y.shape == (2, 32, 3, 3)
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert not y[:, :8].any() and not y[:, 24:].any()
+
+
+def test_a_residual_block_is_the_formula_written_out():
+    block = ResNet(20, generator=generator(), widths=(4, 8, 8)).eval().stage1[0]
+    x = torch.randn(2, 4, 5, 5, generator=generator(1))
+    scale = (1 + block.norm1.eps) ** -0.5
+    hidden = torch.relu(scale * nn.functional.conv2d(x, block.conv1.weight, padding=1))
+    hidden = scale * nn.functional.conv2d(hidden, block.conv2.weight, padding=1)
+    assert torch.allclose(block(x), torch.relu(hidden + x), atol=1e-6)
+
+
+def test_residual_networks_can_be_traced():
+    model = ResNet(20, generator=generator(), widths=(4, 8, 8)).eval()
+    x = torch.randn(2, 3, 8, 8, generator=generator(1))
+    assert torch.equal(torch.fx.symbolic_trace(model)(x), model(x))
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_a_residual_network_trains_masked(shortcut):
+    model = ResNet(20, generator=generator(), widths=(4, 8, 8), shortcut=shortcut)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    net = rewire.attach(model, optimizer, rewire.SET(), density=0.2, steps=4, seed=0)
+    x, y = torch.randn(8, 3, 8, 8, generator=generator(1)), torch.arange(8)
+    for _ in range(4):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        net.step()
+    masks = net.masks()
+    n_weights = 20 if shortcut == "A" else 22
+    assert len(masks) == n_weights and "fc.weight" in masks
+    for name, mask in masks.items():
+        assert not model.get_parameter(name).detach()[~mask].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shortcut": "C"}, "no shortcut 'C'; there are A, B"),
+        ({"widths": [16, 32]}, r"widths = \[16, 32\]: give the channels of the three stages"),
+        ({"widths": [16, 8, 64]}, "none narrower than the one before"),
+    ],
+)
+def test_a_residual_network_refuses_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        ResNet(20, generator=generator(), **options)
+
+
+def test_a_residual_network_has_6_n_plus_2_layers():
+    with pytest.raises(ValueError, match="depth = 18: a residual network for CIFAR has 6 n"):
+        ResNet(18, generator=generator())
 
 
 def test_a_conv_net_refuses_inputs_it_cannot_halve():
