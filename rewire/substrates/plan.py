@@ -33,6 +33,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from ..native import missing, sparse
+from . import plan_images
 
 NUMBERS = 6  # of an optimiser, for each group of parameters
 
@@ -89,6 +90,9 @@ class Tracing:
 
     native:  the plan that is being built; its ``add_...`` methods return an operation's number.
     node:    the torch.fx node that is being added, for its arguments.
+    values:  what each node before it made.
+    fused:   nodes that an operation before them has done already.
+    waiting: batch norms that an addition is to take up: called with what is added and relu.
     """
 
     native: Any
@@ -97,7 +101,9 @@ class Tracing:
     training: bool
     alone: bool = False
     node: fx.Node = field(init=False)
+    values: dict[fx.Node, Value] = field(default_factory=dict)
     fused: set[fx.Node] = field(default_factory=set)
+    waiting: dict[fx.Node, Callable[[Value | None, bool], Value]] = field(default_factory=dict)
     places: dict[str, tuple[int, int]] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
 
@@ -169,7 +175,7 @@ def trace(
     graph = _fx_graph(nn.Sequential(model) if alone else model)
     modules = {"0": model} if alone else dict(model.named_modules())
     tracing = Tracing(made(*shape), modules, edges, training, alone)
-    values: dict[fx.Node, Value] = {}
+    values = tracing.values
     try:
         for node in graph.nodes:
             if node.op == "placeholder":
@@ -274,7 +280,7 @@ def _flatten(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...]
     x = inputs[0]
     if start != 1 or end not in (-1, 3 if x.height * x.width > 1 else 1):
         raise NotTraceable(f"{name}: a plan flattens from dimension 1 to the last one.")
-    return Value(x.buffer, x.features)
+    return plan_images.flattened(tracing, x)
 
 
 def _argument(node: fx.Node, at: int, name: str, default: Any) -> Any:
@@ -308,6 +314,7 @@ MODULES.update({
     nn.Tanh: _elementwise("tanh"),
     nn.Identity: _identity,
     nn.Dropout: _dropout,
+    **plan_images.MODULES,
 })  # fmt: skip
 FUNCTIONS.update({
     torch.relu: MODULES[nn.ReLU],
@@ -317,6 +324,7 @@ FUNCTIONS.update({
     "tanh": MODULES[nn.Tanh],
     torch.flatten: _flatten,
     "flatten": _flatten,
+    **plan_images.FUNCTIONS,
 })  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 // The sparse engine: layers on lists of edges, O(edges) in time and memory. Compiled once for each
 // generation of processors (setup.py); rewire.native chooses one of them.
 
+#include "bind_images.hpp"
 #include "elementwise.hpp"
 #include "linear.hpp"
 #include "plan.hpp"
@@ -306,6 +307,7 @@ void bind(py::module_& m, const char* name) {
         .def("evaluate", &evaluate<T>, py::arg("x"), py::arg("y"), py::arg("rows") = none)
         .def("gradient_at", &gradient_at<T>, py::arg("op"), py::arg("rows"), py::arg("columns"))
         .def("top_absent", &best_absent<T>, py::arg("op"), py::arg("k"), py::arg("leaving") = none);
+    bind_images(m, plan, sizeof(T) == 4 ? "Conv2dFloat32" : "Conv2dFloat64");
 }
 
 }  // namespace

@@ -70,8 +70,8 @@ struct Buffer {
         return gradient();
     }
 
-    // The gradient for a consumer that can also set it: `fresh` says that it must, everywhere
-    // (halo included: its gradient may be anything that is never read, but lanes must be finite).
+    // The gradient for a consumer that can also set it: `fresh` says that it must, everywhere but
+    // in the halo.
     T* gradient(bool& fresh) {
         fresh = !started_;
         started_ = true;
@@ -82,14 +82,18 @@ struct Buffer {
     void resize(const Run& run, bool with_gradient) {
         const int64_t n = places() * run.lanes;
         if (value_.size() < n || (lanes_ != run.lanes && halo > 0)) value_.zeros(n);
-        if (with_gradient && wants_gradient) gradient_.grow(n);
+        if (with_gradient && wants_gradient &&
+            (gradient_.size() < n || (gradient_lanes_ != run.lanes && halo > 0))) {
+            gradient_.zeros(n);
+            gradient_lanes_ = run.lanes;
+        }
         lanes_ = run.lanes;
     }
     void begin_backward() { started_ = false; }
 
 private:
     Memory<T> value_, gradient_;
-    int64_t lanes_ = 0;
+    int64_t lanes_ = 0, gradient_lanes_ = 0;
     bool started_ = false;
 };
 
