@@ -60,6 +60,13 @@ class Block(nn.Module):
         return self.relu2(y + self.shortcut(x))
 
 
+def _stage(n_pre: int, n_post: int, blocks: int, stride: int, shortcut: str) -> nn.Sequential:
+    return nn.Sequential(
+        Block(n_pre, n_post, stride, shortcut),
+        *(Block(n_post, n_post, 1, shortcut) for _ in range(blocks - 1)),
+    )
+
+
 class ResNet(nn.Module):
     """A 3 x 3 convolution, three stages of ``blocks`` blocks each, global average pooling, linear.
 
@@ -109,16 +116,13 @@ class ResNet(nn.Module):
         self.conv = _conv3x3(input_shape[0], widths[0], 1)
         self.norm = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU()
-        n_pre = widths[0]
-        for stage, n_post in enumerate(widths, start=1):
-            layers = []
-            for i in range(blocks):
-                layers.append(Block(n_pre, n_post, 2 if stage > 1 and i == 0 else 1, shortcut))
-                n_pre = n_post
-            self.add_module(f"stage{stage}", nn.Sequential(*layers))
+        narrow, middle, wide = widths
+        self.stage1 = _stage(narrow, narrow, blocks, 1, shortcut)
+        self.stage2 = _stage(narrow, middle, blocks, 2, shortcut)
+        self.stage3 = _stage(middle, wide, blocks, 2, shortcut)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.fc = linear(n_pre, classes, bias=True)
+        self.fc = linear(wide, classes, bias=True)
         initialise(self, init, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -375,11 +375,11 @@ def test_spynnakers_first_version_wraps_distances_that_are_below_half_the_grid()
     )
     rule = rewire.StructuralPlasticity(p_form=1.0, sigma_form=4 / 16, partner="uniform")
     pre = torch.arange(16)
-    sheet = structural_plasticity._sheet(rule, space, "out")
+    sheet = rule._sheet(space, "out")
     chance = sheet.chances(0, pre, torch.zeros(16, dtype=torch.int64))
     offset = torch.tensor([0.0, 1, 2, 3, 4, 5, 6, 7, 8, 7, 6, 5, 4, 3, 2, 1]).double()
     assert torch.allclose(chance, torch.exp(-(offset**2) / 32))
-    assert [sheet.chance(0, i, 0) for i in range(16)] == pytest.approx(chance.tolist())
+    assert [sheet._chance(0, i, 0) for i in range(16)] == pytest.approx(chance.tolist())
 
 
 def test_spynnakers_first_version_makes_depressed_synapses_pass_both_probabilities():

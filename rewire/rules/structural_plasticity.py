@@ -294,10 +294,10 @@ class StructuralPlasticity(Rule):
     ) -> None:
         """Note the keys of the synapses formed by the attempts on empty slots, ``free``."""
         at, place, luck = attempts
-        choices = luck[at, 1, free]
+        choices = luck[at, 1, free].tolist()
         # one draw over the sources of all projections together: they compete for the slot
         if self.partner == "uniform":
-            partners = [int(choice * sheet.ends[-1]) for choice in choices.tolist()]
+            partners = [int(choice * sheet.ends[-1]) for choice in choices]
         else:
             partners = signals.sample(self.partner, sheet.sources, choices)
         for k, which, pre in sheet.accepted(attempts, free, partners):

@@ -67,12 +67,12 @@ def _conv2d(tracing: Tracing, name: str, module: nn.Conv2d, inputs: tuple[Value,
     else:
         padding = _pair(module.padding)
     out = _shrunk(tracing, x, module.out_channels, kernel, stride, padding)
-    weight, bias = f"{name}.weight", f"{name}.bias" if module.bias is not None else None
+    weight, bias = tracing.names(name, module)
     if weight in tracing.edges:
         arrays = tracing.edges[weight].arrays()
     else:
         arrays = (*_all_edges(module), *tracing.parameter(weight, module.weight))
-    memory = tracing.parameter(f"{name}.bias", module.bias)
+    memory = tracing.parameter(bias or "", module.bias)
     op = tracing.native.add_conv2d(
         x.buffer, out.buffer, kernel, stride, padding, module.groups, tracing.takes_relu(),
         *arrays, *memory,
@@ -96,9 +96,13 @@ def _batch_norm(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, .
     if x.channels != module.num_features:
         raise ValueError(f"{name} takes {module.num_features} channels, not {x.channels}.")
     node = tracing.node
-    weight = tracing.parameter(f"{name}.weight", module.weight)
-    bias = tracing.parameter(f"{name}.bias", module.bias)
-    affine = [] if module.weight is None else [*weight, *bias]
+    names = tracing.names(name, module)
+    affine: list[np.ndarray] = []
+    if module.weight is not None:
+        affine = [
+            *tracing.parameter(names[0], module.weight),
+            *tracing.parameter(names[1] or "", module.bias),
+        ]
     running: list[np.ndarray] = []
     batches = None
     if module.running_mean is not None:
@@ -113,7 +117,7 @@ def _batch_norm(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, .
             momentum, relu, affine, running, batches,
         )  # fmt: skip
         if affine:
-            tracing.placed(op, f"{name}.weight", f"{name}.bias")
+            tracing.placed(op, *names)
         return out
 
     if _joins_an_addition(tracing, node):
@@ -133,16 +137,16 @@ def _joins_an_addition(tracing: Tracing, node: fx.Node) -> bool:
 
 def _addition(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, ...]) -> Value:
     node = tracing.node
-    if node.kwargs or len(node.args) != 2 or not all(isinstance(n, fx.Node) for n in node.args):
+    parts = [n for n in node.args if isinstance(n, fx.Node)]
+    if node.kwargs or len(parts) != 2 or len(node.args) != 2:
         raise ValueError("a plan adds two tensors, neither scaled nor with a number.")
-    first, second = node.args
-    if node.target in IN_PLACE and any(user is not node for user in first.users):  # type: ignore
+    first, second = parts
+    if node.target in IN_PLACE and any(user is not node for user in first.users):
         raise ValueError("something else reads a tensor that an addition changes in place.")
-    values = {n: tracing.values[n] for n in (first, second)}  # type: ignore[misc]
     for n, other in ((first, second), (second, first)):
         if n in tracing.waiting:
-            return tracing.waiting.pop(n)(values[other], tracing.takes_relu())
-    a, b = values[first], values[second]
+            return tracing.waiting.pop(n)(tracing.values[other], tracing.takes_relu())
+    a, b = tracing.values[first], tracing.values[second]
     out = tracing.buffer(a.channels, a.height, a.width)
     tracing.native.add_sum(a.buffer, b.buffer, out.buffer, tracing.takes_relu())
     return out
@@ -182,6 +186,8 @@ def _pool(tracing: Tracing, kind: str, x: Value, kernel: Any, stride: Any, paddi
     kernel = _pair(kernel)
     stride = _pair(stride) if stride not in (None, [], ()) else kernel
     padding = _pair(padding)
+    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        raise ValueError(f"padding {padding} is more than half of the window, {kernel}.")
     out = _shrunk(tracing, x, x.channels, kernel, stride, padding)
     add = getattr(tracing.native, f"add_{kind}_pool2d")
     add(x.buffer, out.buffer, kernel, stride, padding)

@@ -255,6 +255,26 @@ def test_training_needs_more_than_one_value_a_channel():
         plan.forward(torch.zeros(1, 3, dtype=torch.float64), training=True)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.ReLU(),
+        nn.MaxPool2d(3, 1, 1),
+        nn.AvgPool2d(3, 1, 1),
+        nn.BatchNorm2d(3),
+        nn.Conv2d(3, 3, 1),
+    ],
+    ids=str,
+)
+def test_not_a_number_stays_so(layer):
+    model = nn.Sequential(layer, nn.ReLU(), nn.Flatten(), nn.Linear(75, 10)).eval()
+    x = torch.randn(4, 3, 5, 5, generator=generator())
+    x[1, 2, 3, 3] = float("nan")
+    logits = trace(model, {}, (3, 5, 5)).forward(x)
+    assert torch.equal(logits.isnan(), model(x).isnan())
+    assert logits[1].isnan().all()
+
+
 # -- whole nets -----------------------------------------------------------------------------------
 
 
@@ -378,6 +398,7 @@ def test_other_edges_may_be_handed_over_between_steps():
         (nn.MaxPool2d(2, ceil_mode=True), "without ceil_mode"),
         (nn.AvgPool2d(3, padding=1, count_include_pad=False), "padding counted"),
         (nn.AdaptiveAvgPool2d(2), "to 1 x 1 only"),
+        (nn.MaxPool2d(2, padding=2), "more than half of the window"),
         (nn.Upsample(scale_factor=2), r"does not know layer \(Upsample\)"),
         (Function(lambda x: x.mean(1)), "means over height and width"),
         (Function(lambda x: x[:, :2]), r"x\[:, :, ::s, ::t\] only"),

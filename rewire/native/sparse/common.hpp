@@ -8,9 +8,12 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <mutex>
 #include <new>
 #include <type_traits>
 #include <utility>
+#include <vector>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -134,6 +137,53 @@ REWIRE_INLINE void over_lanes(int64_t lanes, F&& f) {
 
 // -- memory -------------------------------------------------------------------------------------
 
+// Large blocks that were let go, kept for the next who wants one of that size: a layer by itself
+// takes and returns its activations at every step, and new pages from the system cost more than
+// what it computes on them.
+class Recycler {
+public:
+    static constexpr size_t LARGE = size_t{1} << 21;  // multiples of a large page
+
+    static Recycler& all() {
+        static Recycler* one = new Recycler;  // outlives every Memory
+        return *one;
+    }
+    void* take(size_t bytes) {
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block)
+                if (block->second == bytes) {
+                    void* found = block->first;
+                    blocks_.erase(std::next(block).base());
+                    held_ -= bytes;
+                    return found;
+                }
+        }
+        void* made = std::aligned_alloc(LARGE, bytes);
+#if defined(__linux__)
+        if (made != nullptr) madvise(made, bytes, MADV_HUGEPAGE);
+#endif
+        return made;
+    }
+    void give(void* block, size_t bytes) {
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            if (held_ + bytes <= MOST) {
+                blocks_.emplace_back(block, bytes);
+                held_ += bytes;
+                return;
+            }
+        }
+        std::free(block);
+    }
+
+private:
+    static constexpr size_t MOST = size_t{1} << 28;  // bytes held at once
+    std::mutex mutex_;
+    std::vector<std::pair<void*, size_t>> blocks_;
+    size_t held_ = 0;
+};
+
 // An array that only grows, on a cache line's border; on large pages where it is large, since rows
 // of activations are visited in any order. What it holds after `grow` is not defined.
 template <class T>
@@ -142,22 +192,20 @@ public:
     Memory() = default;
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
-    ~Memory() { std::free(data_); }
+    ~Memory() { release(); }
 
     T* data() const { return data_; }
     int64_t size() const { return size_; }
 
     T* grow(int64_t n) {
         if (n <= size_) return data_;
+        release();
         const size_t bytes = static_cast<size_t>(n) * sizeof(T);
-        const size_t border = bytes >= LARGE ? LARGE : 64;
-        std::free(data_);
-        size_ = 0;
-        data_ = static_cast<T*>(std::aligned_alloc(border, (bytes + border - 1) / border * border));
+        const size_t border = bytes >= Recycler::LARGE ? Recycler::LARGE : 64;
+        bytes_ = (bytes + border - 1) / border * border;
+        data_ = static_cast<T*>(border == Recycler::LARGE ? Recycler::all().take(bytes_)
+                                                          : std::aligned_alloc(border, bytes_));
         if (data_ == nullptr) throw std::bad_alloc();
-#if defined(__linux__)
-        if (border == LARGE) madvise(data_, bytes, MADV_HUGEPAGE);
-#endif
         size_ = n;
         return data_;
     }
@@ -169,9 +217,16 @@ public:
     }
 
 private:
-    static constexpr size_t LARGE = size_t{1} << 21;
     T* data_ = nullptr;
     int64_t size_ = 0;
+    size_t bytes_ = 0;
+
+    void release() {
+        if (data_ != nullptr && bytes_ >= Recycler::LARGE) Recycler::all().give(data_, bytes_);
+        else std::free(data_);
+        data_ = nullptr;
+        size_ = 0;
+    }
 };
 
 }  // namespace rewire

@@ -51,8 +51,8 @@ REWIRE_INLINE void over_pixels(int64_t at, int64_t width, F&& f) {
     }
 }
 
-// Calls f(pixel, lane, Count<pixels>, Count<vectors>) for tiles that cover a row of pixels: blocks of
-// n, n / 2, ... vectors of lanes, which are a multiple of PAD.
+// Calls f(pixel, lane, Count<pixels>, Count<vectors>) for tiles that cover a row of pixels: blocks
+// of n, n / 2, ... vectors of lanes, which are a multiple of PAD.
 template <class T, int n = 8, class F>
 REWIRE_INLINE void over_tiles(int64_t width, int64_t lanes, F&& f, int64_t lane = 0) {
     constexpr int pixels = std::max(1, TILE / n);
@@ -98,8 +98,7 @@ void gather_row(const Taps& taps, const T* values, const T* from, int64_t from_p
                     sums[j] += w * load(q + (j / v) * from_pixel + (j % v) * WIDTH<T>);
             }
             if (finish.relu) {
-                REWIRE_UNROLL for (int j = 0; j < n; ++j)
-                    sums[j] = sums[j] > T(0) ? sums[j] : Vec<T>{};
+                REWIRE_UNROLL for (int j = 0; j < n; ++j) sums[j] = rectified<T>(sums[j]);
             }
             REWIRE_UNROLL for (int j = 0; j < n; ++j) store(at(j), sums[j]);
         }
@@ -135,7 +134,7 @@ void correlate_row(const int64_t* start, const int64_t* offset, int64_t row0, in
 // -- the operation ------------------------------------------------------------------------------
 
 // Convolution with zero padding, strides and groups, no dilation; with a bias where `bias` has one.
-// With `relu` its output is max(0, .).
+// With `relu` its output goes through a ReLU.
 template <class T>
 class Conv2d : public Op<T>, public Edges<T> {
 public:
@@ -302,7 +301,7 @@ private:
                                d = load(slope + i);
                                none = Vec<T>{};
                                if (!relu_) return;
-                               d = load(value + i) > T(0) ? d : Vec<T>{};
+                               d = through_rectified<T>(load(value + i), d);
                                store(slope + i, d);
                            });
             }

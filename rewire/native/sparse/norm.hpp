@@ -11,7 +11,7 @@
 namespace rewire {
 
 // y = (z - mean) / sqrt(variance + eps) * weight + bias, channel by channel; then `residual` is
-// added where there is one, then max(0, .) with `relu`. In training mean and biased variance are
+// added where there is one, then ReLU with `relu`. In training mean and biased variance are
 // those of the batch, and running statistics follow them as in torch: by `momentum`, or as a plain
 // average over the batches so far where it is negative, the variance with n - 1. Without running
 // statistics those of the batch are used at all times.
@@ -154,7 +154,7 @@ private:
             over_vectors<T>(input_.width * run.lanes, [&](int64_t i) {
                 Vec<T> v = load(from + i) * a + b;
                 if (added != nullptr) v += load(plus + i);
-                if (relu_) v = v > T(0) ? v : Vec<T>{};
+                if (relu_) v = rectified<T>(v);
                 store(to + i, v);
             });
         }
@@ -170,8 +170,8 @@ private:
         const auto through = [&](int64_t row, int64_t i, Vec<T> zi) {
             const Vec<T> d = load(slope + row * out.row + i);
             if constexpr (mask == Mask::none) return d;
-            if constexpr (mask == Mask::from_input) return zi * a + b > T(0) ? d : Vec<T>{};
-            return load(value + row * out.row + i) > T(0) ? d : Vec<T>{};
+            if constexpr (mask == Mask::from_input) return through_rectified<T>(zi * a + b, d);
+            return through_rectified<T>(load(value + row * out.row + i), d);
         };
         double sums = 0, products = 0;
         for (int64_t row = 0; row < input_.height; ++row)

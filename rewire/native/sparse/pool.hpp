@@ -49,7 +49,8 @@ public:
         : Pool<T>(input, output, window) {}
 
     void forward(const Run& run) override {
-        const Steps in = steps_of(this->input_, run.lanes), out = steps_of(this->output_, run.lanes);
+        const Steps in = steps_of(this->input_, run.lanes);
+        const Steps out = steps_of(this->output_, run.lanes);
         for (int64_t c = 0; c < this->input_.channels; ++c) {
             const T* from = inside(this->input_.value(), in, this->input_.halo) + c * in.channel;
             T* to = inside(this->output_.value(), out, this->output_.halo) + c * out.channel;
@@ -61,7 +62,7 @@ public:
                     for (int64_t v = y0; v < y1; ++v)
                         for (int64_t u = x0; u < x1; ++u) {
                             const Vec<T> a = load(from + v * in.row + u * in.pixel + i);
-                            most = a > most ? a : most;
+                            most = (a > most) | (a != a) ? a : most;  // NaN wins
                         }
                     store(best + i, most);
                 });
@@ -71,7 +72,8 @@ public:
 
     void backward(const Run& run) override {
         if (!this->input_.wants_gradient) return;
-        const Steps in = steps_of(this->input_, run.lanes), out = steps_of(this->output_, run.lanes);
+        const Steps in = steps_of(this->input_, run.lanes);
+        const Steps out = steps_of(this->output_, run.lanes);
         bool fresh = false;
         T* gradient = inside(this->input_.gradient(fresh), in, this->input_.halo);
         const T* values = inside(this->input_.value(), in, this->input_.halo);
@@ -91,9 +93,9 @@ public:
                     for (int64_t v = y0; v < y1; ++v)
                         for (int64_t u = x0; u < x1; ++u) {
                             const int64_t at = v * in.row + u * in.pixel + i;
-                            const auto here = load(from + at) == most;
-                            store(to + at, load(to + at) + (here ? left : Vec<T>{}));
-                            left = here ? Vec<T>{} : left;
+                            const auto less = load(from + at) < most;
+                            store(to + at, load(to + at) + (less ? Vec<T>{} : left));
+                            left = less ? left : Vec<T>{};
                         }
                 });
             });
@@ -109,7 +111,8 @@ public:
         : Pool<T>(input, output, window), share_(T(1) / T(window.kernel_h * window.kernel_w)) {}
 
     void forward(const Run& run) override {
-        const Steps in = steps_of(this->input_, run.lanes), out = steps_of(this->output_, run.lanes);
+        const Steps in = steps_of(this->input_, run.lanes);
+        const Steps out = steps_of(this->output_, run.lanes);
         for (int64_t c = 0; c < this->input_.channels; ++c) {
             const T* from = inside(this->input_.value(), in, this->input_.halo) + c * in.channel;
             T* to = inside(this->output_.value(), out, this->output_.halo) + c * out.channel;
@@ -129,7 +132,8 @@ public:
 
     void backward(const Run& run) override {
         if (!this->input_.wants_gradient) return;
-        const Steps in = steps_of(this->input_, run.lanes), out = steps_of(this->output_, run.lanes);
+        const Steps in = steps_of(this->input_, run.lanes);
+        const Steps out = steps_of(this->output_, run.lanes);
         bool fresh = false;
         T* gradient = inside(this->input_.gradient(fresh), in, this->input_.halo);
         for (int64_t c = 0; c < this->input_.channels; ++c) {
@@ -155,7 +159,7 @@ private:
     T share_;
 };
 
-// y = a + b, then max(0, .) with `relu`.
+// y = a + b, then ReLU with `relu`.
 template <class T>
 class Add : public Op<T> {
 public:
@@ -170,7 +174,7 @@ public:
         over_rows(run, [&](const Row& r) {
             over_vectors<T>(output_.width * run.lanes, [&](int64_t i) {
                 const Vec<T> v = load(a_.value() + r.a + i) + load(b_.value() + r.b + i);
-                store(output_.value() + r.out + i, relu_ ? positive(v) : v);
+                store(output_.value() + r.out + i, relu_ ? rectified<T>(v) : v);
             });
         });
     }
@@ -184,7 +188,7 @@ public:
                 T* here = gradient + (to == &a_ ? r.a : r.b);
                 over_vectors<T>(output_.width * run.lanes, [&](int64_t i) {
                     Vec<T> d = load(output_.gradient() + r.out + i);
-                    if (relu_) d = load(output_.value() + r.out + i) > T(0) ? d : Vec<T>{};
+                    if (relu_) d = through_rectified<T>(load(output_.value() + r.out + i), d);
                     store(here + i, fresh ? d : load(here + i) + d);
                 });
             });
@@ -195,7 +199,6 @@ private:
     struct Row {
         int64_t a, b, out;  // first items
     };
-    static Vec<T> positive(Vec<T> v) { return v > T(0) ? v : Vec<T>{}; }
 
     template <class F>
     void over_rows(const Run& run, F&& f) const {
