@@ -13,7 +13,6 @@ import rewire
 from rewire import when
 from rewire.graph import Graph, Population, Projection, Space, square_sheet
 from rewire.rule import Clock
-from rewire.rules import structural_plasticity
 from rewire.streams import rng_for
 
 
