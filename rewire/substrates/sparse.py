@@ -30,10 +30,11 @@ from ..signals import Signals, signal
 from . import edgewise, plan
 from .edgewise import Wires, can_wire, unwire, wire
 from .layers import discover, owners
-from .masked import ELEMENTWISE, Probe, Taps, sort_optimizer
+from .masked import ELEMENTWISE, Probe, Taps, evaluate, sort_optimizer
 
 Form = Literal["edges", "masked"]
 CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster
+SMALL = 2**20  # weights of a dense linear layer whose product the plan makes faster than torch
 KEYS = "rewire.keys"  # in a saved model: which edges its weights are of
 
 
@@ -342,8 +343,13 @@ class Sparse:
     # -- the plan -------------------------------------------------------------------------------
 
     def _trace_if_due(self, x: Tensor) -> None:
-        """A plan pays where some weight is a list of edges."""
-        if self.plan is None and self.untraceable is None and "edges" in self.forms.values():
+        """A plan pays where some weight is a list of edges, or all are those of small layers."""
+        if self.plan is not None or self.untraceable is not None:
+            return
+        small = all(
+            isinstance(w.module, nn.Linear) and w.shape.numel() <= SMALL for w in self.weights
+        )
+        if small or "edges" in self.forms.values():
             self._trace(x)
 
     def _trace(self, x: Tensor) -> None:
@@ -394,11 +400,7 @@ class Sparse:
         self._trace_if_due(x)
         if self.plan is not None:
             return self.plan.evaluate(x, y)
-        training = self.model.training
-        self.model.eval()
-        out = self.model(x)
-        self.model.train(training)
-        return float(cross_entropy(out, y)), int((out.argmax(1) == y).sum())
+        return evaluate(self.model, x, y)
 
     # -- reading and writing --------------------------------------------------------------------
 
@@ -496,7 +498,7 @@ class Sparse:
         mine = {w.name for w in self.weights}
         out = {k: v.detach().clone() for k, v in self.model.state_dict().items() if k not in mine}
         self.read(Graph(self.space, self._keys))
-        return {**out, KEYS: self._keys.clone(), "rewire.weight": self._flat.clone()}
+        return {**out, KEYS: self._keys, "rewire.weight": self._flat.clone()}
 
     @torch.no_grad()
     def show(self, state: Mapping[str, Tensor]) -> None:
