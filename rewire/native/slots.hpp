@@ -119,6 +119,52 @@ inline Longs shifted(const Longs& starts, const Longs& firsts, const Longs& drop
     return out;
 }
 
+// A column after an edit: without the rows dropped, with `birth` at the rows born; both rising.
+template <class T>
+py::array_t<T> spliced(const py::array_t<T, py::array::c_style>& column, const Longs& drop,
+                       const Longs& born, T birth) {
+    py::array_t<T> out(column.size() - drop.size() + born.size());
+    const T* from = column.data();
+    const T* end = from + column.size();
+    T* to = out.mutable_data();
+    T* const first = to;
+    const int64_t* gone = drop.data();
+    const int64_t* last = gone + drop.size();
+    const auto keep = [&](int64_t many) {  // that many survivors
+        while (many > 0) {
+            const T* stop = gone < last ? column.data() + *gone : end;
+            const int64_t run = std::min<int64_t>(many, stop - from);
+            to = std::copy(from, from + run, to);
+            from += run;
+            many -= run;
+            while (gone < last && from == column.data() + *gone) ++from, ++gone;
+        }
+    };
+    while (gone < last && from == column.data() + *gone) ++from, ++gone;
+    for (py::ssize_t i = 0; i < born.size(); ++i) {
+        keep(born.data()[i] - (to - first));
+        *to++ = birth;
+    }
+    keep(out.size() - (to - first));
+    return out;
+}
+
+// The place in its row, of `width` places, of each edge of one projection whose keys begin at
+// `first`: starts (rows + 1,) says where the edges of each row begin and end.
+inline py::array_t<int32_t> columns(const Longs& keys, const Longs& starts, int64_t first,
+                                    int64_t width) {
+    const int64_t* start = starts.data();
+    const int64_t rows = starts.size() - 1;
+    py::array_t<int32_t> out(start[rows] - start[0]);
+    int32_t* to = out.mutable_data() - start[0];
+    const int64_t* key = keys.data();
+    for (int64_t r = 0; r < rows; ++r) {
+        const int64_t base = first + r * width;
+        for (int64_t e = start[r]; e < start[r + 1]; ++e) to[e] = static_cast<int32_t>(key[e] - base);
+    }
+    return out;
+}
+
 // Gives each newborn row the lowest free slot of its unit, in the order of the unit's incoming
 // edges. Returns the first unit that holds more edges than it has slots, else -1.
 inline int64_t fill_slots(const Longs& starts, const std::vector<int64_t>& born, Longs slot,
