@@ -617,8 +617,8 @@ def _copied(tree: Any) -> Any:
 TYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
-# How a tensor's numbers lie: (1, 1) in the order in which it counts them; (inputs, places of a kernel)
-# channels last, that of (out, in, place) right after that of (out, in - 1, place).
+# How a tensor's numbers lie: (1, 1) in the order in which it counts them; (inputs, places of a
+# kernel) channels last, that of (out, in, place) right after that of (out, in - 1, place).
 Layout = tuple[int, int]
 PLAIN: Layout = (1, 1)
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
