@@ -352,3 +352,23 @@ def test_layers_that_have_no_form_of_edges_stay_masked():
     same(*runs)
     forms = runs[1][0].world.forms
     assert forms["out.weight"] == "edges" and forms["attention.in_proj_weight"] == "masked"
+
+
+@pytest.mark.skipif(engine is None, reason="the engine was not built")
+def test_a_frozen_norm_runs_layer_by_layer():
+    runs = []
+    for substrate in ("masked", "sparse"):
+        model = convolutional()
+        model[1].eval()
+        net = rewire.attach(
+            model, torch.optim.SGD(model.parameters(), lr=0.05), rewire.Static(), density=0.3,
+            seed=0, substrate=substrate,
+        )  # fmt: skip
+        g, losses = torch.Generator().manual_seed(0), []
+        for _ in range(4):
+            x = torch.randn(5, 2, 8, 8, generator=g, dtype=torch.float64)
+            losses.append(net.learn(x, torch.randint(4, (5,), generator=g)))
+            net.rewire()
+        runs.append((net, losses))
+    assert "frozen" in runs[1][0].world.untraceable
+    same(*runs)
