@@ -26,6 +26,7 @@ from functools import cached_property
 from typing import Any
 
 from rewire.budget import counts_for
+from rewire.session import Substrate
 
 from .config import space_of
 from .errors import ConfigError
@@ -75,7 +76,7 @@ class Settings:
     distribution: str | dict[str, float]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
-    substrate: str
+    substrate: Substrate
     saves: tuple[int, ...]  # steps of level 0 whose state later levels rewind to, besides 0
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import rewire
 from rewire import rng_for
 from rewire.models.spiking import rate_coded
 from rewire.models.spiking.brian import brian2
+from rewire.substrates.masked import evaluate
 
 from .cells import SCHEMA, Cell, settings
 from .config import build_model
@@ -222,7 +224,7 @@ class _Run:
             **{key: trained[key] for key in ("level", "requested_density", "density", "edges",
                                              "possible")},
             "images": n,
-            "ann_accuracy": measure(self.model, self.images)[1],
+            "ann_accuracy": measure(partial(evaluate, self.model), self.images)[1],
             "spiking_accuracy": self.sums["right"] / n,
             "spikes_per_image": self.sums["spikes"] / n,
             "events_per_image": self.sums["events"] / n,

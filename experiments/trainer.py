@@ -37,6 +37,7 @@ from .store import CellStore
 
 Emit = Callable[[dict[str, Any]], None]
 EVALUATION_BATCH = 1000
+SPARED = 50  # saving takes at most one part of the time in so many
 COSTS = ("train_flops_dense", "train_flops_sparse", "updates", "formed", "dropped")
 TIMES = ("seconds", "cpu_seconds")
 
@@ -169,7 +170,7 @@ class _Training:
                           for m in self.model.modules())  # fmt: skip
         self.optimizer = build_optimizer(training.optimizer, self.model.parameters())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.world: Trainable = torch_world(
+        self.world = torch_world(
             self.model, self.optimizer, s.substrate, s.seed,
             include=s.include or None, exclude=s.exclude,
         )  # fmt: skip
@@ -190,7 +191,7 @@ class _Training:
             if stage.parent is not None:
                 self._grow_from(stage.parent)
         self._level = stage.level + self.net.clock.round
-        self._checkpointed = time.monotonic()
+        self._checkpointed, self._saving = time.monotonic(), 0.0
 
     def _build(self, stage: _Stage) -> nn.Module:
         """The model, drawn from the stage's stream."""
@@ -262,7 +263,7 @@ class _Training:
                 if step == span:
                     self._finish_level()
             net.rewire()
-            if time.monotonic() - self._checkpointed > interval:
+            if time.monotonic() - self._checkpointed > max(interval, SPARED * self._saving):
                 self._save()
         return True
 
@@ -282,7 +283,7 @@ class _Training:
     # -- what is measured -----------------------------------------------------------------------
 
     def _evaluate(self, train_loss: float) -> None:
-        loss, accuracy = measure(self.world, self.data.validation)
+        loss, accuracy = measure(self.world.evaluate, self.data.validation)
         clock, net = self.net.clock, self.net
         self._level = self.current.level + clock.round
         if not (math.isfinite(loss) and math.isfinite(train_loss)):
@@ -322,10 +323,10 @@ class _Training:
     def _finish_level(self) -> None:
         """Test at the end and at the early-stopping point, and write the level down."""
         net = self.net
-        _, at_end = measure(self.world, self.data.test)
+        _, at_end = measure(self.world.evaluate, self.data.test)
         end = self.world.model_state()
         self.world.show(self.best.model)
-        _, at_best = measure(self.world, self.data.test)
+        _, at_best = measure(self.world.evaluate, self.data.test)
         self.world.show(end)
         self._note_times()
         history = net.history
@@ -402,6 +403,7 @@ class _Training:
         self.store.sync()
 
     def _save(self) -> None:
+        began = time.monotonic()
         self._flush()
         self._note_times()
         self.checkpoints.save(
@@ -417,6 +419,7 @@ class _Training:
             }
         )
         self._checkpointed = time.monotonic()
+        self._saving = self._checkpointed - began
 
 
 @dataclass(frozen=True)
@@ -491,12 +494,17 @@ def _counts(ticket: CellStore, density: float | None) -> list[int]:
     raise StoreError(f"{ticket.path}: has no level at density {density}")
 
 
-def measure(world: Trainable, split: Split) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy (a fraction) over a split, in evaluation mode."""
+def measure(
+    evaluate: Callable[[Tensor, Tensor], tuple[float, int]], split: Split
+) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy (a fraction) over a split, in evaluation mode.
+
+    evaluate: mean cross-entropy of a batch, and how many of it are classified right.
+    """
     loss, right = 0.0, 0
     for lo in range(0, len(split), EVALUATION_BATCH):
         x, y = split.x[lo : lo + EVALUATION_BATCH], split.y[lo : lo + EVALUATION_BATCH]
-        mean, correct = world.evaluate(x, y)
+        mean, correct = evaluate(x, y)
         loss, right = loss + mean * len(y), right + correct
     return loss / len(split), right / len(split)
 

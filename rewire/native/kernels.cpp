@@ -565,6 +565,7 @@ PYBIND11_MODULE(_kernels, m) {
     m.def("screen", &slots::screen);
     m.def("accepted", &slots::accepted);
     m.def("draw_spiking", &slots::draw_spiking);
+    m.def("columns", &slots::columns);
     m.def("shifted", &slots::shifted);
     m.def("fill_slots", &slots::fill_slots);
     add_queue(m);

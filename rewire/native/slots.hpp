@@ -119,6 +119,22 @@ inline Longs shifted(const Longs& starts, const Longs& firsts, const Longs& drop
     return out;
 }
 
+// The place in its row, of `width` places, of each edge of one projection whose keys begin at
+// `first`: starts (rows + 1,) says where the edges of each row begin and end.
+inline py::array_t<int32_t> columns(const Longs& keys, const Longs& starts, int64_t first,
+                                    int64_t width) {
+    const int64_t* start = starts.data();
+    const int64_t rows = starts.size() - 1;
+    py::array_t<int32_t> out(start[rows] - start[0]);
+    int32_t* to = out.mutable_data() - start[0];
+    const int64_t* key = keys.data();
+    for (int64_t r = 0; r < rows; ++r) {
+        const int64_t base = first + r * width;
+        for (int64_t e = start[r]; e < start[r + 1]; ++e) to[e] = static_cast<int32_t>(key[e] - base);
+    }
+    return out;
+}
+
 // Gives each newborn row the lowest free slot of its unit, in the order of the unit's incoming
 // edges. Returns the first unit that holds more edges than it has slots, else -1.
 inline int64_t fill_slots(const Longs& starts, const std::vector<int64_t>& born, Longs slot,

@@ -79,12 +79,14 @@ class _NativeLinear(Function):
         ctx.wires, ctx.value, ctx.has_bias = wires, value, bias is not None
         ctx.x = x
         given = None if bias is None else bias.detach().numpy()
+        assert sparse is not None
         y, ctx.kept = sparse.linear_forward(*ctx.csr, value.detach().numpy(), given, x.numpy())
         return torch.from_numpy(y)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         dy = dy.contiguous()
+        assert sparse is not None
         dvalue, dbias, dx = sparse.linear_backward(
             *ctx.csr, ctx.value.detach().numpy(), ctx.kept, dy.numpy(),
             ctx.has_bias, ctx.needs_input_grad[0],
@@ -294,7 +296,8 @@ def wire(module: nn.Module, attribute: str, wires: Wires) -> None:
     if type(module) in LAYERS:
         module.__class__ = LAYERS[type(module)]
         module.wires = {}  # type: ignore[assignment]
-    module.wires[attribute] = wires  # type: ignore[index, operator]
+    held: Any = module.wires
+    held[attribute] = wires
 
 
 def unwire(module: nn.Module, attribute: str) -> None:

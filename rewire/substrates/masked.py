@@ -374,14 +374,9 @@ class Masked:
         self.advance(graph, skip)
         return float(loss.detach())
 
-    @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:
         """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
-        training = self.model.training
-        self.model.eval()
-        out = self.model(x)
-        self.model.train(training)
-        return float(cross_entropy(out, y)), int((out.argmax(1) == y).sum())
+        return evaluate(self.model, x, y)
 
     @property
     def forms(self) -> dict[str, str]:
@@ -565,6 +560,16 @@ class Masked:
             total = [g if t is None else t if g is None else t + g
                      for t, g in zip(total, grads, strict=True)]  # fmt: skip
         return [None if t is None else t / len(self.probe.batches) for t in total]
+
+
+def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, int]:
+    """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        out = model(x)
+    model.train(training)
+    return float(cross_entropy(out, y)), int((out.argmax(1) == y).sum())
 
 
 def sort_optimizer(

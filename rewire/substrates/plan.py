@@ -411,12 +411,13 @@ class Plan:
 
     # -- what is handed over --------------------------------------------------------------------
 
-    def rewire(self, name: str, edges: Edges) -> None:
+    def rewire(self, name: str, edges: Edges, *, trusted: bool = False) -> None:
         """Hold these edges from now on, instead of those that parameter ``name`` had.
 
-        An optimiser's table that names it must be set again before the next step.
+        An optimiser's table that names it must be set again before the next step. trusted: the
+        indices are not looked at; they must rise within each row, and fit.
         """
-        self._native.rewire(self.places[name][0], *edges.arrays())
+        self._native.rewire(self.places[name][0], *edges.arrays(), trusted)
 
     def set_optimiser(self, method: str, table: np.ndarray, entries: Sequence[Entry]) -> None:
         """Step these parameters, by ``method`` with the numbers of their groups, see numbers()."""

@@ -23,16 +23,18 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..graph import NONE, Edit, Graph
+from ..native import kernels
 from ..native import sparse as engine
 from ..select import pair_hash
 from ..signals import Signals, signal
 from . import edgewise, plan
 from .edgewise import Wires, can_wire, unwire, wire
 from .layers import discover, owners
-from .masked import ELEMENTWISE, Probe, Taps, sort_optimizer
+from .masked import ELEMENTWISE, Probe, Taps, evaluate, sort_optimizer
 
 Form = Literal["edges", "masked"]
 CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster
+SMALL = 2**20  # weights of a dense linear layer whose product the plan makes faster than torch
 KEYS = "rewire.keys"  # in a saved model: which edges its weights are of
 
 
@@ -112,6 +114,7 @@ class Sparse:
         self._flat = torch.empty(0)
         self._rates: list[Any] = []
         self.plan: plan.Plan | None = None
+        self._edges: dict[str, plan.Edges] = {}  # as the plan holds them
         self._stale = True  # whether the plan holds other state than the optimiser
         self._fused = False  # whether the plan makes the optimiser's step
         self.untraceable: str | None = None  # why the model runs layer by layer
@@ -201,17 +204,21 @@ class Sparse:
         self._rewire_plan()
         self._begun = True
 
-    def _hold(self, graph: Graph, flat: Tensor) -> None:
-        """Let every parameter hold its part of ``flat``, in the form that suits its density."""
+    def _hold(self, graph: Graph, flat: Tensor, same: Sequence[int] = ()) -> None:
+        """Let every parameter hold its part of ``flat``, in the form that suits its density.
+
+        same: projections whose edges are those of before.
+        """
         plain = [w.form == "masked" for w in self.weights]
         self._keys, self._flat = graph.keys, flat
         for i, w in enumerate(self.weights):
             rows = graph.rows(i)
             form = self._form(w, rows.stop - rows.start)
             if form == "edges":
-                passes = [] if w.wires is None else w.wires.passes
-                csr = _csr(graph, i, w.shape)
-                w.wires = Wires(tuple(w.shape), *csr, self._keeping, True, passes)
+                if w.wires is None or i not in same:
+                    passes = [] if w.wires is None else w.wires.passes
+                    csr = _csr(graph, i, w.shape)
+                    w.wires = Wires(tuple(w.shape), *csr, self._keeping, True, passes)
                 if w.form == "masked":
                     self._forget(w, graph.local(i))
                 w.form, w.mask = form, None
@@ -336,8 +343,13 @@ class Sparse:
     # -- the plan -------------------------------------------------------------------------------
 
     def _trace_if_due(self, x: Tensor) -> None:
-        """A plan pays where some weight is a list of edges."""
-        if self.plan is None and self.untraceable is None and "edges" in self.forms.values():
+        """A plan pays where some weight is a list of edges, or all are those of small layers."""
+        if self.plan is not None or self.untraceable is not None:
+            return
+        small = all(
+            isinstance(w.module, nn.Linear) and w.shape.numel() <= SMALL for w in self.weights
+        )
+        if small or "edges" in self.forms.values():
             self._trace(x)
 
     def _trace(self, x: Tensor) -> None:
@@ -355,11 +367,12 @@ class Sparse:
         except plan.NotTraceable as error:
             self.plan, self.untraceable = None, str(error)
 
-    @staticmethod
-    def _edges_of(w: Weight) -> plan.Edges:
+    def _edges_of(self, w: Weight) -> plan.Edges:
         assert w.wires is not None
-        value = w.parameter.detach()
-        return plan.Edges(w.wires.indptr, w.wires.index, value, torch.zeros_like(value))
+        value, before = w.parameter.detach(), self._edges.get(w.name)
+        fits = before is not None and before.gradient.shape == value.shape
+        gradient = before.gradient if fits else torch.zeros_like(value)  # type: ignore[union-attr]
+        return plan.Edges(w.wires.indptr, w.wires.index, value, gradient)
 
     def _adopt(self) -> None:
         """Let the plan step the optimiser's parameters, if it has such an optimiser."""
@@ -372,13 +385,13 @@ class Sparse:
         except plan.NotTraceable:
             self._fused = False
 
-    def _rewire_plan(self, changed: Sequence[Weight] | None = None) -> None:
+    def _rewire_plan(self) -> None:
         if self.plan is None:
             return
-        for w in self.weights if changed is None else changed:
+        for w in self.weights:
             if w.wires is not None:
                 self._edges[w.name] = self._edges_of(w)
-                self.plan.rewire(w.name, self._edges[w.name])
+                self.plan.rewire(w.name, self._edges[w.name], trusted=True)
         self._stale = True
 
     @torch.no_grad()
@@ -387,11 +400,7 @@ class Sparse:
         self._trace_if_due(x)
         if self.plan is not None:
             return self.plan.evaluate(x, y)
-        training = self.model.training
-        self.model.eval()
-        out = self.model(x)
-        self.model.train(training)
-        return float(cross_entropy(out, y)), int((out.argmax(1) == y).sum())
+        return evaluate(self.model, x, y)
 
     # -- reading and writing --------------------------------------------------------------------
 
@@ -433,7 +442,9 @@ class Sparse:
         moments = self._moments()
         drop = NONE if edit.drop is None else np.sort(edit.drop.numpy())
         born = after.born
-        self._hold(after, flat)
+        moved = np.concatenate([before.array[drop], after.array[born]])
+        which = set((self.space.ends.searchsorted(moved, "right") - 1).tolist())
+        self._hold(after, flat, [i for i in range(len(self.weights)) if i not in which])
         for name, held in moments.items():
             birth = self._births.get(name)
             value = 0.0 if birth is None else birth(self.optimizer.param_groups[0])
@@ -487,7 +498,7 @@ class Sparse:
         mine = {w.name for w in self.weights}
         out = {k: v.detach().clone() for k, v in self.model.state_dict().items() if k not in mine}
         self.read(Graph(self.space, self._keys))
-        return {**out, KEYS: self._keys.clone(), "rewire.weight": self._flat.clone()}
+        return {**out, KEYS: self._keys, "rewire.weight": self._flat.clone()}
 
     @torch.no_grad()
     def show(self, state: Mapping[str, Tensor]) -> None:
@@ -648,19 +659,18 @@ def _rates(optimizer: torch.optim.Optimizer) -> list[Any]:
 
 def _csr(graph: Graph, i: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
     """Row pointers (rows + 1,) int64 and columns (E_i,) int32 of a projection's edges."""
-    width = shape.numel() // shape[0]
-    p, rows = graph.projections[i], graph.rows(i)
-    starts = graph.starts(p.target) if p.kind == "linear" else None
-    if starts is not None:
-        indptr = torch.from_numpy(starts[graph.space.into[p.target].index(i)] - rows.start)
-        index = graph.local(i) - (torch.arange(shape[0]) * width).repeat_interleave(indptr.diff())
+    p, first, width = graph.projections[i], graph.space.bounds[i], shape.numel() // shape[0]
+    known = graph.starts(p.target) if p.kind == "linear" else None
+    if known is not None:
+        starts = known[graph.space.into[p.target].index(i)]
     else:
-        local = graph.local(i)
-        indptr = torch.from_numpy(
-            local.numpy().searchsorted(np.arange(shape[0] + 1, dtype=np.int64) * width)
-        )
-        index = local % width
-    return indptr.contiguous(), index.to(torch.int32)
+        rows = first + np.arange(shape[0] + 1, dtype=np.int64) * width
+        starts = graph.array.searchsorted(rows)
+    if kernels is not None:
+        index = torch.from_numpy(kernels.columns(graph.array, starts, first, width))
+    else:
+        index = (graph.local(i) % width).to(torch.int32)
+    return torch.from_numpy(starts - starts[0]), index
 
 
 def _matched(keys: Tensor, values: Tensor, wanted: Tensor, other: float) -> Tensor:

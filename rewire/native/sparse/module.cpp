@@ -287,12 +287,12 @@ void bind(py::module_& m, const char* name) {
         .def(
             "rewire",
             [](Plan<T>& p, int64_t op, py::array indptr, py::array index, py::array value,
-               py::array gradient) {
+               py::array gradient, bool trusted) {
                 p.edges(op).rewire(std::move(indptr), std::move(index), std::move(value),
-                                   std::move(gradient));
+                                   std::move(gradient), trusted);
             },
             py::arg("op"), py::arg("indptr"), py::arg("index"), py::arg("value"),
-            py::arg("gradient"))
+            py::arg("gradient"), py::arg("trusted") = false)
         .def("forward", &forward<T>, py::arg("x"), py::arg("rows") = none,
              py::arg("training") = false)
         .def("backward", &backward<T>, py::arg("y"), py::arg("step") = false)
