@@ -12,6 +12,7 @@ Exit status 0, also where bars are missed; 1 if a suite crashes, which is in its
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -32,6 +33,7 @@ SUITES = {
     "workers": "two workers beside one, on a quiet machine",
     "brian": "rewiring in Brian2 beside a network that is not rewired",
 }
+NEEDS = {"brian": "brian2"}
 SHARED = (
     "machine", "python", "neurorewire", "torch", "numpy", "brian2", "date", "threads", "quick",
 )  # fmt: skip
@@ -53,6 +55,9 @@ def gather(
     shared: dict[str, Any] = {}
     rows: dict[str, Any] = {}
     for name in names:
+        if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+            rows[f"{name}.why"] = f"not measured: {NEEDS[name]} is not installed"
+            continue
         start = time.perf_counter()
         own = lottery if name == "lottery" else ()
         done = run([sys.executable, "-m", f"benchmarks.{name}", "--json", *options, *own])
@@ -65,6 +70,7 @@ def gather(
             rows |= {f"{name}.{k}": v for k, v in found.items()}
         rows[f"{name}.seconds"] = round(time.perf_counter() - start, 1)
         yield {**shared, **rows}
+    yield {**shared, **rows}
 
 
 def _last_line(text: str) -> str:

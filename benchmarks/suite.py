@@ -68,11 +68,19 @@ def with_bars(result: Result, bars: Bars, quick: bool) -> Result:
     return out
 
 
+def unmeasured(bars: Bars, why: str) -> Result:
+    """A suite that cannot run here: nulls, and the reason."""
+    return {**dict.fromkeys(bars), "why": f"not measured: {why}"}
+
+
 def reason(result: Mapping[str, object], name: str) -> str:
-    """Why a number is null: what the row says whose name is the longest part of this one."""
-    said = {k: v for k, v in result.items() if isinstance(v, str) and v.startswith("not measured")}
-    part = max((k for k in said if k in name), key=len, default=None)
-    return "not measured" if part is None else said[part]
+    """Why a number is null: what the row says whose name is the longest part of this one, or the
+    suite's row ``why``."""
+    suite, dot, own = name.rpartition(".")
+    rows = {k.removeprefix(suite + dot): v for k, v in result.items() if k.startswith(suite + dot)}
+    said = {k: v for k, v in rows.items() if isinstance(v, str) and v.startswith("not measured")}
+    part = max((k for k in said if k in own), key=len, default="why")
+    return said.get(part, "not measured")
 
 
 def verdict(result: Mapping[str, object], name: str) -> str:

@@ -37,6 +37,39 @@ def test_each_bar_is_met_missed_or_says_why_it_was_not_measured():
     assert "1.5" in lines[1] and "<= 1" in lines[1] and lines[1].endswith("MISSED")
 
 
+def test_the_reason_is_found_among_all_suites_and_for_a_whole_suite():
+    result = {
+        "core.rigl_torch": "not measured: no rigl_torch",
+        "core.update_rigl_torch_over_ours": None,
+        "core.update_over_sparseprop": None,
+        "sparse.sparseprop": "not measured: no sparseprop",
+        **{f"wide.{k}": v for k, v in suite.unmeasured(BARS, "no engine").items()},
+    }
+    assert suite.reason(result, "core.update_rigl_torch_over_ours") == "not measured: no rigl_torch"
+    assert suite.reason(result, "core.update_over_sparseprop") == "not measured"
+    assert suite.verdict(result, "wide.fast") == "not measured: no engine"
+
+
+@needs_engine
+def test_without_the_engine_its_suites_say_so(monkeypatch):
+    from benchmarks import sparse, sparse_conv, wide
+
+    monkeypatch.setattr(sparse, "sparse", None)
+    monkeypatch.setattr(native, "sparse", None)
+    monkeypatch.setattr(native, "missing", "no compiler")
+    for module in (sparse, sparse_conv, wide):
+        result = suite.with_bars(module.measure(), module.BARS, quick=False)
+        assert {suite.verdict(result, n) for n in module.BARS} == {
+            "not measured: there is no sparse engine: no compiler"
+        }
+
+
+def test_a_suite_whose_package_is_missing_is_passed_over(monkeypatch):
+    monkeypatch.setattr(every, "NEEDS", {"brian": "no_such_package"})
+    (result,) = every.gather(["brian"], [], run=_answers({}))
+    assert result == {"brian.why": "not measured: no_such_package is not installed"}
+
+
 def test_a_quick_run_meets_no_bar():
     result = suite.with_bars({"fast": 99.0, "small": 0.0}, BARS, quick=True)
     assert {result[f"{name}.met"] for name in BARS} == {None}
@@ -62,7 +95,7 @@ def test_all_suites_make_one_flat_object_without_duplicates(capsys):
         "wide": (0, {"ratio": 2.0, "load": 0.7, **shared}, ""),
     }
     seen = list(every.gather(answers, [], run=_answers(answers)))
-    assert [len(s) for s in seen] == sorted(len(s) for s in seen)
+    assert len(seen[0]) == 5 and [len(s) for s in seen] == sorted(len(s) for s in seen)
     result = seen[-1]
     assert result.pop("sparse.error") == "AssertionError: dx is wrong"
     assert all(result.pop(f"{name}.seconds") >= 0 for name in answers)
