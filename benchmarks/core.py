@@ -19,7 +19,7 @@ name                                   what is divided by what                  
 ``growth_1e7_randperm_over_ours``      nonzero, randperm / 1e4 absent of 1e7, density .5    50
 ``deep_r_tick_5e6_ms``                 DEEP R's whole tick, 4.9e6 edges, CPU ms             10
 ``deep_r_tick_5e6_over_copy``          the same / a copy of those edges' keys and columns
-``update_slope_deep_r``                log time / log edges of an update, 1e4 to 1e7 edges
+``update_slope_deep_r``                log time / log edges of an update, 1e4 to 1e7 edges  1.1
 ====================================== ==================================================== ======
 
 RigL's two also for 1e7 weights, the last one also for SET, RigL and IMP, with
@@ -45,7 +45,7 @@ from torch.nn.functional import cross_entropy
 
 import rewire
 from benchmarks import peers
-from benchmarks.scale import deep_r_tick, selections, update_slopes
+from benchmarks.scale import RULES, deep_r_tick, selections, update_slopes
 from benchmarks.suite import Result, at_least, at_most, command
 from benchmarks.timing import interleaved, ratio
 from rewire import models, rules
@@ -68,6 +68,7 @@ BARS = {
     "prune_1e7_kthvalue_over_ours": at_least(10.0),
     "growth_1e7_randperm_over_ours": at_least(50.0),
     "deep_r_tick_5e6_ms": at_most(10.0),
+    **{f"update_slope_{rule}": at_most(1.1) for rule in RULES},
 }
 
 

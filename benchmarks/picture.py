@@ -1,8 +1,9 @@
-"""The picture of a result: ``python -m benchmarks.picture RESULT.json docs/speed.svg``.
+"""A result for readers: ``python -m benchmarks.picture RESULT.json PICTURE.svg [PAGE.md]``.
 
 Left: speed-up against density, with the bars that it has to reach. Right: milliseconds of a step
 against the number of edges. Numbers are those of ``python -m benchmarks all --json``; a curve whose
-suite was not run is left out.
+suite was not run is left out. With a page, the table of bars between its comments ``bars`` is
+written anew as well.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ matplotlib.use("svg")
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 
+from benchmarks import suite  # noqa: E402
+
 Found = Mapping[str, Any]
+BEGIN, END = "<!-- bars -->", "<!-- /bars -->"
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ def _speed_ups(axes: Axes, found: Found) -> None:
             axes.plot(*curve.bars(found), "_", color=curve.colour, markersize=15, mew=2)
     axes.axhline(1, color="#999999", linewidth=0.8)
     axes.set(xscale="log", yscale="log", xlabel="density", ylabel="times faster")
+    axes.set_ylim(0.8, 500)  # room for the legend
     _plain(axes, x=[0.01, 0.02, 0.05, 0.1, 0.2], y=[1, 2, 5, 10, 20, 50, 100, 200])
     axes.legend(frameon=False, fontsize=7.5, loc="upper right")
 
@@ -119,13 +124,27 @@ def _plain(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
     axes.minorticks_off()
 
 
+def write_bars(found: Found, page: Path) -> None:
+    """Put the table of bars between the page's comments."""
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{page} has no lines {BEGIN!r} and {END!r} to put the table between.")
+    page.write_text(f"{before}{BEGIN}\n{suite.page(found)}\n{END}{after}", encoding="utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.picture", description=__doc__,
                                      formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
     parser.add_argument("result", type=Path, metavar="RESULT.json")
     parser.add_argument("picture", type=Path, metavar="PICTURE.svg")
+    parser.add_argument("page", type=Path, nargs="?", metavar="PAGE.md")
     given = parser.parse_args(arguments)
-    draw(json.loads(given.result.read_text()), given.picture)
+    found = json.loads(given.result.read_text())
+    draw(found, given.picture)
+    if given.page is not None:
+        write_bars(found, given.page)
     return 0
 
 

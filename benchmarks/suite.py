@@ -105,6 +105,16 @@ def table(result: Mapping[str, object]) -> str:
     return "\n".join(lines)
 
 
+def page(result: Mapping[str, object]) -> str:
+    """The bars as a table in Markdown: what has to be reached, what was, and the verdict."""
+    lines = ["| number | bar | measured | |", "|---|---|---|---|"]
+    for name in (n.removesuffix(".bar") for n in result if n.endswith(".bar")):
+        value = result.get(name)
+        shown = f"{value:.3g}" if isinstance(value, float) else "-"
+        lines.append(f"| `{name}` | {result[f'{name}.bar']} | {shown} | {verdict(result, name)} |")
+    return "\n".join(lines)
+
+
 def command(
     name: str,
     doc: str | None,

@@ -194,3 +194,21 @@ def test_the_picture_shows_what_there_is(tmp_path):
     assert curve.of(found) == ([0.055, 0.21], [10.0, 4.5]) and curve.bars(found) == ([0.21], [4.4])
     picture.draw(found, tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_bytes() == into.read_bytes()
+
+
+def test_the_page_on_speed_shows_the_bars_of_the_committed_result(tmp_path):
+    page = (ROOT / "docs/speed.md").read_text(encoding="utf-8")
+    named = next(line for line in page.splitlines() if "benchmarks/results/" in line)
+    result = ROOT / "docs" / named[named.index("(") + 1 : named.index(")")]
+    found = json.loads(result.read_text())
+    copy = tmp_path / "speed.md"
+    copy.write_text(page, encoding="utf-8")
+    picture.write_bars(found, copy)
+    assert copy.read_text(encoding="utf-8") == page
+    assert suite.page(found).count("\n") > 20
+
+
+def test_a_page_without_a_place_for_the_bars_is_refused(tmp_path):
+    (tmp_path / "page.md").write_text("# Speed\n")
+    with pytest.raises(ValueError, match="has no lines '<!-- bars -->'"):
+        picture.write_bars({}, tmp_path / "page.md")
