@@ -37,7 +37,6 @@ from .store import CellStore
 
 Emit = Callable[[dict[str, Any]], None]
 EVALUATION_BATCH = 1000
-SPARED = 50  # saving takes at most one part of the time in so many
 COSTS = ("train_flops_dense", "train_flops_sparse", "updates", "formed", "dropped")
 TIMES = ("seconds", "cpu_seconds")
 
@@ -45,6 +44,15 @@ TIMES = ("seconds", "cpu_seconds")
 def checkpoint_seconds() -> float:
     """Seconds of training between checkpoints: 10, or $REWIRE_CHECKPOINT_SECONDS."""
     return float(os.environ.get("REWIRE_CHECKPOINT_SECONDS", "10"))
+
+
+def due(since: float, saving: float) -> bool:
+    """Whether it is time to save, ``since`` seconds after the last time, which took ``saving``.
+
+    Where nobody says how often, saving takes at most a fiftieth of the time.
+    """
+    at_least = 0.0 if "REWIRE_CHECKPOINT_SECONDS" in os.environ else 50 * saving
+    return since > max(checkpoint_seconds(), at_least)
 
 
 def run_cell(
@@ -242,7 +250,7 @@ class _Training:
     def _train(self) -> bool:
         """Train to the end of the stage; False when asked to stop first."""
         training, net, schedule = self.settings.training, self.net, self.settings.training.schedule
-        span, every, interval = net.clock.span, training.evaluate_every, checkpoint_seconds()
+        span, every = net.clock.span, training.evaluate_every
         assert isinstance(every, int)
         self.model.train()
         while not net.done:
@@ -263,7 +271,7 @@ class _Training:
                 if step == span:
                     self._finish_level()
             net.rewire()
-            if time.monotonic() - self._checkpointed > max(interval, SPARED * self._saving):
+            if due(time.monotonic() - self._checkpointed, self._saving):
                 self._save()
         return True
 

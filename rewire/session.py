@@ -59,8 +59,8 @@ class World(Protocol):
 class Trainable(World, Protocol):
     """A world that can make a whole training step of a classifier, and show saved states."""
 
-    forms: Mapping[str, str]
-
+    @property
+    def forms(self) -> Mapping[str, str]: ...
     def learn(
         self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool
     ) -> float: ...

@@ -423,3 +423,20 @@ def test_our_spike_queue_does_what_brian2s_does(delays):
         assert ours._full_state() == theirs._full_state()
         ours.advance()
         theirs.advance()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("n", "d", "b"), [(50, 7, 9), (50, 50, 3), (0, 0, 4), (20, 0, 5), (5, 3, 0)]
+)
+def test_a_column_after_an_edit(monkeypatch, dtype, n, d, b):
+    from rewire.substrates import sparse as world
+
+    rng = np.random.default_rng(n + d + b)
+    values = torch.from_numpy(rng.random(n)).to(dtype)
+    drop = np.sort(rng.choice(n, d, replace=False)).astype(np.int64)
+    born = np.sort(rng.choice(n - d + b, b, replace=False)).astype(np.int64)
+    fast = world._spliced(values, drop, born, 0.5)
+    monkeypatch.setattr(world, "kernels", None)
+    slow = world._spliced(values, drop, born, 0.5)
+    assert fast.dtype == dtype and torch.equal(fast, slow)

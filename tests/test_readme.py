@@ -14,7 +14,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_examples_run_and_say_what_the_readme_says(capsys: pytest.CaptureFixture[str]) -> None:
     examples = blocks("python")
-    assert len(examples) == 2
+    assert len(examples) == 3
     namespace: dict[str, object] = {}
     for example in examples:
         exec(compile(example, str(README), "exec"), namespace)
@@ -22,6 +22,8 @@ def test_the_examples_run_and_say_what_the_readme_says(capsys: pytest.CaptureFix
     assert "11,910 of 238,200 synapses, density 0.05" in printed
     net = namespace["net"]
     assert net.edges == 11_910  # type: ignore[attr-defined]
+    thin = namespace["thin"]
+    assert thin.edges == 51_380 + 6_554  # type: ignore[attr-defined]
 
 
 def test_a_rule_of_the_readme_rewires() -> None:

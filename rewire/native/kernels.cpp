@@ -566,6 +566,10 @@ PYBIND11_MODULE(_kernels, m) {
     m.def("accepted", &slots::accepted);
     m.def("draw_spiking", &slots::draw_spiking);
     m.def("columns", &slots::columns);
+    m.def("spliced", &slots::spliced<float>, py::arg("column").noconvert(), py::arg("drop"),
+          py::arg("born"), py::arg("birth"));
+    m.def("spliced", &slots::spliced<double>, py::arg("column").noconvert(), py::arg("drop"),
+          py::arg("born"), py::arg("birth"));
     m.def("shifted", &slots::shifted);
     m.def("fill_slots", &slots::fill_slots);
     add_queue(m);

@@ -119,6 +119,36 @@ inline Longs shifted(const Longs& starts, const Longs& firsts, const Longs& drop
     return out;
 }
 
+// A column after an edit: without the rows dropped, with `birth` at the rows born; both rising.
+template <class T>
+py::array_t<T> spliced(const py::array_t<T, py::array::c_style>& column, const Longs& drop,
+                       const Longs& born, T birth) {
+    py::array_t<T> out(column.size() - drop.size() + born.size());
+    const T* from = column.data();
+    const T* end = from + column.size();
+    T* to = out.mutable_data();
+    T* const first = to;
+    const int64_t* gone = drop.data();
+    const int64_t* last = gone + drop.size();
+    const auto keep = [&](int64_t many) {  // that many survivors
+        while (many > 0) {
+            const T* stop = gone < last ? column.data() + *gone : end;
+            const int64_t run = std::min<int64_t>(many, stop - from);
+            to = std::copy(from, from + run, to);
+            from += run;
+            many -= run;
+            while (gone < last && from == column.data() + *gone) ++from, ++gone;
+        }
+    };
+    while (gone < last && from == column.data() + *gone) ++from, ++gone;
+    for (py::ssize_t i = 0; i < born.size(); ++i) {
+        keep(born.data()[i] - (to - first));
+        *to++ = birth;
+    }
+    keep(out.size() - (to - first));
+    return out;
+}
+
 // The place in its row, of `width` places, of each edge of one projection whose keys begin at
 // `first`: starts (rows + 1,) says where the edges of each row begin and end.
 inline py::array_t<int32_t> columns(const Longs& keys, const Longs& starts, int64_t first,

@@ -111,10 +111,12 @@ class Sparse:
         self._begun = False
         self._keeping = False  # activations and output gradients, from which gradients come
         self._keys = torch.empty(0, dtype=torch.int64)
+        self._bounds = [0] * (len(self.weights) + 1)  # rows where each weight's edges begin
         self._flat = torch.empty(0)
         self._rates: list[Any] = []
         self.plan: plan.Plan | None = None
         self._edges: dict[str, plan.Edges] = {}  # as the plan holds them
+        self._held: dict[str, nn.Parameter] | None = None  # what it steps
         self._stale = True  # whether the plan holds other state than the optimiser
         self._fused = False  # whether the plan makes the optimiser's step
         self.untraceable: str | None = None  # why the model runs layer by layer
@@ -210,7 +212,7 @@ class Sparse:
         same: projections whose edges are those of before.
         """
         plain = [w.form == "masked" for w in self.weights]
-        self._keys, self._flat = graph.keys, flat
+        self._keys, self._flat, self._bounds = graph.keys, flat, graph.bounds
         for i, w in enumerate(self.weights):
             rows = graph.rows(i)
             form = self._form(w, rows.stop - rows.start)
@@ -249,6 +251,7 @@ class Sparse:
         fresh = nn.Parameter(values, requires_grad=old.requires_grad)
         _replace(self.optimizer, old, fresh)
         setattr(w.module, w.attribute, fresh)
+        self._held = None
 
     def _form(self, w: Weight, edges: int) -> Form:
         size = w.shape.numel()
@@ -363,7 +366,7 @@ class Sparse:
                 dtype=self._flat.dtype,
                 engine=engine,
             )
-            self._stale = True
+            self._stale, self._held = True, None
         except plan.NotTraceable as error:
             self.plan, self.untraceable = None, str(error)
 
@@ -378,9 +381,11 @@ class Sparse:
         """Let the plan step the optimiser's parameters, if it has such an optimiser."""
         assert self.plan is not None
         self._stale = False
-        held = {n: p for n, p in self.model.named_parameters() if n in self.plan.places}
+        if self._held is None:
+            named = self.model.named_parameters()
+            self._held = {n: p for n, p in named if n in self.plan.places}
         try:
-            self.plan.adopt(self.optimizer, held)
+            self.plan.adopt(self.optimizer, self._held)
             self._fused, self._rates = True, _rates(self.optimizer)
         except plan.NotTraceable:
             self._fused = False
@@ -475,8 +480,7 @@ class Sparse:
         return out
 
     def _rows(self, i: int) -> slice:
-        ends = self._keys.numpy().searchsorted(self.space.ends[i : i + 2])
-        return slice(int(ends[0]), int(ends[1]))
+        return slice(self._bounds[i], self._bounds[i + 1])
 
     def _set_moments(self, name: str, flat: Tensor) -> None:
         for i, w in enumerate(self.weights):
@@ -688,7 +692,10 @@ def _matched(keys: Tensor, values: Tensor, wanted: Tensor, other: float) -> Tens
 
 def _spliced(values: Tensor, drop: np.ndarray, born: np.ndarray, birth: float) -> Tensor:
     """A column after an edit: without the rows dropped, with ``birth`` at the rows born."""
-    kept = np.delete(values.numpy(), drop)
+    held = values.numpy()
+    if kernels is not None and held.dtype in (np.float32, np.float64):
+        return torch.from_numpy(kernels.spliced(held, drop, born, birth))
+    kept = np.delete(held, drop)
     out = np.full(len(kept) + len(born), birth, kept.dtype)
     stays = np.ones(len(out), bool)
     stays[born] = False

@@ -17,8 +17,7 @@ import rewire
 from rewire import checkpoint, when
 from rewire.budget import random_graph
 from rewire.graph import Edit, square_sheet
-from rewire.session import first_graph
-from rewire.substrates.masked import Masked
+from rewire.session import first_graph, torch_world
 
 STEPS, DENSITY = 12, 0.25
 
@@ -101,20 +100,22 @@ one_case_a_rule = pytest.mark.parametrize(
 class Run:
     """A small training run in a loop of one's own."""
 
-    def __init__(self, rule, optimiser="momentum", model="mlp", seed=0):
+    def __init__(
+        self, rule, optimiser="momentum", model="mlp", seed=0, substrate="masked", dtype=None
+    ):
         torch.manual_seed(0)
         build, self.shape = MODELS[model]
-        self.model = build()
+        self.model, self.dtype = build().to(dtype), dtype
         self.optimizer = OPTIMISERS[optimiser](self.model.parameters())
         rule = RULES[rule]
         density = None if rule.visits_densities or isinstance(rule, rewire.Dense) else DENSITY
-        world = Masked(self.model, self.optimizer)
+        world = torch_world(self.model, self.optimizer, substrate, seed)
         graph = first_graph(world, density, "erk", "random", seed)
         self.net = rewire.Session(world, graph, rule, span=STEPS, seed=seed, rewinds=True)
 
     def batch(self):
         g = torch.Generator().manual_seed(self.net.data_step)
-        x = torch.randn(10, *self.shape, generator=g)
+        x = torch.randn(10, *self.shape, generator=g, dtype=self.dtype)
         return x, torch.randint(3, (10,), generator=g)
 
     def step(self):
@@ -342,3 +343,22 @@ def test_a_rules_update_leaves_graph_and_state_as_they_were(rule):
         answers.append((edit.drop, edit.add, dict(edit.set), dict(new)))
     assert same(answers[0], answers[1])
     assert same(before, (shown.keys, shown.columns, state))
+
+
+@pytest.mark.parametrize("substrate", ["sparse", "auto"])
+@every_case
+def test_the_sparse_world_makes_the_same_edits_of_the_same_weights(
+    rule, optimiser, model, substrate
+):
+    there = Run(rule, optimiser, model, dtype=torch.float64).steps(100)
+    here = Run(rule, optimiser, model, substrate=substrate, dtype=torch.float64).steps(100)
+    assert len(here.net.history) == len(there.net.history)
+    for mine, theirs in zip(here.net.history, there.net.history, strict=True):
+        assert mine.to_bytes() == theirs.to_bytes()
+    mine, theirs = here.net.graph, there.net.graph
+    assert torch.equal(mine.keys, theirs.keys)
+    torch.testing.assert_close(mine["weight"], theirs["weight"], rtol=1e-8, atol=1e-10)
+    held = here.net.world
+    assert sum(w.parameter.numel() for w in held.weights if w.form == "edges") == sum(
+        n for n, w in zip(here.net.counts, held.weights, strict=True) if w.form == "edges"
+    )

@@ -18,7 +18,8 @@ from rewire.experiments.engines import local
 pytestmark = pytest.mark.skipif(not local.fork_available(), reason="needs fork")
 
 EXPERIMENT = """
-model = { name = "mlp", hidden = [24, 16], dropout = 0.1 }
+model = { name = "mlp", hidden = [24, 16], dropout = DROPOUT }
+substrate = "SUBSTRATE"
 data = "digits"
 optimizer = { name = "adam", lr = 2e-3 }
 schedule = { kind = "cosine", warmup = 10 }
@@ -33,12 +34,17 @@ rules = ["Dense", "RandomReinit", "DeepR", "SoftDeepR", "StructuralPlasticity", 
 OFTEN = {"REWIRE_CHECKPOINT_SECONDS": "0.03"}  # instead of 10, which is longer than a cell
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
+# layer by layer under masks, and in one native call where layers are thin enough
+WORLDS = {"masked": "0.1", "auto": "0.0"}
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def shop(request, tmp_path_factory):
     """The server, the command, and what an undisturbed run of it leaves."""
     folder = tmp_path_factory.mktemp("kills")
     experiment = folder / "tiny.toml"
-    experiment.write_text(EXPERIMENT)
+    text = EXPERIMENT.replace("DROPOUT", WORLDS[request.param])
+    experiment.write_text(text.replace("SUBSTRATE", request.param))
     server = attempts.Attempts(folder)
     run = ("run", experiment, "--workers", "2")
     assert server.run(*run, "--out", folder / "undisturbed") == 0, server.said()
