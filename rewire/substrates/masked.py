@@ -357,11 +357,8 @@ class Masked:
     def snapshot(self) -> dict[str, Any]:
         """Everything of model and optimiser that training depends on, copied."""
         return {
-            "model": {
-                k: v.detach().clone() if isinstance(v, Tensor) else copy.deepcopy(v)
-                for k, v in self.model.state_dict().items()
-            },
-            "optimiser": copy.deepcopy(self.optimizer.state_dict()),
+            "model": _copied(self.model.state_dict()),
+            "optimiser": _copied(self.optimizer.state_dict()),
         }
 
     def learn(self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
@@ -591,6 +588,17 @@ def _unscale(scaler: Any, optimizer: torch.optim.Optimizer) -> None:
     except RuntimeError as e:  # the user's loop did it already, to clip gradients
         if "already been called" not in str(e):
             raise
+
+
+def _copied(tree: Any) -> Any:
+    """A copy with tensors of its own: of a view, what it shows and not all of what it lies in."""
+    if isinstance(tree, Tensor):
+        return tree.detach().clone()
+    if isinstance(tree, Mapping):
+        return {k: _copied(v) for k, v in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(map(_copied, tree))
+    return copy.deepcopy(tree)
 
 
 TYPES = {torch.float32: "float32", torch.float64: "float64"}

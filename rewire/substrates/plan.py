@@ -174,7 +174,7 @@ def trace(
     shape = tuple(input_shape) if len(input_shape) == 3 else (int(np.prod(input_shape)), 1, 1)
     alone = _handler(model) is not None  # a single layer, whose parameters have no prefix
     graph = _fx_graph(nn.Sequential(model) if alone else model)
-    modules = {"0": model} if alone else dict(model.named_modules())
+    modules = {"": model, "0": model} if alone else dict(model.named_modules())
     tracing = Tracing(made(*shape), modules, edges, training, alone)
     values = tracing.values
     try:

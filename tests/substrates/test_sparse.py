@@ -54,6 +54,7 @@ def trained(substrate, rule, optimizer, *, whole=True, model=None, density=0.3, 
     for x, y in batches(steps, dtype=next(model.parameters()).dtype):
         if whole:
             losses.append(net.learn(x, y))
+            losses.append(net.world.evaluate(x[:5], y[:5])[0])  # between a step and its rules
             net.rewire()
         else:
             model.zero_grad(set_to_none=True)
@@ -352,3 +353,23 @@ def test_layers_that_have_no_form_of_edges_stay_masked():
     same(*runs)
     forms = runs[1][0].world.forms
     assert forms["out.weight"] == "edges" and forms["attention.in_proj_weight"] == "masked"
+
+
+@pytest.mark.skipif(engine is None, reason="the engine was not built")
+def test_a_frozen_norm_runs_layer_by_layer():
+    runs = []
+    for substrate in ("masked", "sparse"):
+        model = convolutional()
+        model[1].eval()
+        net = rewire.attach(
+            model, torch.optim.SGD(model.parameters(), lr=0.05), rewire.Static(), density=0.3,
+            seed=0, substrate=substrate,
+        )  # fmt: skip
+        g, losses = torch.Generator().manual_seed(0), []
+        for _ in range(4):
+            x = torch.randn(5, 2, 8, 8, generator=g, dtype=torch.float64)
+            losses.append(net.learn(x, torch.randint(4, (5,), generator=g)))
+            net.rewire()
+        runs.append((net, losses))
+    assert "frozen" in runs[1][0].world.untraceable
+    same(*runs)
