@@ -18,30 +18,26 @@ that code generation target instead of cython, which compiles for a minute the f
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import sys
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Sequence
 
 import brian2 as b2
 import numpy as np
 from brian2 import second
 
 import rewire
-from benchmarks.timing import interleaved, machine, ratio
+from benchmarks.suite import Result, at_least, at_most, command
+from benchmarks.timing import interleaved, ratio
 from rewire.models.spiking.topographic_map import TopographicMap
 from rewire.native import kernels
 from rewire.substrates.brian import Brian, Wiring, drive
 
-Result = dict[str, float | str | int | None]
 SEEDS = 10
 BARS = {
-    "rewiring_over_static_1ms": 1.5,
-    "rewiring_over_static_10ms": 1.2,
-    "times_real_time": 4.0,
-    "ten_seeds_gain_10ms": 1.5,
+    "rewiring_over_static_1ms": at_most(1.5),
+    "rewiring_over_static_10ms": at_most(1.2),
+    "times_real_time": at_least(4.0),
+    "ten_seeds_gain_10ms": at_least(1.5),
 }
 
 
@@ -67,11 +63,13 @@ def sessions_on(side: int, period: float, replicates: int = 1) -> list[rewire.Se
     return out
 
 
-def measure(quick: bool = False) -> Result:
-    """Every ratio, and beside them the machine, the versions and the date.
+def measure(quick: bool = False, target: str | None = None) -> Result:
+    """Every ratio.
 
     quick: seconds instead of minutes, on a small map: shows that it runs, measures nothing.
+    target: of code generation; cython unless ``quick``.
     """
+    b2.prefs.codegen.target = target or ("numpy" if quick else "cython")
     side, warm, length, repetitions = (4, 0.02, 0.05, 2) if quick else (16, 20.0, 20.0, 7)
     plain = [TopographicMap(side=side).build(seed=1).network for _ in range(2)]
     rewired = {p: sessions_on(side, p) for p in (1, 10)}
@@ -110,32 +108,12 @@ def measure(quick: bool = False) -> Result:
         "changes_per_second": float(late) / (length * (repetitions + 1)),
         "target": b2.prefs.codegen.target,
         "native": int(kernels is not None),
-        "quick": int(quick),
-        "machine": machine(),
-        "python": platform.python_version(),
-        "brian2": b2.__version__,
-        "numpy": np.__version__,
-        "neurorewire": rewire.__version__,
-        "date": date.today().isoformat(),
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.brian", description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one flat JSON object")
-    parser.add_argument("--quick", action="store_true", help="seconds, small: measures nothing")
-    parser.add_argument("--target", choices=["cython", "numpy"], help="code generation target")
-    options = parser.parse_args(arguments)
-    b2.prefs.codegen.target = options.target or ("numpy" if options.quick else "cython")
-    result = measure(options.quick)
-    if options.json:
-        print(json.dumps(result, indent=1))
-        return 0
-    for name, value in result.items():
-        shown = f"{value:.3f}" if isinstance(value, float) else value
-        print(f"{name:32} {shown}" + (f"   (bar {BARS[name]})" if name in BARS else ""))
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    target = {"choices": ["cython", "numpy"], "help": "code generation target"}
+    return command("brian", __doc__, measure, BARS, arguments, target=target)
 
 
 if __name__ == "__main__":

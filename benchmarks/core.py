@@ -10,12 +10,13 @@ name                                   what is divided by what                  
 ``deep_r_step_over_dense``             DEEP R at density .02, SGD / dense fused SGD         1.10
 ``deep_r_adam_step_over_dense``        the same with Adam
 ``deep_r_5_step_over_dense``           DEEP R at density .05, SGD / dense fused SGD         1.20
+``deep_r_5_step_deep_rewire_over_ours`` the same by deep-rewire, on dense weights / ours
 ``soft_deep_r_step_over_dense``        soft-DEEP R at density .02, SGD / dense fused SGD    3
 ``structural_plasticity_step_over_dense`` the same of structural plasticity
 ``rigl_update_1e6_over_np_partition``  one update of 1e6 weights / a plain one with numpy   1
 ``rigl_update_1e6_rigl_torch_over_ours`` rigl-torch's update of 1e6 weights / ours          25
-``prune_1e7_over_kthvalue``            the smallest 20 % of 1e7 |w|, as rows / kthvalue     .1
-``growth_1e7_over_randperm``           1e4 absent of 1e7, density .5 / nonzero, randperm    .02
+``prune_1e7_kthvalue_over_ours``       torch.kthvalue of 1e7 |w| / the smallest 20 %, rows  10
+``growth_1e7_randperm_over_ours``      nonzero, randperm / 1e4 absent of 1e7, density .5    50
 ``deep_r_tick_5e6_ms``                 DEEP R's whole tick, 4.9e6 edges, CPU ms             10
 ``deep_r_tick_5e6_over_copy``          the same / a copy of those edges' keys and columns
 ``conv_masked_over_dense``             Static / dense, both channels last                    1.06
@@ -23,7 +24,7 @@ name                                   what is divided by what                  
 ``conv_contiguous_over_channels_last`` Static in the two orders of numbers
 ``conv_bf16_over_float32``             Static, passes under autocast / in float32
 ``conv_compiled_over_eager``           Static, passes by torch.compile / without
-``update_slope_deep_r``                log time / log edges of an update, 1e4 to 1e7 edges
+``update_slope_deep_r``                log time / log edges of an update, 1e4 to 1e7 edges  1.1
 ====================================== ==================================================== ======
 
 RigL's two also for 1e7 weights, the last one also for SET, RigL and IMP, with
@@ -31,22 +32,15 @@ RigL's two also for 1e7 weights, the last one also for SET, RigL and IMP, with
 optimisers; ``conv_*`` of ResNet-20 on 32 x 32 pictures, batch 32, Adam, density .1, and
 ``conv_dense_over_dense`` their noise. A RigL update replaces 30 % of the synapses of one linear
 layer at density .1; ours is all that a session does in such a step (gradient kept, rule, graph,
-masks, log). Every mask is compared with that of a full sort. rigl-torch is in the extra
-``bench``; without it its ratios are null and ``rigl_torch`` says why.
+masks, log). Every mask is compared with that of a full sort. rigl-torch and deep-rewire are in the
+extra ``bench``; without them their ratios are null, and ``rigl_torch`` and ``deep_rewire`` say why.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import importlib.metadata
-import json
-import platform
 import sys
 import time
-import types
-from collections.abc import Callable, Iterator
-from datetime import date
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -56,29 +50,33 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import rewire
+from benchmarks import peers
 from benchmarks.passes import conv_ratios
-from benchmarks.scale import deep_r_tick, selections, update_slopes
-from benchmarks.timing import interleaved, machine, ratio
+from benchmarks.scale import RULES, deep_r_tick, selections, update_slopes
+from benchmarks.suite import Result, at_least, at_most, command
+from benchmarks.timing import interleaved, ratio
 from rewire import models, rules
 from rewire.experiments import data
 from rewire.experiments.trainer import _Batches
 from rewire.graph import Graph
 from rewire.substrates.masked import Masked
 
-Result = dict[str, float | str | int | None]
 BATCH, STEPS = 60, 10**6
 BARS = {
-    "masked_step_over_dense": 1.06,
-    "data_path_share": 0.05,
-    "deep_r_step_over_dense": 1.10,
-    "deep_r_5_step_over_dense": 1.20,
-    "soft_deep_r_step_over_dense": 3.0,
-    "rigl_update_1e6_over_np_partition": 1.0,
-    "rigl_update_1e7_over_np_partition": 1.0,
-    "prune_1e7_over_kthvalue": 0.1,
-    "growth_1e7_over_randperm": 0.02,
-    "deep_r_tick_5e6_ms": 10.0,
-    "conv_masked_over_dense": 1.06,
+    "masked_step_over_dense": at_most(1.06),
+    "data_path_share": at_most(0.05),
+    "deep_r_step_over_dense": at_most(1.10),
+    "deep_r_5_step_over_dense": at_most(1.20),
+    "soft_deep_r_step_over_dense": at_most(3.0),
+    "rigl_update_1e6_over_np_partition": at_most(1.0),
+    "rigl_update_1e7_over_np_partition": at_most(1.0),
+    "rigl_update_1e6_rigl_torch_over_ours": at_least(25.0),
+    "rigl_update_1e7_rigl_torch_over_ours": at_least(25.0),
+    "prune_1e7_kthvalue_over_ours": at_least(10.0),
+    "growth_1e7_randperm_over_ours": at_least(50.0),
+    "deep_r_tick_5e6_ms": at_most(10.0),
+    **{f"update_slope_{rule}": at_most(1.1) for rule in RULES},
+    "conv_masked_over_dense": at_most(1.06),
 }
 
 
@@ -129,6 +127,23 @@ class Step:
         self.advance()
 
 
+class DeepRewireStep(Step):
+    """The same step by the package deep-rewire: its DEEP R for the weights, SGD for the biases."""
+
+    def __init__(self, deep_rewire: Any, batches: Callable[[], tuple[Tensor, Tensor]], edges: int):
+        super().__init__(_sgd, batches)
+        weights, others = deep_rewire.convert(self.model, handle_biases="ignore")
+        self.optimizer = deep_rewire.DEEPR(weights, nc=edges, lr=0.05, l1=1e-5)
+        rest = _sgd(iter(others))
+
+        def advance() -> None:
+            self.optimizer.step()
+            rest.step()
+            rest.zero_grad(set_to_none=True)
+
+        self.advance = advance
+
+
 def step_ratios(repetitions: int, calls: int) -> Result:
     """Ratios of training steps; ``calls`` steps of each variant in each repetition."""
     split = data.load("mnist5k").train
@@ -153,6 +168,7 @@ def step_ratios(repetitions: int, calls: int) -> Result:
         "soft_deep_r_sgd": Step(_sgd, prepared(), rules.get("SoftDeepR")(), 0.02),
         "plasticity_sgd": Step(_sgd, prepared(), rules.get("StructuralPlasticity")(), 0.02),
     }
+    deep_rewire, said = peers.deep_rewire()
     variants = {
         "dense_adam": Step(_adam, prepared()),
         "dense_adam_again": Step(_adam, prepared()),
@@ -161,6 +177,10 @@ def step_ratios(repetitions: int, calls: int) -> Result:
         "data_path": Step(_adam, timed),
         **sparse,
     }
+    if deep_rewire is not None:
+        net = sparse["deep_r_5_sgd"].net
+        assert net is not None
+        variants["deep_rewire"] = DeepRewireStep(deep_rewire, prepared(), net.edges)
     times = interleaved(variants, repetitions, calls)
     for name, step in sparse.items():
         _check_masks(name, step)
@@ -175,6 +195,10 @@ def step_ratios(repetitions: int, calls: int) -> Result:
         "deep_r_step_over_dense": ratio(times, "deep_r_sgd", "dense_sgd"),
         "deep_r_adam_step_over_dense": ratio(times, "deep_r_adam", "dense_adam"),
         "deep_r_5_step_over_dense": ratio(times, "deep_r_5_sgd", "dense_sgd"),
+        "deep_r_5_step_deep_rewire_over_ours": (
+            None if deep_rewire is None else ratio(times, "deep_rewire", "deep_r_5_sgd")
+        ),
+        "deep_rewire": said,
         "soft_deep_r_step_over_dense": ratio(times, "soft_deep_r_sgd", "dense_sgd"),
         "structural_plasticity_step_over_dense": ratio(times, "plasticity_sgd", "dense_sgd"),
     }
@@ -305,7 +329,7 @@ class Update:
 def rigl_ratios(shapes: dict[str, tuple[int, int]], repetitions: int) -> Result:
     """Ratios of one RigL update for layers of these shapes."""
     out: Result = {}
-    peer, out["rigl_torch"] = _import_rigl_torch()
+    peer, out["rigl_torch"] = peers.rigl_torch()
     for name, shape in shapes.items():
         update = Update(shape, peer)
         update.check()
@@ -318,36 +342,11 @@ def rigl_ratios(shapes: dict[str, tuple[int, int]], repetitions: int) -> Result:
     return out
 
 
-def _import_rigl_torch() -> tuple[Any | None, str]:
-    """The package, or None, and its version, or why it is not there.
-
-    It imports torchvision for two classes that it compares with: empty ones stand in for them
-    where torchvision is missing.
-    """
-    before = set(sys.modules)
-    try:
-        if importlib.util.find_spec("torchvision") is None:
-            for name in ("torchvision", "torchvision.models", "torchvision.models.resnet"):
-                sys.modules[name] = types.ModuleType(name)
-            resnet = sys.modules["torchvision.models.resnet"]
-            resnet.Bottleneck = type("Bottleneck", (), {})  # type: ignore[attr-defined]
-            resnet.BasicBlock = type("BasicBlock", (), {})  # type: ignore[attr-defined]
-            sys.modules["torchvision"].models = sys.modules["torchvision.models"]  # type: ignore[attr-defined]
-            sys.modules["torchvision.models"].resnet = resnet  # type: ignore[attr-defined]
-        module = importlib.import_module("rigl_torch.RigL")
-        return module, importlib.metadata.version("rigl-torch")
-    except ImportError as error:
-        return None, f"not measured: {error}"
-    finally:
-        for name in {m for m in sys.modules if m.startswith("torchvision")} - before:
-            del sys.modules[name]
-
-
 # -- all of it ----------------------------------------------------------------------------------
 
 
 def measure(quick: bool = False) -> Result:
-    """Every ratio, and beside them the machine, the versions and the date.
+    """Every ratio.
 
     quick: seconds instead of minutes, on small layers: shows that it runs, measures nothing.
     """
@@ -361,31 +360,11 @@ def measure(quick: bool = False) -> Result:
         **selections(10**5 if quick else 10**7, 2 if quick else 7),
         **deep_r_tick(256 if quick else 65_536, 2 if quick else 25),
         **update_slopes([10**e for e in ((2, 3, 4) if quick else (4, 5, 6, 7))], 2 if quick else 5),
-        "quick": int(quick),
-        "threads": 1,
-        "machine": machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "neurorewire": rewire.__version__,
-        "date": date.today().isoformat(),
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.core", description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one flat JSON object")
-    parser.add_argument("--quick", action="store_true", help="seconds, small: measures nothing")
-    options = parser.parse_args(arguments)
-    result = measure(options.quick)
-    if options.json:
-        print(json.dumps(result, indent=1))
-        return 0
-    for name, value in result.items():
-        shown = f"{value:.3f}" if isinstance(value, float) else value
-        print(f"{name:42} {shown}" + (f"   (bar {BARS[name]})" if name in BARS else ""))
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command("core", __doc__, measure, BARS, arguments)
 
 
 if __name__ == "__main__":

@@ -26,15 +26,9 @@ are null and ``sparseprop`` says why.
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import importlib.metadata
-import json
 import math
-import platform
 import sys
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -44,22 +38,24 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import rewire
-from benchmarks.core import BATCH, Result, Step, _adam
-from benchmarks.timing import interleaved, machine, ratio
+from benchmarks import peers
+from benchmarks.core import BATCH, Step, _adam
+from benchmarks.suite import Result, at_least, command, unmeasured
+from benchmarks.timing import interleaved, ratio
 from rewire import models, rules
 from rewire.experiments import data
 from rewire.native import sparse
 from rewire.substrates.plan import Edges, Plan, trace
 
 BARS = {
-    "lenet_21_masked_over_sparse": 4.4,
-    "lenet_107_masked_over_sparse": 7.0,
-    "lenet_055_masked_over_sparse": 9.5,
-    "layer_2048_01_dense_over_sparse": 30.0,
-    "layer_2048_05_dense_over_sparse": 11.0,
-    "layer_2048_10_dense_over_sparse": 6.0,
-    "layer_300_05_sparseprop_over_ours": 2.2,
-    "layer_2048_05_sparseprop_over_ours": 2.2,
+    "lenet_21_masked_over_sparse": at_least(4.4),
+    "lenet_107_masked_over_sparse": at_least(7.0),
+    "lenet_055_masked_over_sparse": at_least(9.5),
+    "layer_2048_01_dense_over_sparse": at_least(30.0),
+    "layer_2048_05_dense_over_sparse": at_least(11.0),
+    "layer_2048_10_dense_over_sparse": at_least(6.0),
+    "layer_300_05_sparseprop_over_ours": at_least(2.2),
+    "layer_2048_05_sparseprop_over_ours": at_least(2.2),
 }
 
 
@@ -187,7 +183,7 @@ def layer_ratios(n_post: int, n_pre: int, batch: int, repetitions: int, calls: i
     """Ratios of forward and backward pass through one linear layer, by its name's n_post."""
     assert sparse is not None
     out: Result = {}
-    peer, said = _import_sparseprop()
+    peer, said = peers.sparseprop()
     for label, density in (("01", 0.01), ("05", 0.05), ("10", 0.1)):
         g = torch.Generator().manual_seed(0)
         mask = torch.rand(n_post, n_pre, generator=g) < density
@@ -249,15 +245,6 @@ def _sparseprop(peer: Any, weight: Tensor, leaf: Tensor, dy: Tensor) -> Callable
     return run
 
 
-def _import_sparseprop() -> tuple[Any | None, str]:
-    """SparseProp's modules, or None, and its version, or why it is not there."""
-    try:
-        module = importlib.import_module("sparseprop.modules")
-        return module, importlib.metadata.version("sparseprop")
-    except (ImportError, OSError) as error:
-        return None, f"not measured: {error}"
-
-
 # -- wide nets ------------------------------------------------------------------------------------
 
 
@@ -317,14 +304,12 @@ def wide_times(hidden: int, density: float, repetitions: int) -> Result:
 
 
 def measure(quick: bool = False) -> Result:
-    """Every ratio, and beside them the machine, the versions and the date.
+    """Every ratio.
 
     quick: seconds instead of minutes: shows that it runs, measures nothing.
-
-    Raises RuntimeError where the engine was not built.
     """
     if sparse is None:
-        raise RuntimeError(f"there is no sparse engine to measure: {rewire.native.missing}.")
+        return unmeasured(BARS, f"there is no sparse engine: {rewire.native.missing}")
     wide = [(512, 0.01, 2)] if quick else [(8192, 0.01, 7), (65536, 0.001, 5)]
     out: Result = {
         **lenet_ratios(*((2, 2) if quick else (15, 40))),
@@ -336,31 +321,11 @@ def measure(quick: bool = False) -> Result:
     return {
         **out,
         "engine": sparse.__name__.rsplit(".", 1)[1],
-        "quick": int(quick),
-        "threads": 1,
-        "machine": machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "neurorewire": rewire.__version__,
-        "date": date.today().isoformat(),
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sparse", description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one flat JSON object")
-    parser.add_argument("--quick", action="store_true", help="seconds: does it run?")
-    options = parser.parse_args(arguments)
-    result = measure(options.quick)
-    if options.json:
-        print(json.dumps(result, indent=1))
-        return 0
-    for name, value in result.items():
-        shown = f"{value:.3f}" if isinstance(value, float) else value
-        print(f"{name:42} {shown}" + (f"   (bar {BARS[name]})" if name in BARS else ""))
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command("sparse", __doc__, measure, BARS, arguments)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,8 @@ ratios are null and ``sparseprop`` says why. Numbers above 1 are times by which 
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import importlib.metadata
-import json
-import platform
 import sys
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,17 +30,18 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, cross_entropy
 
 import rewire
-from benchmarks.timing import Times, interleaved, machine, ratio
+from benchmarks import peers
+from benchmarks.suite import Result, at_least, command, unmeasured
+from benchmarks.timing import Times, interleaved, ratio
 from rewire import models, native
 from rewire.substrates.plan import Edges, trace
 
-Result = dict[str, float | str | int | None]
 DENSITY, BATCH = 0.05, 128
 SHAPES = {"16_32": (16, 32), "32_16": (32, 16), "64_8": (64, 8), "64_32": (64, 32)}
 BARS = {
-    **{f"conv_{shape}_dense_over_ours": 2.3 for shape in SHAPES},
-    **{f"conv_{shape}_sparseprop_over_ours": 1.7 for shape in SHAPES},
-    "resnet_20_dense_over_ours": 1.5,
+    **{f"conv_{shape}_dense_over_ours": at_least(2.3) for shape in SHAPES},
+    **{f"conv_{shape}_sparseprop_over_ours": at_least(1.7) for shape in SHAPES},
+    "resnet_20_dense_over_ours": at_least(1.5),
 }
 
 
@@ -157,7 +152,7 @@ class Convolution:
 def conv_ratios(shapes: dict[str, tuple[int, int]], batch: int, repetitions: int) -> Result:
     """Ratios of single convolutions; ``shapes`` are (channels, height and width)."""
     out: Result = {}
-    peer, out["sparseprop"] = _import_sparseprop()
+    peer, out["sparseprop"] = peers.sparseprop()
     for name, (channels, size) in shapes.items():
         times = interleaved(Convolution(channels, size, batch, peer).variants, repetitions, 2)
         out |= {
@@ -174,14 +169,6 @@ def conv_ratios(shapes: dict[str, tuple[int, int]], batch: int, repetitions: int
 def _best_peer(times: Times, ours: str) -> float | None:
     modes = [name for name in times if name.startswith("sparseprop")]
     return min((ratio(times, mode, ours) for mode in modes), default=None)
-
-
-def _import_sparseprop() -> tuple[Any | None, str]:
-    try:
-        module = importlib.import_module("sparseprop.modules")
-        return module, importlib.metadata.version("sparseprop")
-    except (ImportError, OSError) as error:
-        return None, f"not measured: {error}"
 
 
 # -- a whole step -------------------------------------------------------------------------------
@@ -253,41 +240,22 @@ def resnet_ratios(batch: int, size: int, repetitions: int) -> Result:
 
 
 def measure(quick: bool = False) -> Result:
-    """Every ratio, and beside them the machine, the versions and the date.
+    """Every ratio.
 
     quick: seconds instead of minutes, on small layers: shows that it runs, measures nothing.
     """
     if native.sparse is None:
-        raise RuntimeError(f"there is no sparse engine to measure: {native.missing}.")
+        return unmeasured(BARS, f"there is no sparse engine: {native.missing}")
     shapes = {name: (4, 6) for name in SHAPES} if quick else SHAPES
     return {
         **conv_ratios(shapes, 16 if quick else BATCH, 2 if quick else 9),
         **resnet_ratios(*((16, 8, 2) if quick else (BATCH, 32, 9))),
-        "quick": int(quick),
-        "threads": 1,
         "engine": native.sparse.__name__.rpartition(".")[2],
-        "machine": machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "neurorewire": rewire.__version__,
-        "date": date.today().isoformat(),
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sparse_conv", description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one flat JSON object")
-    parser.add_argument("--quick", action="store_true", help="seconds, small: measures nothing")
-    options = parser.parse_args(arguments)
-    result = measure(options.quick)
-    if options.json:
-        print(json.dumps(result, indent=1))
-        return 0
-    for name, value in result.items():
-        shown = f"{value:.3f}" if isinstance(value, float) else value
-        print(f"{name:42} {shown}" + (f"   (bar {BARS[name]})" if name in BARS else ""))
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command("sparse_conv", __doc__, measure, BARS, arguments)
 
 
 if __name__ == "__main__":

@@ -68,11 +68,15 @@ def ratio(times: Times, this: str, to: str) -> float:
 
 
 def machine() -> str:
-    """The processor's name, its number of cores, and how busy it is."""
+    """The processor's name and its number of cores."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         lines = [line.partition(":") for line in info.read_text().splitlines()]
         name = next((said.strip() for what, _, said in lines if "model name" in what), name)
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{name}, {os.cpu_count()} cores{load}"
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def load() -> float:
+    """How busy the machine is: processes that run or wait for a core, over the last minute."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0

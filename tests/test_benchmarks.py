@@ -25,8 +25,8 @@ RATIOS = {
     "structural_plasticity_step_over_dense",
     "rigl_update_1e6_over_np_partition",
     "rigl_update_1e7_over_np_partition",
-    "prune_1e7_over_kthvalue",
-    "growth_1e7_over_randperm",
+    "prune_1e7_kthvalue_over_ours",
+    "growth_1e7_randperm_over_ours",
     "deep_r_tick_5e6_ms",
     "deep_r_tick_5e6_over_copy",
     "conv_dense_over_dense",
@@ -108,6 +108,8 @@ def test_the_benchmark_of_sparse_convolutions_prints_the_ratios_that_have_bars(c
     assert not [name for name, value in out.items() if isinstance(value, dict | list)]
     assert out.keys() >= sparse_conv.BARS.keys() | {"machine", "torch", "date", "engine"}
     for name, value in out.items():
+        if name.endswith((".bar", ".met")):
+            continue
         if "sparseprop_over" in name:
             assert (value is None) == out["sparseprop"].startswith("not measured")
         elif "_over_" in name:

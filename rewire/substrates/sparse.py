@@ -117,6 +117,8 @@ class Sparse:
         self.plan: plan.Plan | None = None
         self._edges: dict[str, plan.Edges] = {}  # as the plan holds them
         self._held: dict[str, nn.Parameter] | None = None  # what it steps
+        self._viewer: plan.Plan | None = None  # for evaluations
+        self._outdated = False  # whether it holds other edges than the plan
         self._stale = True  # whether the plan holds other state than the optimiser
         self._fused = False  # whether the plan makes the optimiser's step
         self.untraceable: str | None = None  # why the model runs layer by layer
@@ -239,7 +241,7 @@ class Sparse:
                     self._set_data(w, dense.view(w.shape))
             w.parameter.grad = None
         if plain != [w.form == "masked" for w in self.weights]:
-            self.plan = None
+            self.plan = self._viewer = None
 
     def _set_data(self, w: Weight, values: Tensor) -> None:
         """Let a weight hold other numbers. Of another shape it is another parameter: autograd
@@ -359,16 +361,27 @@ class Sparse:
         """Make the native plan of the model, or note why there can be none."""
         try:
             self._edges = {w.name: self._edges_of(w) for w in self.weights if w.wires is not None}
-            self.plan = plan.trace(
-                self.model,
-                self._edges,
-                tuple(x.shape[1:]),
-                dtype=self._flat.dtype,
-                engine=engine,
-            )
+            self.plan = self._traced(x, training=True)
             self._stale, self._held = True, None
         except plan.NotTraceable as error:
             self.plan, self.untraceable = None, str(error)
+
+    def _viewing_plan(self, x: Tensor) -> plan.Plan:
+        """A plan for evaluations alone, so that what the last training pass left stays there for
+        rules that ask for gradients. Raises NotTraceable."""
+        if self._viewer is None:
+            self._viewer = self._traced(x, training=False)
+        elif self._outdated:
+            for name, edges in self._edges.items():
+                self._viewer.rewire(name, edges, trusted=True)
+        self._outdated = False
+        return self._viewer
+
+    def _traced(self, x: Tensor, *, training: bool) -> plan.Plan:
+        shape, dtype = tuple(x.shape[1:]), self._flat.dtype
+        return plan.trace(
+            self.model, self._edges, shape, dtype=dtype, training=training, engine=engine
+        )
 
     def _edges_of(self, w: Weight) -> plan.Edges:
         assert w.wires is not None
@@ -397,14 +410,14 @@ class Sparse:
             if w.wires is not None:
                 self._edges[w.name] = self._edges_of(w)
                 self.plan.rewire(w.name, self._edges[w.name], trusted=True)
-        self._stale = True
+        self._stale = self._outdated = True
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:
         """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
         self._trace_if_due(x)
         if self.plan is not None:
-            return self.plan.evaluate(x, y)
+            return self._viewing_plan(x).evaluate(x, y)
         return evaluate(self.model, x, y)
 
     # -- reading and writing --------------------------------------------------------------------

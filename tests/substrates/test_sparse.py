@@ -54,6 +54,7 @@ def trained(substrate, rule, optimizer, *, whole=True, model=None, density=0.3, 
     for x, y in batches(steps, dtype=next(model.parameters()).dtype):
         if whole:
             losses.append(net.learn(x, y))
+            losses.append(net.world.evaluate(x[:5], y[:5])[0])  # between a step and its rules
             net.rewire()
         else:
             model.zero_grad(set_to_none=True)
