@@ -161,7 +161,7 @@ def parse(tree: Mapping[str, Any]) -> Any:
     problems += _across(entries, experiment)
     if not problems:
         experiment = experiment.model_copy(update={"rules": entries})
-        problems = _unfeasible(experiment) + _no_spikes(experiment)
+        problems = _unfeasible(experiment) + _no_spikes(experiment) + _no_passes(experiment)
     if problems:
         raise refusal(tree, problems)
     return experiment
@@ -348,6 +348,23 @@ def _no_spikes(experiment: Experiment) -> Problems:
     from .tickets import problems
 
     return problems(experiment)
+
+
+def _no_passes(experiment: Experiment) -> Problems:
+    """Ways to make training passes that the world, or the model, does not have."""
+    if experiment.substrate != "masked":
+        return [
+            (key, f"is of dense weights under masks: leave it out with substrate = "
+                  f"{experiment.substrate!r}, or set substrate = 'masked'")
+            for key in experiment.passes
+        ]  # fmt: skip
+    if experiment.memory_format == "channels_last":
+        info = available("data")[experiment.data.name]
+        model = empty_model(experiment.model.name, experiment.model.options, info)
+        if not any(p.dim() in (4, 5) for p in model.parameters()):
+            return [("memory_format", f"{experiment.model.name} has no convolution whose channels "
+                     "could come last: leave it out")]  # fmt: skip
+    return []
 
 
 def _unreachable(experiment: Experiment, space: Any) -> Problems:

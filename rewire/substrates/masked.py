@@ -67,7 +67,7 @@ class Tap:
     A deep copy of the model gets an inert one: copies never write into the original's world.
     """
 
-    def __init__(self, site: Site | None, seen: dict[str, Tensor], population: str):
+    def __init__(self, site: Site | None, seen: dict[str, Tensor | None], population: str):
         self.site, self.seen, self.population = site, seen, population
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> None:
@@ -91,8 +91,9 @@ class Taps:
 
     def __init__(self, sites: Mapping[str, Site]):
         self.sites = sites
-        self._seen: dict[str, Tensor] = {}
-        self._seen_before: dict[str, Tensor] = {}  # by the last step
+        # all names from the start: torch.compile compiles again for a dictionary that grows
+        self._seen: dict[str, Tensor | None] = dict.fromkeys(sites)
+        self._seen_before: dict[str, Tensor | None] = {}  # by the last step
         self._silent = frozenset[str]()  # populations that said nothing since the step before
         self._hooks: list[Any] = []
 
@@ -122,14 +123,15 @@ class Taps:
         """
         if population not in self.sites:
             return torch.ones(graph.space.population[population].size)
-        if population not in self._seen or population in self._silent:
+        said = self._seen[population]
+        if said is None or population in self._silent:
             raise ValueError(
                 f"no activity of {population!r} was seen since the last step: it is known after a "
                 "forward pass in training mode. torch.compile forgets who listens where it "
                 "compiled this class of model before, or compiles it again: call "
                 "torch.compiler.reset() first."
             )
-        return activity(self.sites[population], self._seen[population]).cpu()
+        return activity(self.sites[population], said).cpu()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Taps:
         """On the copy of the model, hooks of its own for the inert ones that were copied."""
@@ -165,6 +167,7 @@ class Masked:
         probe: Probe | None = None,
     ):
         self.model, self.optimizer, self.probe = model, optimizer, probe
+        self.passes: Callable[[Tensor], Tensor] = model  # what learn() calls: maybe compiled
         self.space, self.parameters, sites = discover(
             model, include=include, exclude=exclude, embeddings=embeddings, positions=positions
         )
@@ -370,7 +373,7 @@ class Masked:
         if rows is not None:
             x, y = x[rows], y[rows]
         self.optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(self.model(x), y)
+        loss = cross_entropy(self.passes(x), y)
         loss.backward()
         self.advance(graph, skip)
         return float(loss.detach())
