@@ -41,7 +41,9 @@ def parameters(**changes: object) -> TopographicMap:
     """The map's parameters with the experiment's own values, and ``changes``.
 
     The authors' script has two forms: this one, and one that learns by rewiring alone, of
-    feed-forward synapses only: ``stdp=False, lateral=False``.
+    feed-forward synapses only: ``stdp=False, lateral=False``. After their 300 seconds that one
+    tells 73 % of 400 of MNIST's test digits (one seed). With STDP the targets fire less than once
+    a second, and the column that fires most is right no more often than by chance.
     """
     return TopographicMap(**{**PUBLISHED, **changes})  # type: ignore[arg-type]
 

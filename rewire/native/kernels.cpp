@@ -393,56 +393,84 @@ py::tuple find(const Keys& keys, const Keys& asked) {
 
 // -- single numbers of several tensors ----------------------------------------------------------
 
-// Contiguous tensors, one for each projection, as addresses of their numbers; all in double
+// Tensors without gaps, one for each projection, as addresses of their numbers; all in double
 // precision, or all in single.
 using Addresses = std::vector<uintptr_t>;
 
-// Calls f(numbers so shifted that keys index them, first row, one past the last row) for each.
+// How the numbers of each tensor lie, as (inputs, places of a kernel): (1, 1) as keys count them;
+// else channels last, where that of (out, in, place) comes right after (out, in - 1, place). Empty
+// where all lie as keys count them.
+using Layouts = std::vector<std::pair<int64_t, int64_t>>;
+
+int64_t channels_last(int64_t local, int64_t inputs, int64_t places) {
+    const int64_t filter = local / places, place = local - filter * places;
+    const int64_t out = filter / inputs;
+    return (out * places + place) * inputs + filter - out * inputs;
+}
+
+// Calls f(numbers so shifted that places of keys index them, the place of a key, first row, one
+// past the last row, which) for each.
 template <class T, class F>
-void by_projection(const Addresses& tensors, const Keys& ends, const Keys& keys, F f) {
+void by_projection(const Addresses& tensors, const Layouts& layouts, const Keys& ends,
+                   const Keys& keys, F f) {
     const int64_t* first = keys.data();
     const int64_t* last = first + keys.size();
     const int64_t* lower = first;
     for (size_t i = 0; i < tensors.size(); ++i) {
+        const int64_t begin = ends.data()[i];
         const int64_t* upper = std::lower_bound(lower, last, ends.data()[i + 1]);
-        f(reinterpret_cast<T*>(tensors[i]) - ends.data()[i], lower - first, upper - first, i);
+        T* numbers = reinterpret_cast<T*>(tensors[i]) - begin;
+        const auto [inputs, places] = layouts.empty() ? Layouts::value_type{1, 1} : layouts[i];
+        if (inputs == 1 && places == 1)
+            f(numbers, [](int64_t key) { return key; }, lower - first, upper - first, i);
+        else
+            f(numbers,
+              [=, n = inputs, m = places](int64_t key) {
+                  return begin + channels_last(key - begin, n, m);
+              },
+              lower - first, upper - first, i);
         lower = upper;
     }
 }
 
 // The numbers at rising keys.
 template <class T>
-Array<T> gather(const Addresses& tensors, const Keys& ends, const Keys& keys) {
+Array<T> gather(const Addresses& tensors, const Layouts& layouts, const Keys& ends,
+                const Keys& keys) {
     Array<T> out = make<T>(keys.size());
     const int64_t* key = keys.data();
     T* to = out.mutable_data();
-    by_projection<T>(tensors, ends, keys, [=](const T* from, int64_t lo, int64_t hi, size_t) {
-        for (int64_t i = lo; i < hi; ++i) to[i] = from[key[i]];
-    });
+    by_projection<T>(tensors, layouts, ends, keys,
+                     [=](const T* from, auto at, int64_t lo, int64_t hi, size_t) {
+                         for (int64_t i = lo; i < hi; ++i) to[i] = from[at(key[i])];
+                     });
     return out;
 }
 
 // Writes one number each at rising keys.
 template <class T>
-void scatter(const Addresses& tensors, const Keys& ends, const Keys& keys,
+void scatter(const Addresses& tensors, const Layouts& layouts, const Keys& ends, const Keys& keys,
              const Array<T>& values) {
     const int64_t* key = keys.data();
     const T* from = values.data();
-    by_projection<T>(tensors, ends, keys, [=](T* to, int64_t lo, int64_t hi, size_t) {
-        for (int64_t i = lo; i < hi; ++i) to[key[i]] = from[i];
-    });
+    by_projection<T>(tensors, layouts, ends, keys,
+                     [=](T* to, auto at, int64_t lo, int64_t hi, size_t) {
+                         for (int64_t i = lo; i < hi; ++i) to[at(key[i])] = from[i];
+                     });
 }
 
 // Writes the same number at rising keys.
 template <class T>
-void fill(const Addresses& tensors, const Keys& ends, const Keys& keys, T value) {
+void fill(const Addresses& tensors, const Layouts& layouts, const Keys& ends, const Keys& keys,
+          T value) {
     const int64_t* key = keys.data();
-    by_projection<T>(tensors, ends, keys, [=](T* to, int64_t lo, int64_t hi, size_t) {
-        for (int64_t i = lo; i < hi; ++i) to[key[i]] = value;
-    });
+    by_projection<T>(tensors, layouts, ends, keys,
+                     [=](T* to, auto at, int64_t lo, int64_t hi, size_t) {
+                         for (int64_t i = lo; i < hi; ++i) to[at(key[i])] = value;
+                     });
 }
 
-// Multiplies contiguous tensors, one for each projection, by their boolean masks.
+// Multiplies tensors, one for each projection, by boolean masks that lie as they do.
 WIDE void mask_one(float* values, const uint8_t* mask, int64_t n) {
     for (int64_t i = 0; i < n; ++i) values[i] *= static_cast<float>(mask[i]);
 }
@@ -461,36 +489,40 @@ void mask(const Addresses& tensors, const Addresses& masks, const std::vector<in
 // What an edit does to weights and masks: 0 at the rows dropped of the keys before it, then 1 and the
 // weight after it at the rows born of the keys after it; `whole` writes the weights at all rows.
 template <class T>
-void replace(const Addresses& weights, const Addresses& masks, const Keys& ends, const Keys& before,
-             const Keys& drop, const Keys& after, const Keys& born, const Array<T>& weight,
-             bool whole) {
+void replace(const Addresses& weights, const Addresses& masks, const Layouts& layouts,
+             const Keys& ends, const Keys& before, const Keys& drop, const Keys& after,
+             const Keys& born, const Array<T>& weight, bool whole) {
     const int64_t* first = ends.data();
     const int64_t* last = first + ends.size();
     const auto write = [&](int64_t key, T value, uint8_t mask) {
         const size_t i = std::upper_bound(first, last, key) - first - 1;
-        reinterpret_cast<T*>(weights[i])[key - first[i]] = value;
-        reinterpret_cast<uint8_t*>(masks[i])[key - first[i]] = mask;
+        int64_t at = key - first[i];
+        if (!layouts.empty()) at = channels_last(at, layouts[i].first, layouts[i].second);
+        reinterpret_cast<T*>(weights[i])[at] = value;
+        reinterpret_cast<uint8_t*>(masks[i])[at] = mask;
     };
     for (py::ssize_t i = 0; i < drop.size(); ++i) write(before.data()[drop.data()[i]], 0, 0);
     for (py::ssize_t i = 0; i < born.size(); ++i) {
         const int64_t row = born.data()[i];
         write(after.data()[row], weight.data()[row], 1);
     }
-    if (whole) scatter<T>(weights, ends, after, weight);
+    if (whole) scatter<T>(weights, layouts, ends, after, weight);
 }
 
 // Sets every number to 0 but those at the rising keys.
 template <class T>
-void keep_only(const Addresses& tensors, const Keys& ends, const Keys& keys) {
+void keep_only(const Addresses& tensors, const Layouts& layouts, const Keys& ends,
+               const Keys& keys) {
     const int64_t* key = keys.data();
     const int64_t* end = ends.data();
     std::vector<T> kept(keys.size());
     T* held = kept.data();
-    by_projection<T>(tensors, ends, keys, [=](T* values, int64_t lo, int64_t hi, size_t p) {
-        for (int64_t i = lo; i < hi; ++i) held[i] = values[key[i]];
-        std::memset(values + end[p], 0, (end[p + 1] - end[p]) * sizeof(T));
-        for (int64_t i = lo; i < hi; ++i) values[key[i]] = held[i];
-    });
+    by_projection<T>(tensors, layouts, ends, keys,
+                     [=](T* values, auto at, int64_t lo, int64_t hi, size_t p) {
+                         for (int64_t i = lo; i < hi; ++i) held[i] = values[at(key[i])];
+                         std::memset(values + end[p], 0, (end[p + 1] - end[p]) * sizeof(T));
+                         for (int64_t i = lo; i < hi; ++i) values[at(key[i])] = held[i];
+                     });
 }
 
 template <class T>

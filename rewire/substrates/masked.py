@@ -175,6 +175,7 @@ class Masked:
         # bytes for the kernels, which read a quarter as much; torch wants the type of the weights
         kind = torch.bool if addresses(self.parameters) is not None else None
         self.masks = [torch.ones_like(p, dtype=kind) for p in self.parameters]
+        self._lie = [layout(m) for m in self.masks]
         self._thin: list[int] = []  # projections that are not full
         self.grads: list[Tensor | None] | None = None
         self._want_grads = False
@@ -208,6 +209,7 @@ class Masked:
     @torch.no_grad()
     def begin(self, graph: Graph) -> None:
         """Hold this graph: set masks, and bring weights and moments onto them."""
+        self._lay_moments()
         for mask in self.masks:
             mask.zero_()
         self._put(self.masks, np.unique(graph.array), 1.0)
@@ -259,7 +261,9 @@ class Masked:
         """The graph with the weights as they are now."""
         fast = self._weights()
         if fast is not None:
-            weight = fast.kernel("gather")(fast.tensors, self.space.ends, graph.array)
+            weight = fast.kernel("gather")(
+                fast.tensors, fast.turned, self.space.ends, graph.array
+            )  # fmt: skip
         else:
             weight = np.concatenate([
                 self._views.gather(p, graph.local(i).numpy()) for i, p in enumerate(self.parameters)
@@ -290,7 +294,7 @@ class Masked:
         fast = self._weights() if self.masks[0].dtype is torch.bool else None
         if fast is not None:
             fast.kernel("replace")(
-                fast.tensors, [m.data_ptr() for m in self.masks], self.space.ends,
+                fast.tensors, [m.data_ptr() for m in self.masks], fast.turned, self.space.ends,
                 before.array, drop, after.array, born, weight, whole,
             )  # fmt: skip
         else:
@@ -328,7 +332,7 @@ class Masked:
         fast = addresses(tensors)
         if fast is not None:
             verb = "scatter" if isinstance(values, np.ndarray) else "fill"
-            fast.kernel(verb)(fast.tensors, self.space.ends, keys, values)
+            fast.kernel(verb)(fast.tensors, fast.turned, self.space.ends, keys, values)
             return
         for i, local, here in self._split(keys):
             tensor = tensors[i]
@@ -402,6 +406,7 @@ class Masked:
         if "optimiser" in parts:
             self.optimizer.load_state_dict(copy.deepcopy(saved["optimiser"]))
             self._views = Views()  # let go of the moments that were replaced
+            self._lay_moments()
         self._mask_everything()
 
     # -- inside ---------------------------------------------------------------------------------
@@ -440,8 +445,8 @@ class Masked:
     def _mask(self, tensors: list[Tensor], which: list[int]) -> None:
         """Multiply tensors of these projections by their masks, in place."""
         masks = [self.masks[i] for i in which]
-        fast = self._bytes(tensors)
-        if fast is not None:
+        fast = addresses(tensors) if masks[0].dtype is torch.bool else None
+        if fast is not None and fast.layouts == [self._lie[i] for i in which]:
             sizes = [t.numel() for t in tensors]
             fast.kernel("mask")(fast.tensors, [m.data_ptr() for m in masks], sizes)
         else:
@@ -456,11 +461,19 @@ class Masked:
             or TYPES.get(self.parameters[0].dtype) != known.type
         ):
             self._fast = known = addresses(self.parameters)
+            if known is not None and known.layouts != self._lie:  # model.to(memory_format=...)
+                pairs = zip(self.parameters, self.masks, strict=True)
+                self.masks = [torch.empty_like(p, dtype=m.dtype).copy_(m) for p, m in pairs]
+                self._lie = known.layouts
         return known
 
-    def _bytes(self, tensors: Sequence[Tensor]) -> Addresses | None:
-        """The tensors for kernels that take masks of bytes."""
-        return addresses(tensors) if self.masks[0].dtype is torch.bool else None
+    def _lay_moments(self) -> None:
+        """Let the optimiser's state lie as the weights do: torch's fused steps do not look, and a
+        file gives it back contiguous."""
+        for p, state in self.optimizer.state.items():
+            for name, v in state.items():
+                if isinstance(v, Tensor) and v.shape == p.shape and layout(v) != layout(p):
+                    state[name] = torch.empty_like(p, dtype=v.dtype).copy_(v)
 
     def _forgets(self) -> bool:
         """Whether no gradient outlives the step: clearing weights after it then does as well."""
@@ -479,7 +492,7 @@ class Masked:
         fast = self._weights() if tensors is self.parameters else addresses(tensors)
         if fast is None:
             return False
-        fast.kernel("keep_only")(fast.tensors, self.space.ends, graph.array)
+        fast.kernel("keep_only")(fast.tensors, fast.turned, self.space.ends, graph.array)
         return True
 
     def _closed(self, graph: Graph, closure: Callable[[], Any]) -> Any:
@@ -604,11 +617,44 @@ def _copied(tree: Any) -> Any:
 TYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
+# How a tensor's numbers lie: (1, 1) in the order in which it counts them; (inputs, places of a
+# kernel) channels last, that of (out, in, place) right after that of (out, in - 1, place).
+Layout = tuple[int, int]
+PLAIN: Layout = (1, 1)
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def layout(t: Tensor) -> Layout | None:
+    """How the tensor's numbers lie; None where in another way, or with gaps."""
+    if t.is_contiguous():
+        return PLAIN
+    form = CHANNELS_LAST.get(t.dim())
+    if form is None or not t.is_contiguous(memory_format=form):
+        return None
+    return t.shape[1], t.shape[2:].numel()
+
+
+def places(local: np.ndarray, lies: Layout) -> np.ndarray:
+    """Where the numbers at flat indices lie."""
+    if lies == PLAIN:
+        return local
+    channels, area = lies
+    kernel, place = np.divmod(local, area)
+    out, channel = np.divmod(kernel, channels)
+    return (out * area + place) * channels + channel
+
+
 class Addresses(NamedTuple):
-    """Where the numbers of contiguous tensors on the CPU lie, one for each projection."""
+    """Where the numbers of tensors on the CPU lie, one tensor for each projection."""
 
     tensors: list[int]
     type: str  # float32 or float64, of all of them
+    layouts: list[Layout | None]  # none of them None
+
+    @property
+    def turned(self) -> list[Layout | None]:
+        """The layouts for kernels, which take none where all are plain."""
+        return self.layouts if any(lies != PLAIN for lies in self.layouts) else []
 
     def kernel(self, verb: str) -> Callable[..., Any]:
         return getattr(kernels, f"{verb}_{self.type}")
@@ -622,12 +668,13 @@ def addresses(tensors: Sequence[Tensor | None]) -> Addresses | None:
     name = TYPES.get(kind)
     if name is None:
         return None
-    found = []
+    found, layouts = [], list[Layout | None]()
     for t in tensors:
-        if t is None or t.dtype is not kind or not t.is_cpu or not t.is_contiguous():
+        if t is None or t.dtype is not kind or not t.is_cpu or (lies := layout(t)) is None:
             return None
         found.append(t.data_ptr())
-    return Addresses(found, name)
+        layouts.append(lies)
+    return Addresses(found, name, layouts)
 
 
 class Views:
@@ -638,56 +685,70 @@ class Views:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[int, np.ndarray]] = {}
+        self._known: dict[int, tuple[int, np.ndarray, Layout]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Views:
         return Views()
 
-    def flat(self, t: Tensor) -> np.ndarray | None:
-        """The tensor's numbers as a flat view; None off the CPU or where they lie otherwise."""
+    def flat(self, t: Tensor) -> tuple[np.ndarray, Layout] | None:
+        """The tensor's numbers as a flat view, and how they lie; None off the CPU."""
+        lies = layout(t)
         known = self._known.get(id(t))
         if known is not None and known[0] == t.data_ptr() and known[1].size == t.numel():
-            return known[1]
-        if t.device.type != "cpu" or not t.is_contiguous() or t.dtype is torch.bfloat16:
-            return None
-        view = t.detach().view(-1).numpy()
-        self._known[id(t)] = t.data_ptr(), view
-        return view
+            if known[2] == lies:
+                return known[1:]
+        found = flat(t)
+        if found is not None:
+            self._known[id(t)] = t.data_ptr(), *found
+        return found
 
     def gather(self, t: Tensor, local: np.ndarray) -> np.ndarray:
         """The numbers at flat indices, float32 or float64."""
-        flat = self.flat(t)
-        if flat is not None:
-            out = flat[local]
-            return out if out.itemsize >= 4 else out.astype(np.float32)
-        found = t.detach()[self._at(t, local)].cpu()
-        return (found if found.itemsize >= 4 else found.float()).numpy()
+        return taken(t, local, self.flat(t))
 
     def scatter(self, t: Tensor, local: np.ndarray, values: np.ndarray | float) -> None:
         """Write numbers at flat indices."""
-        flat = self.flat(t)
-        if flat is not None:
-            flat[local] = values
+        found = self.flat(t)
+        if found is not None:
+            found[0][places(local, found[1])] = values
         elif isinstance(values, np.ndarray):
-            t.detach()[self._at(t, local)] = torch.from_numpy(values).to(t)
+            t.detach()[_at(t, local)] = torch.from_numpy(values).to(t)
         else:
-            t.detach()[self._at(t, local)] = values
+            t.detach()[_at(t, local)] = values
 
-    @staticmethod
-    def _at(t: Tensor, local: np.ndarray) -> tuple[Tensor, ...]:
-        return torch.unravel_index(torch.from_numpy(local).to(t.device), t.shape)
+
+def flat(t: Tensor) -> tuple[np.ndarray, Layout] | None:
+    """The tensor's numbers as a flat view, and how they lie; None where numpy cannot see them."""
+    lies = layout(t)
+    if lies is None or t.device.type != "cpu" or t.dtype is torch.bfloat16:
+        return None
+    turned = t.detach() if lies == PLAIN else t.detach().movedim(1, -1)
+    return turned.view(-1).numpy(), lies
+
+
+def taken(t: Tensor, local: np.ndarray, view: tuple[np.ndarray, Layout] | None) -> np.ndarray:
+    """The numbers at flat indices, by a view where there is one, float32 or float64."""
+    if view is not None:
+        out = view[0][places(local, view[1])]
+        return out if out.itemsize >= 4 else out.astype(np.float32)
+    found = t.detach()[_at(t, local)].cpu()
+    return (found if found.itemsize >= 4 else found.float()).numpy()
+
+
+def _at(t: Tensor, local: np.ndarray) -> tuple[Tensor, ...]:
+    return torch.unravel_index(torch.from_numpy(local).to(t.device), t.shape)
 
 
 # -- signals ------------------------------------------------------------------------------------
 
 
-def _by_projection(
-    world: Masked, graph: Graph, keys: Tensor, block: Callable[[Masked, Graph, int], Tensor]
-) -> Tensor:
-    out = torch.empty(len(keys))
+def _by_projection(world: Masked, keys: Tensor, tensors: Sequence[Tensor | None]) -> Tensor:
+    """The numbers at keys, float32; 0 where there is no tensor."""
+    out = torch.zeros(len(keys))
     for i, local, here in world._split(keys.numpy()):
-        at = torch.from_numpy(local).to(world.parameters[i].device)
-        out[here] = block(world, graph, i)[at].float().cpu()
+        t = tensors[i]
+        if t is not None:
+            out[here] = torch.from_numpy(taken(t, local, flat(t))).float()
     return out
 
 
@@ -706,21 +767,21 @@ def _grad_block(world: Masked, graph: Graph, i: int) -> Tensor:
 @blockwise(_weight_block)
 def weight(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
     """The stored weight; at absent synapses 0, but the model's own value before step 0."""
-    return _by_projection(world, graph, keys, _weight_block)
+    return _by_projection(world, keys, world.parameters)
 
 
 @signal("masked", "grad")
 @blockwise(_grad_block)
 def grad(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
     """dL/dw of the effective weight, at existing and absent synapses, before the step."""
-    return _by_projection(world, graph, keys, _grad_block)
+    return _by_projection(world, keys, world.gradients())
 
 
 @signal("masked", "growth")
 @blockwise(_grad_block, magnitude=True)
 def growth(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
     """|dL/dw|: how fast the loss would fall if the synapse moved (RigL's criterion)."""
-    return _by_projection(world, graph, keys, _grad_block).abs_()
+    return _by_projection(world, keys, world.gradients()).abs_()
 
 
 @signal("masked", "activity", kind="node")

@@ -151,7 +151,11 @@ class Stacked:
         self.formula = _formula(self.optimizers)
         self._groups, self._flags = _layout(self.models, self.optimizers, self.formula)
         self.dtype, self.device = _kind(self.models)
-        self.parameters, self.buffers = stack_module_state(self.models)
+        stacks, self.buffers = stack_module_state(self.models)
+        self.parameters = {  # each replicate's part contiguous, in whatever order its numbers lay
+            name: p.detach().contiguous().requires_grad_(p.requires_grad)
+            for name, p in stacks.items()
+        }
         for r, model in enumerate(self.models):
             for name, p in model.named_parameters():
                 p.data = self.parameters[name].detach()[r]

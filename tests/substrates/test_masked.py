@@ -6,11 +6,13 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import rewire
-from rewire import when
+from rewire import checkpoint, when
 from rewire.graph import Edit, Graph
 from rewire.rule import Rule
+from rewire.substrates import masked
 
 
 def model_of(dtype=torch.float32):
@@ -269,29 +271,178 @@ def test_gradients_set_to_zero_instead_of_none_are_fine():
 # -- models -----------------------------------------------------------------------------------
 
 
+def conv_of(layout, dtype=torch.float64):
+    """Channels last, by one number of planes and another of places in a kernel."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, (3, 2)), nn.Flatten()]
+    model = nn.Sequential(*layers, nn.Linear(24, 3)).to(dtype).to(memory_format=layout)
+    assert model[0].weight.is_contiguous(memory_format=layout)
+    return model
+
+
+def conv_step(model, optimizer, net, step, layout):
+    g = torch.Generator().manual_seed(step)
+    x = torch.randn(8, 3, 6, 6, generator=g).to(model[0].weight.dtype).to(memory_format=layout)
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(model(x), torch.arange(8) % 3).backward()
+    net.step()
+
+
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+FUSED = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, fused=True),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, fused=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01, eps=1e-4, fused=True),
+}
+
+
 @every_rule
-def test_weights_in_channels_last_order_are_rewired_as_others(rule):
+@pytest.mark.parametrize("optimiser", FUSED)
+@pytest.mark.parametrize("density", [0.3, 0.06])  # below 1 / SCARCE the kernels gather
+def test_weights_in_channels_last_order_are_rewired_as_others(rule, optimiser, density):
     """The same run as with contiguous weights: keys are positions, not addresses."""
     runs = []
-    for layout in (torch.contiguous_format, torch.channels_last):
-        torch.manual_seed(0)
-        model = nn.Sequential(
-            nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(16, 3)
-        ).double()
-        model = model.to(memory_format=layout)
-        assert model[0].weight.is_contiguous(memory_format=layout)
-        model, optimizer, net = attached(RULES[rule], model)
+    for layout in LAYOUTS:
+        model = conv_of(layout)
+        optimizer = FUSED[optimiser](model.parameters())
+        model, optimizer, net = attached(RULES[rule], model, optimizer, density=density)
         for step in range(6):
-            g = torch.Generator().manual_seed(step)
-            x = torch.randn(8, 3, 6, 6, generator=g).double().to(memory_format=layout)
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x), torch.arange(8) % 3).backward()
-            net.step()
+            conv_step(model, optimizer, net, step, layout)
             assert leaks(model, optimizer, net) == 0
         assert model[0].weight.is_contiguous(memory_format=layout)
-        runs.append(net)
-    assert torch.equal(runs[0].graph.keys, runs[1].graph.keys)
-    assert torch.allclose(runs[0].graph["weight"], runs[1].graph["weight"])
+        runs.append((net, [(r.total, r.drop.tolist(), r.add.tolist()) for r in net.history]))
+    assert runs[0][1] == runs[1][1] and runs[0][0].counts == runs[1][0].counts
+    assert torch.equal(runs[0][0].graph.keys, runs[1][0].graph.keys)
+    weights = [net.graph["weight"] for net, _ in runs]
+    assert torch.allclose(*weights, rtol=0, atol=1e-10)
+
+
+def test_a_model_that_is_turned_to_channels_last_later_goes_on_as_it_was():
+    runs = []
+    for layout in LAYOUTS:
+        model, optimizer, net = attached(RULES["rigl"], conv_of(LAYOUTS[0]))
+        for step in range(8):
+            if step == 3:
+                model.to(memory_format=layout)
+            conv_step(model, optimizer, net, step, layout)
+            assert leaks(model, optimizer, net) == 0
+        runs.append(net.graph)
+    assert torch.equal(runs[0].keys, runs[1].keys)
+    assert torch.allclose(runs[0]["weight"], runs[1]["weight"], rtol=0, atol=1e-10)
+
+
+def test_moments_from_a_file_lie_as_the_weights_do(tmp_path):
+    """A checkpoint holds plain arrays, and torch's fused steps read moments in the weights' order
+    without a look at their strides."""
+    runs = []
+    for saved in (False, True):
+        model = conv_of(torch.channels_last)
+        optimizer = FUSED["adam"](model.parameters())
+        model, optimizer, net = attached(RULES["deep-r"], model, optimizer)
+        for step in range(8):
+            if saved and step == 4:
+                checkpoint.save(tmp_path / "saved", net.world.snapshot())
+                tree, _ = checkpoint.load(tmp_path / "saved")
+                assert tree["optimiser"]["state"][0]["exp_avg"].is_contiguous()
+                state = net.state_dict()
+                net.world.load(tree)
+                net.load_state_dict(state)
+            if saved and step == 6:
+                checkpoint.save(tmp_path / "saved", net.world.snapshot())
+                tree, _ = checkpoint.load(tmp_path / "saved")
+                net.world.restore(tree, frozenset({"model", "optimiser"}), net.graph)
+            conv_step(model, optimizer, net, step, torch.channels_last)
+        runs.append(net.graph)
+    assert torch.equal(runs[0].keys, runs[1].keys)
+    assert torch.equal(runs[0]["weight"], runs[1]["weight"])
+
+
+class Copies(TorchDispatchMode):
+    """Which operations made a tensor as large as the widest weight."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size, self.found = size, []
+
+    def __torch_dispatch__(self, f, types, args=(), kwargs=None):
+        out = f(*args, **(kwargs or {}))
+        made = f._schema.returns and f._schema.returns[0].alias_info is None
+        if made and isinstance(out, torch.Tensor) and out.numel() >= self.size:
+            self.found.append(f.name())
+        return out
+
+
+@pytest.mark.skipif(masked.kernels is None, reason="the kernels were not built")
+@pytest.mark.parametrize("rule", ["static", "deep-r", "set"])
+@pytest.mark.parametrize("density", [0.3, 0.06])
+def test_no_dense_copy_of_a_weight_in_channels_last_is_made(rule, density):
+    model = conv_of(torch.channels_last)
+    model, optimizer, net = attached(RULES[rule], model, density=density)
+    for step in range(3):  # the momentum is there
+        conv_step(model, optimizer, net, step, torch.channels_last)
+    model(torch.randn(8, 3, 6, 6).double()).square().mean().backward()
+    with Copies(model[2].weight.numel()) as copies:
+        net.step()
+    assert not copies.found
+    with Copies(model[2].weight.numel()) as copies:
+        net.world.signals(net.graph).largest("weight", 1)  # ranks all that are absent
+    assert copies.found
+
+
+def test_the_kernels_serve_channels_last_weights_of_both_types():
+    for dtype in (torch.float32, torch.float64):
+        world = attached(RULES["static"], conv_of(torch.channels_last, dtype))[2].world
+        fast = masked.addresses(world.parameters)
+        if masked.kernels is None:
+            assert fast is None
+            continue
+        assert fast.turned == [(3, 9), (6, 6), (1, 1)]
+        assert all(m.dtype is torch.bool and masked.layout(m) == masked.layout(p)
+                   for m, p in zip(world.masks, world.parameters, strict=True))  # fmt: skip
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_single_numbers_of_channels_last_tensors_are_found(native, monkeypatch):
+    """Every verb of the kernels, and what stands in for them, against torch's own indexing."""
+    if native and masked.kernels is None:
+        pytest.skip("the kernels were not built")
+    shapes = [(4, 3, 2, 5), (5, 7), (3, 2, 2, 3, 2), (6, 4, 1, 1)]
+    forms = [torch.channels_last, torch.contiguous_format, torch.channels_last_3d,
+             torch.channels_last]  # fmt: skip
+    g = torch.Generator().manual_seed(0)
+    plain = [torch.randn(shape, generator=g) for shape in shapes]
+    held = [t.clone().contiguous(memory_format=f) for t, f in zip(plain, forms, strict=True)]
+    sizes = torch.tensor([t.numel() for t in plain])
+    ends = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]).numpy()
+    keys = torch.randperm(int(sizes.sum()), generator=g)[:90].sort().values
+    values = torch.randn(90, generator=g)
+
+    def whole(tensors):
+        return torch.cat([t.reshape(-1) for t in tensors])
+
+    want = whole(plain)
+    if native:
+        fast = masked.addresses(held)
+        place = fast.tensors, fast.turned, ends
+        assert (fast.kernel("gather")(*place, keys.numpy()) == want[keys].numpy()).all()
+        fast.kernel("scatter")(*place, keys.numpy(), values.numpy())
+        want[keys] = values
+        assert torch.equal(whole(held), want)
+        fast.kernel("fill")(*place, keys[:30].numpy(), 7.0)
+        want[keys[:30]] = 7.0
+        assert torch.equal(whole(held), want)
+        fast.kernel("keep_only")(*place, keys[20:].numpy())
+        want = torch.zeros_like(want).index_put((keys[20:],), want[keys[20:]])
+        assert torch.equal(whole(held), want)
+        return
+    views = masked.Views()
+    for t, lo, hi in zip(held, ends[:-1], ends[1:], strict=True):
+        here = (keys >= int(lo)) & (keys < int(hi))
+        local = (keys[here] - int(lo)).numpy()
+        assert (views.gather(t, local) == want[keys[here]].numpy()).all()
+        views.scatter(t, local, values[here].numpy())
+        want[keys[here]] = values[here]
+    assert torch.equal(whole(held), want)
 
 
 def test_no_synapse_is_written_twice_where_order_is_not_certain():

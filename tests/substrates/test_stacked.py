@@ -259,6 +259,19 @@ def test_a_replicate_goes_on_alone_and_a_run_alone_goes_on_in_a_stack(r):
     assert edits(nets[r]) == edits(want)
 
 
+def test_models_in_channels_last_order_can_be_stacked():
+    models = [built("conv", r).to(memory_format=torch.channels_last) for r in range(6)]
+    optimizers = [OPTIMISERS["adam"](m.parameters(), r) for r, m in enumerate(models)]
+    stack = Stacked(models, optimizers)
+    nets = [session_of(world, r) for r, world in enumerate(stack.worlds)]
+    data = Batches(*examples(), SIZE, SEEDS)
+    drive(*nets, loss=loss, data=data, schedule=factor)
+    for r in (1, 3):
+        own = run_alone(solo_of(r, "conv"), data.of(r))
+        assert edits(own) == edits(nets[r])
+        assert_close(everything(nets[r].world), everything(own.world))
+
+
 def test_a_snapshot_holds_one_replicate_and_not_the_whole_stack():
     stack, nets, data = stack_of()
     for v in everything(nets[2].world).values():
