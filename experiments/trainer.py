@@ -190,9 +190,7 @@ class _Training:
         names = [p.name for p in graph.projections]
         shapes = empty_model(s.model.name, s.model.options, self.data)
         self.costs = costs.measure(shapes, names, self.data.train.x[:1].to("meta"))
-        self.net = Session(
-            self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True
-        )
+        self.net = Session(self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True)
         self.net.saves |= frozenset(s.saves)  # what later levels rewind to
         self._kept: set[int] = set()
         if saved is not None:

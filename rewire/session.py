@@ -18,7 +18,7 @@ from .graph import NOTHING, Edit, Graph, Rewind, Space
 from .history import History
 from .rule import Clock, Rule, State
 from .select import largest
-from .signals import Signals, elsewhere, registered
+from .signals import Signals, registered
 from .streams import rng_for
 from .substrates.masked import Masked, Probe
 
@@ -424,7 +424,7 @@ def _remedy(world: str, missing: Sequence[str]) -> str:
     here = registered(world)
     if all(name in here and here[name].needs_probe for name in missing):
         return " It is computed from data: pass probe=rewire.Probe(batches, loss)."
-    if world == "sparse" and all("masked" in elsewhere(name) for name in missing):
+    if world == "sparse" and registered("masked").keys() >= set(missing):
         return " The masked world does: use substrate='masked'."
     return ""
 

@@ -73,12 +73,6 @@ def registered(world: str) -> Mapping[str, Signal]:
     return _REGISTRY.get(world, {})
 
 
-def elsewhere(name: str) -> list[str]:
-    """The worlds that know a signal of this name."""
-    registered("")  # the rules' own signals, too
-    return sorted(world for world, known in _REGISTRY.items() if name in known)
-
-
 class Signals:
     """What a rule observes besides the graph; computed only when asked for."""
 

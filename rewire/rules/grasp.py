@@ -62,9 +62,7 @@ give_pair("gradient_flow")
 
 @signal("masked", "gradient_flow", needs_probe=True)
 @torch.enable_grad()
-def gradient_flow(
-    world: Masked, graph: Graph, keys: Tensor, *, temperature: float = 1.0
-) -> Tensor:
+def gradient_flow(world: Masked, graph: Graph, keys: Tensor, *, temperature: float = 1.0) -> Tensor:
     """w * Hg of the probe's mean loss: half of what |g|^2 gains as w grows by itself.
 
     0 at absent synapses, which take no part in g either.

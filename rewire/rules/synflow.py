@@ -95,7 +95,7 @@ def synaptic_flow(
         if not total.isfinite():
             raise ValueError(
                 f"the synaptic flow of this model leaves {str(kind).removeprefix('torch.')}: it "
-                f"adds up to {float(total):g}. "
+                f"adds up to {total.item():g}. "
                 + ("Scale its weights down." if double else "Use precision='double'.")
             )
         slopes = torch.autograd.grad(total, weights, allow_unused=True)

@@ -365,7 +365,7 @@ SPARSE = {"weight", "grad", "growth", "activity"}  # signals of the sparse world
 def test_the_sparse_world_makes_the_same_edits_of_the_same_weights(
     rule, optimiser, model, substrate
 ):
-    if missing := RULES[rule].needs - SPARSE:
+    if RULES[rule].needs - SPARSE:
         with pytest.raises(ValueError, match="the sparse world does not offer here .* "
                            "The masked world does: use substrate='masked'"):  # fmt: skip
             Run(rule, optimiser, model, substrate=substrate)

@@ -48,8 +48,9 @@ def test_what_enters_a_hidden_unit_leaves_it():
     for graph in (full, Graph(world.space, full.keys[::3])):
         score = world.signals(full).at(graph).pair("synaptic_flow", full.keys, input=(10,))
         assert score.dtype is torch.float64 and (score[graph.keys] > 0).sum() > 100
-        layers = [s.view(p.shape) for s, p in zip(score.split(world.space.sizes),
-                                                  world.space.projections, strict=True)]  # fmt: skip
+        shapes = [p.shape for p in world.space.projections]
+        parts = score.split(world.space.sizes)
+        layers = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
         for before, after in zip(layers, layers[1:], strict=False):
             torch.testing.assert_close(before.sum(1), after.sum(0), rtol=1e-12, atol=0)
         totals = torch.stack([s.sum() for s in layers])
@@ -60,8 +61,8 @@ def test_what_enters_a_hidden_unit_leaves_it():
 def test_synflow_in_100_rounds_keeps_every_layer_where_one_round_loses_some(seed):
     """Tanaka et al., Figure 1: SynFlow alone reaches the density at which hardly one path is left.
 
-    At 1e-3 of 166,400 edges, 166 for six layers: 100 rounds keep a path from input to output, one
-    round, SNIP and GraSP leave layers without a single edge.
+    At 1e-3 of 166,400 edges, 166 for six layers: 100 rounds leave at least 19 in every layer; SNIP
+    empties one layer, magnitude and one round empty five of the six.
     """
     counts = {
         name: pruned(FUNNEL, rule, 1e-3, seed).counts
@@ -70,11 +71,10 @@ def test_synflow_in_100_rounds_keeps_every_layer_where_one_round_loses_some(seed
             ("snip", rewire.SNIP()), ("magnitude", rewire.Magnitude()),
         )
     }  # fmt: skip
-    print(counts)
     assert {sum(c) for c in counts.values()} == {round(1e-3 * sum(counts_of(FUNNEL)))}
-    assert min(counts["synflow"]) > 0
-    assert min(counts["one"]) == 0
-    assert min(counts["magnitude"]) == 0
+    assert min(counts["synflow"]) >= 19
+    assert min(counts["snip"]) == 0
+    assert counts["one"].count(0) == counts["magnitude"].count(0) == 5
 
 
 def counts_of(widths):
@@ -106,11 +106,10 @@ def test_snip_finds_the_weights_whose_removal_moves_the_loss():
             change.append(abs(float(loss(model, batch)) - whole))
             flat[i] = held
     correlation = torch.corrcoef(torch.stack([score, torch.tensor(change).double()]))[0, 1]
-    print(correlation)
     assert correlation > 0.9
 
 
-def test_graspss_score_is_how_much_gradient_a_weight_stands_for():
+def test_grasps_score_is_how_much_gradient_a_weight_stands_for():
     """Wang et al., equations 7 and 8: taking away a share of weight q changes |g|^2 by twice that
     share of S_q, to first order. By finite differences, for the twelve largest."""
     torch.manual_seed(3)
@@ -140,11 +139,11 @@ def test_graspss_score_is_how_much_gradient_a_weight_stands_for():
 
 
 def test_grasp_keeps_more_of_the_gradient_than_chance_and_snip():
-    """Wang et al., Figure 2 and section 5: at 10 % of the weights."""
+    """Wang et al., section 5: |g|^2 of what is left, at 10 % of the weights: 0.25 after GraSP, 0.39
+    without its temperature, 0.016 after SNIP, 0.0018 of random weights."""
     widths, norms = (64, 128, 128, 10), {}
     data = probe(64, 10)
     for name, rule in (("grasp", rewire.GraSP()), ("grasp-1", rewire.GraSP(temperature=1.0)),
                        ("snip", rewire.SNIP()), ("random", rewire.Static())):  # fmt: skip
         norms[name] = gradient_norm(attach(relu_net(widths), rule, 0.1, data), data)
-    print(norms)
-    assert norms["grasp"] > 10 * norms["random"]
+    assert norms["grasp-1"] > norms["grasp"] > 10 * norms["snip"] > 50 * norms["random"]

@@ -58,7 +58,7 @@ def flat(tensors):
 
 def keep_by_sorting(scores, k):
     """Keys of the k largest, the smaller key the first to go among equals."""
-    order = sorted(range(len(scores)), key=lambda i: (float(scores[i]), i))
+    order = sorted(range(len(scores)), key=lambda i: (scores[i].item(), i))
     return sorted(order[len(order) - k :])
 
 
@@ -85,9 +85,7 @@ def test_snip_takes_the_magnitude_of_the_batchs_gradient_not_of_the_examples():
     model = nn.Sequential(nn.Linear(2, 1, bias=False))
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[5.0, 0.1]]))
-    probe = rewire.Probe(
-        [torch.tensor([[1.0, 1.0], [-1.0, 1.0]])], lambda m, x: m(x).sum(1).mean()
-    )
+    probe = rewire.Probe([torch.tensor([[1.0, 1.0], [-1.0, 1.0]])], lambda m, x: m(x).sum(1).mean())
     net = attach(model, rewire.SNIP(), 0.5, probe)
     assert net.graph.keys.tolist() == [1]
 
@@ -259,7 +257,9 @@ def test_a_given_start_is_cut_further():
     first = attach(mlp(), rewire.Magnitude(), 0.5)
     again = attach(mlp(), rewire.Magnitude(), 0.2, initial=first.graph)
     assert torch.equal(again.graph.keys, attach(mlp(), rewire.Magnitude(), 0.2).graph.keys)
-    with pytest.raises(ValueError, match=r"Magnitude cannot cut \[32\] edges to \[81\] .*adds none"):
+    with pytest.raises(
+        ValueError, match=r"Magnitude cannot cut \[32\] edges to \[81\] .*adds none"
+    ):
         attach(mlp(), rewire.Magnitude(), 0.5, initial=again.graph)
 
 
@@ -316,6 +316,7 @@ def test_scores_that_are_no_numbers_are_refused_by_name():
 
 def test_a_flow_that_leaves_float32_is_refused_and_fits_into_float64():
     """Sixty layers whose magnitudes grow tenfold each."""
+
     def deep():
         layers = [nn.Linear(4, 4, bias=False) for _ in range(60)]
         for m in layers:
