@@ -339,7 +339,7 @@ def _unfeasible(experiment: Experiment) -> Problems:
             counts_for(space, density, "erk" if spread == "imp" else spread)
         except ValueError as error:
             problems.append((path, str(error)))
-    return problems or _unreachable(experiment, space)
+    return problems or _unreachable(experiment, space) + _unseen(experiment)
 
 
 def _no_spikes(experiment: Experiment) -> Problems:
@@ -380,6 +380,25 @@ def _unreachable(experiment: Experiment, space: Any) -> Problems:
     return problems
 
 
+def _unseen(experiment: Experiment) -> Problems:
+    """Rules that look at what the experiment's substrate does not show."""
+    if experiment.substrate == "masked":
+        return []
+    from rewire.signals import registered
+    from rewire.substrates import sparse
+
+    problems, offered = [], registered(sparse.Sparse.name)
+    for entry in experiment.rules:
+        missing = sorted(entry.build(1).needs - offered.keys())
+        if missing:
+            problems.append((
+                f"rules.{entry.label}",
+                f"{entry.rule} needs the signal {missing[0]!r}, which the sparse world does not "
+                "offer: leave out 'substrate', or set it to 'masked'",
+            ))  # fmt: skip
+    return problems
+
+
 def n_train(data: Data) -> int:
     """Training examples of a data set, its validation split held out. Reads no data."""
     info = available("data")[data.name]
@@ -405,6 +424,11 @@ def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Prob
             problems.append((f"rules.{entry.label}.of", unknown("ticket rule", of, names)))
     if experiment is None:
         return problems
+    problems += [
+        (f"rules.{entry.label}.to", "the experiment says it: give 'densities' instead")
+        for entry in entries
+        if entry.cls.prunes_at_start and "to" in entry.fields
+    ]
     for i, pair in enumerate(experiment.contrasts):
         problems += [
             (f"contrasts[{i}]", unknown("rule with the label", label, labels))

@@ -97,7 +97,7 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
 def _rule(s: Settings) -> Rule:
     from rewire.rules import Static
 
-    return Static() if s.kind == "branch" else s.rule
+    return Static() if s.kind == "branch" or s.rule.prunes_at_start else s.rule
 
 
 def _graph(world: Any, s: Settings) -> Any:

@@ -27,7 +27,7 @@ from rewire import rng_for
 from rewire.graph import Graph
 from rewire.rule import Rule
 from rewire.session import Session, Trainable, first_graph, torch_world
-from rewire.substrates.masked import Masked
+from rewire.substrates.masked import Masked, Probe
 
 from . import costs
 from .cells import Cell, Settings, settings
@@ -39,6 +39,7 @@ from .store import CellStore
 
 Emit = Callable[[dict[str, Any]], None]
 EVALUATION_BATCH = 1000
+PROBED = 10  # examples of each class that rules see before the first step, at least
 COSTS = ("train_flops_dense", "train_flops_sparse", "updates", "formed", "dropped")
 TIMES = ("seconds", "cpu_seconds")
 
@@ -182,16 +183,16 @@ class _Training:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.world = torch_world(
             self.model, self.optimizer, s.substrate, s.seed,
-            include=s.include or None, exclude=s.exclude,
+            include=s.include or None, exclude=s.exclude, probe=self._probe(),
         )  # fmt: skip
         make_passes(self.world, s)
-        graph = stage.graph(self.world, s)
+        graph, rule = stage.graph(self.world, s), stage.rule
+        if rule.prunes_at_start:  # to the edges that others start with
+            rule, graph = rule.aimed(graph.counts().tolist()), Graph.full(graph.space)
         names = [p.name for p in graph.projections]
         shapes = empty_model(s.model.name, s.model.options, self.data)
         self.costs = costs.measure(shapes, names, self.data.train.x[:1].to("meta"))
-        self.net = Session(
-            self.world, graph, stage.rule, span=training.steps, seed=s.seed, rewinds=True
-        )
+        self.net = Session(self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True)
         self.net.saves |= frozenset(s.saves)  # what later levels rewind to
         self._kept: set[int] = set()
         if saved is not None:
@@ -210,6 +211,17 @@ class _Training:
         draw = partial(self._generator, stage)
         model = model_for(s.model.name, s.model.options, self.data, s.substrate, draw)
         return model if s.substrate != "masked" else laid_out(model.to(self.device), s)
+
+    def _probe(self) -> Probe:
+        """What rules see of the training set before the first step: batches of a draw of their
+        own, as many as hold ten examples a class; mean cross-entropy."""
+        train, size = self.data.train, self.settings.training.batch
+        n = max(1, -(-PROBED * self.data.classes // size))
+        order = rng_for(self.settings.seed, "probe").permutation(len(train)).to(train.y.device)
+        return Probe(
+            [train.batch(rows) for rows in order[: n * size].split(size)],
+            lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
+        )
 
     def _generator(self, stage: _Stage) -> torch.Generator:
         return rng_for(self.settings.seed, stage.weights).torch

@@ -29,7 +29,7 @@ _HOMES = {
     "Probe": "substrates.masked", "Masked": "substrates.masked", "Bare": "substrates.bare",
     "Dense": "rules", "Static": "rules", "RandomReinit": "rules", "IMP": "rules",
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
-    "RigL": "rules",
+    "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOMES]
@@ -47,13 +47,17 @@ if TYPE_CHECKING:
     from .rule import Rule as Rule
     from .rules import IMP as IMP
     from .rules import SET as SET
+    from .rules import SNIP as SNIP
     from .rules import DeepR as DeepR
     from .rules import Dense as Dense
+    from .rules import GraSP as GraSP
+    from .rules import Magnitude as Magnitude
     from .rules import RandomReinit as RandomReinit
     from .rules import RigL as RigL
     from .rules import SoftDeepR as SoftDeepR
     from .rules import Static as Static
     from .rules import StructuralPlasticity as StructuralPlasticity
+    from .rules import SynFlow as SynFlow
     from .select import groups as groups
     from .select import largest as largest
     from .select import pair_sign as pair_sign
