@@ -100,6 +100,14 @@ class Rule:
         """The rule that ends at, or visits, these densities, where that is a rule's to say."""
         return self
 
+    def starts_at(self, density: float) -> float:
+        """The density that a run asked for ``density`` begins with: another where a rule prunes."""
+        return density
+
+    def unsuited(self, span: int | None) -> str | None:
+        """Why a training of ``span`` steps (None: not known) cannot serve this rule, or None."""
+        return None
+
     # -- to and from the plain tables of an experiment file ------------------------------------
 
     @classmethod

@@ -11,13 +11,20 @@ from importlib.metadata import entry_points
 from ..rule import Rule
 from .controls import Dense, RandomReinit, Static
 from .deep_r import DeepR, SoftDeepR
+from .dsr import DSR
+from .gmp import GMP
+from .granet import GraNet
 from .imp import IMP
+from .mest import MEST
+from .random_rewiring import RandomRewiring
 from .rigl import RigL
 from .set import SET
+from .snfs import SNFS
 from .structural_plasticity import StructuralPlasticity
 
 BUILT_IN: tuple[type[Rule], ...] = (
-    Dense, Static, RandomReinit, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET, RigL,
+    Dense, Static, RandomReinit, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
+    RigL, GMP, GraNet, DSR, SNFS, MEST,
 )  # fmt: skip
 
 __all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in BUILT_IN)]

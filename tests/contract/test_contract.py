@@ -40,9 +40,17 @@ RULES = {
     "set": rewire.SET(when=when.every(3), birth=0.1),
     "set-magnitude": rewire.SET(when=when.every(3), drop="magnitude"),
     "rigl": rewire.RigL(when=when.every(3), fraction=0.4),
+    "gmp": rewire.GMP(to=0.1, when=when.every(3)),
+    "gmp-global": rewire.GMP(to=0.1, when=when.every(2, stop=0.75), scope="global"),
+    "granet": rewire.GraNet(to=0.1, when=when.every(3)),
+    "dsr": rewire.DSR(threshold=0.05, when=when.every(3)),
+    "snfs": rewire.SNFS(rewires=when.every(3)),
+    "mest": rewire.MEST(when=when.every(3), fraction=0.4),
+    "mest-soft": rewire.MEST(when=when.every(3), fraction=0.4, soft=True, lam=0.5),
+    "random-rewiring": rewire.RandomRewiring(when=when.every(3), fraction=0.3),
 }
 STILL = {"dense", "static"}
-DRAWS = {n for n in RULES if n.startswith(("deep", "soft", "plas", "set"))}
+DRAWS = {n for n in RULES if n.startswith(("deep", "soft", "plas", "set", "dsr", "mest", "random"))}
 
 OPTIMISERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
@@ -108,7 +116,8 @@ class Run:
         self.model, self.dtype = build().to(dtype), dtype
         self.optimizer = OPTIMISERS[optimiser](self.model.parameters())
         rule = RULES[rule]
-        density = None if rule.visits_densities or isinstance(rule, rewire.Dense) else DENSITY
+        full = rule.visits_densities or isinstance(rule, rewire.Dense)
+        density = None if full else rule.starts_at(DENSITY)
         world = torch_world(self.model, self.optimizer, substrate, seed)
         graph = first_graph(world, density, "erk", "random", seed)
         self.net = rewire.Session(world, graph, rule, span=STEPS, seed=seed, rewinds=True)
@@ -285,12 +294,12 @@ def bare(rule, seed=0):
     world = rewire.Bare(
         space,
         lr=0.1,
-        pairs={"growth": lambda keys: gradient[keys].abs()},
+        pairs={"grad": lambda keys: gradient[keys], "growth": lambda keys: gradient[keys].abs()},
         nodes={"activity": lambda p: torch.ones(space.population[p].size)},
         drift=lambda graph, step: graph["weight"] - 0.01 * gradient[graph.keys],
         weights=weights,
     )
-    full = RULES[rule].visits_densities or rule == "dense"
+    full = RULES[rule].visits_densities or rule == "dense" or RULES[rule].starts_at(0.2) == 1
     graph = random_graph(space, [72, 64] if full else [20, 10], rewire.rng_for(seed, "topology"))
     return rewire.Session(world, graph, RULES[rule], span=STEPS, seed=seed, rewinds=True)
 
