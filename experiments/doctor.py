@@ -106,6 +106,7 @@ def _machine() -> Iterator[Check]:
     yield Check("compiler", "ok" if compiler else "note", compiler or "none",
                 "" if compiler else "the native kernels want one when installed")  # fmt: skip
     yield _kernels()
+    yield _engine()
     yield _gpu()
 
 
@@ -115,6 +116,16 @@ def _kernels() -> Check:
     if native.kernels is not None:
         return Check("native kernels", "ok", "built")
     return Check("native kernels", "note", native.missing, "the same numbers without, but slower")
+
+
+def _engine() -> Check:
+    from rewire import native
+
+    if native.sparse is not None:
+        form = native.sparse.__name__.rpartition("_sparse")[2].lstrip("_")
+        return Check("sparse engine", "ok", f"built for x86-64-{form}" if form else "built")
+    why = native.missing or "not built"
+    return Check("sparse engine", "note", why, "substrate = sparse runs on torch's sparse matrices")
 
 
 def _gpu() -> Check:
