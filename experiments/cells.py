@@ -205,6 +205,16 @@ class _Planner:
     def budgets(self, entry: RuleEntry, seed: int, tickets: Mapping[str, Cell]) -> Iterator[Cell]:
         """One for each density."""
         rule, spread = self.rules[entry.label], self.experiment.distribution
+        prunes = any(rule.starts_at(d) != d for d in self.experiment.densities or [self.implied])
+        if prunes and getattr(rule, "to", None) is not None:
+            raise ConfigError(f"rules.{entry.label}: leave out `to`: densities says where it ends")
+        if prunes and isinstance(spread, dict):
+            raise ConfigError(
+                f"rules.{entry.label} prunes, and shares the density out over layers itself: name "
+                "densities and a distribution instead of densities by layer"
+            )
+        if prunes and spread == "imp":
+            spread = "erk"  # it does not start at the counts that a ticket has
         if isinstance(spread, dict):  # the first pattern that fits wins: their order matters
             pairs = [list(item) for item in spread.items()]
             yield self.cell(entry, rule, seed, {}, 1, density=self.implied, distribution=pairs)

@@ -108,6 +108,8 @@ def _graph(world: Any, s: Settings) -> Any:
         return Graph.full(world.space)
     density = s.densities[0] if s.kind == "branch" else s.density
     spread = "erk" if s.distribution == "imp" else s.distribution
+    if density is not None and s.kind != "branch":
+        density = s.rule.starts_at(density)
     return first_graph(world, density, spread, "random", s.seed)
 
 

@@ -26,7 +26,7 @@ import rewire
 from rewire import rng_for
 from rewire.graph import Graph
 from rewire.rule import Rule
-from rewire.session import Session, Trainable, first_graph, torch_world
+from rewire.session import Session, Trainable, aimed, first_graph, torch_world
 from rewire.substrates.masked import Masked, Probe
 
 from . import costs
@@ -474,7 +474,7 @@ def _stages(s: Settings, parents: Mapping[str, CellStore]) -> Iterator[_Stage]:
         yield _Stage(s.rule, lambda world, s: first_graph(world, s.density, counts, "random",
                                                           s.seed), s.density)  # fmt: skip
     else:
-        yield _Stage(s.rule, _budgeted, s.density)
+        yield _Stage(s.rule.towards((s.density,)), _budgeted, s.density)
 
 
 def _full(world: Trainable, s: Settings) -> Graph:
@@ -482,7 +482,8 @@ def _full(world: Trainable, s: Settings) -> Graph:
 
 
 def _budgeted(world: Trainable, s: Settings) -> Graph:
-    return first_graph(world, s.density, s.distribution, "random", s.seed)
+    _, start = aimed(s.rule, s.density, s.distribution)
+    return first_graph(world, start, s.distribution, "random", s.seed)
 
 
 def _branches(s: Settings, ticket: CellStore) -> Iterator[_Stage]:

@@ -106,6 +106,14 @@ class Rule:
         """The rule that leaves this many edges of each projection, where it prunes at the start."""
         return self
 
+    def starts_at(self, density: float) -> float:
+        """The density that a run asked for ``density`` begins with: another where a rule prunes."""
+        return density
+
+    def unsuited(self, span: int | None) -> str | None:
+        """Why a training of ``span`` steps (None: not known) cannot serve this rule, or None."""
+        return None
+
     # -- to and from the plain tables of an experiment file ------------------------------------
 
     @classmethod

@@ -167,6 +167,9 @@ class Session:
                     f"{rule.name} acts at the end, or at a fraction, of the training, whose length "
                     "is not known: pass steps= to attach."
                 )
+            why = rule.unsuited(None if self._endless else self.clock.span)
+            if why is not None:
+                raise ValueError(f"{rule.name} cannot be trained so: {why}.")
 
     # -- one step -------------------------------------------------------------------------------
 
@@ -443,6 +446,28 @@ def _needs_span(rule: Rule) -> bool:
     return any(relative(v) for v in vars(rule).values())
 
 
+def aimed(
+    rules: Rule | Sequence[Rule], density: float | None, distribution: Any
+) -> tuple[tuple[Rule, ...], float | None]:
+    """The rules that end at, or visit, ``density``, and the density to start from.
+
+    Raises ValueError where a rule prunes down to it and ``distribution`` sets the counts as well.
+    """
+    rules = (rules,) if isinstance(rules, Rule) else tuple(rules)
+    if density is None:
+        return rules, None
+    if any(r.visits_densities for r in rules):
+        return tuple(r.towards((density,)) for r in rules), None
+    start = max((r.starts_at(density) for r in rules), default=density)
+    if start != density and not isinstance(distribution, str):
+        falling = next(r.name for r in rules if r.starts_at(density) != density)
+        raise ValueError(
+            f"{falling} prunes from density {start:g} to {density:g} and shares that out itself: "
+            "leave out the counts or densities by projection."
+        )
+    return tuple(r.towards((density,)) for r in rules), start
+
+
 def first_graph(
     world: World,
     density: float | None,
@@ -485,7 +510,7 @@ def _start_of(
     seed: int,
 ) -> tuple[tuple[Rule, ...], Graph]:
     """The rules and the topology to start from: whole where a rule is to prune it itself."""
-    rules = (rule,) if isinstance(rule, Rule) else tuple(rule)
+    rules, density = aimed(rule, density, distribution)
     if any(r.prunes_at_start for r in rules):
         if density is not None or not isinstance(distribution, str):
             counts = counts_for(world.space, density, distribution)
@@ -544,7 +569,8 @@ def attach(
 
     rule: a rule, or several in the order in which they act.
     density: edges / possible edges over all sparse weights; None keeps every edge. Rules that
-        prune at the start (SNIP) begin with every edge and cut to it.
+        prune end at it: those that do so at the start (SNIP) begin with every edge, others
+        (GMP, GraNet) with as many as they say.
     steps: length of the training, for rules that act at its end or at fractions of it.
     distribution: how the density is spread over layers: "erk", "er", "uniform", densities by
         parameter name, or counts.
@@ -595,7 +621,7 @@ def train(
     data: step -> batch, counted from 0, so that a rewind meets the same batches again; or an
         iterable, which starts afresh where it ends and at every rewind of the data.
     steps: optimiser steps in a round.
-    density: for IMP the density to end at (its ``to``); for others the density to keep.
+    density: for rules that prune the density to end at (their ``to``); for others the one to keep.
     schedule: step -> factor on the optimiser's learning rates, as LambdaLR.
     on_step: called after each optimiser step, before the rules, with the session and the loss.
     on_round: called at the end of each round, before the rules act on it.
@@ -603,10 +629,6 @@ def train(
 
     Returns the session, at the end of the last round.
     """
-    rules = (rule,) if isinstance(rule, Rule) else tuple(rule)
-    if density is not None and any(r.visits_densities for r in rules):
-        rules = tuple(r.towards((density,)) for r in rules)
-        density = None
     names = ("include", "exclude", "embeddings", "positions", "probe")
     substrate = options.pop("substrate", "masked")
     given = {k: options.pop(k) for k in names if k in options}
@@ -614,7 +636,7 @@ def train(
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     if options:
         raise TypeError(f"train() does not take {', '.join(map(repr, options))}.")
-    rules, graph = _start_of(world, rules, density, distribution, initial, seed)
+    rules, graph = _start_of(world, rule, density, distribution, initial, seed)
     net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True)
     rates = [group["lr"] for group in optimizer.param_groups]
     batches = data if callable(data) else _Replay(data)

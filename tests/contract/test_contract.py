@@ -45,9 +45,17 @@ RULES = {
     "snip-iterative": rewire.SNIP(to=DENSITY, rounds=5, scope="layer"),
     "grasp": rewire.GraSP(to=DENSITY),
     "synflow": rewire.SynFlow(to=DENSITY, rounds=20),
+    "gmp": rewire.GMP(to=0.1, when=when.every(3)),
+    "gmp-global": rewire.GMP(to=0.1, when=when.every(2, stop=0.75), scope="global"),
+    "granet": rewire.GraNet(to=0.1, when=when.every(3)),
+    "dsr": rewire.DSR(threshold=0.05, when=when.every(3)),
+    "snfs": rewire.SNFS(rewires=when.every(3)),
+    "mest": rewire.MEST(when=when.every(3), fraction=0.4),
+    "mest-soft": rewire.MEST(when=when.every(3), fraction=0.4, soft=True, lam=0.5),
+    "random-rewiring": rewire.RandomRewiring(when=when.every(3), fraction=0.3),
 }
 STILL = {"dense", "static"} | {n for n in RULES if RULES[n].prunes_at_start}
-DRAWS = {n for n in RULES if n.startswith(("deep", "soft", "plas", "set"))}
+DRAWS = {n for n in RULES if n.startswith(("deep", "soft", "plas", "set", "dsr", "mest", "random"))}
 
 OPTIMISERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
@@ -114,7 +122,7 @@ class Run:
         self.optimizer = OPTIMISERS[optimiser](self.model.parameters())
         rule = RULES[rule]
         whole = rule.visits_densities or rule.prunes_at_start or isinstance(rule, rewire.Dense)
-        density = None if whole else DENSITY
+        density = None if whole else rule.starts_at(DENSITY)
         g = torch.Generator().manual_seed(99)
         data = torch.randn(20, *self.shape, generator=g, dtype=dtype), torch.arange(20) % 3
         probe = rewire.Probe([data], lambda m, b: nn.functional.cross_entropy(m(b[0]), b[1]))
@@ -297,12 +305,16 @@ def bare(rule, seed=0):
     world = rewire.Bare(
         space,
         lr=0.1,
-        pairs=dict.fromkeys(PAIRS, lambda keys: gradient[keys].abs()),
+        pairs={
+            **dict.fromkeys(PAIRS, lambda keys: gradient[keys].abs()),
+            "grad": lambda keys: gradient[keys],
+        },
         nodes={"activity": lambda p: torch.ones(space.population[p].size)},
         drift=lambda graph, step: graph["weight"] - 0.01 * gradient[graph.keys],
         weights=weights,
     )
     full = RULES[rule].visits_densities or RULES[rule].prunes_at_start or rule == "dense"
+    full = full or RULES[rule].starts_at(0.2) == 1
     graph = random_graph(space, [72, 64] if full else [20, 10], rewire.rng_for(seed, "topology"))
     return rewire.Session(world, graph, RULES[rule], span=STEPS, seed=seed, rewinds=True)
 
