@@ -314,12 +314,12 @@ def _dry_run(
     rows: list[dict[str, Any]] = [
         {"cell": c.hash, "rule": c.label, "seed": c.seed, "density": c.density,
          "densities": c.config.get("densities"), "steps": int(c.weight),
-         "needs": dict(c.parents), "seconds": round(costs[c.hash].seconds, 1),
+         "needs": dict(c.parents), "seconds": round(costs[c.hash].seconds, 3),
          "bytes": costs[c.hash].bytes, "finished": c.hash in done}
         for c in planned
     ]  # fmt: skip
     if json:
-        _print_json({"out": str(folder), "cells": rows, "seconds": round(seconds, 1),
+        _print_json({"out": str(folder), "cells": rows, "seconds": round(seconds, 3),
                      "bytes": size, "workers": workers}, indent=1)  # fmt: skip
         return 0
     names = {cell.hash: cell.label for cell in planned}
