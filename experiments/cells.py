@@ -31,6 +31,7 @@ from rewire.session import Substrate
 from .config import space_of
 from .errors import ConfigError
 from .schema import (
+    PASSES,
     Data,
     Experiment,
     Model,
@@ -77,6 +78,9 @@ class Settings:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     substrate: Substrate
+    memory_format: str
+    precision: str
+    compile: bool
     saves: tuple[int, ...]  # steps of level 0 whose state later levels rewind to, besides 0
 
 
@@ -105,6 +109,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             include=tuple(config.get("include", ())),
             exclude=tuple(config.get("exclude", ())),
             substrate=config.get("substrate", "masked"),
+            **{key: config.get(key, usual) for key, usual in PASSES.items()},
             saves=tuple(config.get("saves", ())),
         )
     except (KeyError, ValueError, TypeError) as error:
@@ -150,6 +155,7 @@ class _Planner:
             "include": experiment.include,
             "exclude": experiment.exclude,
             "substrate": "" if experiment.substrate == "masked" else experiment.substrate,
+            **experiment.passes,
         }
 
     @cached_property

@@ -436,13 +436,12 @@ def _cell(name: str, value: Any) -> str:
 def _worlds(rule: Any) -> list[str]:
     """The worlds that can offer what the rule asks for."""
     from rewire.signals import registered
-    from rewire.substrates import bare, brian, masked
+    from rewire.substrates import bare, brian, masked, sparse
 
     if "gain" in rule.columns:
         return []
-    offers = {"bare": {*bare.PAIRS, *bare.NODES}}
-    offers |= {world.name: set(registered(world.name)) for world in (masked.Masked, brian.Brian)}
-    return [world for world, signals in offers.items() if rule.needs <= set(signals)]
+    worlds = (bare.Bare, masked.Masked, sparse.Sparse, brian.Brian)
+    return [w.name for w in worlds if rule.needs <= registered(w.name).keys()]
 
 
 def _first_line(text: str | None) -> str:

@@ -18,7 +18,7 @@ from .graph import NOTHING, Edit, Graph, Rewind, Space
 from .history import History
 from .rule import Clock, Rule, State
 from .select import largest
-from .signals import Signals
+from .signals import Signals, registered
 from .streams import rng_for
 from .substrates.masked import Masked, Probe
 
@@ -146,6 +146,7 @@ class Session:
                 raise ValueError(
                     f"{rule.name} needs the signal {', '.join(map(repr, missing))}, which the "
                     f"{self.world.name} world does not offer here (it offers {sorted(offers)})."
+                    + _remedy(self.world.name, missing)
                 )
             if rule.timed and self.world.dt is None:
                 raise ValueError(
@@ -421,6 +422,16 @@ class Session:
         return loss
 
 
+def _remedy(world: str, missing: Sequence[str]) -> str:
+    """What to do about signals that a world does not offer, where something can be done."""
+    here = registered(world)
+    if all(name in here and here[name].needs_probe for name in missing):
+        return " It is computed from data: pass probe=rewire.Probe(batches, loss)."
+    if world == "sparse" and registered("masked").keys() >= set(missing):
+        return " The masked world does: use substrate='masked'."
+    return ""
+
+
 def _needs_span(rule: Rule) -> bool:
     from .when import AtEnd, Schedule, When
 
@@ -490,6 +501,24 @@ def first_graph(
     return Graph(space, rows)
 
 
+def _start_of(
+    world: World,
+    rule: Rule | Sequence[Rule],
+    density: float | None,
+    distribution: str | Mapping[str, float] | Sequence[int],
+    initial: str | Graph,
+    seed: int,
+) -> tuple[tuple[Rule, ...], Graph]:
+    """The rules and the topology to start from: whole where a rule is to prune it itself."""
+    rules, density = aimed(rule, density, distribution)
+    if any(r.prunes_at_start for r in rules):
+        if density is not None or not isinstance(distribution, str):
+            counts = counts_for(world.space, density, distribution)
+            rules = tuple(r.aimed(counts) for r in rules)
+        density, distribution = None, "erk"
+    return rules, first_graph(world, density, distribution, initial, seed)
+
+
 Substrate = Literal["masked", "sparse", "auto"]
 
 
@@ -540,7 +569,8 @@ def attach(
 
     rule: a rule, or several in the order in which they act.
     density: edges / possible edges over all sparse weights; None keeps every edge. Rules that
-        prune (GMP, GraNet) end at it, and start where they say.
+        prune end at it: those that do so at the start (SNIP) begin with every edge, others
+        (GMP, GraNet) with as many as they say.
     steps: length of the training, for rules that act at its end or at fractions of it.
     distribution: how the density is spread over layers: "erk", "er", "uniform", densities by
         parameter name, or counts.
@@ -548,7 +578,7 @@ def attach(
     include, exclude: patterns of parameter names; by default the weights of all linear,
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
     positions: places of units in the sheet by population, (size, 2), for rules with distance.
-    probe: data for rules that need gradients before the first step.
+    probe: data for rules that look at it before the first step (SNIP, GraSP).
     substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
         all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
         for each layer by its density, see ``net.world.forms``.
@@ -566,8 +596,7 @@ def attach(
         positions=positions,
         probe=probe,
     )
-    rules, density = aimed(rule, density, distribution)
-    graph = first_graph(world, density, distribution, initial, seed)
+    rules, graph = _start_of(world, rule, density, distribution, initial, seed)
     return Session(world, graph, rules, span=steps, seed=seed)
 
 
@@ -607,8 +636,7 @@ def train(
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     if options:
         raise TypeError(f"train() does not take {', '.join(map(repr, options))}.")
-    rules, density = aimed(rule, density, distribution)
-    graph = first_graph(world, density, distribution, initial, seed)
+    rules, graph = _start_of(world, rule, density, distribution, initial, seed)
     net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True)
     rates = [group["lr"] for group in optimizer.param_groups]
     batches = data if callable(data) else _Replay(data)
