@@ -97,7 +97,10 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
 def _rule(s: Settings) -> Rule:
     from rewire.rules import Static
 
-    return Static() if s.kind == "branch" or s.rule.prunes_at_start else s.rule
+    if s.kind == "branch" or s.rule.prunes_at_start:
+        return Static()
+    fixed = s.density is not None and not s.rule.visits_densities
+    return s.rule.towards((s.density,)) if fixed else s.rule  # type: ignore[arg-type]
 
 
 def _graph(world: Any, s: Settings) -> Any:

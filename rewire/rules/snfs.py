@@ -36,11 +36,14 @@ class SNFS(Rule):
     rewires:  when to rewire; the authors do so once an epoch.
     when:     when M takes a gradient in: every step.
 
-    Cost: M is as large as the dense network, and every step asks for the dense gradient, in the
-    sparse world too: this is the method's price. Deviations: M is the rule's own, the same
-    under any optimiser (the authors read the optimiser's buffer, which for SGD is M times a
-    constant, and for Adam is divided by the second moment); a share is cut at the room that a
-    projection has, not at 99 % of it, and the rest goes to the others in proportion.
+    Cost: M is as large as the dense network, and every step asks for the dense gradient. In the
+    sparse world that takes far longer than the step itself (some 65 ms beside 1 ms for
+    LeNet-300-100 at density 0.05): take ``substrate="masked"``.
+
+    Deviations: M is the rule's own, the same under any optimiser (the authors read the optimiser's
+    buffer, which for SGD is M times a constant, and for Adam is divided by the second moment); a
+    share is cut at the room that a projection has, not at 99 % of it, and the rest goes to the
+    others in proportion.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})

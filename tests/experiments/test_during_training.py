@@ -57,6 +57,7 @@ when = { every = 10, stop = 0.75 }
 def test_every_rule_ends_at_exactly_each_density(substrate, tmp_path):
     experiment = tmp_path / "during.toml"
     experiment.write_text(EXPERIMENT.replace("SUBSTRATE", substrate))
+    assert cli.main(["run", str(experiment), "--dry-run"]) == 0  # its costs can be estimated
     assert cli.main(["run", str(experiment), "--out", str(tmp_path / "out"), "--workers", "1"]) == 0
     rows = store.results(tmp_path / "out")
     possible = 64 * 24 + 24 * 16 + 16 * 10
