@@ -82,7 +82,8 @@ def test_every_mistake_is_told_at_once_with_the_nearest_name():
     ("rule", "said"),
     [
         ({"rule": "DeepR"}, "rules.DeepR: DeepR needs a learning rate here: set its field eta"),
-        ({"rule": "SNIP"}, "rules.SNIP.rule: there is no rule 'SNIP'"),
+        ({"rule": "OBS"}, "rules.OBS.rule: there is no rule 'OBS'"),
+        ({"rule": "SNIP"}, "rules.SNIP: SNIP needs the signal 'connection_sensitivity'"),
         ({"rule": "RandomReinit"}, "RandomReinit is a branch, not a rule"),
         ({**PLASTIC, "slots": 4}, "starts with 32 synapses, but has 4 slots"),
         ({"rule": "IMP", "rounds": 3000, "fraction": 1e-3, "model": {"side": 16}},
