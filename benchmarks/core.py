@@ -19,15 +19,21 @@ name                                   what is divided by what                  
 ``growth_1e7_randperm_over_ours``      nonzero, randperm / 1e4 absent of 1e7, density .5    50
 ``deep_r_tick_5e6_ms``                 DEEP R's whole tick, 4.9e6 edges, CPU ms             10
 ``deep_r_tick_5e6_over_copy``          the same / a copy of those edges' keys and columns
+``conv_masked_over_dense``             Static / dense, both channels last                    1.06
+``conv_deep_r_over_dense``             DEEP R at every step / dense, both channels last
+``conv_contiguous_over_channels_last`` Static in the two orders of numbers
+``conv_bf16_over_float32``             Static, passes under autocast / in float32
+``conv_compiled_over_eager``           Static, passes by torch.compile / without
 ``update_slope_deep_r``                log time / log edges of an update, 1e4 to 1e7 edges  1.1
 ====================================== ==================================================== ======
 
 RigL's two also for 1e7 weights, the last one also for SET, RigL and IMP, with
 ``update_ns_an_edge_*`` at 1e7. Steps are of LeNet-300-100 on mnist5k, batch 60, fused
-optimisers. A RigL update replaces 30 % of the synapses of one linear layer at density .1; ours is
-all that a session does in such a step (gradient kept, rule, graph, masks, log). Every mask is
-compared with that of a full sort. rigl-torch and deep-rewire are in the extra ``bench``; without
-them their ratios are null, and ``rigl_torch`` and ``deep_rewire`` say why.
+optimisers; ``conv_*`` of ResNet-20 on 32 x 32 pictures, batch 32, Adam, density .1, and
+``conv_dense_over_dense`` their noise. A RigL update replaces 30 % of the synapses of one linear
+layer at density .1; ours is all that a session does in such a step (gradient kept, rule, graph,
+masks, log). Every mask is compared with that of a full sort. rigl-torch and deep-rewire are in the
+extra ``bench``; without them their ratios are null, and ``rigl_torch`` and ``deep_rewire`` say why.
 """
 
 from __future__ import annotations
@@ -45,6 +51,7 @@ from torch.nn.functional import cross_entropy
 
 import rewire
 from benchmarks import peers
+from benchmarks.passes import conv_ratios
 from benchmarks.scale import RULES, deep_r_tick, selections, update_slopes
 from benchmarks.suite import Result, at_least, at_most, command
 from benchmarks.timing import interleaved, ratio
@@ -69,6 +76,7 @@ BARS = {
     "growth_1e7_randperm_over_ours": at_least(50.0),
     "deep_r_tick_5e6_ms": at_most(10.0),
     **{f"update_slope_{rule}": at_most(1.1) for rule in RULES},
+    "conv_masked_over_dense": at_most(1.06),
 }
 
 
@@ -347,6 +355,7 @@ def measure(quick: bool = False) -> Result:
         shapes = {name: (100, 50 * i) for i, name in enumerate(shapes, 1)}
     return {
         **step_ratios(*((2, 2) if quick else (25, 40))),
+        **conv_ratios(*((2, 1) if quick else (32, 15)), compiled=not quick),
         **rigl_ratios(shapes, 2 if quick else 11),
         **selections(10**5 if quick else 10**7, 2 if quick else 7),
         **deep_r_tick(256 if quick else 65_536, 2 if quick else 25),

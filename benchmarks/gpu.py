@@ -12,27 +12,22 @@ replicates are those of runs of their own, in float64: ``..._gradients_differ_by
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import sys
 import time
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import rewire
-from benchmarks.timing import machine
+from benchmarks.suite import Result, command
 from rewire import models
 from rewire.rule import Rule
 from rewire.session import Session, first_graph
 from rewire.substrates.masked import Masked
 from rewire.substrates.stacked import Batches, Stacked, drive
 
-Result = dict[str, float | int | str | None]
 BATCH, EXAMPLES, DENSITY, EVERY = 60, 6000, 0.1, 100
 REPLICATES = (1, 8, 32, 128)
 TOLERANCE = 1e-9  # of a gradient in float64, against one of up to 1
@@ -188,7 +183,7 @@ def _named(net: str, n: int, found: dict[str, float | None]) -> Result:
 
 
 def measure(quick: bool = False, device: str | None = None) -> Result:
-    """Every rate, and beside them the device, the versions and the date.
+    """Every rate, and the device.
 
     quick: on a CPU only the checks, on a GPU small numbers of replicates for seconds.
     """
@@ -201,33 +196,13 @@ def measure(quick: bool = False, device: str | None = None) -> Result:
                 out |= _named(net, n, dict.fromkeys(("serial", "stacked", "graphs")))
             else:
                 out |= rates(net, n, on, 1.0 if quick else 5.0)
-    name = torch.cuda.get_device_name(on) if on.type == "cuda" else machine()
-    return {
-        **out,
-        "quick": int(quick),
-        "threads": torch.get_num_threads(),
-        "device": name,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "neurorewire": rewire.__version__,
-        "date": date.today().isoformat(),
-    }
+    name = torch.cuda.get_device_name(on) if on.type == "cuda" else "cpu"
+    return {**out, "device": name}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one flat JSON object")
-    parser.add_argument("--quick", action="store_true", help="small; on a CPU checks only")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; a GPU where there is one")
-    options = parser.parse_args(arguments)
-    result = measure(options.quick, options.device)
-    if options.json:
-        print(json.dumps(result, indent=1))
-        return 0
-    for name, value in result.items():
-        print(f"{name:42} {f'{value:.4g}' if isinstance(value, float) else value}")
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    where = {"help": "cpu, cuda, cuda:1 ...; a GPU where there is one"}
+    return command("gpu", __doc__, measure, {}, arguments, device=where)
 
 
 if __name__ == "__main__":

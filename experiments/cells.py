@@ -31,6 +31,7 @@ from rewire.session import Substrate
 from .config import space_of
 from .errors import ConfigError
 from .schema import (
+    PASSES,
     Data,
     Experiment,
     Model,
@@ -77,6 +78,9 @@ class Settings:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     substrate: Substrate
+    memory_format: str
+    precision: str
+    compile: bool
     saves: tuple[int, ...]  # steps of level 0 whose state later levels rewind to, besides 0
 
 
@@ -105,6 +109,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             include=tuple(config.get("include", ())),
             exclude=tuple(config.get("exclude", ())),
             substrate=config.get("substrate", "masked"),
+            **{key: config.get(key, usual) for key, usual in PASSES.items()},
             saves=tuple(config.get("saves", ())),
         )
     except (KeyError, ValueError, TypeError) as error:
@@ -150,6 +155,7 @@ class _Planner:
             "include": experiment.include,
             "exclude": experiment.exclude,
             "substrate": "" if experiment.substrate == "masked" else experiment.substrate,
+            **experiment.passes,
         }
 
     @cached_property
@@ -199,6 +205,16 @@ class _Planner:
     def budgets(self, entry: RuleEntry, seed: int, tickets: Mapping[str, Cell]) -> Iterator[Cell]:
         """One for each density."""
         rule, spread = self.rules[entry.label], self.experiment.distribution
+        prunes = any(rule.starts_at(d) != d for d in self.experiment.densities or [self.implied])
+        if prunes and getattr(rule, "to", None) is not None:
+            raise ConfigError(f"rules.{entry.label}: leave out `to`: densities says where it ends")
+        if prunes and isinstance(spread, dict):
+            raise ConfigError(
+                f"rules.{entry.label} prunes, and shares the density out over layers itself: name "
+                "densities and a distribution instead of densities by layer"
+            )
+        if prunes and spread == "imp":
+            spread = "erk"  # it does not start at the counts that a ticket has
         if isinstance(spread, dict):  # the first pattern that fits wins: their order matters
             pairs = [list(item) for item in spread.items()]
             yield self.cell(entry, rule, seed, {}, 1, density=self.implied, distribution=pairs)

@@ -314,12 +314,12 @@ def _dry_run(
     rows: list[dict[str, Any]] = [
         {"cell": c.hash, "rule": c.label, "seed": c.seed, "density": c.density,
          "densities": c.config.get("densities"), "steps": int(c.weight),
-         "needs": dict(c.parents), "seconds": round(costs[c.hash].seconds, 1),
+         "needs": dict(c.parents), "seconds": round(costs[c.hash].seconds, 3),
          "bytes": costs[c.hash].bytes, "finished": c.hash in done}
         for c in planned
     ]  # fmt: skip
     if json:
-        _print_json({"out": str(folder), "cells": rows, "seconds": round(seconds, 1),
+        _print_json({"out": str(folder), "cells": rows, "seconds": round(seconds, 3),
                      "bytes": size, "workers": workers}, indent=1)  # fmt: skip
         return 0
     names = {cell.hash: cell.label for cell in planned}
@@ -436,13 +436,12 @@ def _cell(name: str, value: Any) -> str:
 def _worlds(rule: Any) -> list[str]:
     """The worlds that can offer what the rule asks for."""
     from rewire.signals import registered
-    from rewire.substrates import bare, brian, masked
+    from rewire.substrates import bare, brian, masked, sparse
 
     if "gain" in rule.columns:
         return []
-    offers = {"bare": {*bare.PAIRS, *bare.NODES}}
-    offers |= {world.name: set(registered(world.name)) for world in (masked.Masked, brian.Brian)}
-    return [world for world, signals in offers.items() if rule.needs <= set(signals)]
+    worlds = (bare.Bare, masked.Masked, sparse.Sparse, brian.Brian)
+    return [w.name for w in worlds if rule.needs <= registered(w.name).keys()]
 
 
 def _first_line(text: str | None) -> str:

@@ -161,7 +161,7 @@ def parse(tree: Mapping[str, Any]) -> Any:
     problems += _across(entries, experiment)
     if not problems:
         experiment = experiment.model_copy(update={"rules": entries})
-        problems = _unfeasible(experiment) + _no_spikes(experiment)
+        problems = _unfeasible(experiment) + _no_spikes(experiment) + _no_passes(experiment)
     if problems:
         raise refusal(tree, problems)
     return experiment
@@ -339,7 +339,7 @@ def _unfeasible(experiment: Experiment) -> Problems:
             counts_for(space, density, "erk" if spread == "imp" else spread)
         except ValueError as error:
             problems.append((path, str(error)))
-    return problems or _unreachable(experiment, space)
+    return problems or _unreachable(experiment, space) + _unseen(experiment)
 
 
 def _no_spikes(experiment: Experiment) -> Problems:
@@ -348,6 +348,23 @@ def _no_spikes(experiment: Experiment) -> Problems:
     from .tickets import problems
 
     return problems(experiment)
+
+
+def _no_passes(experiment: Experiment) -> Problems:
+    """Ways to make training passes that the world, or the model, does not have."""
+    if experiment.substrate != "masked":
+        return [
+            (key, f"is of dense weights under masks: leave it out with substrate = "
+                  f"{experiment.substrate!r}, or set substrate = 'masked'")
+            for key in experiment.passes
+        ]  # fmt: skip
+    if experiment.memory_format == "channels_last":
+        info = available("data")[experiment.data.name]
+        model = empty_model(experiment.model.name, experiment.model.options, info)
+        if not any(p.dim() in (4, 5) for p in model.parameters()):
+            return [("memory_format", f"{experiment.model.name} has no convolution whose channels "
+                     "could come last: leave it out")]  # fmt: skip
+    return []
 
 
 def _unreachable(experiment: Experiment, space: Any) -> Problems:
@@ -360,6 +377,25 @@ def _unreachable(experiment: Experiment, space: Any) -> Problems:
             entry.build(1).towards(experiment.densities).ladder(space.sizes, names)
         except ValueError as error:
             problems.append((f"rules.{entry.label}", str(error)))
+    return problems
+
+
+def _unseen(experiment: Experiment) -> Problems:
+    """Rules that look at what the experiment's substrate does not show."""
+    if experiment.substrate == "masked":
+        return []
+    from rewire.signals import registered
+    from rewire.substrates import sparse
+
+    problems, offered = [], registered(sparse.Sparse.name)
+    for entry in experiment.rules:
+        missing = sorted(entry.build(1).needs - offered.keys())
+        if missing:
+            problems.append((
+                f"rules.{entry.label}",
+                f"{entry.rule} needs the signal {missing[0]!r}, which the sparse world does not "
+                "offer: leave out 'substrate', or set it to 'masked'",
+            ))  # fmt: skip
     return problems
 
 
@@ -388,6 +424,11 @@ def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Prob
             problems.append((f"rules.{entry.label}.of", unknown("ticket rule", of, names)))
     if experiment is None:
         return problems
+    problems += [
+        (f"rules.{entry.label}.to", "the experiment says it: give 'densities' instead")
+        for entry in entries
+        if entry.cls.prunes_at_start and "to" in entry.fields
+    ]
     for i, pair in enumerate(experiment.contrasts):
         problems += [
             (f"contrasts[{i}]", unknown("rule with the label", label, labels))

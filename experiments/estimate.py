@@ -65,16 +65,20 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
 
     from rewire.session import Session, torch_world
 
+    from .trainer import laid_out, make_passes
+
     info = available("data")[experiment.data.name]
     threads = torch.get_num_threads()
     torch.set_num_threads(experiment.threads)
     try:
         generator = torch.Generator().manual_seed(0)
         model = model_for(s.model.name, s.model.options, info, s.substrate, lambda: generator)
+        model = laid_out(model, s)
         optimizer = build_optimizer(s.training.optimizer, model.parameters())
         world = torch_world(
             model, optimizer, s.substrate, s.seed, include=s.include or None, exclude=s.exclude
         )  # type: ignore[arg-type]
+        make_passes(world, s)
         span = max(int(s.training.steps or 0), 10**6)  # never at the end of a level
         net = Session(world, _graph(world, s), _rule(s), span=span, seed=s.seed, rewinds=True)
         x = torch.randn(s.training.batch, *info.shape, generator=generator)
@@ -93,7 +97,10 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
 def _rule(s: Settings) -> Rule:
     from rewire.rules import Static
 
-    return Static() if s.kind == "branch" else s.rule
+    if s.kind == "branch" or s.rule.prunes_at_start:
+        return Static()
+    fixed = s.density is not None and not s.rule.visits_densities
+    return s.rule.towards((s.density,)) if fixed else s.rule  # type: ignore[arg-type]
 
 
 def _graph(world: Any, s: Settings) -> Any:
@@ -104,6 +111,8 @@ def _graph(world: Any, s: Settings) -> Any:
         return Graph.full(world.space)
     density = s.densities[0] if s.kind == "branch" else s.density
     spread = "erk" if s.distribution == "imp" else s.distribution
+    if density is not None and s.kind != "branch":
+        density = s.rule.starts_at(density)
     return first_graph(world, density, spread, "random", s.seed)
 
 

@@ -373,6 +373,10 @@ class Spikes(Table):
     copies: Annotated[Count, Field(description="images at a time, at most")] = 400
 
 
+PASSES: Mapping[str, Any] = {"memory_format": "contiguous", "precision": "float32",
+                             "compile": False}  # fmt: skip
+
+
 class Experiment(Training):
     """One experiment: what is trained, by which rules, at which densities, from which seeds."""
 
@@ -400,11 +404,25 @@ class Experiment(Training):
         default="masked",
         description="how weights are held: dense under masks, as lists of edges, or by density",
     )
+    memory_format: Literal["contiguous", "channels_last"] = Field(
+        default="contiguous", description="the order of the numbers of convolutions"
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        default="float32",
+        description="of training passes; weights and evaluations are float32 in both",
+    )
+    compile: bool = Field(default=False, description="training passes, by torch.compile")
     contrasts: Contrasts = []
     spikes: Spikes | None = None
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     threads: Count = 1
     rules: Annotated[list[Any], Field(min_length=1)]
+
+    @property
+    def passes(self) -> dict[str, Any]:
+        """How training passes are made, where not in the ordinary way."""
+        return {key: value for key, usual in PASSES.items()
+                if (value := getattr(self, key)) != usual}  # fmt: skip
 
     def as_tree(self) -> dict[str, Any]:
         """As a plain tree that `parse` reads back to an equal experiment; defaults are left out."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,18 +26,20 @@ import rewire
 from rewire import rng_for
 from rewire.graph import Graph
 from rewire.rule import Rule
-from rewire.session import Session, Trainable, first_graph, torch_world
+from rewire.session import Session, Trainable, aimed, first_graph, torch_world
+from rewire.substrates.masked import Masked, Probe
 
 from . import costs
 from .cells import Cell, Settings, settings
 from .config import TOO_MANY, empty_model, model_for
 from .data import Dataset, Split
-from .errors import Diverged, StoreError
+from .errors import ConfigError, Diverged, StoreError
 from .schema import build_optimizer
 from .store import CellStore
 
 Emit = Callable[[dict[str, Any]], None]
 EVALUATION_BATCH = 1000
+PROBED = 10  # examples of each class that rules see before the first step, at least
 COSTS = ("train_flops_dense", "train_flops_sparse", "updates", "formed", "dropped")
 TIMES = ("seconds", "cpu_seconds")
 
@@ -180,15 +183,16 @@ class _Training:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.world = torch_world(
             self.model, self.optimizer, s.substrate, s.seed,
-            include=s.include or None, exclude=s.exclude,
+            include=s.include or None, exclude=s.exclude, probe=self._probe(),
         )  # fmt: skip
-        graph = stage.graph(self.world, s)
+        make_passes(self.world, s)
+        graph, rule = stage.graph(self.world, s), stage.rule
+        if rule.prunes_at_start:  # to the edges that others start with
+            rule, graph = rule.aimed(graph.counts().tolist()), Graph.full(graph.space)
         names = [p.name for p in graph.projections]
         shapes = empty_model(s.model.name, s.model.options, self.data)
         self.costs = costs.measure(shapes, names, self.data.train.x[:1].to("meta"))
-        self.net = Session(
-            self.world, graph, stage.rule, span=training.steps, seed=s.seed, rewinds=True
-        )
+        self.net = Session(self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True)
         self.net.saves |= frozenset(s.saves)  # what later levels rewind to
         self._kept: set[int] = set()
         if saved is not None:
@@ -206,7 +210,18 @@ class _Training:
         s = self.settings
         draw = partial(self._generator, stage)
         model = model_for(s.model.name, s.model.options, self.data, s.substrate, draw)
-        return model if s.substrate != "masked" else model.to(self.device)
+        return model if s.substrate != "masked" else laid_out(model.to(self.device), s)
+
+    def _probe(self) -> Probe:
+        """What rules see of the training set before the first step: batches of a draw of their
+        own, as many as hold ten examples a class; mean cross-entropy."""
+        train, size = self.data.train, self.settings.training.batch
+        n = max(1, -(-PROBED * self.data.classes // size))
+        order = rng_for(self.settings.seed, "probe").permutation(len(train)).to(train.y.device)
+        return Probe(
+            [train.batch(rows) for rows in order[: n * size].split(size)],
+            lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
+        )
 
     def _generator(self, stage: _Stage) -> torch.Generator:
         return rng_for(self.settings.seed, stage.weights).torch
@@ -459,7 +474,7 @@ def _stages(s: Settings, parents: Mapping[str, CellStore]) -> Iterator[_Stage]:
         yield _Stage(s.rule, lambda world, s: first_graph(world, s.density, counts, "random",
                                                           s.seed), s.density)  # fmt: skip
     else:
-        yield _Stage(s.rule, _budgeted, s.density)
+        yield _Stage(s.rule.towards((s.density,)), _budgeted, s.density)
 
 
 def _full(world: Trainable, s: Settings) -> Graph:
@@ -467,7 +482,8 @@ def _full(world: Trainable, s: Settings) -> Graph:
 
 
 def _budgeted(world: Trainable, s: Settings) -> Graph:
-    return first_graph(world, s.density, s.distribution, "random", s.seed)
+    _, start = aimed(s.rule, s.density, s.distribution)
+    return first_graph(world, start, s.distribution, "random", s.seed)
 
 
 def _branches(s: Settings, ticket: CellStore) -> Iterator[_Stage]:
@@ -515,6 +531,42 @@ def measure(
         mean, correct = evaluate(x, y)
         loss, right = loss + mean * len(y), right + correct
     return loss / len(split), right / len(split)
+
+
+def laid_out(model: nn.Module, s: Settings) -> nn.Module:
+    """The model with its numbers in the order that a cell asks for, in place."""
+    if s.memory_format == "channels_last":
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def make_passes(world: Trainable, s: Settings) -> None:
+    """Let the world train as a cell asks for: under autocast, or compiled.
+
+    Raises ConfigError where nothing can compile.
+    """
+    if not isinstance(world, Masked):
+        return
+    device = next(world.model.parameters()).device
+    passes: Callable[[Tensor], Tensor] = world.model
+    if s.compile:
+        if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
+            raise ConfigError("compile = true needs a C++ compiler, such as g++; none is here")
+        torch.compiler.reset()  # it would not look for hooks of this model where it knew another
+        passes = torch.compile(world.model)
+    world.passes = _InBf16(passes, device.type) if s.precision == "bf16" else passes
+
+
+@dataclass(frozen=True)
+class _InBf16:
+    """Passes whose products are made in bfloat16, from float32 weights to float32 outputs."""
+
+    passes: Callable[[Tensor], Tensor]
+    device: str
+
+    def __call__(self, x: Tensor) -> Tensor:
+        with torch.autocast(self.device, torch.bfloat16):
+            return self.passes(x).float()
 
 
 def substrate(forms: Mapping[str, str]) -> str:

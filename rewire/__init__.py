@@ -29,7 +29,9 @@ _HOMES = {
     "Probe": "substrates.masked", "Masked": "substrates.masked", "Bare": "substrates.bare",
     "Dense": "rules", "Static": "rules", "RandomReinit": "rules", "IMP": "rules",
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
-    "RigL": "rules",
+    "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
+    "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
+    "RandomRewiring": "rules",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOMES]
@@ -45,15 +47,25 @@ if TYPE_CHECKING:
     from .history import History as History
     from .rule import Clock as Clock
     from .rule import Rule as Rule
+    from .rules import DSR as DSR
+    from .rules import GMP as GMP
     from .rules import IMP as IMP
+    from .rules import MEST as MEST
     from .rules import SET as SET
+    from .rules import SNFS as SNFS
+    from .rules import SNIP as SNIP
     from .rules import DeepR as DeepR
     from .rules import Dense as Dense
+    from .rules import GraNet as GraNet
+    from .rules import GraSP as GraSP
+    from .rules import Magnitude as Magnitude
     from .rules import RandomReinit as RandomReinit
+    from .rules import RandomRewiring as RandomRewiring
     from .rules import RigL as RigL
     from .rules import SoftDeepR as SoftDeepR
     from .rules import Static as Static
     from .rules import StructuralPlasticity as StructuralPlasticity
+    from .rules import SynFlow as SynFlow
     from .select import groups as groups
     from .select import largest as largest
     from .select import pair_sign as pair_sign

@@ -59,6 +59,35 @@ def apportion(shares: Sequence[float], total: int, room: Sequence[int]) -> list[
     return [counts[i] for i in range(n)]
 
 
+def allot(total: int, shares: Sequence[float], room: Sequence[int]) -> list[int]:
+    """Whole numbers in proportion to ``shares`` that add up to ``total``, 0 <= n_i <= room_i.
+
+    Where a share exceeds its room the excess goes to the others, in proportion; where all shares
+    are 0 it goes by room. Largest remainder, ties by order. Raises ValueError where ``total`` is
+    more than there is room for.
+    """
+    if not 0 <= total <= sum(room):
+        raise ValueError(f"cannot share out {total} edges: there is room for {sum(room)}.")
+    out, open_ = [0] * len(room), set(range(len(room)))
+    while True:
+        left = total - sum(n for i, n in enumerate(out) if i not in open_)
+        by = shares if sum(shares[i] for i in open_) > 0 else room
+        scale = sum(by[i] for i in open_)
+        want = {i: left * by[i] / scale if scale else 0.0 for i in open_}
+        full = {i for i in open_ if want[i] > room[i]}
+        if not full:
+            break
+        for i in full:
+            out[i] = room[i]
+        open_ -= full
+    for i, w in want.items():
+        out[i] = int(w)
+    rest = sorted((i for i in open_ if out[i] < room[i]), key=lambda i: (out[i] - want[i], i))
+    for i in rest[: total - sum(out)]:
+        out[i] += 1
+    return out
+
+
 # Edges in proportion to: the possible edges (one density everywhere); n_in + n_out at every
 # kernel position (Erdos-Renyi, Mocanu et al. 2018); the sum of all dimensions (ERK, Evci et al.
 # 2020, whose density is that sum over the product).

@@ -52,6 +52,7 @@ class Rule:
                 "global"), "cap" stays at or below it, "reported" lets it float.
     saves:      training steps whose state must be kept for a rewind.
     visits_densities: one run visits several densities (IMP), from dense downwards.
+    prunes_at_start: begins with every edge and cuts to its budget before step 0 (SNIP).
     branch:     not a rule of its own but a new start from a finished run's edges.
     """
 
@@ -62,6 +63,7 @@ class Rule:
     budget: ClassVar[Budget] = "exact"
     saves: ClassVar[frozenset[int]] = frozenset()
     visits_densities: ClassVar[bool] = False
+    prunes_at_start: ClassVar[bool] = False
     branch: ClassVar[bool] = False
     kind: ClassVar[str] = "during training"
     source: ClassVar[str] = ""
@@ -99,6 +101,18 @@ class Rule:
     def towards(self, densities: Sequence[float]) -> Rule:
         """The rule that ends at, or visits, these densities, where that is a rule's to say."""
         return self
+
+    def aimed(self, counts: Sequence[int]) -> Rule:
+        """The rule that leaves this many edges of each projection, where it prunes at the start."""
+        return self
+
+    def starts_at(self, density: float) -> float:
+        """The density that a run asked for ``density`` begins with: another where a rule prunes."""
+        return density
+
+    def unsuited(self, span: int | None) -> str | None:
+        """Why a training of ``span`` steps (None: not known) cannot serve this rule, or None."""
+        return None
 
     # -- to and from the plain tables of an experiment file ------------------------------------
 

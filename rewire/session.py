@@ -18,7 +18,7 @@ from .graph import NOTHING, Edit, Graph, Rewind, Space
 from .history import History
 from .rule import Clock, Rule, State
 from .select import largest
-from .signals import Signals
+from .signals import Signals, registered
 from .streams import rng_for
 from .substrates.masked import Masked, Probe
 
@@ -146,6 +146,7 @@ class Session:
                 raise ValueError(
                     f"{rule.name} needs the signal {', '.join(map(repr, missing))}, which the "
                     f"{self.world.name} world does not offer here (it offers {sorted(offers)})."
+                    + _remedy(self.world.name, missing)
                 )
             if rule.timed and self.world.dt is None:
                 raise ValueError(
@@ -166,6 +167,9 @@ class Session:
                     f"{rule.name} acts at the end, or at a fraction, of the training, whose length "
                     "is not known: pass steps= to attach."
                 )
+            why = rule.unsuited(None if self._endless else self.clock.span)
+            if why is not None:
+                raise ValueError(f"{rule.name} cannot be trained so: {why}.")
 
     # -- one step -------------------------------------------------------------------------------
 
@@ -418,6 +422,16 @@ class Session:
         return loss
 
 
+def _remedy(world: str, missing: Sequence[str]) -> str:
+    """What to do about signals that a world does not offer, where something can be done."""
+    here = registered(world)
+    if all(name in here and here[name].needs_probe for name in missing):
+        return " It is computed from data: pass probe=rewire.Probe(batches, loss)."
+    if world == "sparse" and registered("masked").keys() >= set(missing):
+        return " The masked world does: use substrate='masked'."
+    return ""
+
+
 def _needs_span(rule: Rule) -> bool:
     from .when import AtEnd, Schedule, When
 
@@ -430,6 +444,28 @@ def _needs_span(rule: Rule) -> bool:
         return False
 
     return any(relative(v) for v in vars(rule).values())
+
+
+def aimed(
+    rules: Rule | Sequence[Rule], density: float | None, distribution: Any
+) -> tuple[tuple[Rule, ...], float | None]:
+    """The rules that end at, or visit, ``density``, and the density to start from.
+
+    Raises ValueError where a rule prunes down to it and ``distribution`` sets the counts as well.
+    """
+    rules = (rules,) if isinstance(rules, Rule) else tuple(rules)
+    if density is None:
+        return rules, None
+    if any(r.visits_densities for r in rules):
+        return tuple(r.towards((density,)) for r in rules), None
+    start = max((r.starts_at(density) for r in rules), default=density)
+    if start != density and not isinstance(distribution, str):
+        falling = next(r.name for r in rules if r.starts_at(density) != density)
+        raise ValueError(
+            f"{falling} prunes from density {start:g} to {density:g} and shares that out itself: "
+            "leave out the counts or densities by projection."
+        )
+    return tuple(r.towards((density,)) for r in rules), start
 
 
 def first_graph(
@@ -463,6 +499,24 @@ def first_graph(
     ranges = list(zip(space.bounds[:-1], space.bounds[1:], strict=True))
     rows = largest(full["weight"], counts, ranges, magnitude=True, what="|weight|")
     return Graph(space, rows)
+
+
+def _start_of(
+    world: World,
+    rule: Rule | Sequence[Rule],
+    density: float | None,
+    distribution: str | Mapping[str, float] | Sequence[int],
+    initial: str | Graph,
+    seed: int,
+) -> tuple[tuple[Rule, ...], Graph]:
+    """The rules and the topology to start from: whole where a rule is to prune it itself."""
+    rules, density = aimed(rule, density, distribution)
+    if any(r.prunes_at_start for r in rules):
+        if density is not None or not isinstance(distribution, str):
+            counts = counts_for(world.space, density, distribution)
+            rules = tuple(r.aimed(counts) for r in rules)
+        density, distribution = None, "erk"
+    return rules, first_graph(world, density, distribution, initial, seed)
 
 
 Substrate = Literal["masked", "sparse", "auto"]
@@ -514,7 +568,9 @@ def attach(
     (66, 660)
 
     rule: a rule, or several in the order in which they act.
-    density: edges / possible edges over all sparse weights; None keeps every edge.
+    density: edges / possible edges over all sparse weights; None keeps every edge. Rules that
+        prune end at it: those that do so at the start (SNIP) begin with every edge, others
+        (GMP, GraNet) with as many as they say.
     steps: length of the training, for rules that act at its end or at fractions of it.
     distribution: how the density is spread over layers: "erk", "er", "uniform", densities by
         parameter name, or counts.
@@ -522,7 +578,7 @@ def attach(
     include, exclude: patterns of parameter names; by default the weights of all linear,
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
     positions: places of units in the sheet by population, (size, 2), for rules with distance.
-    probe: data for rules that need gradients before the first step.
+    probe: data for rules that look at it before the first step (SNIP, GraSP).
     substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
         all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
         for each layer by its density, see ``net.world.forms``.
@@ -540,8 +596,8 @@ def attach(
         positions=positions,
         probe=probe,
     )
-    graph = first_graph(world, density, distribution, initial, seed)
-    return Session(world, graph, rule, span=steps, seed=seed)
+    rules, graph = _start_of(world, rule, density, distribution, initial, seed)
+    return Session(world, graph, rules, span=steps, seed=seed)
 
 
 def train(
@@ -565,7 +621,7 @@ def train(
     data: step -> batch, counted from 0, so that a rewind meets the same batches again; or an
         iterable, which starts afresh where it ends and at every rewind of the data.
     steps: optimiser steps in a round.
-    density: for IMP the density to end at (its ``to``); for others the density to keep.
+    density: for rules that prune the density to end at (their ``to``); for others the one to keep.
     schedule: step -> factor on the optimiser's learning rates, as LambdaLR.
     on_step: called after each optimiser step, before the rules, with the session and the loss.
     on_round: called at the end of each round, before the rules act on it.
@@ -573,10 +629,6 @@ def train(
 
     Returns the session, at the end of the last round.
     """
-    rules = (rule,) if isinstance(rule, Rule) else tuple(rule)
-    if density is not None and any(r.visits_densities for r in rules):
-        rules = tuple(r.towards((density,)) for r in rules)
-        density = None
     names = ("include", "exclude", "embeddings", "positions", "probe")
     substrate = options.pop("substrate", "masked")
     given = {k: options.pop(k) for k in names if k in options}
@@ -584,7 +636,7 @@ def train(
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     if options:
         raise TypeError(f"train() does not take {', '.join(map(repr, options))}.")
-    graph = first_graph(world, density, distribution, initial, seed)
+    rules, graph = _start_of(world, rule, density, distribution, initial, seed)
     net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True)
     rates = [group["lr"] for group in optimizer.param_groups]
     batches = data if callable(data) else _Replay(data)

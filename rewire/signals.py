@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -66,6 +67,7 @@ def registered(world: str) -> Mapping[str, Signal]:
     global _loaded
     if not _loaded:
         _loaded = True
+        import_module(".rules", __package__)  # rules' own files bring signals
         for point in entry_points(group="rewire.signals"):
             point.load()  # registers as it is imported
     return _REGISTRY.get(world, {})
@@ -79,7 +81,10 @@ class Signals:
         self._graph = graph
 
     def pair(self, name: str, keys: Tensor, **how: Any) -> Tensor:
-        """A signal at existing or absent synapses, shape (k,), float32 on the CPU."""
+        """A signal at existing or absent synapses, shape (k,), on the CPU.
+
+        float32, or float64 where the signal is computed in it.
+        """
         return self._get(name, "pair").compute(self._world, self._graph, keys, **how)
 
     def node(self, name: str, population: str) -> Tensor:

@@ -48,6 +48,13 @@ class Every(When):
             return False
         return self.stop is None or clock.step <= step_of(self.stop, clock.span)
 
+    def last(self, span: int, stop: Bound | None = None) -> int:
+        """The last step due in a round of ``span`` steps, not after ``stop``; 0 if none is."""
+        first = self.n if self.first is None else self.first
+        ends = [step_of(b, span) for b in (self.stop, stop) if b is not None]
+        end = int(min([span, *ends]))
+        return first + (end - first) // self.n * self.n if end >= first else 0
+
 
 @dataclass(frozen=True)
 class AtEnd(When):

@@ -29,6 +29,11 @@ RATIOS = {
     "growth_1e7_randperm_over_ours",
     "deep_r_tick_5e6_ms",
     "deep_r_tick_5e6_over_copy",
+    "conv_dense_over_dense",
+    "conv_masked_over_dense",
+    "conv_deep_r_over_dense",
+    "conv_contiguous_over_channels_last",
+    "conv_bf16_over_float32",
     *(f"update_ns_an_edge_{rule}" for rule in ("deep_r", "set", "rigl", "imp")),
 }
 SLOPES = {f"update_slope_{rule}" for rule in ("deep_r", "set", "rigl", "imp")}
@@ -42,6 +47,7 @@ def test_quick_prints_one_flat_object_of_named_ratios(capsys):
     assert out.keys() >= RATIOS | SLOPES | PEER | core.BARS.keys() | {"machine", "torch", "date"}
     assert all(out[name] > 0 for name in RATIOS - {"data_path_share"})
     assert out["data_path_share"] < 1
+    assert out["conv_compiled_over_eager"] is None  # compiling takes longer than all the rest
     for name in PEER:
         assert (out[name] is None) == out["rigl_torch"].startswith("not measured")
 

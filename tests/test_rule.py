@@ -18,6 +18,11 @@ RULES = [
     rewire.StructuralPlasticity(), rewire.StructuralPlasticity.bogdan(initial="kernel"),
     rewire.SET(), rewire.SET(fraction=when.linear(0.5, 0.1), drop="magnitude", when=when.at_end),
     rewire.RigL(), rewire.RigL(fraction=0.3, when=when.every(10, stop=100)),
+    rewire.Magnitude(), rewire.Magnitude(to=(3, 5), scope="layer"), rewire.SNIP(to=0.1, rounds=5),
+    rewire.GraSP(temperature=1.0), rewire.SynFlow(input=(1, 28, 28)), rewire.SynFlow.one_shot(),
+    rewire.RigL.itop(), rewire.SET.itop(), rewire.GMP(), rewire.GMP(to=0.05, scope="global"),
+    rewire.GraNet(begins=1.0), rewire.DSR(), rewire.DSR(aim=600), rewire.MEST(soft=True, lam=0.0),
+    rewire.SNFS(rewires=when.every(50)), rewire.RandomRewiring.beside(rewire.RigL()),
 ]  # fmt: skip
 
 

@@ -11,13 +11,25 @@ from importlib.metadata import entry_points
 from ..rule import Rule
 from .controls import Dense, RandomReinit, Static
 from .deep_r import DeepR, SoftDeepR
+from .dsr import DSR
+from .gmp import GMP
+from .granet import GraNet
+from .grasp import GraSP
 from .imp import IMP
+from .magnitude import Magnitude
+from .mest import MEST
+from .random_rewiring import RandomRewiring
 from .rigl import RigL
 from .set import SET
+from .snfs import SNFS
+from .snip import SNIP
 from .structural_plasticity import StructuralPlasticity
+from .synflow import SynFlow
 
 BUILT_IN: tuple[type[Rule], ...] = (
-    Dense, Static, RandomReinit, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET, RigL,
+    Dense, Static, RandomReinit, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
+    RigL, GMP, GraNet, DSR, SNFS, MEST,
+    Magnitude, SNIP, GraSP, SynFlow,
 )  # fmt: skip
 
 __all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in BUILT_IN)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from ..rule import Clock, Rule, State
 from ..select import groups, largest, sample_absent, smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Every, Schedule, When, value
+from ..when import Cosine, Every, Schedule, When, value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,19 @@ class SET(Rule):
     drop: Literal["signed", "magnitude"] = "signed"
     birth: float = 0.0
     when: When = Every(100)
+
+    @classmethod
+    def itop(cls, **fields: Any) -> SET:
+        """The settings of in-time over-parameterisation (Liu et al. 2021, arXiv:2102.02887).
+
+        On CIFAR with batches of 128: 0.5 of the synapses of smallest |w| replaced every 1,500
+        steps, falling as a cosine over the whole training; with ERK, ``distribution``'s default.
+        How much of the network was explored: ``rewire.analysis.exploration``. Deviations: counts
+        are exact (the authors' growth is Bernoulli), by magnitude (their code for signs keeps the
+        most negative weights), and the cosine ends at 0, not 0.005.
+        """
+        chosen = {"fraction": Cosine(0.5), "drop": "magnitude", "when": Every(1500)}
+        return cls(**{**chosen, **fields})
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph, Space
-from ..signals import Signals, signal
+from ..signals import Signals, registered, signal
 
 PAIRS = ("grad", "growth")
 NODES = ("activity", "spiked", "rate")
@@ -19,7 +19,8 @@ class Bare:
     """No network: weights stay where the rules put them, signals are given functions.
 
     pairs: name -> function of keys, (k,) -> (k,);  nodes: name -> function of a population's name
-    -> (size,). Names: "grad", "growth"; "activity", "spiked", "rate".
+    -> (size,). Names: "grad", "growth" and what rules look at (SNIP's "connection_sensitivity");
+    "activity", "spiked", "rate".
     drift: how the world itself moves the weights in each step, (graph, step) -> (E,) new weights.
     weights: of every possible synapse, (possible,), where the starting graph has no weights of its
         own; 0 by default.
@@ -43,8 +44,9 @@ class Bare:
     ):
         self.space = space
         self.given: dict[str, Callable[..., Tensor]] = {**(pairs or {}), **(nodes or {})}
-        for unknown in self.given.keys() - {*PAIRS, *NODES}:
-            raise ValueError(f"bare worlds know the signals {PAIRS + NODES}, not {unknown!r}.")
+        known = registered(self.name).keys() - {"weight"}
+        for unknown in self.given.keys() - known:
+            raise ValueError(f"bare worlds know the signals {sorted(known)}, not {unknown!r}.")
         self.weights = torch.zeros(space.possible) if weights is None else weights.clone()
         self._lr, self._drift, self.dt = lr, drift, dt
         self.steps = 0
@@ -120,11 +122,16 @@ def _weight(world: Bare, graph: Graph, keys: Tensor) -> Tensor:
     return world.weights[keys]
 
 
-for _name in PAIRS:
+def give_pair(name: str) -> None:
+    """Let bare worlds be given a pair signal of this name."""
 
-    @signal("bare", _name)
-    def _pair(world: Bare, graph: Graph, keys: Tensor, *, of: str = _name) -> Tensor:
-        return world.given[of](keys)
+    @signal("bare", name)
+    def pair(world: Bare, graph: Graph, keys: Tensor, **how: Any) -> Tensor:
+        return world.given[name](keys)
+
+
+for _name in PAIRS:
+    give_pair(_name)
 
 
 for _name in NODES:

@@ -67,7 +67,7 @@ class Tap:
     A deep copy of the model gets an inert one: copies never write into the original's world.
     """
 
-    def __init__(self, site: Site | None, seen: dict[str, Tensor], population: str):
+    def __init__(self, site: Site | None, seen: dict[str, Tensor | None], population: str):
         self.site, self.seen, self.population = site, seen, population
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> None:
@@ -91,8 +91,9 @@ class Taps:
 
     def __init__(self, sites: Mapping[str, Site]):
         self.sites = sites
-        self._seen: dict[str, Tensor] = {}
-        self._seen_before: dict[str, Tensor] = {}  # by the last step
+        # all names from the start: torch.compile compiles again for a dictionary that grows
+        self._seen: dict[str, Tensor | None] = dict.fromkeys(sites)
+        self._seen_before: dict[str, Tensor | None] = {}  # by the last step
         self._silent = frozenset[str]()  # populations that said nothing since the step before
         self._hooks: list[Any] = []
 
@@ -122,14 +123,15 @@ class Taps:
         """
         if population not in self.sites:
             return torch.ones(graph.space.population[population].size)
-        if population not in self._seen or population in self._silent:
+        said = self._seen[population]
+        if said is None or population in self._silent:
             raise ValueError(
                 f"no activity of {population!r} was seen since the last step: it is known after a "
                 "forward pass in training mode. torch.compile forgets who listens where it "
                 "compiled this class of model before, or compiles it again: call "
                 "torch.compiler.reset() first."
             )
-        return activity(self.sites[population], self._seen[population]).cpu()
+        return activity(self.sites[population], said).cpu()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Taps:
         """On the copy of the model, hooks of its own for the inert ones that were copied."""
@@ -165,6 +167,7 @@ class Masked:
         probe: Probe | None = None,
     ):
         self.model, self.optimizer, self.probe = model, optimizer, probe
+        self.passes: Callable[[Tensor], Tensor] = model  # what learn() calls: maybe compiled
         self.space, self.parameters, sites = discover(
             model, include=include, exclude=exclude, embeddings=embeddings, positions=positions
         )
@@ -180,6 +183,7 @@ class Masked:
         self.grads: list[Tensor | None] | None = None
         self._want_grads = False
         self._checked = False
+        self._elsewhere = False  # whether this is the world as if it held another graph
         self._views = Views()
         self._fast: Addresses | None = None  # of the weights, as last seen
 
@@ -351,11 +355,9 @@ class Masked:
 
     def holding(self, graph: Graph) -> Masked:
         """The same world as if it held another graph: its probe runs under that graph's masks."""
-        if self.probe is None:
-            raise ValueError("signals at another graph need data: pass probe= to attach.")
         other = copy.copy(self)
         other.masks = [graph.mask(i).to(p) for i, p in enumerate(self.parameters)]
-        other.grads = None
+        other.grads, other._elsewhere = None, True
         return other
 
     def snapshot(self) -> dict[str, Any]:
@@ -370,7 +372,7 @@ class Masked:
         if rows is not None:
             x, y = x[rows], y[rows]
         self.optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(self.model(x), y)
+        loss = cross_entropy(self.passes(x), y)
         loss.backward()
         self.advance(graph, skip)
         return float(loss.detach())
@@ -543,6 +545,8 @@ class Masked:
     def gradients(self) -> list[Tensor | None]:
         """The dense gradient of the step just made, else that of the probe."""
         if self.grads is None:
+            if self.probe is None and self._elsewhere:
+                raise ValueError("gradients at another graph need data: pass probe= to attach.")
             if self.probe is None:
                 raise ValueError(
                     "there is no gradient before the first step: pass probe= to attach, so that "
@@ -554,22 +558,47 @@ class Masked:
     def probe_gradients(self) -> list[Tensor | None]:
         """Mean gradient of the probe's loss with respect to every sparse weight, masks applied."""
         assert self.probe is not None
-        names = {id(p): n for n, p in self.model.named_parameters()}
-        weights = [(p.detach() * m).requires_grad_() for p, m in zip(self.parameters, self.masks,
-                                                                      strict=True)]  # fmt: skip
-        held = {names[id(p)]: w for p, w in zip(self.parameters, weights, strict=True)}
-        # copies of the buffers: a probe's passes are none of training's (running means and counts)
-        held |= {n: b.clone() for n, b in self.model.named_buffers()}
-
-        def model(*args: Any, **kwargs: Any) -> Any:
-            return functional_call(self.model, held, args, kwargs)
-
+        weights = self.effective_weights()
+        model = self.model_with(weights)
         total: list[Tensor | None] = [None] * len(weights)
         for batch in self.probe.batches:
             grads = torch.autograd.grad(self.probe.loss(model, batch), weights, allow_unused=True)
             total = [g if t is None else t if g is None else t + g
                      for t, g in zip(total, grads, strict=True)]  # fmt: skip
         return [None if t is None else t / len(self.probe.batches) for t in total]
+
+    def effective_weights(self) -> list[Tensor]:
+        """What the model computes with, weights under masks, as leaves to derive by."""
+        return [(p.detach() * m).requires_grad_()
+                for p, m in zip(self.parameters, self.masks, strict=True)]  # fmt: skip
+
+    def model_with(self, weights: Sequence[Tensor]) -> Callable[..., Any]:
+        """The model as a function that computes with these sparse weights.
+
+        With copies of the buffers: a signal's passes are none of training's (running means and
+        counts).
+        """
+        names = {id(p): n for n, p in self.model.named_parameters()}
+        held = {names[id(p)]: w for p, w in zip(self.parameters, weights, strict=True)}
+        held |= {n: b.clone() for n, b in self.model.named_buffers()}
+
+        def model(*args: Any, **kwargs: Any) -> Any:
+            return functional_call(self.model, held, args, kwargs)
+
+        return model
+
+    def numbers_at(self, keys: Tensor, tensors: Sequence[Tensor | None]) -> Tensor:
+        """The numbers at keys of tensors like the weights, one for each projection, (k,).
+
+        On the CPU, float64 if any of them is, else float32; 0 where there is no tensor.
+        """
+        double = any(t is not None and t.dtype is torch.float64 for t in tensors)
+        out = torch.zeros(len(keys), dtype=torch.float64 if double else torch.float32)
+        for i, local, here in self._split(keys.numpy()):
+            t = tensors[i]
+            if t is not None:
+                out[here] = torch.from_numpy(taken(t, local, flat(t))).to(out)
+        return out
 
 
 def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, int]:
@@ -744,12 +773,7 @@ def _at(t: Tensor, local: np.ndarray) -> tuple[Tensor, ...]:
 
 def _by_projection(world: Masked, keys: Tensor, tensors: Sequence[Tensor | None]) -> Tensor:
     """The numbers at keys, float32; 0 where there is no tensor."""
-    out = torch.zeros(len(keys))
-    for i, local, here in world._split(keys.numpy()):
-        t = tensors[i]
-        if t is not None:
-            out[here] = torch.from_numpy(taken(t, local, flat(t))).float()
-    return out
+    return world.numbers_at(keys, tensors).float()
 
 
 def _weight_block(world: Masked, graph: Graph, i: int) -> Tensor:

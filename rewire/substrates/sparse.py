@@ -119,6 +119,7 @@ class Sparse:
         self._held: dict[str, nn.Parameter] | None = None  # what it steps
         self._viewer: plan.Plan | None = None  # for evaluations
         self._outdated = False  # whether it holds other edges than the plan
+        self._wanted, self._whole = False, dict[str, Tensor]()  # gradients before they are masked
         self._stale = True  # whether the plan holds other state than the optimiser
         self._fused = False  # whether the plan makes the optimiser's step
         self.untraceable: str | None = None  # why the model runs layer by layer
@@ -187,7 +188,12 @@ class Sparse:
             self.untraceable = "a rule asks for the activity of units"
 
     def want_grads(self, wanted: bool) -> None:
-        """What the gradient at absent synapses is made of is kept in any case."""
+        """Whether a rule will ask for gradients: those of masked layers are kept whole then.
+
+        What the gradient at absent synapses of lists of edges is made of is kept in any case.
+        """
+        self._wanted = wanted
+        self._whole.clear()
 
     @property
     def forms(self) -> dict[str, Form]:
@@ -334,6 +340,8 @@ class Sparse:
     def _mask_gradients(self) -> None:
         for w in self.weights:
             if w.mask is not None and w.parameter.grad is not None:
+                if self._wanted:
+                    self._whole[w.name] = w.parameter.grad.clone()
                 w.parameter.grad.mul_(w.mask)
 
     def _give_gradients(self) -> None:
@@ -636,7 +644,9 @@ class Sparse:
         """dL/dw of the last backward pass at keys of projection i, existing or absent, (k,)."""
         w, local = self.weights[i], keys - self.space.bounds[i]
         if w.wires is None:
-            grad = w.parameter.grad if self.plan is None else self.plan.gradients[w.name]
+            grad = self._whole.get(w.name)
+            if grad is None:
+                grad = w.parameter.grad if self.plan is None else self.plan.gradients[w.name]
             if grad is None:
                 raise ValueError("there is no gradient yet: it is known after a backward pass.")
             return grad.reshape(-1)[local]

@@ -569,7 +569,8 @@ def drive(
     schedule: step -> factor on the learning rates, as LambdaLR.
     on_step: called after each step, before the rules, with the losses, (R,), on the device.
     on_round: called with a session at the end of each of its rounds, before its rules act on it.
-    graphs: replay CUDA graphs; by default where the stack is on a CUDA device.
+    graphs: replay CUDA graphs, which needs a loss that reads no number on the way (no ``item()``);
+        by default where the stack is on a CUDA device.
 
     Raises ValueError for sessions of other worlds and for graphs without a CUDA device.
     """
@@ -603,13 +604,14 @@ def drive(
             net.world.want_grads(on and net.wants_grads)
         stack.step(loss, skip, active, graphs=graphs)
         if on_step is not None:
-            on_step(stack.losses)
+            on_step(stack.losses.clone())  # a graph writes the next ones there
         for net in going:
             _finish(net, on_round)
         left = None if left is None else left - 1
 
 
 def can_capture(device: torch.device) -> bool:
+    """Whether CUDA graphs can be captured there."""
     return device.type == "cuda" and torch.cuda.is_available()
 
 

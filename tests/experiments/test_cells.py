@@ -107,6 +107,19 @@ def test_budgets_spread_as_imp_found_them_wait_for_it():
     assert "distribution" not in imp.config  # its own cuts do not depend on it
 
 
+def test_a_rule_that_prunes_has_one_cell_a_density_whatever_the_distribution():
+    for spread in ("erk", "imp"):
+        planned = plan(rules=["IMP", "GMP", "GraNet"], seeds=1, distribution=spread, steps=200)
+        for label in ("GMP", "GraNet"):
+            mine = of(planned, label)
+            assert [cell.density for cell in mine] == [0.2, 0.05]
+            assert all(not c.parents and c.config["rule"] == {"rule": label} for c in mine)
+    with pytest.raises(ConfigError, match="leave out `to`"):
+        plan(rules=[{"rule": "GMP", "to": 0.1}])
+    with pytest.raises(ConfigError, match="GMP prunes, and shares the density out"):
+        plan(rules=["GMP"], densities=None, distribution={"fc1": 0.01, "*": 0.3})
+
+
 def test_densities_per_layer_give_one_cell_a_seed_and_keep_their_order():
     table = {"fc1": 0.01, "*": 0.3}
     planned = plan(densities=None, distribution=table, rules=["Static"])

@@ -26,6 +26,9 @@ RULES = {
     "SoftDeepR": rewire.SoftDeepR(l1=1e-2, noise=1e-2),
     "SET": rewire.SET(when=every(3)),
     "RigL": rewire.RigL(when=every(3), fraction=0.3),
+    "GMP": rewire.GMP(when=every(3)),
+    "GraNet": rewire.GraNet(when=every(3)),
+    "SNFS": rewire.SNFS(rewires=every(3)),
     "plasticity": rewire.StructuralPlasticity(partner="uniform", attempts=0.2, p_elim_dep=0.5),
 }
 

@@ -1,0 +1,88 @@
+"""Dynamic sparse reparameterisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..budget import allot
+from ..graph import NOTHING, Edit, Graph
+from ..rule import Clock, Rule, State
+from ..select import counts_by, groups, largest, sample_absent, smallest
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Every, When
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSR(Rule):
+    """Dynamic sparse reparameterisation (Mostafa & Wang 2019, arXiv:1902.05967, Algorithm 1).
+
+    At each tick, after the optimiser's step, every weight with |w| < H is dropped, in all
+    projections alike. H doubles where fewer than (1 - tolerance) ``aim`` were below it and halves
+    where more than (1 + tolerance) ``aim`` were. As many as were dropped are grown at random, a
+    projection getting its share in proportion to its survivors; new weights are 0. What was just
+    dropped is not among what may grow. The count is exact over all projections.
+
+    aim:       weights to be dropped in a tick, N_p: a whole number is a count (the authors: 20,000
+               of WRN-28-2, 600 for MNIST), a fraction is of all synapses.
+    threshold: H at the start.
+    tolerance: the authors' 10 %.
+    when:      the authors' period rises from 100 to 800 steps over the training.
+
+    Each projection keeps its largest weight, and no more are dropped than can be grown elsewhere
+    (the smallest go first), so that the count holds in nearly dense networks too. Where a
+    projection has less room than its share, the others take the rest in proportion.
+    """
+
+    kind: ClassVar[str] = "during training, constant budget"
+    source: ClassVar[str] = "Mostafa & Wang 2019, arXiv:1902.05967"
+    scope: ClassVar[str] = "global"
+
+    aim: int | float = 0.1
+    threshold: float = 1e-3
+    tolerance: float = 0.1
+    when: When = Every(100)
+
+    def __post_init__(self) -> None:
+        if self.aim <= 0 or (isinstance(self.aim, float) and self.aim >= 1):
+            raise ValueError(f"DSR's aim is a count or a fraction in (0, 1), got {self.aim}.")
+        if self.threshold <= 0 or self.tolerance < 0:
+            raise ValueError("DSR needs a threshold above 0 and a tolerance that is not negative.")
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        return Edit(), {"threshold": self.threshold}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        threshold = state["threshold"]
+        drop = self._below(graph, threshold)
+        aim = self.aim if isinstance(self.aim, int) else self.aim * len(graph)
+        state = {**state, "threshold": threshold * self._factor(len(drop), aim)}
+        sizes, counts = graph.space.sizes, graph.counts().tolist()
+        room = [size - n for size, n in zip(sizes, counts, strict=True)]
+        if len(drop) > sum(room):
+            drop = drop[smallest(graph["weight"][drop], sum(room), magnitude=True)]
+        if not len(drop):
+            return NOTHING, state
+        gone = counts_by(drop, groups(graph, "layer"))
+        survivors = [n - d for n, d in zip(counts, gone, strict=True)]
+        add = sample_absent(graph, allot(len(drop), survivors, room), rng)
+        return Edit(drop=drop, add=add), state
+
+    @staticmethod
+    def _below(graph: Graph, threshold: float) -> Tensor:
+        """Rows with |w| < threshold, but for the largest |w| of each projection."""
+        weight, ranges = graph["weight"], groups(graph, "layer")
+        below = weight.abs() < threshold
+        one = [min(hi - lo, 1) for lo, hi in ranges]
+        below[largest(weight, one, ranges, magnitude=True, what="DSR's |weight|")] = False
+        return below.nonzero().squeeze(1)
+
+    def _factor(self, dropped: int, aim: float) -> float:
+        if dropped > (1 + self.tolerance) * aim:
+            return 0.5
+        return 2.0 if dropped < (1 - self.tolerance) * aim else 1.0

@@ -1,0 +1,72 @@
+"""GraNet: gradual pruning with neuroregeneration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from ..graph import Edit, Graph
+from ..rule import Clock, State
+from ..select import smallest
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Bound, Cosine, Every, Schedule, When, value
+from .gmp import Gradual
+from .rigl import exchange
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraNet(Gradual):
+    """Gradual pruning with zero-cost neuroregeneration (Liu et al. 2021, arXiv:2106.10404).
+
+    At each tick, after the optimiser's step: (1) the smallest |w| over all projections are dropped
+    until the cubic's count is left; (2) in each projection ``fraction`` of the remaining synapses
+    of smallest |w| is dropped, and as many are grown where |dL/dw| is largest among all absent
+    ones, those just dropped included (such a one keeps its value and moments: it never left).
+
+    begins:   density at the start, spread as ``distribution`` says: the paper's 0.5 (sparse to
+              sparse), 1 is its dense to sparse. A run asked for more than this starts, and stays,
+              at what it was asked for.
+    fraction: the authors' prune-rate, 0.5 with a cosine decay over the training.
+    when:     regeneration goes on to the end of training; the authors' period is 1,000 steps
+              (CIFAR) or 4,000 (ImageNet).
+    until:    pruning ends here (the authors' ``final_prune_epoch``: 30 of 100 on ImageNet).
+
+    The gradient is that of the step just made (as in the authors' code), which is not skipped.
+    Deviation: the cosine falls to 0, theirs to 0.005.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"growth"})
+    kind: ClassVar[str] = "during training, falling budget"
+    source: ClassVar[str] = "Liu et al. 2021, arXiv:2106.10404"
+
+    begins: float = 0.5
+    fraction: float | Schedule = Cosine(0.5)
+    when: When = Every(100)
+    until: Bound | None = 0.75
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.begins <= 1:
+            raise ValueError(f"GraNet begins at a density in (0, 1], got {self.begins}.")
+
+    def starts_at(self, density: float) -> float:
+        return max(self.begins, density)
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        weight, what = graph["weight"], "GraNet's |weight|"
+        excess = max(len(graph) - self.edges(clock, state), 0)
+        pruned = smallest(weight, excess, magnitude=True, what=what)
+        alive = np.delete(np.arange(len(graph)), pruned.numpy())
+        ends = alive.searchsorted(graph.bounds).tolist()
+        ranges = list(zip(ends[:-1], ends[1:], strict=True))
+        fraction = value(self.fraction, clock)
+        k = [int(fraction * (hi - lo)) for lo, hi in ranges]
+        weak = smallest(weight[alive], k, ranges, magnitude=True, what=what)
+        drop = torch.cat([pruned, torch.from_numpy(alive)[weak]]).sort().values
+        return exchange(graph, drop, signals.largest("growth", k, without=drop)), state

@@ -1,0 +1,98 @@
+"""GraSP: gradient signal preservation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..graph import Edit, Graph
+from ..rule import State
+from ..signals import Signals, signal
+from ..streams import Stream
+from ..substrates.bare import give_pair
+from .at_start import PruneAtStart
+
+if TYPE_CHECKING:
+    from ..substrates.masked import Masked
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraSP(PruneAtStart):
+    """Keep the synapses without which the gradient would shrink (Wang, Zhang & Grosse 2020,
+    arXiv:2002.07376, Algorithm 1).
+
+    To first order, taking away weight q changes |g|^2 by 2 S_q, S = -w * Hg (equation 8), with g
+    and H the gradient and the Hessian of the probe's mean loss with respect to the weights that
+    may be sparse. The *largest* S are dropped, so the largest w * Hg are kept: by value, not by
+    magnitude. Hg is exact (two backward passes).
+
+    temperature: the model's output (its logits) is divided by it before the loss. 200, as in the
+        authors' code, from which the paper's results come; 1 is the paper's formula as it stands.
+
+    Deviations from the authors' code: it scores a copy whose linear layers are drawn anew, here
+    the model is scored as it is; it divides S by |sum S|, which no ranking notices. The authors
+    use ten examples of each class; here the probe says which. The probe's loss must take the
+    model's output as one tensor.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"gradient_flow"})
+    source: ClassVar[str] = "Wang et al. 2020, arXiv:2002.07376"
+
+    temperature: float = 200.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise ValueError(f"GraSP's temperature is above 0, got {self.temperature}.")
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        def flow(held: Graph) -> Tensor:
+            seen = signals.at(held)
+            return seen.pair("gradient_flow", held.keys, temperature=self.temperature)
+
+        return self.prune(graph, flow)
+
+
+give_pair("gradient_flow")
+
+
+@signal("masked", "gradient_flow", needs_probe=True)
+@torch.enable_grad()
+def gradient_flow(world: Masked, graph: Graph, keys: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """w * Hg of the probe's mean loss: half of what |g|^2 gains as w grows by itself.
+
+    0 at absent synapses, which take no part in g either.
+    """
+    probe = world.probe
+    assert probe is not None
+    weights = world.effective_weights()
+    forward = world.model_with(weights)
+
+    def model(*args: Any, **kwargs: Any) -> Tensor:
+        return forward(*args, **kwargs) / temperature
+
+    def gradients(create_graph: bool) -> Iterator[list[Tensor]]:
+        """Of each batch, of the weights that there are."""
+        for batch in probe.batches:
+            found = torch.autograd.grad(
+                probe.loss(model, batch), weights, allow_unused=True, create_graph=create_graph
+            )
+            yield [torch.zeros_like(w) if g is None else g * m
+                   for w, g, m in zip(weights, found, world.masks, strict=True)]  # fmt: skip
+
+    n = len(probe.batches)
+    g = [sum(parts[1:], parts[0]) / n for parts in zip(*gradients(False), strict=True)]
+    scores = [torch.zeros_like(w) for w in weights]
+    for own in gradients(True):  # one batch's graph in memory at a time
+        flow = torch.stack([(a * b).sum() for a, b in zip(g, own, strict=True)]).sum()
+        if not flow.requires_grad:  # a loss without curvature
+            continue
+        curved = torch.autograd.grad(flow, weights, allow_unused=True)
+        for score, w, h in zip(scores, weights, curved, strict=True):
+            if h is not None:
+                score += (w * h).detach() / n
+    return world.numbers_at(keys, scores)

@@ -1,0 +1,30 @@
+"""Magnitude pruning before training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..graph import Edit, Graph
+from ..rule import State
+from ..signals import Signals
+from ..streams import Stream
+from .at_start import PruneAtStart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Magnitude(PruneAtStart):
+    """Keep the largest |w| of the initial weights: the baseline that every other way of pruning at
+    initialisation is compared with (Frankle et al. 2021, arXiv:2009.08576, section 3).
+
+    No data is looked at. After training the same is ``IMP.one_shot(density, restore="nothing")``;
+    of a model that is trained already it is this rule.
+
+    Under scope "global" a layer whose initial weights are small (a large fan-in) goes first, and
+    may vanish whole. Deviation: none; ties are broken by key.
+    """
+
+    source: ClassVar[str] = "Frankle et al. 2021, arXiv:2009.08576"
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        return self.prune(graph, lambda held: held["weight"].abs())

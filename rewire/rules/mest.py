@@ -1,0 +1,65 @@
+"""MEST: memory-economic sparse training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..graph import Edit, Graph
+from ..rule import Budget, Clock, Rule, State
+from ..select import groups, sample_absent, smallest
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Every, Linear, Schedule, When, value
+
+
+@dataclass(frozen=True, kw_only=True)
+class MEST(Rule):
+    """Memory-economic sparse training (Yuan et al. 2021, arXiv:2110.14032).
+
+    A synapse is worth |w| + lam |dL/dw|. At each tick, after the optimiser's step, in each
+    projection the least worth are dropped and as many are grown at random (EM, elastic mutation).
+
+    lam:      weight of the gradient. The authors' code has 0 as its default, which is magnitude.
+    fraction: of a projection's synapses replaced, k = int(fraction K); falls to 0.
+    soft:     the soft memory bound, EM&S. The network then trains with K + k synapses: a tick
+              first drops the least worth down to K, then grows k, so that new synapses are
+              compared with old ones after a period of training. The number of synapses rises by
+              ``fraction`` at the first tick, and is K again once the fraction is 0: let ticks go on
+              that long.
+    when:     the authors' period is 5 epochs.
+
+    One just dropped may be grown again, as a new one. Deviation: the authors give ``fraction`` in
+    steps, as a density of the layer (0.02 of all weights, then 0.01, then 0), here it is a
+    fraction of K.
+    """
+
+    budget: ClassVar[Budget] = "reported"  # K exactly, but under ``soft``
+    needs: ClassVar[frozenset[str]] = frozenset({"growth"})
+    kind: ClassVar[str] = "during training, constant budget"
+    source: ClassVar[str] = "Yuan et al. 2021, arXiv:2110.14032"
+
+    lam: float = 0.01
+    fraction: float | Schedule = Linear(0.2, 0.0, 0.75)
+    soft: bool = False
+    when: When = Every(100)
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        return Edit(), {"edges": graph.counts().tolist()}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        fraction, ranges = value(self.fraction, clock), groups(graph, "layer")
+        more = [int(fraction * n) for n in state["edges"]]
+        if self.soft:
+            less = [hi - lo - n for (lo, hi), n in zip(ranges, state["edges"], strict=True)]
+            possible = zip(more, graph.space.sizes, state["edges"], strict=True)
+            more = [min(k, size - n) for k, size, n in possible]
+        else:
+            less = more
+        worth = graph["weight"].abs()
+        if self.lam:
+            worth = worth + self.lam * signals.pair("growth", graph.keys)
+        drop = smallest(worth, less, ranges, what="MEST's |weight| + lam |gradient|")
+        return Edit(drop=drop, add=sample_absent(graph, more, rng, without=drop)), state

@@ -1,0 +1,144 @@
+"""SynFlow: iterative conservation of synaptic flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..graph import Edit, Graph
+from ..rule import State
+from ..signals import Signals, signal
+from ..streams import Stream
+from ..substrates.bare import give_pair
+from .at_start import PruneAtStart
+
+if TYPE_CHECKING:
+    from ..substrates.masked import Masked
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynFlow(PruneAtStart):
+    """Keep the synapses that carry the flow from inputs to outputs, without any data (Tanaka et
+    al. 2020, arXiv:2006.05467, Algorithm 1).
+
+    R is the sum of the outputs for an input of ones, every parameter and buffer replaced by its
+    magnitude; a synapse's score is |w| dR/d|w|. In a ReLU network without biases that is the sum
+    over all paths through it of the product of their |w|, and what enters a hidden unit leaves it
+    (Theorem 1). Normalisation is in evaluation mode.
+
+    rounds: the paper's 100; after round k of n there are rho^(k/n) of the edges, ranked anew in
+        what is left. ``SynFlow.one_shot()`` prunes in one round, which is what the authors' command
+        line does by default and what their paper shows to collapse layers.
+    input: shape of one example, (784,) or (1, 28, 28); by default that of the probe's first batch,
+        whose numbers are not looked at.
+    precision: "double" computes the scores in float64 (in the authors' code a comment): products
+        over many layers leave float32. "single": in the type of the model.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"synaptic_flow"})
+    source: ClassVar[str] = "Tanaka et al. 2020, arXiv:2006.05467"
+
+    rounds: int = 100
+    input: tuple[int, ...] | None = None
+    precision: Literal["double", "single"] = "double"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rounds < 1:
+            raise ValueError(f"SynFlow prunes in one round or more, got rounds={self.rounds}.")
+
+    @classmethod
+    def one_shot(cls, **fields: Any) -> SynFlow:
+        """One round: not the paper's SynFlow, but its ablation."""
+        return cls(rounds=1, **fields)
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        def flow(held: Graph) -> Tensor:
+            return signals.at(held).pair(
+                "synaptic_flow", held.keys, input=self.input, double=self.precision == "double"
+            )
+
+        return self.prune(graph, flow, self.rounds)
+
+
+give_pair("synaptic_flow")
+
+
+@signal("masked", "synaptic_flow")
+@torch.enable_grad()
+def synaptic_flow(
+    world: Masked,
+    graph: Graph,
+    keys: Tensor,
+    *,
+    input: tuple[int, ...] | None = None,
+    double: bool = True,
+) -> Tensor:
+    """|w| dR/d|w|, R the sum of the outputs of the network of magnitudes for an input of ones."""
+    model = world.model
+    with _evaluating(model):
+        shape = _shape_of_input(world) if input is None else input
+        mine = {id(p): i for i, p in enumerate(world.parameters)}
+        kind = torch.float64 if double else world.parameters[0].dtype
+        weights = [w.detach().abs().to(kind).requires_grad_() for w in world.effective_weights()]
+        held = {n: _magnitude(b, kind) for n, b in model.named_buffers()}
+        for name, p in model.named_parameters():
+            held[name] = weights[mine[id(p)]] if id(p) in mine else _magnitude(p, kind)
+        ones = torch.ones(1, *shape, dtype=kind, device=weights[0].device)
+        total = functional_call(model, held, (ones,)).sum()
+        if not total.isfinite():
+            raise ValueError(
+                f"the synaptic flow of this model leaves {str(kind).removeprefix('torch.')}: it "
+                f"adds up to {total.item():g}. "
+                + ("Scale its weights down." if double else "Use precision='double'.")
+            )
+        slopes = torch.autograd.grad(total, weights, allow_unused=True)
+    scores = [None if d is None else (w * d).detach()
+              for w, d in zip(weights, slopes, strict=True)]  # fmt: skip
+    return world.numbers_at(keys, scores)
+
+
+def _magnitude(t: Tensor, kind: torch.dtype) -> Tensor:
+    return t.detach().abs().to(kind) if t.is_floating_point() else t.detach().clone()
+
+
+def _shape_of_input(world: Masked) -> tuple[int, ...]:
+    """The shape of one example, as the probe's loss hands it to the model."""
+    if world.probe is None:
+        raise ValueError(
+            "SynFlow feeds the model an input of ones and has to know its shape: "
+            "SynFlow(input=(1, 28, 28)), or pass probe= to attach."
+        )
+    seen: list[Any] = []
+    forward = world.model_with(world.effective_weights())
+
+    def model(*args: Any, **kwargs: Any) -> Any:
+        seen.extend([*args, *kwargs.values()])
+        return forward(*args, **kwargs)
+
+    with torch.no_grad():
+        world.probe.loss(model, world.probe.batches[0])
+    if len(seen) != 1 or not isinstance(seen[0], Tensor) or not seen[0].is_floating_point():
+        raise ValueError(
+            "SynFlow needs a model of one input of floating point; the probe's loss handed it "
+            f"{[type(x).__name__ if not isinstance(x, Tensor) else x.dtype for x in seen]}."
+        )
+    return tuple(seen[0].shape[1:])
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every module goes back to its own."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
