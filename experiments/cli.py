@@ -438,8 +438,8 @@ def _worlds(rule: Any) -> list[str]:
     from rewire.signals import registered
     from rewire.substrates import bare, brian, masked, sparse
 
-    if "gain" in rule.columns:
-        return []
+    if rule.silences:
+        return ["masked"]
     worlds = (bare.Bare, masked.Masked, sparse.Sparse, brian.Brian)
     return [w.name for w in worlds if rule.needs <= registered(w.name).keys()]
 

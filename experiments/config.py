@@ -389,7 +389,16 @@ def _unseen(experiment: Experiment) -> Problems:
 
     problems, offered = [], registered(sparse.Sparse.name)
     for entry in experiment.rules:
-        missing = sorted(entry.build(1).needs - offered.keys())
+        rule = entry.build(1)
+        if rule.silences:  # "auto" trains it under masks
+            if experiment.substrate == "sparse":
+                problems.append((
+                    f"rules.{entry.label}",
+                    f"{entry.rule} has silent edges, which the sparse world does not hold: leave "
+                    "out 'substrate', or set it to 'masked'",
+                ))  # fmt: skip
+            continue
+        missing = sorted(rule.needs - offered.keys())
         if missing:
             problems.append((
                 f"rules.{entry.label}",

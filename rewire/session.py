@@ -115,6 +115,8 @@ class Session:
         births: dict[str, Any] = {"weight": 0.0}
         for rule in self.rules:
             births |= rule.births(seed)
+            if rule.silences:  # in a world that holds silent edges: others have refused it
+                world.trains = rule.trains  # type: ignore[attr-defined]
         births |= {name: birth for name, birth in world.births.items() if name in births}
         self._graph = world.read(graph)
         for name, birth in births.items():
@@ -135,6 +137,11 @@ class Session:
 
     def _check(self, rewinds: bool) -> None:
         offers = self.world.offers
+        silencing = [r.name for r in self.rules if r.silences]
+        if len(silencing) > 1:
+            raise ValueError(
+                f"{' and '.join(silencing)} both set the gain of every edge: one rule may."
+            )
         for rule in self.rules:
             if rule.branch:
                 raise ValueError(
@@ -195,6 +202,11 @@ class Session:
     def wants_grads(self) -> bool:
         """Whether a due rule will ask for gradients."""
         return self._may_want and any(self._wants[i] for i in self._due)
+
+    @property
+    def trains_silent(self) -> bool:
+        """Whether the world's step moves silent edges too."""
+        return any(r.silences and r.trains not in ("live", "none") for r in self.rules)
 
     def unplan(self) -> None:
         """Take the last plan back: the world made no step (an overflow in mixed precision)."""
@@ -292,14 +304,13 @@ class Session:
 
     @property
     def edges(self) -> int:
-        """Number of edges now, without reading the weights."""
-        return len(self._graph)
+        """Number of live edges now, without reading the weights."""
+        return sum(self._graph.live_counts())
 
     @property
     def counts(self) -> list[int]:
-        """Edges of each projection now."""
-        b = self._graph.bounds
-        return [hi - lo for lo, hi in zip(b[:-1], b[1:], strict=True)]
+        """Live edges of each projection now."""
+        return self._graph.live_counts()
 
     @property
     def density(self) -> float:
@@ -307,8 +318,9 @@ class Session:
         return self._graph.density
 
     def masks(self) -> dict[str, Tensor]:
-        """The boolean mask of every sparse parameter, by name."""
-        return {p.name: self._graph.mask(i) for i, p in enumerate(self._graph.projections)}
+        """The boolean mask of every sparse parameter, live edges, by name."""
+        live = self._graph.effective()
+        return {p.name: live.mask(i) for i, p in enumerate(live.projections)}
 
     # -- saving it ------------------------------------------------------------------------------
 
@@ -328,7 +340,7 @@ class Session:
             "data_step": self.data_step,
             "stopped": self.stopped,
             "keys": g.keys,
-            "columns": {n: v for n, v in g.columns.items() if n != "weight"},
+            "columns": self._columns(),
             "states": [dict(s) for s in self.states],
             "start": self.history.start,
             "formed": self.history.formed,
@@ -340,6 +352,12 @@ class Session:
         if saved:
             out["saved"] = self.saved
         return out
+
+    def _columns(self) -> dict[str, Tensor]:
+        """The columns that nothing else holds: the model has the weights, but for silent edges."""
+        if any(r.silences for r in self.rules):
+            return self.world.read(self._graph).columns
+        return {n: v for n, v in self._graph.columns.items() if n != "weight"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`, with model and optimiser loaded already.
@@ -369,7 +387,7 @@ class Session:
         self.schedule_step, self.data_step = state["schedule_step"], state["data_step"]
         self.stopped = state["stopped"]
         held = Graph(self._graph.space, keys, state["columns"], self._graph.births)
-        self._graph = self.world.read(held)
+        self._graph = held if "weight" in state["columns"] else self.world.read(held)
         self.states = list(state["states"])
         self.saved = dict(state.get("saved", self.saved))
         self.history = History(state["start"], self.names)
@@ -527,9 +545,12 @@ def torch_world(
     optimizer: torch.optim.Optimizer,
     substrate: Substrate = "masked",
     seed: int = 0,
+    rules: Sequence[Rule] = (),
     **options: Any,
 ) -> Masked | Sparse:
-    """A torch model and its optimiser as a world: options as for :func:`attach`."""
+    """A torch model and its optimiser as a world for these rules: options as for :func:`attach`."""
+    if substrate == "auto" and any(r.silences for r in rules):
+        substrate = "masked"
     if substrate == "masked":
         return Masked(model, optimizer, **options)
     if substrate not in ("sparse", "auto"):
@@ -581,7 +602,8 @@ def attach(
     probe: data for rules that look at it before the first step (SNIP, GraSP).
     substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
         all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
-        for each layer by its density, see ``net.world.forms``.
+        for each layer by its density, see ``net.world.forms``, and masked for rules with silent
+        edges.
 
     Raises ValueError before the first step for whatever cannot work.
     """
@@ -590,6 +612,7 @@ def attach(
         optimizer,
         substrate,
         seed,
+        (rule,) if isinstance(rule, Rule) else rule,
         include=include,
         exclude=exclude,
         embeddings=embeddings,
@@ -632,6 +655,7 @@ def train(
     names = ("include", "exclude", "embeddings", "positions", "probe")
     substrate = options.pop("substrate", "masked")
     given = {k: options.pop(k) for k in names if k in options}
+    given["rules"] = (rule,) if isinstance(rule, Rule) else rule
     world = torch_world(model, optimizer, substrate, seed, **given)
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     if options:
