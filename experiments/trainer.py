@@ -298,7 +298,8 @@ class _Training:
             self._macs = self.costs.sparse(counts)
         spent["train_flops_dense"] += costs.STEP * batch * self.costs.dense
         spent["train_flops_sparse"] += costs.STEP * batch * self._macs
-        if net.wants_grads or net.trains_silent:  # the weight gradient of absent synapses is computed as well
+        # the weight gradient of synapses that compute nothing is computed as well
+        if net.wants_grads or net.trains_silent:
             absent = self.costs.dense - self._macs
             spent["train_flops_sparse"] += costs.FORWARD * batch * absent
         spent["updates"] += not net.skipped

@@ -32,6 +32,9 @@ _HOMES = {
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
     "RandomRewiring": "rules",
+    "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
+    "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
+    "ACDC": "rules", "GradR": "rules",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOMES]
@@ -47,25 +50,35 @@ if TYPE_CHECKING:
     from .history import History as History
     from .rule import Clock as Clock
     from .rule import Rule as Rule
+    from .rules import ACDC as ACDC
     from .rules import DSR as DSR
     from .rules import GMP as GMP
     from .rules import IMP as IMP
     from .rules import MEST as MEST
+    from .rules import NM as NM
     from .rules import SET as SET
     from .rules import SNFS as SNFS
     from .rules import SNIP as SNIP
+    from .rules import SRSTE as SRSTE
+    from .rules import STR as STR
     from .rules import DeepR as DeepR
     from .rules import Dense as Dense
+    from .rules import EdgePopup as EdgePopup
+    from .rules import GradR as GradR
     from .rules import GraNet as GraNet
     from .rules import GraSP as GraSP
     from .rules import Magnitude as Magnitude
+    from .rules import MovementPruning as MovementPruning
     from .rules import RandomReinit as RandomReinit
     from .rules import RandomRewiring as RandomRewiring
     from .rules import RigL as RigL
     from .rules import SoftDeepR as SoftDeepR
+    from .rules import SoftThreshold as SoftThreshold
     from .rules import Static as Static
     from .rules import StructuralPlasticity as StructuralPlasticity
+    from .rules import Supermask as Supermask
     from .rules import SynFlow as SynFlow
+    from .rules import TopKAST as TopKAST
     from .select import groups as groups
     from .select import largest as largest
     from .select import pair_sign as pair_sign

@@ -52,8 +52,8 @@ class Rule:
                 weight and moments; "none"; or the name of a column, those where it is not 0.
     timed:      its rates are per second: it needs a world with a time of its own.
     skips_step: on this rule's ticks the whole optimiser step is left out, biases included.
-    budget:     "exact" keeps the number of live edges (per projection, or over all where ``scope`` is
-                "global"), "cap" stays at or below it, "reported" lets it float.
+    budget:     "exact" keeps the number of live edges (per projection, or over all where
+                ``scope`` is "global"), "cap" stays at or below it, "reported" lets it float.
     saves:      training steps whose state must be kept for a rewind.
     visits_densities: one run visits several densities (IMP), from dense downwards.
     prunes_at_start: begins with every edge and cuts to its budget before step 0 (SNIP).

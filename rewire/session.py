@@ -451,10 +451,10 @@ def _remedy(world: str, missing: Sequence[str]) -> str:
 
 
 def _needs_span(rule: Rule) -> bool:
-    from .when import AtEnd, Schedule, When
+    from .when import AtEnd, Last, Schedule, When
 
     def relative(value: Any) -> bool:
-        if isinstance(value, AtEnd):
+        if isinstance(value, AtEnd | Last):
             return True
         if isinstance(value, When | Schedule):
             bounds = (getattr(value, name, None) for name in ("begin", "stop"))

@@ -9,27 +9,38 @@ import difflib
 from importlib.metadata import entry_points
 
 from ..rule import Rule
+from .ac_dc import ACDC
 from .controls import Dense, RandomReinit, Static
 from .deep_r import DeepR, SoftDeepR
 from .dsr import DSR
+from .edge_popup import EdgePopup
 from .gmp import GMP
+from .grad_r import GradR
 from .granet import GraNet
 from .grasp import GraSP
 from .imp import IMP
 from .magnitude import Magnitude
 from .mest import MEST
+from .movement import MovementPruning
+from .nm import NM
 from .random_rewiring import RandomRewiring
 from .rigl import RigL
 from .set import SET
 from .snfs import SNFS
 from .snip import SNIP
+from .soft_threshold import SoftThreshold
+from .sr_ste import SRSTE
+from .str import STR
 from .structural_plasticity import StructuralPlasticity
+from .supermask import Supermask
 from .synflow import SynFlow
+from .top_kast import TopKAST
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomReinit, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
     RigL, GMP, GraNet, DSR, SNFS, MEST,
-    Magnitude, SNIP, GraSP, SynFlow,
+    Magnitude, SNIP, GraSP, SynFlow, NM,
+    EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
 )  # fmt: skip
 
 __all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in BUILT_IN)]

@@ -57,7 +57,9 @@ class Turning(Rule):
 def net_of(dtype=torch.float64, kind="mlp"):
     torch.manual_seed(0)
     if kind == "conv":
-        return nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).to(dtype)
+        return nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).to(
+            dtype
+        )
     return nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 3)).to(dtype)
 
 
@@ -168,7 +170,7 @@ def test_absent_edges_stay_clean_while_others_fall_silent_and_are_swapped(optimi
         for i, p in enumerate((model[0].weight, model[2].weight)):
             absent = ~graph.mask(i)
             assert p[absent].abs().sum() == 0 and net.world.stored[i][absent].abs().sum() == 0
-            for name, v in optimizer.state[p].items():
+            for v in optimizer.state[p].values():
                 if isinstance(v, torch.Tensor) and v.shape == p.shape:
                     assert (v[absent] == 0).all()
     assert net.history.replay(net.graph).digest() == net.graph.digest()
