@@ -239,11 +239,13 @@ class Rewind:
     """Go back to training step ``step``, restoring the parts named.
 
     ``restore`` is a subset of {"model", "optimiser", "schedule", "data", "rules"}: all five
-    for rewinding, {"schedule"} for learning-rate rewinding, none for fine-tuning.
+    for rewinding, {"schedule"} for learning-rate rewinding, none for fine-tuning. ``again`` trains
+    on from that step, in another round; else the parts go back and the clock does not.
     """
 
     step: int
     restore: frozenset[str] = PARTS
+    again: bool = True
 
     def __post_init__(self) -> None:
         if unknown := sorted(self.restore - PARTS):

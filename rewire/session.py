@@ -264,7 +264,8 @@ class Session:
                 ]
         restored = self.world.read(shown)
         self._edit(restored, edit)
-        self.clock = self.clock._replace(step=rewind.step, round=self.clock.round + 1)
+        if rewind.again:
+            self.clock = self.clock._replace(step=rewind.step, round=self.clock.round + 1)
         if "schedule" in rewind.restore:
             self.schedule_step = rewind.step
         if "data" in rewind.restore:

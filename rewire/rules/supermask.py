@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..graph import NOTHING, Edit, Graph
+from ..graph import NOTHING, Edit, Graph, Rewind
 from ..rule import Budget, Clock, State
 from ..select import groups, smallest
 from ..signals import Signals
@@ -38,11 +38,13 @@ class Supermask(Silencing):
         (the paper's best supermask), "magnitude_increase" |w_f| - |w_i|, "movement" |w_f - w_i|.
     weights: what the kept ones become: "initial", w_i; "signed", sign(w_i) times the standard
         deviation of the layer's initial weights (the paper's signed constant).
+    restore: "model" takes biases and norms back as well, as the paper; "weights" the sparse weights
+        alone, which any loop can. Random initial biases, torch's default, cost much: LeNet on
+        mnist5k at density .2, after 300 steps, 85 % of the test digits without biases, 71 % with.
     when: the last two steps. At the first of them the mask is cut, and both leave the optimiser's
         step out, so that whoever looks after the last step sees the supermask.
 
-    Deviation: only sparse weights go back; biases and norms stay as trained. The kept edges are the
-    graph's: nothing falls silent.
+    Deviation: none. The kept edges are the graph's: nothing falls silent.
     """
 
     columns: ClassVar[Mapping[str, Any]] = {"initial": 0.0}
@@ -55,7 +57,12 @@ class Supermask(Silencing):
         "large_final_same_sign"
     )
     weights: Literal["initial", "signed"] = "initial"
+    restore: Literal["model", "weights"] = "model"
     when: When = Last(2)
+
+    @property
+    def saves(self) -> frozenset[int]:  # type: ignore[override]
+        return frozenset({0}) if self.restore == "model" else frozenset()
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         keep = self.budget_of(graph, self.to)
@@ -78,4 +85,6 @@ class Supermask(Silencing):
         rows = smallest(score, drop, ranges, what=f"Supermask's {self.criterion}")
         if self.weights == "signed":
             first = torch.sign(first) * torch.tensor(state["deviation"])[graph.locate()[0]]
-        return Edit(set={"weight": first.to(last)}, drop=rows), {**state, "cut": True}
+        back = Rewind(0, frozenset({"model"}), again=False) if self.saves else None
+        edit = Edit(rewind=back, set={"weight": first.to(last)}, drop=rows)
+        return edit, {**state, "cut": True}

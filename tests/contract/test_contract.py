@@ -59,7 +59,7 @@ RULES = {
     ),
     "supermask": rewire.Supermask(to=DENSITY),
     "supermask-signed": rewire.Supermask(
-        to=DENSITY, criterion="movement", weights="signed", scope="global"
+        to=DENSITY, criterion="movement", weights="signed", scope="global", restore="weights"
     ),
     "str": rewire.STR(to=DENSITY, initial=-3.0, decay=0.5),
     "soft-threshold": rewire.SoftThreshold(to=0.1),
