@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..graph import Edit, Graph, Projection, Space
+from ..graph import Edit, Graph
 from ..rule import Rule, State
 from ..signals import Signals
 from ..streams import Stream
@@ -96,17 +96,16 @@ def _of_projection(graph: Graph, i: int, size: Tensor, n: int, m: int) -> Tensor
     short = -scores.shape[-1] % m
     padded = torch.nn.functional.pad(scores, (0, short), value=-1.0)
     rows = padded.reshape(-1, m)
-    order = rows.argsort(dim=1, descending=True, stable=True)[:, :n]
-    best = torch.zeros_like(rows, dtype=torch.bool).scatter_(1, order, True)
+    best = _best(rows, n)
     best = best.view(padded.shape)[..., : scores.shape[-1]].movedim(-1, axis)
     return best.reshape(-1)[local]
 
 
-def live_counts(space: Space, n: int, m: int) -> list[int]:
-    """Edges of each projection, whole before, that n of every m leaves."""
-
-    def left(p: Projection) -> int:
-        inputs = p.shape[INPUTS.get(p.kind, 1)]
-        return p.size // inputs * (inputs // m * n + min(n, inputs % m))
-
-    return [left(p) for p in space.projections]
+def _best(rows: Tensor, n: int) -> Tensor:
+    """The n largest of each row, the first among equals, as booleans of its shape."""
+    cut = rows.topk(n, dim=1).values[:, -1:]
+    best = rows >= cut
+    tied = (best.sum(1) > n).nonzero().squeeze(1)
+    equal, above = rows[tied] == cut[tied], rows[tied] > cut[tied]
+    best[tied] = above | equal & (equal.cumsum(1) <= n - above.sum(1, keepdim=True))
+    return best

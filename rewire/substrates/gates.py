@@ -115,7 +115,8 @@ class Gates:
         if self._moved is None:
             return
         for i, moved in enumerate(self._moved):
-            self.parameters[i].copy_(torch.where(moved, self.parameters[i], self.stored[i]))
+            p = self.parameters[i].detach()
+            torch.where(moved, p, self.stored[i], out=p)
             for name, held in moments.items():
                 now, before = held[i], self._before.get(name, [None] * len(held))[i]
                 if now is None:
@@ -123,5 +124,5 @@ class Gates:
                 if before is None:  # of the first step: where they start
                     birth = births.get(name)
                     before = torch.full_like(now, birth(param_groups[groups[i]]) if birth else 0.0)
-                now.copy_(torch.where(moved, now, before))
+                torch.where(moved, now, before, out=now)
         self._before = {}
