@@ -95,4 +95,4 @@ class ACDC(Rule):
             return Edit(add=torch.from_numpy(np.flatnonzero(asleep))), after
         have = graph.counts().tolist() if self.scope == "layer" else [len(graph)]
         drop = [n - k for n, k in zip(have, state["kept"], strict=True)]
-        return Edit(drop=weakest(graph, drop, self.scope)), after
+        return Edit(drop=weakest(graph, drop, self.scope, self.name)), after

@@ -124,6 +124,8 @@ def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:
     return [found.get(i, 0) for i in range(len(counts))]
 
 
-def weakest(graph: Graph, k: Sequence[int], scope: str) -> Tensor:
+def weakest(graph: Graph, k: Sequence[int], scope: str, rule: str = "GMP") -> Tensor:
     """Rows of the ``k`` smallest |w|, per projection or over all."""
-    return smallest(graph["weight"], k, groups(graph, scope), magnitude=True, what="GMP's |weight|")
+    return smallest(
+        graph["weight"], k, groups(graph, scope), magnitude=True, what=f"{rule}'s |weight|"
+    )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..graph import Edit, Graph
 from ..rule import Rule, State
+from ..select import ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
 from ..when import When, never
@@ -76,11 +77,7 @@ def chosen(graph: Graph, n: int, m: int, what: str) -> Tensor:
     Raises ValueError for NaN, naming ``what``.
     """
     size = graph["weight"].abs()
-    if size.isnan().any():
-        raise ValueError(
-            f"{what} is NaN at {int(size.isnan().sum())} of {len(size)} places; edges cannot be "
-            "ranked by it. Training has diverged."
-        )
+    ranked_numbers(size.numpy(), what)
     parts = [
         _of_projection(graph, i, size[graph.rows(i)], n, m) for i in range(len(graph.projections))
     ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..graph import Edit, Graph
 from ..rule import Budget, Clock, Rule, State
-from ..select import largest
+from ..select import largest, ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
 from .silent import soft_gain
@@ -85,6 +85,7 @@ class STR(Rule):
         weight = graph["weight"]
         threshold = torch.sigmoid(s).to(weight)[graph.locate()[0]]
         margin = weight.abs() - threshold
+        ranked_numbers(margin.numpy(), "STR's |weight| - threshold")
         live = margin > 0
         least = 0 if self.to is None else min(round(self.to * graph.possible), len(graph))
         held = int(live.sum()) < least
