@@ -188,11 +188,11 @@ def value(number: float | Schedule, clock: Clock) -> float:
 _WORDS: Mapping[str, When] = {"at_end": at_end, "never": never}
 _TABLES: Mapping[str, tuple[Callable[..., Any], str]] = {
     "every": (Every, "n"),
-    "last": (Last, "n"),
     "at_steps": (lambda steps: AtSteps(tuple(steps)), "steps"),
     "cosine": (Cosine, "start"),
     "linear": (Linear, "start"),
     "cubic": (Cubic, "start"),
+    "last": (Last, "n"),
 }
 
 

@@ -14,6 +14,7 @@ from ..rule import Budget, Clock, Rule, State
 from ..select import pair_sign
 from ..signals import Signals
 from ..streams import Stream
+from .silent import rate_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class GradR(Rule):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         weight, sign = graph["weight"], graph["sign"]
-        rate = signals.lr(graph.keys) if self.rate is None else self.rate
+        rate = rate_of(self, signals, graph.keys) if self.rate is None else self.rate
         centre = log(2 * self.to) / self.alpha  # type: ignore[operator]
         theta = weight * sign
         theta = theta - (rate * self.alpha * torch.sign(theta - centre)).to(theta)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..graph import Graph
 from ..rule import Rule
 from ..select import groups, largest
+from ..signals import Signals
 from .gmp import level
 
 FAINTEST = 2.0**-24  # the gain of a live edge at its threshold: not 0, which would be silent
@@ -60,6 +61,14 @@ class Silencing(Rule):
                 + ("each projection keeps one." if self.scope == "layer" else "one is kept.")
             )
         return level(counts, keep, counts) if self.scope == "layer" else [keep]
+
+
+def rate_of(rule: Rule, signals: Signals, keys: Tensor) -> float | Tensor:
+    """The learning rate of these edges. Raises ValueError where the world has none."""
+    rate = signals.lr(keys)
+    if rate is None:
+        raise ValueError(f"{rule.name} needs a learning rate, and this world has none.")
+    return rate
 
 
 def foremost(graph: Graph, scores: Tensor, keep: Sequence[int], scope: str, what: str) -> Tensor:

@@ -13,6 +13,7 @@ from ..rule import Clock, Rule, State
 from ..signals import Signals
 from ..streams import Stream
 from .nm import check, chosen, suits
+from .silent import rate_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class SRSTE(Rule):
     ) -> tuple[Edit, State]:
         edit = {}
         if self.decay:
-            weight, rate = graph["weight"], signals.lr(graph.keys)
+            weight, rate = graph["weight"], rate_of(self, signals, graph.keys)
             pull = torch.where(graph["gain"] == 0, rate * self.decay * weight, 0.0)
             edit["weight"] = weight - pull.to(weight)
             graph = graph.with_columns(edit)

@@ -14,7 +14,7 @@ from ..rule import Budget, Clock, Rule, State
 from ..select import largest, ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
-from .silent import soft_gain
+from .silent import rate_of, soft_gain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +68,10 @@ class STR(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        s, rate = state["s"], self.rate
-        if rate is None:
-            known = signals.lr(graph.keys)
-            rate = float(known if isinstance(known, float) else known[0])  # type: ignore[index]
+        s = state["s"]
+        rate = rate_of(self, signals, graph.keys) if self.rate is None else self.rate
+        if isinstance(rate, Tensor):  # one for each projection, that of its edges
+            rate = rate[[min(row, len(rate) - 1) for row in graph.bounds[:-1]]].double()
         slope = signals.pair("grad", graph.keys) * torch.sign(graph["weight"])
         slope = torch.where(graph["gain"] != 0, slope, 0.0).double()
         sums = torch.stack([slope[graph.rows(i)].sum() for i in range(len(s))])
@@ -83,7 +83,7 @@ class STR(Rule):
     def _gain(self, graph: Graph, s: Tensor) -> tuple[Tensor, bool]:
         """The gains under these thresholds, and whether the floor held them back."""
         weight = graph["weight"]
-        threshold = torch.sigmoid(s).to(weight)[graph.locate()[0]]
+        threshold = torch.sigmoid(s).to(weight).repeat_interleave(graph.counts())
         margin = weight.abs() - threshold
         ranked_numbers(margin.numpy(), "STR's |weight| - threshold")
         live = margin > 0

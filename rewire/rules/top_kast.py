@@ -12,7 +12,7 @@ from ..graph import Edit, Graph
 from ..rule import Clock, State
 from ..signals import Signals
 from ..streams import Stream
-from .silent import Silencing, foremost
+from .silent import Silencing, foremost, rate_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class TopKAST(Silencing):
     ) -> tuple[Edit, State]:
         edit = {}
         if self.decay:
-            rate = signals.lr(graph.keys)
+            rate = rate_of(self, signals, graph.keys)
             strength = torch.where(graph["gain"] != 0, 1.0, 1 / self.to) * graph["trained"]  # type: ignore[operator]
             weight = graph["weight"]
             edit["weight"] = weight - (rate * self.decay * strength * weight).to(weight)
