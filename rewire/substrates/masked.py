@@ -643,7 +643,7 @@ class Masked:
         if len(keys) == self.space.possible and (keys.diff() == 1).all():  # all, as they lie
             whole = zip(tensors, self.parameters, strict=True)
             return torch.cat([
-                torch.zeros(p.numel(), dtype=kind) if t is None else t.detach().reshape(-1).to(kind)
+                (torch.zeros_like(p) if t is None else t).detach().reshape(-1).to(kind)
                 for t, p in whole
             ]).cpu()  # fmt: skip
         out = torch.zeros(len(keys), dtype=kind)

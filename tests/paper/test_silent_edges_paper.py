@@ -176,6 +176,17 @@ def test_str_is_sparser_the_larger_its_decay_and_each_layer_has_a_density_of_its
     assert held.edges == round(0.2 * 1480)
 
 
+def test_strs_thresholds_move_at_their_layers_rates():
+    model = net_of()
+    groups = [{"params": model[0].parameters(), "lr": 0.1}, {"params": model[2].parameters()}]
+    optimizer = torch.optim.SGD(groups, lr=0.0)
+    net = rewire.attach(model, optimizer, rewire.STR(initial=-8.0, decay=0.5), steps=5)
+    loss(model, task()(0)).backward()
+    net.step()
+    first, second = net.states[0]["s"].tolist()
+    assert second == -8.0 and first == pytest.approx(-8 + 0.1 * 0.5 * 8, abs=0.01)
+
+
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_a_soft_threshold_leaves_the_cubics_count_and_takes_itself_from_every_weight(scope):
     counts = []

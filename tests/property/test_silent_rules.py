@@ -84,7 +84,7 @@ FALLING = {
 LIVE = st.integers(3, SIZE)  # one edge left in each layer, up to all of them
 
 
-@pytest.mark.parametrize(("rule", "scope"), product([*EXACT, *FALLING], ["layer", "global"]))
+@pytest.mark.parametrize(("rule", "scope"), [*product([*EXACT, *FALLING], ["layer", "global"])])
 @given(weight=weights(), slope=weights(), live=LIVE)
 def test_exactly_as_many_are_live_as_the_budget_says(rule, scope, weight, slope, live):
     make = EXACT.get(rule) or FALLING[rule]
