@@ -82,10 +82,10 @@ def foremost(graph: Graph, scores: Tensor, keep: Sequence[int], scope: str, what
 
 
 def soft_gain(weight: Tensor, threshold: Tensor | float, live: Tensor) -> Tensor:
-    """The gain that makes w times it sign(w) (|w| - threshold), 0 where not ``live``; (E,) float32.
+    """The gain that makes w times it sign(w) (|w| - threshold), 0 where not live; (E,) float32.
 
-    A live edge at or below its threshold keeps the faintest gain: it counts as live.
+    live: 1 or 0, (E,). A live edge at or below its threshold keeps the faintest gain: it counts as
+    live.
     """
-    size = weight.abs()
-    gain = torch.where(size > 0, 1 - torch.as_tensor(threshold).clamp(min=0) / size, 1.0)
-    return torch.where(live, gain.clamp(min=FAINTEST), 0.0).float()
+    gain = 1 - torch.as_tensor(threshold).clamp(min=0) / weight.abs()
+    return (gain.nan_to_num_(nan=1.0).clamp_(min=FAINTEST) * live).float()

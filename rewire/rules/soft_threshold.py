@@ -58,10 +58,9 @@ class SoftThreshold(Gradual):
         keep, counts = min(self.edges(clock, state), len(graph)), graph.counts().tolist()
         kept = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
         size = graph["weight"].abs()
-        live = foremost(graph, size, kept, self.scope, "SoftThreshold's |weight|") != 0
-        threshold = torch.zeros_like(size)
+        live = foremost(graph, size, kept, self.scope, "SoftThreshold's |weight|")
+        silent, threshold = size * (1 - live), torch.zeros_like(size)
         for lo, hi in groups(graph, self.scope):
-            silent = size[lo:hi][~live[lo:hi]]
-            if len(silent):
-                threshold[lo:hi] = silent.max()
+            if hi > lo:
+                threshold[lo:hi] = silent[lo:hi].max()
         return Edit(set={"gain": soft_gain(graph["weight"], threshold, live)}), state

@@ -58,7 +58,7 @@ class SRSTE(Rule):
         edit = {}
         if self.decay:
             weight, rate = graph["weight"], rate_of(self, signals, graph.keys)
-            pull = torch.where(graph["gain"] == 0, rate * self.decay * weight, 0.0)
+            pull = rate * self.decay * weight * (1 - graph["gain"])
             edit["weight"] = weight - pull.to(weight)
             graph = graph.with_columns(edit)
         return Edit(set={**edit, "gain": self._gain(graph)}), state

@@ -73,7 +73,7 @@ class STR(Rule):
         if isinstance(rate, Tensor):  # one for each projection, that of its edges
             rate = rate[[min(row, len(rate) - 1) for row in graph.bounds[:-1]]].double()
         slope = signals.pair("grad", graph.keys) * torch.sign(graph["weight"])
-        slope = torch.where(graph["gain"] != 0, slope, 0.0).double()
+        slope = (slope * (graph["gain"] != 0)).double()
         sums = torch.stack([slope[graph.rows(i)].sum() for i in range(len(s))])
         bend = torch.sigmoid(s) * (1 - torch.sigmoid(s))
         moved = s - rate * (self.decay * s - bend * sums)
@@ -86,13 +86,13 @@ class STR(Rule):
         threshold = torch.sigmoid(s).to(weight).repeat_interleave(graph.counts())
         margin = weight.abs() - threshold
         ranked_numbers(margin.numpy(), "STR's |weight| - threshold")
-        live = margin > 0
+        live = (margin > 0).float()
         least = 0 if self.to is None else min(round(self.to * graph.possible), len(graph))
         held = int(live.sum()) < least
         if held:
             rows = largest(margin, least, what="STR's |weight| - threshold")
             live = torch.zeros_like(live)
-            live[rows] = True
-            silent = margin[~live]
+            live[rows] = 1.0
+            silent = margin[live == 0]
             threshold = threshold + (silent.max() if len(silent) else margin.min())
         return soft_gain(weight, threshold, live), held

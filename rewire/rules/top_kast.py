@@ -61,8 +61,8 @@ class TopKAST(Silencing):
     ) -> tuple[Edit, State]:
         edit = {}
         if self.decay:
-            rate = rate_of(self, signals, graph.keys)
-            strength = torch.where(graph["gain"] != 0, 1.0, 1 / self.to) * graph["trained"]  # type: ignore[operator]
+            rate, live = rate_of(self, signals, graph.keys), graph["gain"]
+            strength = (live + (1 - live) / self.to) * graph["trained"]  # type: ignore[operator]
             weight = graph["weight"]
             edit["weight"] = weight - (rate * self.decay * strength * weight).to(weight)
             graph = graph.with_columns(edit)

@@ -38,7 +38,7 @@ class Gates:
         self.gains = self._dense(graph, "gain")
         moved = {"all": None, "none": None, "live": self.gains}
         column = moved[self.trains] if self.trains in moved else self._dense(graph, self.trains)
-        self._moved = None if column is None else [c != 0 for c in column]
+        self._moved = None if column is None else [(c != 0).to(c) for c in column]  # 1 or 0
         self._multiply()
 
     def _dense(self, graph: Graph, column: str) -> list[Tensor]:
@@ -116,7 +116,7 @@ class Gates:
             return
         for i, moved in enumerate(self._moved):
             p = self.parameters[i].detach()
-            torch.where(moved, p, self.stored[i], out=p)
+            torch.lerp(self.stored[i], p, moved, out=p)  # exact at 0 and 1
             for name, held in moments.items():
                 now, before = held[i], self._before.get(name, [None] * len(held))[i]
                 if now is None:
@@ -124,5 +124,5 @@ class Gates:
                 if before is None:  # of the first step: where they start
                     birth = births.get(name)
                     before = torch.full_like(now, birth(param_groups[groups[i]]) if birth else 0.0)
-                torch.where(moved, now, before, out=now)
+                torch.lerp(before, now, moved.to(now), out=now)
         self._before = {}
