@@ -258,3 +258,35 @@ def test_a_scaler_that_skips_a_step_leaves_silent_edges_as_they_are():
     assert net.clock.step == 1 and torch.equal(net.graph["weight"], held["weight"])
     for name, value in model.state_dict().items():
         assert torch.equal(value, shown[name])
+
+
+@pytest.mark.parametrize("optimiser", ["momentum", "adamw"])
+def test_channels_last_weights_fall_silent_as_others_do(optimiser):
+    runs = []
+    for form in (torch.contiguous_format, torch.channels_last):
+        model = net_of(kind="conv").to(memory_format=form)
+        optimizer = OPTIMISERS[optimiser](model.parameters())
+        run = model, optimizer, rewire.attach(model, optimizer, Turning(moves="live"))
+        for _ in range(5):
+            step(run, "conv")
+        assert run[0][0].weight.is_contiguous(memory_format=form)
+        runs.append(run)
+    plain, turned = (run[2].graph for run in runs)
+    torch.testing.assert_close(plain["weight"], turned["weight"], rtol=1e-12, atol=1e-13)
+    assert torch.equal(plain["gain"], turned["gain"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_weights_fall_silent_too(dtype):
+    model = net_of(dtype=dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    net = rewire.attach(model, optimizer, rewire.TopKAST(decay=0.1), density=0.25)
+    for t in range(5):
+        x, y = batch(t, dtype=dtype)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x).float(), y).backward()
+        net.step()
+    assert net.edges == 33 and all(p.isfinite().all() for p in model.parameters())
+    graph = net.graph
+    for i, p in enumerate((model[0].weight, model[2].weight)):
+        assert torch.equal(p, (graph.dense(i) * graph.dense(i, "gain")).to(dtype))
