@@ -398,8 +398,7 @@ class Graph:
 
     def only(self, *names: str) -> Graph:
         """The same edges with these columns alone."""
-        held = {n: self[n] for n in names}
-        return Graph(self.space, self.keys, held, self.births, _topology=self._topology)
+        return self._with({n: self.numbers(n) for n in names}, self._topology)
 
     def lazy(self, name: str) -> Callable[[Any], Any] | None:
         """What reads a column that is yet to be read, else None."""
@@ -789,20 +788,16 @@ class Graph:
             stays = np.ones(len(out), bool)
             stays[at] = False
             out[stays] = kept
-            out[at] = self._newborn(name, edit)
+            out[at] = self.newborn(name, edit)
             return out[rows]
 
         return values
 
-    def _newborn(self, name: str, edit: Edit) -> np.ndarray | float:
-        """What the edges that an edit adds hold in a column, in the order of their keys."""
+    def newborn(self, name: str, edit: Edit) -> np.ndarray | float:
+        """What edges that ``edit`` adds to this graph hold: one number, or (a,) by rising key."""
         add = edit.added
         born = self._birth(name, edit.birth.get(name), add)
         return born[np.argsort(add, kind="stable")] if isinstance(born, np.ndarray) else born
-
-    def newborn(self, name: str, edit: Edit) -> np.ndarray:
-        """Values at birth of the edges that ``edit`` adds to this graph, (a,), by rising key."""
-        return np.broadcast_to(self._newborn(name, edit), (edit.n_add,))
 
     def _birth(self, name: str, born: Tensor | float | None, add: np.ndarray) -> np.ndarray | float:
         """What newborn edges hold in a column: one number, or one for each key of ``add``."""

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <tuple>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace py = pybind11;
@@ -258,23 +259,24 @@ class Sheet {
 
 // -- synapses that move -------------------------------------------------------------------------
 
-// Lets synapses come from other neurons, one for all or one each, with these weights, likewise; the
-// number of synapses that leave each neuron follows.
-inline void retarget(const Longs& synapses, const Longs& neurons, const Doubles& weights,
-                     int32_t offset, py::array_t<int32_t, py::array::c_style> pre,
-                     py::array_t<int32_t, py::array::c_style> outgoing,
-                     py::array_t<double, py::array::c_style> w) {
+// Lets synapses come from other neurons, with these weights: one for all, or one each. The number of
+// synapses that leave each neuron follows; `born`, the time step since when each is what it is.
+inline void retarget(const Longs& synapses, const std::variant<Longs, int64_t>& neurons,
+                     const std::variant<Doubles, double>& weights, int32_t offset, int64_t step,
+                     Ints pre, Ints outgoing, Doubles w, Longs born) {
+    const auto* each = std::get_if<Longs>(&neurons);
+    const auto* each_w = std::get_if<Doubles>(&weights);
     int32_t* from = pre.mutable_data();
     int32_t* leaving = outgoing.mutable_data();
-    double* weight = w.mutable_data();
-    const bool one = neurons.size() == 1, same = weights.size() == 1;
     for (py::ssize_t i = 0; i < synapses.size(); ++i) {
         const int64_t synapse = synapses.data()[i];
-        const auto neuron = static_cast<int32_t>(neurons.data()[one ? 0 : i]);
+        const auto neuron =
+            static_cast<int32_t>(each ? each->data()[i] : std::get<int64_t>(neurons));
         --leaving[from[synapse] - offset];
         ++leaving[neuron];
         from[synapse] = neuron + offset;
-        weight[synapse] = weights.data()[same ? 0 : i];
+        w.mutable_data()[synapse] = each_w ? each_w->data()[i] : std::get<double>(weights);
+        born.mutable_data()[synapse] = step;
     }
 }
 
@@ -414,8 +416,8 @@ inline void add_slots(py::module_& m) {
         .def("accepted", &slots::Sheet::accepted)
         .def("attempt", &slots::Sheet::attempt);
     m.def("retarget", &slots::retarget, py::arg("synapses"), py::arg("neurons"), py::arg("weights"),
-          py::arg("offset"), py::arg("pre").noconvert(), py::arg("outgoing").noconvert(),
-          py::arg("w").noconvert());
+          py::arg("offset"), py::arg("step"), py::arg("pre").noconvert(),
+          py::arg("outgoing").noconvert(), py::arg("w").noconvert(), py::arg("born").noconvert());
     m.def("columns", &slots::columns);
     m.def("spliced", &slots::spliced<float>, py::arg("column").noconvert(), py::arg("drop"),
           py::arg("born"), py::arg("birth"));

@@ -186,25 +186,25 @@ class Wiring:
         if not len(slots):
             return
         if self._plain and kernels is not None:
-            now, weight = np.atleast_1d(pre), np.atleast_1d(w)
-            kernels.retarget(slots, now, weight, self._offset, self.pre, self._outgoing, self.w)
+            held = self.pre, self._outgoing, self.w, self._born
+            kernels.retarget(slots, pre, w, self._offset, self.step, *held)
         else:
             np.subtract.at(self._outgoing, self.pre[slots] - self._offset, 1)
             self.pre[slots] = now = np.broadcast_to(pre, slots.shape) + self._offset
             np.add.at(self._outgoing, now - self._offset, 1)
             self.w[slots] = w
+            self._born[slots] = self.step
         for values in self._dynamic.values():
             values[slots] = 0
         if self._last_update is not None:
             self._last_update[slots] = self.synapses.clock.t_
-        self._born[slots] = self.step
         self._moved.append(slots)
 
     def settle(self) -> None:
         """Bring the spike queues in line: no spike of an old source arrives through a new slot."""
         if not self._moved:
             return
-        moved = np.concatenate(self._moved)
+        moved = np.concatenate(self._moved) if len(self._moved) > 1 else self._moved[0]
         self._moved.clear()
         for pathway in self._into:
             if hasattr(pathway.queue, "retarget"):
@@ -538,7 +538,10 @@ class Brian:
             wiring.last[own] = w[own]
         self._begun = True
 
-    def _check_weights(self, weight: np.ndarray) -> None:
+    def _check_weights(self, weight: np.ndarray | float) -> None:
+        if isinstance(weight, float) and weight >= 0:
+            return
+        weight = np.atleast_1d(weight)
         if len(weight) and weight.min() < 0:
             raise ValueError(
                 f"{np.count_nonzero(weight < 0)} synapses would have a weight below 0 (the least: "
