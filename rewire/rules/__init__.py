@@ -31,7 +31,15 @@ from .snip import SNIP
 from .soft_threshold import SoftThreshold
 from .sr_ste import SRSTE
 from .str import STR
-from .structural_plasticity import StructuralPlasticity
+from .structural_plasticity import (
+    DistanceDependentFormation,
+    Elimination,
+    Formation,
+    StructuralPlasticity,
+    UniformElimination,
+    UniformFormation,
+    WeightDependentElimination,
+)
 from .supermask import Supermask
 from .synflow import SynFlow
 from .top_kast import TopKAST
@@ -43,7 +51,12 @@ BUILT_IN: tuple[type[Rule], ...] = (
     EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
 )  # fmt: skip
 
-__all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in BUILT_IN)]
+STRATEGIES = (
+    Formation, DistanceDependentFormation, UniformFormation,
+    Elimination, WeightDependentElimination, UniformElimination,
+)  # fmt: skip
+
+__all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in (*BUILT_IN, *STRATEGIES))]
 
 
 def available() -> dict[str, type[Rule]]:
