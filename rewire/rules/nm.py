@@ -76,6 +76,8 @@ def chosen(graph: Graph, n: int, m: int, what: str) -> Tensor:
 
     Raises ValueError for NaN, naming ``what``.
     """
+    if graph.space.multapses:
+        raise ValueError("n of m counts weights of pairs, and a projection here allows multapses.")
     size = graph["weight"].abs()
     ranked_numbers(size.numpy(), what)
     parts = [

@@ -28,8 +28,9 @@ class STR(Rule):
 
     initial: of s. The paper's is -3200 on ImageNet, where only the decay moves it for most of the
              training, and tuned for each network; -8 suits short trainings.
-    decay:   drives s towards 0, the threshold towards 1/2: the knob of the density (the paper uses
-             the weights' own decay; lr x decay x steps should be about 1).
+    decay:   drives s towards 0, the threshold towards 1/2, against the loss: the knob of the
+             density. The paper uses the weights' own decay. LeNet on mnist5k, 600 steps at rate
+             0.1: decay .02 ends at density .51, .05 at .21, .1 at .13, .4 below .05.
     rate:    learning rate of s; None takes the weights'.
     to:      where given (``density=`` gives it), thresholds are held, all lowered by one number,
              as soon as fewer than exactly ``round(to x possible)`` edges would live. The paper
