@@ -32,6 +32,7 @@ _HOMES = {
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
     "RandomRewiring": "rules",
+    "HomeostaticGrowth": "rules", "SynapticSampling": "rules", "STDPPruning": "rules",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOMES]
@@ -58,13 +59,16 @@ if TYPE_CHECKING:
     from .rules import Dense as Dense
     from .rules import GraNet as GraNet
     from .rules import GraSP as GraSP
+    from .rules import HomeostaticGrowth as HomeostaticGrowth
     from .rules import Magnitude as Magnitude
     from .rules import RandomReinit as RandomReinit
     from .rules import RandomRewiring as RandomRewiring
     from .rules import RigL as RigL
     from .rules import SoftDeepR as SoftDeepR
     from .rules import Static as Static
+    from .rules import STDPPruning as STDPPruning
     from .rules import StructuralPlasticity as StructuralPlasticity
+    from .rules import SynapticSampling as SynapticSampling
     from .rules import SynFlow as SynFlow
     from .select import groups as groups
     from .select import largest as largest

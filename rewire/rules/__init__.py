@@ -15,6 +15,7 @@ from .dsr import DSR
 from .gmp import GMP
 from .granet import GraNet
 from .grasp import GraSP
+from .homeostatic import HomeostaticGrowth
 from .imp import IMP
 from .magnitude import Magnitude
 from .mest import MEST
@@ -23,6 +24,7 @@ from .rigl import RigL
 from .set import SET
 from .snfs import SNFS
 from .snip import SNIP
+from .stdp_pruning import STDPPruning
 from .structural_plasticity import (
     DistanceDependentFormation,
     Elimination,
@@ -32,12 +34,14 @@ from .structural_plasticity import (
     UniformFormation,
     WeightDependentElimination,
 )
+from .synaptic_sampling import SynapticSampling
 from .synflow import SynFlow
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomReinit, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
     RigL, GMP, GraNet, DSR, SNFS, MEST,
     Magnitude, SNIP, GraSP, SynFlow,
+    HomeostaticGrowth, SynapticSampling, STDPPruning,
 )  # fmt: skip
 
 STRATEGIES = (

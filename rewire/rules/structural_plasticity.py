@@ -413,7 +413,7 @@ class StructuralPlasticity(Rule):
         for k, which, pre in formed:
             post = int(attempts.place[attempts.at, 0, k])
             parallel = float(attempts.luck[attempts.at, 2, k])
-            key = _key(graph, sheet.into[which], pre, post, parallel)
+            key = pair_key(graph, sheet.into[which], pre, post, parallel)
             if key is not None and (key not in add or graph.space.multapses):
                 add.append(key)
 
@@ -592,7 +592,7 @@ def _places(population: Population) -> list[list[float]] | None:
     return None if population.positions is None else population.positions.tolist()
 
 
-def _key(graph: Graph, i: int, pre: int, post: int, luck: float) -> int | None:
+def pair_key(graph: Graph, i: int, pre: int, post: int, luck: float) -> int | None:
     """Key of a new synapse pre -> post; None where there can be none, or is one already."""
     p = graph.projections[i]
     if p.kind in ("linear", "spiking"):

@@ -53,9 +53,21 @@ RULES = {
     "mest": rewire.MEST(when=when.every(3), fraction=0.4),
     "mest-soft": rewire.MEST(when=when.every(3), fraction=0.4, soft=True, lam=0.5),
     "random-rewiring": rewire.RandomRewiring(when=when.every(3), fraction=0.3),
+    "homeostatic": rewire.HomeostaticGrowth(
+        epsilon=1.5, eta=0.1, growth=0.4, tau=5.0, when=when.every(3)
+    ),
+    "homeostatic-linear": rewire.HomeostaticGrowth(
+        epsilon=0.6, growth=0.3, tau=5.0, curve="linear", birth=0.1, when=when.every(2)
+    ),
+    "synaptic-sampling": rewire.SynapticSampling(prior=0.05, mu=-0.8),
+    "stdp-pruning": rewire.STDPPruning(threshold=0.1, to=0.1, when=when.every(3)),
 }
 STILL = {"dense", "static"} | {n for n in RULES if RULES[n].prunes_at_start}
-DRAWS = {n for n in RULES if n.startswith(("deep", "soft", "plas", "set", "dsr", "mest", "random"))}
+DRAWS = {
+    n
+    for n in RULES
+    if n.startswith(("deep", "soft", "plas", "set", "dsr", "mest", "random", "homeo", "synap"))
+}
 
 OPTIMISERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
