@@ -89,6 +89,52 @@ def run(
         command=runner.command_line(),
         warn=_warn,
     )
+    return _told(finished, json)
+
+
+@app.command(group=RUNS)
+def branch(
+    cell: Path,
+    kind: str,
+    /,
+    *fields: str,
+    label: str | None = None,
+    workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
+    json: AsJson = False,
+) -> int:
+    """Branch off a finished cell: change one thing, train again, in the same run and report.
+
+    Parameters
+    ----------
+    cell
+        The folder of the cell: RUN/cells/HASH.
+    kind
+        What to change, e.g. random-mask, shuffle, weight-noise: the branches of `rewire rules`.
+    fields
+        key=value pairs of it: scope=filter times=2.0
+    label
+        What to call it in tables [default: the kind and its fields].
+    workers
+        Processes of one thread each [default: one per core]; 0 trains in this process.
+    json
+        Progress as JSON lines.
+    """
+    from . import runner
+
+    tree = runner.branched(cell, kind, fields, label)
+    finished = runner.run_experiment(
+        tree,
+        out=cell.parent.parent,
+        workers=workers,
+        progress="json" if json else "auto",
+        command=runner.command_line(),
+        warn=_warn,
+    )
+    return _told(finished, json)
+
+
+def _told(finished: Any, json: bool) -> int:
+    """Say what became of a run; its exit code."""
     for failure in finished.failures:
         _warn(failure)
     if json:

@@ -54,6 +54,7 @@ from .schema import (
     did_you_mean,
     in_steps,
     is_branch,
+    is_cell,
     is_dense,
     named,
     short,
@@ -410,18 +411,21 @@ def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Prob
     problems: Problems = []
     labels = [entry.label for entry in entries]
     visiting = [entry for entry in entries if visits_densities(entry.cls)]
+    grown = [entry for entry in entries if not is_branch(entry.cls) and not is_dense(entry.cls)]
     for entry in entries:
         if not is_branch(entry.cls):
             continue
-        of = entry.of
-        if not visiting:
+        of, other = entry.of, entry.fields.get("other")
+        if of is None and not visiting:
             problems.append((
                 f"rules.{entry.label}",
                 f"{entry.rule} branches off another rule's tickets: it needs a rule such as IMP "
-                "in the same experiment",
+                "in the same experiment, or the label of another rule as of",
             ))  # fmt: skip
-        elif of is not None and of not in (names := [v.label for v in visiting]):
+        elif of is not None and not is_cell(of) and of not in (names := [g.label for g in grown]):
             problems.append((f"rules.{entry.label}.of", unknown("ticket rule", of, names)))
+        if other and other not in (names := [v.label for v in visiting]):
+            problems.append((f"rules.{entry.label}.other", unknown("ticket rule", other, names)))
     if experiment is None:
         return problems
     problems += [

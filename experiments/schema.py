@@ -332,7 +332,7 @@ class RuleEntry:
     training: Training  # the experiment's, with `train` laid over it
     fields: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
-    of: str | None = None  # of a branch: the label of the rule whose tickets it takes; None is all
+    of: str | None = None  # of a branch: label or cell that it branches off; None: all tickets
 
     def build(self, epoch: int, **more: Any) -> Any:
         """The rule object, every period of an "epoch" being ``epoch`` steps."""
@@ -355,6 +355,11 @@ def visits_densities(rule: Any) -> bool:
 def is_branch(rule: Any) -> bool:
     """Whether it is no rule of its own but a new start from another one's tickets."""
     return bool(getattr(rule, "branch", False))
+
+
+def is_cell(name: str) -> bool:
+    """Whether it is the name of a cell: 16 hexadecimal digits."""
+    return re.fullmatch(r"[0-9a-f]{16}", name) is not None
 
 
 def is_dense(rule: Any) -> bool:

@@ -9,7 +9,22 @@ import difflib
 from importlib.metadata import entry_points
 
 from ..rule import Rule
-from .controls import Dense, RandomReinit, Static
+from .branches import (
+    Branch,
+    FineTune,
+    MaskAlgebra,
+    OneShot,
+    Pretrained,
+    RandomMask,
+    RandomReinit,
+    RandomTicket,
+    RateRewind,
+    Shuffle,
+    Signs,
+    Transfer,
+    WeightNoise,
+)
+from .controls import Dense, Static
 from .deep_r import DeepR, SoftDeepR
 from .dsr import DSR
 from .gmp import GMP
@@ -30,9 +45,11 @@ BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomReinit, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
     RigL, GMP, GraNet, DSR, SNFS, MEST,
     Magnitude, SNIP, GraSP, SynFlow,
+    RandomMask, RandomTicket, OneShot, FineTune, RateRewind, Signs, Shuffle, WeightNoise,
+    Pretrained, Transfer, MaskAlgebra,
 )  # fmt: skip
 
-__all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in BUILT_IN)]
+__all__ = ["BUILT_IN", "Branch", "available", "get", *(r.__name__ for r in BUILT_IN)]
 
 
 def available() -> dict[str, type[Rule]]:
