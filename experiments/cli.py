@@ -231,6 +231,27 @@ def rules(*, json: AsJson = False) -> int:
 
 
 @app.command(group=CHOICE)
+def cite(*names: str) -> None:
+    """BibTeX of the papers behind these rules.
+
+    Parameters
+    ----------
+    names
+        Rules by name; left out: all of them.
+    """
+    from rewire.citations import bibliography
+    from rewire.rules import available
+
+    from .schema import unknown
+
+    known = available()
+    for name in names:
+        if name not in known:
+            raise _usage(unknown("rule", name, known))
+    print(bibliography([known[name] for name in names or known]))
+
+
+@app.command(group=CHOICE)
 def models(*, json: AsJson = False) -> int:
     """The models, built in and installed."""
     from rewire.models import available, spiking
@@ -486,6 +507,8 @@ def _worlds(rule: Any) -> list[str]:
 
     if "gain" in rule.columns:
         return []
+    if rule.branch:
+        return ["masked"] if rule.begins != "fresh" else ["masked", "sparse"]
     worlds = (bare.Bare, masked.Masked, sparse.Sparse, brian.Brian)
     return [w.name for w in worlds if rule.needs <= registered(w.name).keys()]
 

@@ -54,6 +54,9 @@ class Rule:
     visits_densities: one run visits several densities (IMP), from dense downwards.
     prunes_at_start: begins with every edge and cuts to its budget before step 0 (SNIP).
     branch:     not a rule of its own but a new start from a finished run's edges.
+    source:     "Authors year, arXiv:NUMBER" (or doi:...), or "control: what it is for".
+    bibtex:     the full BibTeX entry of that source, for `rewire cite`; without it, one is made
+                of ``source``, with no title.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -67,6 +70,7 @@ class Rule:
     branch: ClassVar[bool] = False
     kind: ClassVar[str] = "during training"
     source: ClassVar[str] = ""
+    bibtex: ClassVar[str] = ""
 
     when: When = Every(1)
 

@@ -13,9 +13,51 @@ from torch import Tensor
 
 from .. import branches
 from ..graph import Graph
-from ..rule import Rule
+from ..rule import Budget, Rule
 from ..streams import Stream
 from ..when import When, never
+
+TICKETS = """
+@inproceedings{frankle2019lottery,
+  title = {The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural Networks},
+  author = {Frankle, Jonathan and Carbin, Michael},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {1803.03635},
+  archiveprefix = {arXiv},
+  year = {2019},
+}
+"""
+EARLY = """
+@inproceedings{frankle2020early,
+  title = {The Early Phase of Neural Network Training},
+  author = {Frankle, Jonathan and Schwab, David J. and Morcos, Ari S.},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {2002.10365},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+REWINDING = """
+@inproceedings{renda2020comparing,
+  title = {Comparing Rewinding and Fine-tuning in Neural Network Pruning},
+  author = {Renda, Alex and Frankle, Jonathan and Carbin, Michael},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {2003.02389},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+TRANSFERS = """
+@inproceedings{morcos2019one,
+  title = {One ticket to win them all: generalizing lottery ticket initializations across datasets
+    and optimizers},
+  author = {Morcos, Ari S. and Yu, Haonan and Paganini, Michela and Tian, Yuandong},
+  booktitle = {Advances in Neural Information Processing Systems},
+  eprint = {1906.02773},
+  archiveprefix = {arXiv},
+  year = {2019},
+}
+"""
 
 Origin = Literal["initial", "early", "fresh"]
 
@@ -96,6 +138,7 @@ class RandomReinit(Branch):
     """
 
     source: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635"
+    bibtex: ClassVar[str] = TICKETS
     begins: ClassVar[Literal["fresh", "early", "end"]] = "fresh"
 
 
@@ -108,6 +151,7 @@ class RandomMask(Branch):
     """
 
     source: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635"
+    bibtex: ClassVar[str] = TICKETS
     moments: ClassVar[bool] = True
 
     scope: branches.MaskScope = "layer"
@@ -135,6 +179,7 @@ class OneShot(Branch):
     """
 
     source: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635"
+    bibtex: ClassVar[str] = TICKETS
     moments: ClassVar[bool] = True
     asks_dense: ClassVar[bool] = True
 
@@ -155,6 +200,7 @@ class FineTune(Branch):
     """
 
     source: ClassVar[str] = "Renda, Frankle & Carbin 2020, arXiv:2003.02389"
+    bibtex: ClassVar[str] = REWINDING
     begins: ClassVar[Literal["fresh", "early", "end"]] = "end"
     restores: ClassVar[bool] = False
     asks_dense: ClassVar[bool] = True
@@ -180,6 +226,7 @@ class Signs(Branch):
     """
 
     source: ClassVar[str] = "Frankle, Schwab & Morcos 2020, arXiv:2002.10365"
+    bibtex: ClassVar[str] = EARLY
 
     magnitudes: Origin = "fresh"
     signs: Origin = "early"
@@ -198,6 +245,7 @@ class Shuffle(Branch):
     """
 
     source: ClassVar[str] = "Frankle, Schwab & Morcos 2020, arXiv:2002.10365"
+    bibtex: ClassVar[str] = EARLY
 
     scope: branches.ShuffleScope = "layer"
 
@@ -217,6 +265,7 @@ class WeightNoise(Branch):
     """
 
     source: ClassVar[str] = "Frankle, Schwab & Morcos 2020, arXiv:2002.10365"
+    bibtex: ClassVar[str] = EARLY
 
     times: float = 1.0
     sigma: Literal["initial", "change"] = "initial"
@@ -255,6 +304,7 @@ class Pretrained(Branch):
     """
 
     source: ClassVar[str] = "Frankle, Schwab & Morcos 2020, arXiv:2002.10365"
+    bibtex: ClassVar[str] = EARLY
     pretrains: ClassVar[bool] = True
 
     task: Literal["blurred", "random_labels", "rotation"] = "blurred"
@@ -280,6 +330,7 @@ class Transfer(Branch):
     """
 
     source: ClassVar[str] = "Morcos et al. 2019, arXiv:1906.02773"
+    bibtex: ClassVar[str] = TRANSFERS
 
     data: str = ""
 
@@ -295,7 +346,8 @@ class MaskAlgebra(Branch):
     `rewire.analysis.overlap`.
     """
 
-    source: ClassVar[str] = "masks as sets"
+    source: ClassVar[str] = "control: masks as sets"
+    budget: ClassVar[Budget] = "reported"
 
     operation: Literal["union", "intersection", "complement"] = "complement"
     other: str = ""

@@ -12,6 +12,17 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, Linear, Schedule, When, value
 
+PAPER = """
+@inproceedings{yuan2021mest,
+  title = {{MEST}: Accurate and Fast Memory-Economic Sparse Training Framework on the Edge},
+  author = {Yuan, Geng and others},
+  booktitle = {Advances in Neural Information Processing Systems},
+  eprint = {2110.14032},
+  archiveprefix = {arXiv},
+  year = {2021},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MEST(Rule):
@@ -38,6 +49,7 @@ class MEST(Rule):
     needs: ClassVar[frozenset[str]] = frozenset({"growth"})
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Yuan et al. 2021, arXiv:2110.14032"
+    bibtex: ClassVar[str] = PAPER
 
     lam: float = 0.01
     fraction: float | Schedule = Linear(0.2, 0.0, 0.75)

@@ -21,6 +21,17 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, When
 
+PAPER = """
+@article{bogdan2018structural,
+  title = {Structural Plasticity on the {SpiNNaker} Many-Core Neuromorphic System},
+  author = {Bogdan, Petrut A. and Rowley, Andrew G. D. and Rhodes, Oliver and Furber, Steve B.},
+  journal = {Frontiers in Neuroscience},
+  volume = {12},
+  pages = {434},
+  doi = {10.3389/fnins.2018.00434},
+  year = {2018},
+}
+"""
 SHEET = 16.0  # the sheet of the published model is 16 units wide; lengths here are in sheet sides
 AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
 SIGNALS = {"activity": "activity", "spiked": "spiked", "uniform": None}
@@ -69,6 +80,7 @@ class StructuralPlasticity(Rule):
     budget: ClassVar[Budget] = "cap"
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Bogdan et al. 2018, doi:10.3389/fnins.2018.00434"
+    bibtex: ClassVar[str] = PAPER
 
     attempts: float = 0.01
     rate: float | None = None
