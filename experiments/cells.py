@@ -27,6 +27,7 @@ from functools import cached_property
 from typing import Any
 
 from rewire.budget import counts_for
+from rewire.limits import Limit, from_tables
 from rewire.session import Substrate
 
 from .config import space_of
@@ -83,6 +84,7 @@ class Settings:
     memory_format: str
     precision: str
     compile: bool
+    limits: tuple[Limit, ...]
     saves: tuple[int, ...]  # steps of level 0 whose state later levels rewind to, besides 0
 
 
@@ -112,6 +114,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             exclude=tuple(config.get("exclude", ())),
             substrate=config.get("substrate", "masked"),
             **{key: config.get(key, usual) for key, usual in PASSES.items()},
+            limits=from_tables(config.get("limits", ())),
             saves=tuple(config.get("saves", ())),
         )
     except (KeyError, ValueError, TypeError) as error:
@@ -162,6 +165,7 @@ class _Planner:
             "substrate": "" if experiment.substrate == "masked" else experiment.substrate,
             **experiment.passes,
         }
+        self.limits = {"limits": experiment.limits}
 
     @cached_property
     def implied(self) -> float:
@@ -262,7 +266,9 @@ class _Planner:
         **more: Any,
     ) -> Cell:
         training = entry.training.model_dump(exclude_defaults=True, by_alias=True)
-        optional = {**self.task, **more, "parents": dict(parents)}
+        # the dense network is what the others are measured against: nothing limits it
+        limits = {} if is_dense(rule) else self.limits
+        optional = {**self.task, **limits, **more, "parents": dict(parents)}
         config = {
             "schema": SCHEMA,
             "kind": "branch" if is_branch(rule) else "rule",

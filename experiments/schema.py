@@ -322,6 +322,24 @@ Seeds = Annotated[
 Contrasts = list[Annotated[list[str], Field(min_length=2, max_length=2)]]
 
 
+def _limits(value: Any) -> list[dict[str, Any]]:
+    from rewire.limits import from_tables
+
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        raise ValueError(
+            f"should be a list of tables, e.g. {{ limit = 'FanIn', most = 32 }}, not {short(value)}"
+        )
+    from_tables(value)
+    return value
+
+
+Limits = Annotated[
+    list[dict[str, Any]],
+    PlainValidator(_limits),
+    WithJsonSchema({"type": "array", "items": {"type": "object", "required": ["limit"]}}),
+]
+
+
 @dataclass(frozen=True)
 class RuleEntry:
     """One of an experiment's rules: the fields given for it, and what it trains with."""
@@ -417,6 +435,7 @@ class Experiment(Training):
         description="of training passes; weights and evaluations are float32 in both",
     )
     compile: bool = Field(default=False, description="training passes, by torch.compile")
+    limits: Limits = []
     contrasts: Contrasts = []
     spikes: Spikes | None = None
     device: Literal["auto", "cpu", "cuda"] = "cpu"

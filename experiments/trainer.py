@@ -25,6 +25,7 @@ from torch import Tensor, nn
 import rewire
 from rewire import rng_for
 from rewire.graph import Graph
+from rewire.limits import limited
 from rewire.rule import Rule
 from rewire.session import Session, Trainable, aimed, first_graph, torch_world
 from rewire.substrates.masked import Masked, Probe
@@ -190,6 +191,7 @@ class _Training:
             self.model, self.optimizer, s.substrate, s.seed,
             include=s.include or None, exclude=s.exclude, probe=self._probe(),
         )  # fmt: skip
+        self.world.space = limited(self.world.space, s.limits)
         make_passes(self.world, s)
         graph, rule = stage.graph(self.world, s), stage.rule
         if rule.prunes_at_start:  # to the edges that others start with
@@ -197,7 +199,8 @@ class _Training:
         names = [p.name for p in graph.projections]
         shapes = empty_model(s.model.name, s.model.options, self.data)
         self.costs = costs.measure(shapes, names, self.data.train.x[:1].to("meta"))
-        self.net = Session(self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True)
+        self.net = Session(self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True,
+                           limits=s.limits)  # fmt: skip
         self.net.saves |= frozenset(s.saves)  # what later levels rewind to
         self._kept: set[int] = set()
         if saved is not None:

@@ -9,6 +9,7 @@ import difflib
 from importlib.metadata import entry_points
 
 from ..rule import Rule
+from .age_limit import AgeLimit
 from .branches import (
     Branch,
     FineTune,
@@ -24,8 +25,10 @@ from .branches import (
     Transfer,
     WeightNoise,
 )
+from .combined import Combined, On
 from .controls import Dense, Static
 from .deep_r import DeepR, SoftDeepR
+from .drop_grow import DropGrow
 from .dsr import DSR
 from .gmp import GMP
 from .granet import GraNet
@@ -47,9 +50,10 @@ BUILT_IN: tuple[type[Rule], ...] = (
     Magnitude, SNIP, GraSP, SynFlow,
     RandomMask, RandomTicket, OneShot, FineTune, RateRewind, Signs, Shuffle, WeightNoise,
     Pretrained, Transfer, MaskAlgebra,
+    AgeLimit, DropGrow, Combined,
 )  # fmt: skip
 
-__all__ = ["BUILT_IN", "Branch", "available", "get", *(r.__name__ for r in BUILT_IN)]
+__all__ = ["BUILT_IN", "Branch", "On", "available", "get", *(r.__name__ for r in BUILT_IN)]
 
 
 def available() -> dict[str, type[Rule]]:

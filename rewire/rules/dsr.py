@@ -53,6 +53,7 @@ class DSR(Rule):
     source: ClassVar[str] = "Mostafa & Wang 2019, arXiv:1902.05967"
     bibtex: ClassVar[str] = PAPER
     scope: ClassVar[str] = "global"
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # layers gain what others lose
 
     aim: int | float = 0.1
     threshold: float = 1e-3

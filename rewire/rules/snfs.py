@@ -61,6 +61,7 @@ class SNFS(Rule):
     source: ClassVar[str] = "Dettmers & Zettlemoyer 2019, arXiv:1907.04840"
     bibtex: ClassVar[str] = PAPER
     scope: ClassVar[str] = "global"
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # layers gain what others lose
 
     momentum: float = 0.9
     fraction: float | Schedule = Cosine(0.5)

@@ -79,6 +79,7 @@ class StructuralPlasticity(Rule):
 
     budget: ClassVar[Budget] = "cap"
     kind: ClassVar[str] = "neuromorphic"
+    lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in"})
     source: ClassVar[str] = "Bogdan et al. 2018, doi:10.3389/fnins.2018.00434"
     bibtex: ClassVar[str] = PAPER
 
@@ -158,6 +159,11 @@ class StructuralPlasticity(Rule):
         slots = population.slots if self.slots is None else self.slots
         if slots is None:
             return torch.cat([torch.zeros(1, dtype=torch.int64), held.cumsum(0)])
+        if population.slots is not None and slots > population.slots:
+            raise ValueError(
+                f"StructuralPlasticity asks for {slots} slots, and units of {population.name!r} "
+                f"have {population.slots}: leave out slots= to take those."
+            )
         if int(held.max()) > slots:
             raise ValueError(
                 f"a unit of {population.name!r} starts with {int(held.max())} synapses, but has "
