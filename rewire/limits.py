@@ -6,8 +6,8 @@
 `FanIn`, `FanOut`, `Distance` and `Memory` say which synapses may exist together: `sample_absent`
 and `Signals.largest` choose among those that still may, so that a rule's counts stay exact, and
 `Graph.apply` refuses any other edit. `Dale` and `FixedPoint` say which weights may be: after every
-step and its edits the weights are made to. A rule that cannot live under a limit is refused before
-step 0.
+step, and after the rules' edits, the weights are made to. A rule that cannot live under a limit is
+refused before step 0.
 """
 
 from __future__ import annotations
@@ -264,8 +264,10 @@ class Dale(Limit):
         size) of them, drawn by the seed; the others are inhibitory.
     of: pattern of the populations it is for; others keep their freedom.
 
-    The starting weights take their unit's sign and keep their magnitude. After each step and its
-    edits, a weight on the wrong side of 0 is 0. A rule's column ``sign`` (DEEP R's) is this one.
+    The starting weights take their unit's sign and keep their magnitude. After each step, and again
+    after the rules' edits, a weight on the wrong side of 0 is 0. A rule's column ``sign`` (as DEEP R
+    has) is this one; what crosses 0 comes to DEEP R as 0, and is dropped where drift and noise leave
+    it below.
     """
 
     kind: ClassVar[str] = "dale"
@@ -344,8 +346,8 @@ class FixedPoint(Limit):
     rounding: "stochastic", up with the probability of the remainder, so that steps far below a
         multiple add up on average; or "nearest", where they are lost.
 
-    Rounded after every step and its edits; what is beyond the range is its end. Moments and biases
-    keep the world's own precision.
+    Rounded after every step and again after the rules' edits; what is beyond the range is its end.
+    Moments and biases keep the world's own precision.
     """
 
     kind: ClassVar[str] = "fixed_point"

@@ -264,17 +264,16 @@ class Session:
             if edit.stop:
                 self.stopped = True
                 break
-        if self.limits:
-            self._hold_weights()
+        self._hold_weights("edits")
         self._keep_if_asked()
 
-    def _hold_weights(self) -> None:
-        """Make the weights what the limits let them be."""
+    def _hold_weights(self, after: str) -> None:
+        """Make the weights what the limits let them be, after the world's step or rules' edits."""
         for i, limit in enumerate(self.limits):
             if limit.connects:
                 continue
             shown = self.world.read(self._graph)
-            rng = rng_for(self.seed, f"limit/{i}.{limit.name}", self.clock.total)
+            rng = rng_for(self.seed, f"limit/{i}.{limit.name}/{after}", self.clock.total)
             weight = limit.held(shown, self.seed, rng)
             if weight is not None:
                 self._edit(shown, Edit(set={"weight": weight}))
@@ -453,7 +452,9 @@ class Session:
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         made, loss = self.world.advance(self._graph, skip, scaler, closure)
-        if not made:
+        if made:
+            self._hold_weights("step")
+        else:
             self.unplan()
         return loss
 
@@ -466,7 +467,9 @@ class Session:
         """
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
-        return self.world.learn(self._graph, x, y, rows, skip)  # type: ignore[attr-defined]
+        loss = self.world.learn(self._graph, x, y, rows, skip)  # type: ignore[attr-defined]
+        self._hold_weights("step")
+        return loss
 
     def rewire(self) -> None:
         """The second half of :meth:`step`: the rules that are due edit the graph."""
