@@ -265,9 +265,9 @@ class Dale(Limit):
     of: pattern of the populations it is for; others keep their freedom.
 
     The starting weights take their unit's sign and keep their magnitude. After each step, and again
-    after the rules' edits, a weight on the wrong side of 0 is 0. A rule's column ``sign`` (as DEEP R
-    has) is this one; what crosses 0 comes to DEEP R as 0, and is dropped where drift and noise leave
-    it below.
+    after the rules' edits, a weight on the wrong side of 0 is 0. A rule's column ``sign`` (DEEP R)
+    is this one; what crosses 0 comes to DEEP R as 0, and is dropped where drift and noise leave it
+    below.
     """
 
     kind: ClassVar[str] = "dale"
