@@ -148,6 +148,10 @@ class On(Rule):
     counts: tuple[int, ...] | None = None  # what `aimed` was told
 
     def __post_init__(self) -> None:
+        if "gain" in self.rule.columns:
+            raise ValueError(
+                f"On: {self.rule.name} has silent edges, whose budget is that of all projections."
+            )
         object.__setattr__(self, "when", self.rule.when)
 
     needs = property(lambda self: self.rule.needs)  # type: ignore[assignment]
@@ -288,6 +292,10 @@ class PartSignals(Signals):
 
     def pair(self, name: str, keys: Tensor, **how: Any) -> Tensor:
         return self._whole.pair(name, self._part.widen(keys), **how)
+
+    def whole(self, name: str) -> Tensor:
+        """A pair signal at every possible synapse that the rule sees, (possible,)."""
+        return self.pair(name, torch.arange(self._part.space.possible))
 
     def node(self, name: str, population: str) -> Tensor:
         return self._whole.node(name, population)
