@@ -371,7 +371,8 @@ def _beyond_limits(experiment: Experiment) -> Problems:
             if limit.connects and limit.kind not in rule.lives_under:
                 said = f"{entry.rule} chooses or shares out absent synapses without regard to"
                 problems[path, f"{said} {limit!r}"] = None
-        for density in experiment.densities or [None]:
+        asked: Sequence[float | None] = experiment.densities or [None]
+        for density in asked:
             start = None if density is None else rule.starts_at(density)
             try:
                 if rule.prunes_at_start:

@@ -37,6 +37,7 @@ class Clock(NamedTuple):
     dt: float | None = None
 
 
+@dataclass(frozen=True)
 class Plain:
     """Frozen dataclasses that the plain tables of experiment files are written from and read to."""
 

@@ -90,7 +90,6 @@ def test_every_kind_of_branch_trains_and_resumes_to_the_same_bytes(tmp_path, kil
         {"rule": "RandomTicket", "of": "DeepR", "scope": "even"},
     ]  # fmt: skip
     if kill:  # in the middle of every branch, after a checkpoint
-        monkeypatch.setenv("REWIRE_CHECKPOINT_SECONDS", "0")
         experiment = parse({**BASE, "rules": rules})
         cells = world_of(experiment).plan(experiment)
         work, run_ = world_of(experiment).work(experiment), store.Run(tmp_path / "out")
@@ -99,7 +98,9 @@ def test_every_kind_of_branch_trains_and_resumes_to_the_same_bytes(tmp_path, kil
             parents = {role: run_.cell(h).path for role, h in cell.parents.items()}
             args = (cell, run_.cell(cell.hash).path, parents, lambda event: None)
             if cell.config["kind"] == "branch":
+                monkeypatch.setenv("REWIRE_CHECKPOINT_SECONDS", "0")
                 work(*args, lambda seen=seen: next(seen) > 12)
+                monkeypatch.delenv("REWIRE_CHECKPOINT_SECONDS")
             work(*args, lambda: False)
         out = tmp_path / "out"
     whole = run_experiment({**BASE, "rules": rules}, out=tmp_path / "whole", workers=0)
