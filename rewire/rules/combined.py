@@ -138,7 +138,8 @@ class On(Rule):
     projections: patterns of their names, ``*`` allowed; ".weight" may be left out.
 
     Budgets hold in what it sees; what it does not see stays as it is, or is another rule's: beside
-    one that prunes before training, whole, since that begins with every edge. Where units share slots over several projections it takes all of those, or is refused.
+    one that prunes before training, whole, since that begins with every edge. Where units share
+    slots over several projections it takes all of those, or is refused.
     """
 
     kind: ClassVar[str] = "composition"

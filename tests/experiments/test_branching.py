@@ -9,6 +9,7 @@ pytest.importorskip("sklearn")
 
 from rewire.experiments import cli, store
 from rewire.experiments.config import parse
+from rewire.experiments.engines.local import is_finished
 from rewire.experiments.errors import ConfigError
 from rewire.experiments.runner import run_experiment
 from rewire.experiments.schema import Data
@@ -101,6 +102,7 @@ def test_every_kind_of_branch_trains_and_resumes_to_the_same_bytes(tmp_path, kil
                 monkeypatch.setenv("REWIRE_CHECKPOINT_SECONDS", "0")
                 work(*args, lambda seen=seen: next(seen) > 12)
                 monkeypatch.delenv("REWIRE_CHECKPOINT_SECONDS")
+                assert not is_finished(run_.cell(cell.hash).path)
             work(*args, lambda: False)
         out = tmp_path / "out"
     whole = run_experiment({**BASE, "rules": rules}, out=tmp_path / "whole", workers=0)
