@@ -42,6 +42,8 @@ def twigs(s: Settings, ticket: CellStore, other: CellStore | None, data: Dataset
     for row in ticket.events():
         if row["event"] == "level" and row["requested_density"] in s.densities:
             yield Twig(s, ticket, other, row, data)
+            if getattr(s.rule, "once", False):
+                return
 
 
 @dataclass(frozen=True)

@@ -418,9 +418,11 @@ class _Training:
 
     def _requested(self) -> float | None:
         """The density asked for; None where a level is only a rung of the ladder."""
-        if self.current.density is not None:
-            return self.current.density
         edges, possible = self.net.edges, self.net.world.space.possible
+        if self.current.density is not None:
+            # a branch may have other edges than its ticket, such as those that the ticket lacks
+            planned = self.current.twig is None or edges == self.current.twig.row["edges"]
+            return self.current.density if planned else self.net.density
         wanted = {round(d * possible): d for d in (1.0, *self.settings.densities)}
         return wanted.get(edges)
 

@@ -71,6 +71,7 @@ class Room:
         """The first ``k`` of these absent keys whose units have room when their turn comes."""
         if self._more:
             fits = self._fitting(keys, k)
+            self._count(keys[fits], -1)
         else:
             unit = self._unit(keys)
             order = np.argsort(unit, kind="stable")
@@ -78,8 +79,8 @@ class Room:
             rank = np.empty(len(keys), np.int64)  # of each key among those of its unit
             rank[order] = np.arange(len(keys)) - ranked.searchsorted(ranked)
             fits = (rank < self.free[unit]).nonzero()[0][:k]
+            np.subtract.at(self.free, unit[fits], 1)
         taken = keys[fits]
-        self._count(taken, -1)
         self._taken = np.sort(np.concatenate([self._taken, taken]))
         return taken
 

@@ -112,6 +112,11 @@ class Branch(Rule):
 
     when: When = never
 
+    @property
+    def once(self) -> bool:
+        """Whether it is the same at all densities of a ticket, and trained once for all."""
+        return False
+
     def mask(self, ticket: Ticket, rng: Stream) -> Graph:
         """The edges to train: the ticket's, unless the branch is about them."""
         return ticket.graph
@@ -274,6 +279,10 @@ class WeightNoise(Branch):
     def __post_init__(self) -> None:
         if not self.times >= 0:
             raise ValueError(f"WeightNoise.times is a number from 0 up, got {self.times}.")
+
+    @property
+    def once(self) -> bool:
+        return self.dense
 
     def mask(self, ticket: Ticket, rng: Stream) -> Graph:
         return Graph.full(ticket.graph.space) if self.dense else ticket.graph

@@ -117,7 +117,8 @@ def test_every_kind_of_branch_trains_and_resumes_to_the_same_bytes(tmp_path, kil
     possible = 64 * 16 + 16 * 10
     for label in ("RandomMask", "Shuffle", "Pretrained", "RandomTicket"):
         assert [r["edges"] for r in by[label]] == [round(d * possible) for d in (0.3, 0.1)]
-    assert {r["edges"] for r in by["WeightNoise"]} == {possible}
+    assert [(r["edges"], r["requested_density"]) for r in by["WeightNoise"]] == [(possible, 1.0)]
+    assert all(r["requested_density"] == r["density"] for r in by["MaskAlgebra"])
     tickets = [r for r in rows(whole.out, "IMP") if r["requested_density"] in (0.3, 0.1)]
     others = [r for r in rows(whole.out, "b") if r["requested_density"] in (0.3, 0.1)]
     for a, b, both in zip(tickets, others, by["MaskAlgebra"], strict=True):
