@@ -63,6 +63,7 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
     """(parameters, seconds of one training step of a cell), on as many threads as it will have."""
     import torch
 
+    from rewire.limits import limited
     from rewire.session import Session, torch_world
 
     from .trainer import laid_out, make_passes
@@ -78,9 +79,11 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
         world = torch_world(
             model, optimizer, s.substrate, s.seed, include=s.include or None, exclude=s.exclude
         )  # type: ignore[arg-type]
+        world.space = limited(world.space, s.limits)
         make_passes(world, s)
         span = max(int(s.training.steps or 0), 10**6)  # never at the end of a level
-        net = Session(world, _graph(world, s), _rule(s), span=span, seed=s.seed, rewinds=True)
+        net = Session(world, _graph(world, s), _rule(s), span=span, seed=s.seed, rewinds=True,
+                      limits=s.limits)  # fmt: skip
         x = torch.randn(s.training.batch, *info.shape, generator=generator)
         y = torch.randint(info.classes, (s.training.batch,), generator=generator)
         times: list[float] = []

@@ -22,6 +22,8 @@ _HOMES = {
     "smallest": "select", "largest": "select", "sample_absent": "select", "groups": "select",
     "pair_sign": "select",
     "counts_for": "budget",
+    "FanIn": "limits", "FanOut": "limits", "Distance": "limits", "Memory": "limits",
+    "Dale": "limits", "FixedPoint": "limits",
     "signal": "signals", "Signals": "signals",
     "attach": "session", "train": "session", "Session": "session",
     "History": "history",
@@ -31,8 +33,9 @@ _HOMES = {
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
-    "RandomRewiring": "rules",
     "HomeostaticGrowth": "rules", "SynapticSampling": "rules", "STDPPruning": "rules",
+    "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
+    "On": "rules",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOMES]
@@ -46,6 +49,12 @@ if TYPE_CHECKING:
     from .graph import Rewind as Rewind
     from .graph import Space as Space
     from .history import History as History
+    from .limits import Dale as Dale
+    from .limits import Distance as Distance
+    from .limits import FanIn as FanIn
+    from .limits import FanOut as FanOut
+    from .limits import FixedPoint as FixedPoint
+    from .limits import Memory as Memory
     from .rule import Clock as Clock
     from .rule import Rule as Rule
     from .rules import DSR as DSR
@@ -55,12 +64,16 @@ if TYPE_CHECKING:
     from .rules import SET as SET
     from .rules import SNFS as SNFS
     from .rules import SNIP as SNIP
+    from .rules import AgeLimit as AgeLimit
+    from .rules import Combined as Combined
     from .rules import DeepR as DeepR
     from .rules import Dense as Dense
+    from .rules import DropGrow as DropGrow
     from .rules import GraNet as GraNet
     from .rules import GraSP as GraSP
     from .rules import HomeostaticGrowth as HomeostaticGrowth
     from .rules import Magnitude as Magnitude
+    from .rules import On as On
     from .rules import RandomReinit as RandomReinit
     from .rules import RandomRewiring as RandomRewiring
     from .rules import RigL as RigL

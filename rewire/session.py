@@ -16,7 +16,9 @@ from . import history as log
 from .budget import counts_for, random_graph
 from .graph import NOTHING, Edit, Graph, Rewind, Space
 from .history import History
+from .limits import Limit, limited
 from .rule import Clock, Rule, State
+from .rules.combined import parts_of
 from .select import largest
 from .signals import Signals, registered
 from .streams import rng_for
@@ -80,6 +82,7 @@ class Session:
              the end, or at fractions of the training, are refused).
     seed:    of every random number that the rules draw.
     rewinds: whether the loop around can go back to saved states.
+    limits:  what holds whatever the rules do, see :mod:`rewire.limits`.
 
     Raises ValueError before step 0 for rules that this world, or this loop, cannot serve.
     """
@@ -93,9 +96,13 @@ class Session:
         span: int | None = None,
         seed: int = 0,
         rewinds: bool = False,
+        limits: Sequence[Limit] = (),
     ):
         self.world = world
-        self.rules = (rules,) if isinstance(rules, Rule) else tuple(rules)
+        self.limits = tuple(limits)
+        if limits and world.space.limits != self.limits:
+            world.space = limited(world.space, limits)
+        self.rules = parts_of((rules,) if isinstance(rules, Rule) else rules)
         self.names = [f"{i}.{r.name}" for i, r in enumerate(self.rules)]
         self.seed = seed
         self._endless = span is None
@@ -115,8 +122,13 @@ class Session:
         births: dict[str, Any] = {"weight": 0.0}
         for rule in self.rules:
             births |= rule.births(seed)
-        births |= {name: birth for name, birth in world.births.items() if name in births}
-        self._graph = world.read(graph)
+        given = [limit.births(world.space, seed) for limit in self.limits] + [world.births]
+        for fixed in given:
+            births |= {name: birth for name, birth in fixed.items() if name in births}
+        self._graph = world.read(self._under_limits(graph))
+        for limit in self.limits:
+            if (first := limit.first(self._graph, seed)) is not None:
+                self._graph = self._graph.with_columns({"weight": first})
         for name, birth in births.items():
             self._graph = self._graph.with_birth(name, birth)
         self.states: list[State] = []
@@ -126,6 +138,7 @@ class Session:
             )
             self._graph = self._graph.apply(edit)
             self.states.append(state)
+        self._check_start()
         world.begin(self._graph)
         self.history = History(self._graph.keys, self.names)
         self._due: list[int] = []
@@ -170,6 +183,31 @@ class Session:
             why = rule.unsuited(None if self._endless else self.clock.span)
             if why is not None:
                 raise ValueError(f"{rule.name} cannot be trained so: {why}.")
+            for limit in self.limits:
+                why = limit.unsuited(rule, self.world)
+                if why is not None:
+                    raise ValueError(f"{rule.name} cannot live under {limit!r}: {why}.")
+
+    def _under_limits(self, graph: Graph) -> Graph:
+        """The same edges in the world's space, which has the limits."""
+        if not self.limits or graph.space is self.world.space:
+            return graph
+        columns = {n: c for n, c in graph.columns.items() if n != "slot"}  # there may be fewer now
+        return Graph(self.world.space, graph.keys, columns, graph.births)
+
+    def _check_start(self) -> None:
+        """Refuse rules whose first edges break a limit."""
+        if not self.limits:
+            return
+        try:
+            self._graph.check_limits()
+        except ValueError as error:
+            rules = " and ".join(rule.name for rule in self.rules)
+            named = ", ".join(map(repr, self.limits))
+            raise ValueError(
+                f"{rules} cannot live under {named} from these edges: {error} Start from fewer "
+                "edges, or allow more."
+            ) from None
 
     # -- one step -------------------------------------------------------------------------------
 
@@ -226,7 +264,30 @@ class Session:
             if edit.stop:
                 self.stopped = True
                 break
+        self._hold_weights("edits")
         self._keep_if_asked()
+
+    def _hold_weights(self, after: str) -> None:
+        """Make the weights what the limits let them be, after the world's step or rules' edits."""
+        for i, limit in enumerate(self.limits):
+            if limit.connects:
+                continue
+            shown = self.world.read(self._graph)
+            rng = rng_for(self.seed, f"limit/{i}.{limit.name}/{after}", self.clock.total)
+            weight = limit.held(shown, self.seed, rng)
+            if weight is not None:
+                self._edit(shown, Edit(set={"weight": weight}))
+
+    def edit(self, edit: Edit) -> None:
+        """Carry out an edit of one's own, between two steps; the log knows no rule that made it.
+
+        Raises ValueError for one that adds or drops synapses: those are a rule's to make.
+        """
+        if edit.n_add or edit.n_drop or edit.rewind is not None:
+            raise ValueError(
+                "synapses come and go by rules, which the log names: set columns only."
+            )
+        self._edit(self.world.read(self._graph), edit)
 
     def _edit(self, shown: Graph, edit: Edit) -> None:
         self._graph = shown.apply(edit)
@@ -391,7 +452,9 @@ class Session:
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         made, loss = self.world.advance(self._graph, skip, scaler, closure)
-        if not made:
+        if made:
+            self._hold_weights("step")
+        else:
             self.unplan()
         return loss
 
@@ -404,7 +467,9 @@ class Session:
         """
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
-        return self.world.learn(self._graph, x, y, rows, skip)  # type: ignore[attr-defined]
+        loss = self.world.learn(self._graph, x, y, rows, skip)  # type: ignore[attr-defined]
+        self._hold_weights("step")
+        return loss
 
     def rewire(self) -> None:
         """The second half of :meth:`step`: the rules that are due edit the graph."""
@@ -555,6 +620,7 @@ def attach(
     positions: Mapping[str, Tensor | None] | None = None,
     probe: Probe | None = None,
     substrate: Substrate = "masked",
+    limits: Sequence[Limit] = (),
 ) -> Session:
     """Make a model sparse, and let ``rule`` rewire it in your own training loop.
 
@@ -582,6 +648,8 @@ def attach(
     substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
         all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
         for each layer by its density, see ``net.world.forms``.
+    limits: what holds whatever the rules do: caps on fan-in, fan-out, distance and memory, signs
+        and precision of weights; see :mod:`rewire.limits`.
 
     Raises ValueError before the first step for whatever cannot work.
     """
@@ -596,8 +664,9 @@ def attach(
         positions=positions,
         probe=probe,
     )
+    world.space = limited(world.space, limits)
     rules, graph = _start_of(world, rule, density, distribution, initial, seed)
-    return Session(world, graph, rules, span=steps, seed=seed)
+    return Session(world, graph, rules, span=steps, seed=seed, limits=limits)
 
 
 def train(
@@ -625,7 +694,7 @@ def train(
     schedule: step -> factor on the optimiser's learning rates, as LambdaLR.
     on_step: called after each optimiser step, before the rules, with the session and the loss.
     on_round: called at the end of each round, before the rules act on it.
-    options: as for :func:`attach` (distribution, initial, include, exclude, ...).
+    options: as for :func:`attach` (distribution, initial, include, exclude, limits, ...).
 
     Returns the session, at the end of the last round.
     """
@@ -634,10 +703,12 @@ def train(
     given = {k: options.pop(k) for k in names if k in options}
     world = torch_world(model, optimizer, substrate, seed, **given)
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
+    limits = options.pop("limits", ())
+    world.space = limited(world.space, limits)
     if options:
         raise TypeError(f"train() does not take {', '.join(map(repr, options))}.")
     rules, graph = _start_of(world, rule, density, distribution, initial, seed)
-    net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True)
+    net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits)
     rates = [group["lr"] for group in optimizer.param_groups]
     batches = data if callable(data) else _Replay(data)
     while not net.done:

@@ -186,21 +186,20 @@ class Signals:
     ) -> Tensor:
         from .slots import Room, largest_with_room
 
-        room, space = Room(self._graph, without), self._graph.space
+        space = self._graph.space
         ends, counts = ([0, space.possible], [k]) if isinstance(k, int) else (space.bounds, [*k])
         blocks = [self._block(offered, i).cpu().numpy() for i in range(len(space.sizes))]
         scores = np.concatenate(blocks)
         if getattr(offered.compute, "magnitude", False):
             scores = np.abs(scores)
-        found = []
-        for lo, hi, n in zip(ends[:-1], ends[1:], counts, strict=True):
+
+        def ranked(lo: int, hi: int, room: Room) -> np.ndarray:
             absent = room.absent(np.arange(lo, hi))
-            if np.isnan(scores[absent]).any():
-                lost = int(np.isnan(scores[absent]).sum())
+            if lost := int(np.isnan(scores[absent]).sum()):
                 raise _nan(lost, hi - lo, offered.name, f"keys [{lo}, {hi})")
-            if n:
-                found.append(largest_with_room(room, absent, scores[absent], n))
-        return torch.from_numpy(np.concatenate([np.empty(0, np.int64), *found]))
+            return absent[np.argsort(-scores[absent], kind="stable")]
+
+        return largest_with_room(self._graph, ends, counts, without, ranked)
 
     def at(self, graph: Graph) -> Signals:
         """The same signals as if the world held another graph."""

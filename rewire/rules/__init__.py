@@ -9,8 +9,26 @@ import difflib
 from importlib.metadata import entry_points
 
 from ..rule import Rule
-from .controls import Dense, RandomReinit, Static
+from .age_limit import AgeLimit
+from .branches import (
+    Branch,
+    FineTune,
+    MaskAlgebra,
+    OneShot,
+    Pretrained,
+    RandomMask,
+    RandomReinit,
+    RandomTicket,
+    RateRewind,
+    Shuffle,
+    Signs,
+    Transfer,
+    WeightNoise,
+)
+from .combined import Combined, On
+from .controls import Dense, Static
 from .deep_r import DeepR, SoftDeepR
+from .drop_grow import DropGrow
 from .dsr import DSR
 from .gmp import GMP
 from .granet import GraNet
@@ -42,6 +60,9 @@ BUILT_IN: tuple[type[Rule], ...] = (
     RigL, GMP, GraNet, DSR, SNFS, MEST,
     Magnitude, SNIP, GraSP, SynFlow,
     HomeostaticGrowth, SynapticSampling, STDPPruning,
+    RandomMask, RandomTicket, OneShot, FineTune, RateRewind, Signs, Shuffle, WeightNoise,
+    Pretrained, Transfer, MaskAlgebra,
+    AgeLimit, DropGrow, Combined,
 )  # fmt: skip
 
 STRATEGIES = (
@@ -49,7 +70,9 @@ STRATEGIES = (
     Elimination, WeightDependentElimination, UniformElimination,
 )  # fmt: skip
 
-__all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in (*BUILT_IN, *STRATEGIES))]
+__all__ = [
+    "BUILT_IN", "Branch", "On", "available", "get", *(r.__name__ for r in (*BUILT_IN, *STRATEGIES)),
+]  # fmt: skip
 
 
 def available() -> dict[str, type[Rule]]:

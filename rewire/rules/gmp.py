@@ -16,6 +16,16 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Bound, Every, When
 
+PAPER = """
+@misc{zhu2017prune,
+  title = {To prune, or not to prune: exploring the efficacy of pruning for model compression},
+  author = {Zhu, Michael and Gupta, Suyog},
+  eprint = {1710.01878},
+  archiveprefix = {arXiv},
+  year = {2017},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gradual(Rule):
@@ -98,6 +108,7 @@ class GMP(Gradual):
 
     kind: ClassVar[str] = "during training, falling budget"
     source: ClassVar[str] = "Zhu & Gupta 2017, arXiv:1710.01878"
+    bibtex: ClassVar[str] = PAPER
 
     scope: Literal["layer", "global"] = "layer"
 

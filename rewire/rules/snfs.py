@@ -18,6 +18,16 @@ from ..streams import Stream
 from ..when import Cosine, Every, Schedule, When, value
 from .rigl import exchange
 
+PAPER = """
+@misc{dettmers2019sparse,
+  title = {Sparse Networks from Scratch: Faster Training without Losing Performance},
+  author = {Dettmers, Tim and Zettlemoyer, Luke},
+  eprint = {1907.04840},
+  archiveprefix = {arXiv},
+  year = {2019},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SNFS(Rule):
@@ -49,7 +59,9 @@ class SNFS(Rule):
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Dettmers & Zettlemoyer 2019, arXiv:1907.04840"
+    bibtex: ClassVar[str] = PAPER
     scope: ClassVar[str] = "global"
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # layers gain what others lose
 
     momentum: float = 0.9
     fraction: float | Schedule = Cosine(0.5)

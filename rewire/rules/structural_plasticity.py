@@ -22,6 +22,17 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, When
 
+PAPER = """
+@article{bogdan2018structural,
+  title = {Structural Plasticity on the {SpiNNaker} Many-Core Neuromorphic System},
+  author = {Bogdan, Petrut A. and Rowley, Andrew G. D. and Rhodes, Oliver and Furber, Steve B.},
+  journal = {Frontiers in Neuroscience},
+  volume = {12},
+  pages = {434},
+  doi = {10.3389/fnins.2018.00434},
+  year = {2018},
+}
+"""
 SHEET = 16.0  # the sheet of the published model is 16 units wide; lengths here are in sheet sides
 AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
 Triple = tuple[int, int, int]
@@ -198,7 +209,9 @@ class StructuralPlasticity(Rule):
 
     budget: ClassVar[Budget] = "cap"
     kind: ClassVar[str] = "neuromorphic"
+    lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in"})
     source: ClassVar[str] = "Bogdan et al. 2018, doi:10.3389/fnins.2018.00434"
+    bibtex: ClassVar[str] = PAPER
 
     attempts: float = 0.01
     rate: float | None = None
@@ -295,6 +308,11 @@ class StructuralPlasticity(Rule):
         slots = population.slots if self.slots is None else self.slots
         if slots is None:
             return torch.cat([torch.zeros(1, dtype=torch.int64), held.cumsum(0)])
+        if population.slots is not None and slots > population.slots:
+            raise ValueError(
+                f"StructuralPlasticity asks for {slots} slots, and units of {population.name!r} "
+                f"have {population.slots}: leave out slots= to take those."
+            )
         if int(held.max()) > slots:
             raise ValueError(
                 f"a unit of {population.name!r} starts with {int(held.max())} synapses, but has "

@@ -61,6 +61,13 @@ RULES = {
     ),
     "synaptic-sampling": rewire.SynapticSampling(prior=0.05, mu=-0.8),
     "stdp-pruning": rewire.STDPPruning(threshold=0.1, to=0.1, when=when.every(3)),
+    "random-drop-grow": rewire.DropGrow(drop="random", grow="growth", when=when.every(3)),
+    "deep-r-on": rewire.On(
+        rule=rewire.DeepR(noise=0.5, l1=0.02), projections=("0*", "lstm*", "ff")
+    ),
+    "combined": rewire.Combined(
+        rules=(rewire.GMP(to=0.1, when=when.every(3)), rewire.SET(when=when.every(2)))
+    ),
 }
 STILL = {"dense", "static"} | {n for n in RULES if RULES[n].prunes_at_start}
 DRAWS = {
@@ -373,7 +380,7 @@ def test_a_rules_update_leaves_graph_and_state_as_they_were(rule):
     answers = []
     for _ in range(2):
         rng = rewire.rng_for(0, "pure")
-        edit, new = RULES[rule].update(shown, net.world.signals(shown), state, rng, clock) if (
+        edit, new = net.rules[0].update(shown, net.world.signals(shown), state, rng, clock) if (
             rule not in STILL
         ) else (Edit(), {})  # fmt: skip
         answers.append((edit.drop, edit.add, dict(edit.set), dict(new)))
