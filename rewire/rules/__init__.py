@@ -9,26 +9,33 @@ import difflib
 from importlib.metadata import entry_points
 
 from ..rule import Rule
+from .cht import CHT
 from .controls import Dense, RandomReinit, Static
 from .deep_r import DeepR, SoftDeepR
+from .diagonal_fisher import DiagonalFisher
 from .dsr import DSR
+from .early_bird import EarlyBird
 from .gmp import GMP
 from .granet import GraNet
 from .grasp import GraSP
 from .imp import IMP
 from .magnitude import Magnitude
 from .mest import MEST
+from .obd import OBD
 from .random_rewiring import RandomRewiring
 from .rigl import RigL
 from .set import SET
 from .snfs import SNFS
 from .snip import SNIP
+from .srigl import SRigL
 from .structural_plasticity import StructuralPlasticity
 from .synflow import SynFlow
+from .woodfisher import WoodFisher
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomReinit, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
-    RigL, GMP, GraNet, DSR, SNFS, MEST,
+    RigL, SRigL, CHT, GMP, GraNet, DSR, SNFS, MEST,
+    OBD, DiagonalFisher, WoodFisher, EarlyBird,
     Magnitude, SNIP, GraSP, SynFlow,
 )  # fmt: skip
 

@@ -52,10 +52,20 @@ RULES = {
     "snfs": rewire.SNFS(rewires=when.every(3)),
     "mest": rewire.MEST(when=when.every(3), fraction=0.4),
     "mest-soft": rewire.MEST(when=when.every(3), fraction=0.4, soft=True, lam=0.5),
+    "obd": rewire.OBD(to=0.1, when=when.every(3)),
+    "diagonal-fisher": rewire.DiagonalFisher(to=0.1, when=when.every(3), scope="layer"),
+    "woodfisher": rewire.WoodFisher(to=0.1, when=when.every(3), block=20, damp=1e-3),
+    "woodfisher-joint": rewire.WoodFisher(
+        to=0.1, when=when.every(4), block=7, survivors="joint", scope="layer"
+    ),
+    "early-bird": rewire.EarlyBird(to=0.1, when=when.every(1), until=1.0, distance=0.3, history=3),
+    "srigl": rewire.SRigL(when=when.every(3), fraction=0.4, min_salient=0.8),
+    "cht": rewire.CHT(when=when.every(3), fraction=0.4),
+    "cht-soft": rewire.CHT(when=when.every(3), fraction=0.4, soft=True, stop_at=0.5),
     "random-rewiring": rewire.RandomRewiring(when=when.every(3), fraction=0.3),
 }
 STILL = {"dense", "static"} | {n for n in RULES if RULES[n].prunes_at_start}
-DRAWS = {n for n in RULES if n.startswith(("deep", "soft", "plas", "set", "dsr", "mest", "random"))}
+DRAWS = {n for n in RULES if n.startswith(("deep", "soft", "plas", "set", "dsr", "mest", "random", "cht-soft"))}
 
 OPTIMISERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
@@ -287,7 +297,9 @@ def test_a_deep_copy_is_a_run_of_its_own(rule, optimiser, model):
 # -- the bare world ---------------------------------------------------------------------------
 
 
-PAIRS = ("growth", "connection_sensitivity", "gradient_flow", "synaptic_flow")
+PAIRS = (
+    "growth", "connection_sensitivity", "gradient_flow", "synaptic_flow", "fisher", "hessian_diag",
+)  # fmt: skip
 
 
 def bare(rule, seed=0):
@@ -307,6 +319,7 @@ def bare(rule, seed=0):
         lr=0.1,
         pairs={
             **dict.fromkeys(PAIRS, lambda keys: gradient[keys].abs()),
+            "example_gradients": lambda keys: torch.stack([gradient[keys], keys / 100], 1),
             "grad": lambda keys: gradient[keys],
         },
         nodes={"activity": lambda p: torch.ones(space.population[p].size)},
@@ -369,7 +382,9 @@ def test_a_rules_update_leaves_graph_and_state_as_they_were(rule):
     assert same(before, (shown.keys, shown.columns, state))
 
 
-SPARSE = {"weight", "grad", "growth", "activity"}  # signals of the sparse world
+SPARSE = {  # signals of the sparse world
+    "weight", "grad", "growth", "activity", "fisher", "example_gradients", "hessian_diag"
+}
 
 
 @pytest.mark.parametrize("substrate", ["sparse", "auto"])
