@@ -134,9 +134,7 @@ def _paths_of_three(
     size = np.diff(starts)
     at, found = [np.empty(0, np.int64)], [np.empty(0)]
     for v in range(n):
-        common = np.bincount(
-            np.concatenate([row[:0], *(above[b] for b in below[v])]), minlength=n
-        )
+        common = np.bincount(np.concatenate([row[:0], *(above[b] for b in below[v])]), minlength=n)
         outside = size - common
         weight = np.where(outside > 0, 1 / np.sqrt(np.maximum(outside, 1)), 0.0)
         score, seen = np.zeros(width), np.zeros(width, bool)

@@ -333,7 +333,7 @@ def _diagonal(passes: Passes, output: Tensor, batch: Any) -> Tensor:
 
 def _back(passes: Passes, module: nn.Module, x: Tensor, h: Tensor, total: list[Tensor]) -> Tensor:
     """From the curvature by a module's output to that by its input; adds that by its weight."""
-    if isinstance(module, nn.Linear | CONVOLUTIONS):
+    if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
         at = passes.owner.get(id(module.weight))
         held = module.weight if at is None else passes.weights[at]
         squares = held.detach().square().requires_grad_()

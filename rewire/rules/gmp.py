@@ -129,7 +129,9 @@ class GMP(Ranked):
 
     def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
         ranges = groups(graph, self.scope)
-        return Edit(drop=smallest(graph["weight"], k, ranges, magnitude=True, what="GMP's |weight|"))
+        return Edit(
+            drop=smallest(graph["weight"], k, ranges, magnitude=True, what="GMP's |weight|")
+        )
 
 
 def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:

@@ -29,7 +29,7 @@ class OBD(Ranked):
         example and output. True: the paper's own backward recursion (equations 8-11, without the
         term in f''), which also leaves out what is off the diagonal at every layer. It needs one
         pass a batch, and a chain of linear, convolutional and elementwise modules. In the last
-        layer the two agree; below they differ, by about a factor of 2 in a small ReLU network.
+        layer the two agree; below they differ, by up to a factor of 2 in small networks.
 
     Deviations: the paper prunes by hand a few times in a trained network; here along GMP's
     cubic. Weights that a convolution shares have one h, of the loss by the shared weight (the

@@ -65,7 +65,11 @@ RULES = {
     "random-rewiring": rewire.RandomRewiring(when=when.every(3), fraction=0.3),
 }
 STILL = {"dense", "static"} | {n for n in RULES if RULES[n].prunes_at_start}
-DRAWS = {n for n in RULES if n.startswith(("deep", "soft", "plas", "set", "dsr", "mest", "random", "cht-soft"))}
+DRAWS = {
+    n
+    for n in RULES
+    if n.startswith(("deep", "soft", "plas", "set", "dsr", "mest", "random", "cht-soft"))
+}
 
 OPTIMISERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
@@ -383,7 +387,13 @@ def test_a_rules_update_leaves_graph_and_state_as_they_were(rule):
 
 
 SPARSE = {  # signals of the sparse world
-    "weight", "grad", "growth", "activity", "fisher", "example_gradients", "hessian_diag"
+    "weight",
+    "grad",
+    "growth",
+    "activity",
+    "fisher",
+    "example_gradients",
+    "hessian_diag",
 }
 
 
