@@ -68,11 +68,11 @@ class SRigL(Rule):
                 )
             _, width = rows_of(p)
             held = graph.local(i).numpy()
-            order = rng.permutation(p.size).numpy()
-            rank = np.where(_at(held, p.size), 0, p.size) + order  # those there are come first
-            unit = units_of(p)
+            drawn = rng.permutation(p.size).numpy()
+            there = _at(held, p.size)[drawn]
             fan_in = _even(len(held), np.zeros(p.size // width, np.int64), width)
-            chosen = best_of_each(unit, rank, fan_in)
+            order = np.concatenate([drawn[there], drawn[~there]])  # those there are come first
+            chosen = first_of_each(units_of(p), order, fan_in)
             keep.append(torch.from_numpy(np.intersect1d(held, chosen)) + graph.space.bounds[i])
             grow.append(torch.from_numpy(np.setdiff1d(chosen, held)) + graph.space.bounds[i])
         stays = graph.find(torch.cat(keep))[0]
@@ -109,25 +109,20 @@ class SRigL(Rule):
         p, held = graph.projections[i], graph.local(i).numpy()
         unit, (n, width) = units_of(p), rows_of(p)
         swapped = int(fraction * len(held))
-        kept = held[np.sort(np.lexsort((held, -weight))[: len(held) - swapped])]
+        strong = held[(-weight).argsort(kind="stable")]  # the smaller key first among equals
+        kept = strong[: len(held) - swapped]
         others = np.flatnonzero(~_at(kept, p.size))
-        wanted = others[np.lexsort((others, -gradient[others]))[:swapped]]
-        salient = np.bincount(unit[kept], minlength=n) + np.bincount(unit[wanted], minlength=n)
+        others = others[(-gradient[others]).argsort(kind="stable")]
+        salient = np.bincount(unit[kept], minlength=n)
+        salient += np.bincount(unit[others[:swapped]], minlength=n)
         before = np.count_nonzero(np.bincount(unit[held], minlength=n))
         least = self.min_salient * len(held) / max(before, 1)
         lives = (salient >= least) & (salient > 0)
         if i == len(graph.projections) - 1:
             lives[:] = True
         fan_in = _even(len(held), np.where(lives, salient, -1), width)
-        # kept ones by |w|, before all others by |dL/dw|, the smaller key first among equals
-        score = np.empty(p.size, np.int64)
-        size = np.zeros(p.size, weight.dtype)
-        size[held] = weight
-        order = np.concatenate([
-            kept[np.lexsort((kept, -size[kept]))], others[np.lexsort((others, -gradient[others]))]
-        ])  # fmt: skip
-        score[order] = np.arange(p.size)
-        return torch.from_numpy(best_of_each(unit, score, fan_in)) + graph.space.bounds[i]
+        chosen = first_of_each(unit, np.concatenate([kept, others]), fan_in)
+        return torch.from_numpy(chosen) + graph.space.bounds[i]
 
 
 def rows_of(p: Projection) -> tuple[int, int]:
@@ -146,12 +141,13 @@ def units_of(p: Projection) -> np.ndarray:
     return (local // (p.size // p.shape[0])).numpy()
 
 
-def best_of_each(unit: np.ndarray, rank: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """The ``k[j]`` places of each unit j that rank lowest, ascending; ranks differ."""
-    order = np.lexsort((rank, unit))
-    have = np.bincount(unit, minlength=len(k))
-    place = np.arange(len(unit)) - (have.cumsum() - have)[unit[order]]
-    return np.sort(order[place < k[unit[order]]])
+def first_of_each(unit: np.ndarray, order: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Of every unit j the ``k[j]`` of its places that come first in ``order``, ascending."""
+    of = unit[order].astype(np.uint16 if len(k) <= 2**16 else np.int64)  # sorted by radix
+    by = of.argsort(kind="stable")
+    have = np.bincount(of, minlength=len(k))
+    place = np.arange(len(order)) - np.repeat(have.cumsum() - have, have)
+    return np.sort(order[by[place < np.repeat(k, have)]])
 
 
 def _even(total: int, salient: np.ndarray, width: int) -> np.ndarray:
