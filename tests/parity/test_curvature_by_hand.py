@@ -369,3 +369,30 @@ def test_the_joint_step_is_the_best_and_one_alone_is_the_same_either_way():
 def test_gradients_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="WoodFisher's gradients are not finite"):
         inverse_fisher(torch.full((1, 2, 3), torch.nan), 1.0)
+
+
+@pytest.mark.parametrize("rule", [rewire.OBD, rewire.DiagonalFisher, rewire.WoodFisher])
+def test_where_the_engine_makes_the_steps_the_curvature_is_that_of_its_weights(rule):
+    """The sparse world's native plan and the masked world, ten steps of training apart."""
+    ended = []
+    for substrate in ("masked", "sparse"):
+        model = relu_net(3)
+        x, y = data()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+        net = rewire.attach(model, optimizer, rule(when=when.every(4)), density=0.3, steps=20,
+                            probe=probe_of(x, y), substrate=substrate)  # fmt: skip
+        for _ in range(20):
+            optimizer.zero_grad()
+            if substrate == "sparse":
+                net.learn(x, y)
+            else:
+                loss(model, (x, y)).backward()
+                net.optimise()
+            net.rewire()
+        ended.append(net)
+    assert ended[1].world.plan is not None or ended[1].world.untraceable
+    assert ended[0].history.dropped == ended[1].history.dropped > 60
+    assert torch.equal(ended[0].graph.keys, ended[1].graph.keys)
+    torch.testing.assert_close(
+        ended[0].graph["weight"], ended[1].graph["weight"], rtol=1e-7, atol=1e-10
+    )
