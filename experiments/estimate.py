@@ -62,7 +62,6 @@ def _evaluations(experiment: Experiment, cell: Cell, s: Settings) -> float:
 def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple[int, float]:
     """(parameters, seconds of one training step of a cell), on as many threads as it will have."""
     import torch
-
     from torch.nn.functional import cross_entropy
 
     from rewire.session import Session, torch_world
