@@ -66,7 +66,7 @@ class SNFS(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        gradient = signals.pair("grad", torch.arange(graph.possible))
+        gradient = signals.whole("grad")
         momentum = torch.lerp(gradient.to(state["momentum"]), state["momentum"], self.momentum)
         state = {**state, "momentum": momentum}
         if not self.rewires(clock):

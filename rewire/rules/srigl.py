@@ -86,8 +86,9 @@ class SRigL(Rule):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         fraction, found = value(self.fraction, clock), []
+        slopes = signals.whole("growth").numpy()
         for i in range(len(graph.projections)):
-            gradient = signals.pair("growth", torch.arange(*graph.space.bounds[i : i + 2])).numpy()
+            gradient = slopes[slice(*graph.space.bounds[i : i + 2])]
             weight = graph["weight"][graph.rows(i)].abs().numpy()
             if np.isnan(weight).any() or np.isnan(gradient).any():
                 raise ValueError(
