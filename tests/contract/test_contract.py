@@ -54,9 +54,9 @@ RULES = {
     "mest-soft": rewire.MEST(when=when.every(3), fraction=0.4, soft=True, lam=0.5),
     "obd": rewire.OBD(to=0.1, when=when.every(3)),
     "diagonal-fisher": rewire.DiagonalFisher(to=0.1, when=when.every(3), scope="layer"),
-    "woodfisher": rewire.WoodFisher(to=0.1, when=when.every(3), block=20, damp=1e-3),
+    "woodfisher": rewire.WoodFisher(to=0.1, when=when.every(3), block=20, survivors="singles"),
     "woodfisher-joint": rewire.WoodFisher(
-        to=0.1, when=when.every(4), block=7, survivors="joint", scope="layer"
+        to=0.1, when=when.every(4), block=7, damp=1e-4, scope="layer"
     ),
     "early-bird": rewire.EarlyBird(to=0.1, when=when.every(1), until=1.0, distance=0.3, history=3),
     "srigl": rewire.SRigL(when=when.every(3), fraction=0.4, min_salient=0.8),
