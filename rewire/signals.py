@@ -83,7 +83,8 @@ class Signals:
     def pair(self, name: str, keys: Tensor, **how: Any) -> Tensor:
         """A signal at existing or absent synapses, shape (k,), on the CPU.
 
-        float32, or float64 where the signal is computed in it.
+        float32, or float64 where the signal is computed in it. (k, n) for the few that are of n
+        numbers for each synapse (``example_gradients``).
         """
         return self._get(name, "pair").compute(self._world, self._graph, keys, **how)
 

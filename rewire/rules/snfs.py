@@ -36,9 +36,9 @@ class SNFS(Rule):
     rewires:  when to rewire; the authors do so once an epoch.
     when:     when M takes a gradient in: every step.
 
-    Cost: M is as large as the dense network, and every step asks for the dense gradient. In the
-    sparse world that takes far longer than the step itself (some 65 ms beside 1 ms for
-    LeNet-300-100 at density 0.05): take ``substrate="masked"``.
+    Cost: M is as large as the dense network, and every step asks for the dense gradient, so that
+    in the sparse world too time and memory are those of a dense layer: 1.4 ms beside a step of
+    0.1 ms for LeNet-300-100 at density 0.05.
 
     Deviations: M is the rule's own, the same under any optimiser (the authors read the optimiser's
     buffer, which for SGD is M times a constant, and for Adam is divided by the second moment); a
