@@ -116,7 +116,7 @@ class SRigL(Rule):
         others = others[(-gradient[others]).argsort(kind="stable")]
         salient = np.bincount(unit[kept], minlength=n)
         salient += np.bincount(unit[others[:swapped]], minlength=n)
-        before = np.count_nonzero(np.bincount(unit[held], minlength=n))
+        before = int((np.bincount(unit[held], minlength=n) > 0).sum())
         least = self.min_salient * len(held) / max(before, 1)
         lives = (salient >= least) & (salient > 0)
         if i == len(graph.projections) - 1:
