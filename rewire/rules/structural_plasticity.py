@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import NOTHING, Edit, Graph, Population, Projection, Space
+from ..graph import NONE, NOTHING, Edit, Graph, Population, Projection, Space
 from ..native import kernels
 from ..rule import Budget, Clock, Rule, State
 from ..signals import Signals
@@ -23,6 +24,9 @@ from ..when import Every, When
 
 SHEET = 16.0  # the sheet of the published model is 16 units wide; lengths here are in sheet sides
 AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
+Triple = tuple[int, int, int]
+NO_OUTCOME: tuple[Sequence[int], Sequence[Triple]] = ((), ())
+NOT_YET = (0, None, None)
 SIGNALS = {"activity": "activity", "spiked": "spiked", "uniform": None}
 
 
@@ -111,15 +115,19 @@ class StructuralPlasticity(Rule):
         return self.rate is not None
 
     @cached_property
-    def _sheets(self) -> WeakKeyDictionary[Space, dict[str, _Sheet]]:
+    def _made(self) -> WeakKeyDictionary[Space, list[_Sheet]]:
         return WeakKeyDictionary()
 
-    def _sheet(self, space: Space, population: str) -> _Sheet:
-        """Made once for each: a look-up by the rule's fields would cost more than a tick."""
-        made = self._sheets.setdefault(space, {})
-        if population not in made:
-            made[population] = _Sheet(self, space, population)
-        return made[population]
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: what was made of them is made again by a copy."""
+        return {name: value for name, value in self.__dict__.items() if name != "_made"}
+
+    def _sheets(self, space: Space) -> list[_Sheet]:
+        """One for each population that receives synapses; made once, read at every tick."""
+        sheets = self._made.get(space)
+        if sheets is None:
+            sheets = self._made[space] = [_Sheet(self, space, p.name) for p in space.receiving]
+        return sheets
 
     # -- the start ------------------------------------------------------------------------------
 
@@ -137,8 +145,11 @@ class StructuralPlasticity(Rule):
                 add=add,
                 birth={"weight": signals.pair("weight", add)},
             )
-        after = graph.apply(edit)
-        return edit, {f"slots/{p.name}": self._slots(after, p) for p in graph.space.receiving}
+        after, sheets = graph.apply(edit), self._sheets(graph.space)
+        return edit, {
+            sheet.slots: self._slots(after, p)
+            for sheet, p in zip(sheets, graph.space.receiving, strict=True)
+        }
 
     def _slots(self, graph: Graph, population: Population) -> Tensor:
         """Slots of all units before each, and at the end of all together, (size + 1,)."""
@@ -174,7 +185,7 @@ class StructuralPlasticity(Rule):
         # the smallest of Exp(1) / chance are a draw without replacement in proportion to chance
         chance = torch.ones(p.size)
         if self.initial == "kernel":
-            sheet = self._sheet(space, p.target)
+            sheet = next(s for s in self._sheets(space) if s.name == p.target)
             chance = sheet.chances(sheet.into.index(i), pre, post).clamp(min=1e-300)
         clock = -(1 - rng.uniform(p.size).double()).log() / chance
         order = torch.from_numpy(np.lexsort((clock.numpy(), post.numpy())))
@@ -190,24 +201,34 @@ class StructuralPlasticity(Rule):
         drop: list[int] = []
         add: list[int] = []
         after = dict(state)
-        for population in graph.space.receiving:
-            slots = state[f"slots/{population.name}"].numpy()
-            if not slots[-1]:
-                continue
-            at, place, luck = state.get(f"tried/{population.name}", (0, (), ()))
-            if at == len(place):
-                at, (place, luck) = 0, self._draw_ahead(slots, rng, clock)
-            after[f"tried/{population.name}"] = at + 1, place, luck
-            attempts = Attempts(at, place.numpy(), luck.numpy())
-            self._try(graph, signals, population, attempts, drop, add)
+        for sheet in self._sheets(graph.space):
+            attempts = self._next(sheet, after, rng, clock)
+            if attempts is not None:
+                self._try(graph, signals, sheet, attempts, drop, add)
         if not drop and not add:
             return NOTHING, after
         edit = Edit(
-            drop=torch.tensor(sorted(drop), dtype=torch.int64),
-            add=torch.tensor(sorted(add), dtype=torch.int64),
+            drop=torch.from_numpy(np.array(sorted(drop), np.int64)) if drop else None,
+            add=torch.from_numpy(np.array(sorted(add), np.int64)) if add else None,
             birth={"weight": self.birth} if self.birth else {},
         )
         return edit, after
+
+    def _next(
+        self, sheet: _Sheet, state: dict[str, Any], rng: Stream, clock: Clock
+    ) -> Attempts | None:
+        """This tick's attempts on a population, drawn ahead; None where it has no slots."""
+        at, place, luck = state.get(sheet.tried, NOT_YET)
+        if place is not None and sheet.ahead[0] is not place:
+            sheet.ahead = place, place.numpy(), luck.numpy()
+        if place is None or at == len(sheet.ahead[1]):
+            slots = state[sheet.slots].numpy()
+            if not slots[-1]:
+                return None
+            at, (place, luck) = 0, self._draw_ahead(slots, rng, clock)
+            sheet.ahead = place, place.numpy(), luck.numpy()
+        state[sheet.tried] = at + 1, place, luck
+        return Attempts(at, sheet.ahead[1], sheet.ahead[2])
 
     def _draw_ahead(self, slots: np.ndarray, rng: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
         """The attempts of the next ticks: (ticks, 2, n) unit and slot, (ticks, 3, n) luck.
@@ -219,17 +240,9 @@ class StructuralPlasticity(Rule):
         expected = self._attempts(int(slots[-1]), clock)
         n = int(expected) + 1
         ticks = max(1, min(AHEAD // n, AHEAD_TICKS))
-        one_more, u = rng.doubles(ticks), rng.doubles(4 * ticks * n).reshape(ticks, 4, n)
-        # a unit, then one of its slots: uniform over all slots where units have equally many
-        ticket = (u[:, 0] * slots[-1]).astype(np.int64)
-        unit = slots.searchsorted(ticket, "right") - 1
-        luck = u[:, 1:].copy()
-        luck[one_more >= expected - int(expected), 0, -1] = 2
-        order = ticket.argsort(1, kind="stable")
-        ranked = np.take_along_axis(ticket, order, 1)
-        tick, again = (ranked[:, 1:] == ranked[:, :-1]).nonzero()
-        luck[tick, 0, order[tick, again + 1]] = 2
-        place = np.stack([unit, ticket - slots[unit]], 1)
+        u, one_more = rng.doubles(ticks + 4 * ticks * n), expected - int(expected)
+        ahead = _ahead if kernels is None else kernels.draw_ahead
+        place, luck = ahead(u, slots, ticks, n, one_more)
         return torch.from_numpy(place), torch.from_numpy(luck)
 
     def _attempts(self, slots: int, clock: Clock) -> float:
@@ -248,7 +261,7 @@ class StructuralPlasticity(Rule):
         self,
         graph: Graph,
         signals: Signals,
-        population: Population,
+        sheet: _Sheet,
         attempts: Attempts,
         drop: list[int],
         add: list[int],
@@ -257,54 +270,70 @@ class StructuralPlasticity(Rule):
 
         Most attempts are over at the first look; the others are few, and taken one by one.
         """
-        sheet = self._sheet(graph.space, population.name)
-        free, full = _screen(graph, population.name, attempts, self._p_elim)
-        if full:
-            tried, which, rows = zip(*full, strict=True)
-            weak = self._depressed(graph, [sheet.into[i] for i in which], list(rows))
-            p_elim = np.where(weak, self.p_elim_dep, self.p_elim_pot)
-            gone = attempts.luck[attempts.at, 0, list(tried)] < p_elim
-            drop += [row for row, yes in zip(rows, gone.tolist(), strict=True) if yes]
-        if free:
-            self._form(graph, signals, sheet, attempts, free, add)
+        gone, formed = self._outcome(graph, signals, sheet, attempts)
+        drop += gone
+        for k, which, pre in formed:
+            post = int(attempts.place[attempts.at, 0, k])
+            parallel = float(attempts.luck[attempts.at, 2, k])
+            key = _key(graph, sheet.into[which], pre, post, parallel)
+            if key is not None and (key not in add or graph.space.multapses):
+                add.append(key)
 
-    @property
-    def _p_elim(self) -> float:
-        """The most that elimination can be likely."""
-        return max(self.p_elim_dep, self.p_elim_pot)
+    def _outcome(
+        self, graph: Graph, signals: Signals, sheet: _Sheet, attempts: Attempts
+    ) -> tuple[Sequence[int], Sequence[Triple]]:
+        """The rows that are eliminated, and the attempts that form a synapse.
 
-    def _depressed(self, graph: Graph, projections: list[int], rows: list[int]) -> np.ndarray:
-        """Whether the synapse in each of these rows, of that projection, is weak."""
-        weight = graph.values("weight", rows)
-        if self.threshold is not None:
-            return weight < self.threshold
-        half = {
-            i: 0.5 * float(graph["weight"][graph.rows(i)].abs().mean()) for i in set(projections)
-        }
-        return np.abs(weight) < [half[i] for i in projections]
-
-    def _form(
-        self,
-        graph: Graph,
-        signals: Signals,
-        sheet: _Sheet,
-        attempts: Attempts,
-        free: list[int],
-        add: list[int],
-    ) -> None:
-        """Note the keys of the synapses formed by the attempts on empty slots, ``free``."""
+        The latter as (attempt, projection, presynaptic unit), the projection by its place among
+        those into the population.
+        """
         at, place, luck = attempts
+        starts = graph.starts(sheet.name)
+        if sheet.native is None or starts is None:
+            free, full = _screen(graph, sheet, attempts)
+        else:
+            if self.partner == "spiked" and self.threshold is not None:
+                weights = getattr(graph.lazy("weight"), "native", None)
+                evenly = signals.among("spiked", sheet.sources)
+                if weights is not None and evenly is not None:
+                    limits = self.threshold, self.p_elim_dep, self.p_elim_pot
+                    return (
+                        sheet.native.attempt(starts, place, luck, at, *evenly, weights, *limits)
+                        or NO_OUTCOME
+                    )
+            free, full = sheet.native.screen(starts, place, luck, at, sheet.likely)
+        gone = self._eliminated(graph, sheet, attempts, full) if full else []
+        if not free:
+            return gone, ()
         choices = luck[at, 1, free].tolist()
         # one draw over the sources of all projections together: they compete for the slot
         if self.partner == "uniform":
             partners = [int(choice * sheet.ends[-1]) for choice in choices]
         else:
-            partners = signals.sample(self.partner, sheet.sources, choices)
-        for k, which, pre in sheet.accepted(attempts, free, partners):
-            post, parallel = int(place[at, 0, k]), float(luck[at, 2, k])
-            key = _key(graph, sheet.into[which], pre, post, parallel)
-            if key is not None and (key not in add or graph.space.multapses):
-                add.append(key)
+            partners = signals.sample(SIGNALS[self.partner] or "", sheet.sources, choices)
+        return gone, sheet.accepted(attempts, free, partners)
+
+    def _eliminated(
+        self, graph: Graph, sheet: _Sheet, attempts: Attempts, full: Sequence[Triple]
+    ) -> list[int]:
+        """The rows, of the attempts (attempt, projection, row) on full slots, that succeed."""
+        luck, weak = attempts.luck[attempts.at, 0], self._depressed(graph, sheet, full)
+        return [
+            row
+            for (k, _, row), depressed in zip(full, weak, strict=True)
+            if luck[k] < (self.p_elim_dep if depressed else self.p_elim_pot)
+        ]
+
+    def _depressed(self, graph: Graph, sheet: _Sheet, full: Sequence[Triple]) -> list[bool]:
+        """Whether the synapse of each (attempt, projection, row) is weak."""
+        weights = graph.values("weight", [row for _, _, row in full])
+        if self.threshold is not None:
+            return [weight < self.threshold for weight in weights]
+        half = {
+            i: 0.5 * float(graph["weight"][graph.rows(sheet.into[i])].abs().mean())
+            for _, i, _ in full
+        }
+        return [abs(w) < half[i] for w, (_, i, _) in zip(weights, full, strict=True)]
 
 
 class Attempts(NamedTuple):
@@ -319,37 +348,50 @@ class Attempts(NamedTuple):
     luck: np.ndarray
 
 
-def _screen(
-    graph: Graph, population: str, attempts: Attempts, likely: float
-) -> tuple[list[int], list[tuple[int, int, int]]]:
-    """The attempts on empty slots, and those on full ones that may well succeed.
+def _ahead(
+    u: np.ndarray, slots: np.ndarray, ticks: int, n: int, one_more: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the kernel draws: places and luck of ``n`` attempts, of some ticks, from numbers u."""
+    lucky, u = u[:ticks] < one_more, u[ticks:].reshape(ticks, 4, n)
+    # a unit, then one of its slots: uniform over all slots where units have equally many
+    ticket = (u[:, 0] * slots[-1]).astype(np.int64)
+    unit = slots.searchsorted(ticket, "right") - 1
+    luck = u[:, 1:].copy()
+    luck[~lucky, 0, -1] = 2
+    order = ticket.argsort(1, kind="stable")
+    ranked = np.take_along_axis(ticket, order, 1)
+    tick, again = (ranked[:, 1:] == ranked[:, :-1]).nonzero()
+    luck[tick, 0, order[tick, again + 1]] = 2
+    return np.stack([unit, ticket - slots[unit]], 1), luck
 
-    Of the latter the projection, by its place among those into the population, and the row.
-    """
+
+def _screen(graph: Graph, sheet: _Sheet, attempts: Attempts) -> tuple[list[int], list[Triple]]:
+    """The attempts on empty slots, and those on full ones that may well succeed."""
     at, place, luck = attempts
-    starts = graph.starts(population)
-    if kernels is not None and starts is not None:
-        return kernels.screen(starts, place, luck, at, likely)
     unit, slot = place[at]
-    empty = slot >= graph.fan_in(population).numpy()[unit]
-    into = graph.space.into[population]
+    empty = slot >= graph.fan_in(sheet.name).numpy()[unit]
     full = []
-    for k in (~empty & (luck[at, 0] < likely)).nonzero()[0].tolist():
-        i, row = graph.incoming_edge(population, unit[k], slot[k])
-        full.append((k, into.index(i), row))
+    for k in (~empty & (luck[at, 0] < sheet.likely)).nonzero()[0].tolist():
+        i, row = graph.incoming_edge(sheet.name, unit[k], slot[k])
+        full.append((k, sheet.into.index(i), row))
     return empty.nonzero()[0].tolist(), full
 
 
 class _Sheet:
     """The sources of all projections into one population, in a row, and where they lie.
 
-    into: the projections; sources: their source populations; ends: where in the row each ends.
+    into: the projections; sources: their source populations; ends: where in the row each ends;
+    slots, tried: names of what the rule keeps of the population; ahead: the attempts drawn last;
+    likely: the most that elimination can be.
     """
 
     def __init__(self, rule: StructuralPlasticity, space: Space, name: str):
-        self.into = space.into[name]
+        self.name, self.into = name, space.into[name]
+        self.slots, self.tried = f"slots/{name}", f"tried/{name}"
+        self.ahead: tuple[Tensor | None, np.ndarray, np.ndarray] = None, NONE, NONE
+        self.likely = max(rule.p_elim_dep, rule.p_elim_pot)
         projections = [space.projections[i] for i in self.into]
-        self.sources = [p.source for p in projections]
+        self.sources = tuple(p.source for p in projections)
         self.ends = list(accumulate(space.population[s].size for s in self.sources))
         lateral = [p.source == p.target for p in projections]
         self.scale = [rule.p_form_lateral if yes else rule.p_form for yes in lateral]
@@ -358,26 +400,27 @@ class _Sheet:
         self.here = [_places(space.population[s]) for s in self.sources]
         self.there = _places(space.population[name])
 
-    @cached_property
-    def _tables(self) -> tuple[Any, ...]:
-        """What the kernel takes: a fall of 0 stands for units without a place."""
+        self.native = None if kernels is None else self._native()
+
+    def _native(self) -> Any:
+        """What the kernel knows; a fall of 0 stands for units without a place."""
         nowhere = [h is None or self.there is None for h in self.here]
         falls = [0.0 if none else fall for none, fall in zip(nowhere, self.falls, strict=True)]
         sizes = np.diff([0, *self.ends])
         here = [np.zeros((n, 2)) if h is None else h for n, h in zip(sizes, self.here, strict=True)]
         there = np.zeros((1, 2)) if self.there is None else np.array(self.there)
-        return self.ends, self.scale, falls, np.concatenate(here).astype(np.float64), there
+        places = np.concatenate(here).astype(np.float64)
+        assert kernels is not None
+        return kernels.Sheet(self.ends, self.scale, falls, places, there)
 
-    def accepted(
-        self, attempts: Attempts, tried: list[int], partners: list[int]
-    ) -> list[tuple[int, int, int]]:
+    def accepted(self, attempts: Attempts, tried: list[int], partners: list[int]) -> list[Triple]:
         """(attempt, projection, presynaptic unit) of the partners that form a synapse.
 
         tried: the attempt for which each partner was drawn; there may be no partners at all.
         """
         at, place, luck = attempts
-        if kernels is not None:
-            return kernels.accepted(place, luck, at, tried, partners, *self._tables)
+        if self.native is not None:
+            return self.native.accepted(place, luck, at, tried, partners)
         out = []
         for k, partner in zip(tried, partners, strict=False):
             which = bisect_right(self.ends, partner)
