@@ -32,6 +32,8 @@ class SRigL(Rule):
     fraction, when: as for RigL.
     min_salient: the paper's gamma_sal: .3 for convolutional nets, .95 for vision transformers; 0
         ablates no unit with a salient synapse. The last projection's units are never ablated.
+        Above 1 - fraction, units go into which nothing new grows, and a layer may shrink to the
+        few units that its K synapses need.
 
     A unit is a row of the parameter: an output unit, an output channel, a gate of a recurrent
     unit. Its fan-in is what divides evenly: K is kept exactly, so that the fan-ins of the units
