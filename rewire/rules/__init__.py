@@ -28,7 +28,15 @@ from .set import SET
 from .snfs import SNFS
 from .snip import SNIP
 from .srigl import SRigL
-from .structural_plasticity import StructuralPlasticity
+from .structural_plasticity import (
+    DistanceDependentFormation,
+    Elimination,
+    Formation,
+    StructuralPlasticity,
+    UniformElimination,
+    UniformFormation,
+    WeightDependentElimination,
+)
 from .synflow import SynFlow
 from .woodfisher import WoodFisher
 
@@ -39,7 +47,12 @@ BUILT_IN: tuple[type[Rule], ...] = (
     Magnitude, SNIP, GraSP, SynFlow,
 )  # fmt: skip
 
-__all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in BUILT_IN)]
+STRATEGIES = (
+    Formation, DistanceDependentFormation, UniformFormation,
+    Elimination, WeightDependentElimination, UniformElimination,
+)  # fmt: skip
+
+__all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in (*BUILT_IN, *STRATEGIES))]
 
 
 def available() -> dict[str, type[Rule]]:

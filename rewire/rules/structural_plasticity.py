@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import accumulate
-from math import exp, prod
+from math import prod
 from typing import Any, ClassVar, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..graph import NONE, NOTHING, Edit, Graph, Population, Projection, Space
 from ..native import kernels
-from ..rule import Budget, Clock, Rule, State
+from ..rule import Budget, Clock, Rule, State, Strategy
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, When
@@ -27,7 +27,133 @@ AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
 Triple = tuple[int, int, int]
 NO_OUTCOME: tuple[Sequence[int], Sequence[Triple]] = ((), ())
 NOT_YET = (0, None, None)
-SIGNALS = {"activity": "activity", "spiked": "spiked", "uniform": None}
+
+
+def _probabilities(of: Any, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(of, name) <= 1:
+            raise ValueError(
+                f"{type(of).__name__}.{name} is a probability, got {getattr(of, name)}."
+            )
+
+
+@dataclass(frozen=True)
+class Formation(Strategy):
+    """How likely a partner that was drawn forms a synapse."""
+
+    def chance(self, lateral: bool, apart: np.ndarray | None) -> Any:
+        """The probability for pairs of units.
+
+        lateral: whether both are of one population; apart: squared distances on the torus of side
+        1, (k,), or one number, or None where units have no place.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DistanceDependentFormation(Formation):
+    """p exp(-d^2 / (2 sigma^2)); p_lateral and sigma_lateral within one population.
+
+    Units without a place form with p whatever the distance; a sigma of infinity makes all do so.
+    """
+
+    p: float = 0.16
+    sigma: float = 2.5 / SHEET
+    p_lateral: float = 1.0
+    sigma_lateral: float = 1.0 / SHEET
+
+    def __post_init__(self) -> None:
+        _probabilities(self, "p", "p_lateral")
+
+    def law(self, lateral: bool) -> tuple[float, float]:
+        """p and -1 / (2 sigma^2)."""
+        p, sigma = (self.p_lateral, self.sigma_lateral) if lateral else (self.p, self.sigma)
+        return p, -1 / (2 * sigma**2)
+
+    def chance(self, lateral: bool, apart: np.ndarray | None) -> Any:
+        p, fall = self.law(lateral)
+        return p if apart is None else p * np.exp(apart * fall)
+
+
+@dataclass(frozen=True)
+class UniformFormation(Formation):
+    """Every partner forms a synapse with the same probability."""
+
+    p: float = 0.16
+
+    def __post_init__(self) -> None:
+        _probabilities(self, "p")
+
+    def chance(self, lateral: bool, apart: np.ndarray | None) -> Any:
+        return self.p if apart is None else np.full(np.shape(apart), self.p)
+
+
+@dataclass(frozen=True)
+class Elimination(Strategy):
+    """How likely a synapse whose slot is tried is eliminated."""
+
+    @property
+    def most(self) -> float:
+        """The most that the probability can be."""
+        raise NotImplementedError
+
+    def chances(
+        self, graph: Graph, rows: Sequence[int], projections: Sequence[int]
+    ) -> Sequence[float]:
+        """The probability for each of these rows, which are of these projections."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class WeightDependentElimination(Elimination):
+    """p_depressed for synapses below the threshold, p_potentiated for the others.
+
+    threshold: None stands for half of the projection's mean |weight|, of which |weight| is taken.
+    """
+
+    p_depressed: float = 0.0245
+    p_potentiated: float = 1.36e-4
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        _probabilities(self, "p_depressed", "p_potentiated")
+
+    @property
+    def most(self) -> float:
+        return max(self.p_depressed, self.p_potentiated)
+
+    def chances(
+        self, graph: Graph, rows: Sequence[int], projections: Sequence[int]
+    ) -> Sequence[float]:
+        weights = graph.values("weight", rows)
+        if self.threshold is not None:
+            weak = [weight < self.threshold for weight in weights]
+        else:
+            half = {
+                i: 0.5 * float(graph["weight"][graph.rows(i)].abs().mean())
+                for i in set(projections)
+            }
+            weak = [abs(w) < half[i] for w, i in zip(weights, projections, strict=True)]
+        return [self.p_depressed if yes else self.p_potentiated for yes in weak]
+
+
+@dataclass(frozen=True)
+class UniformElimination(Elimination):
+    """Every synapse is eliminated with the same probability, whatever its weight."""
+
+    p: float = 0.0245
+
+    def __post_init__(self) -> None:
+        _probabilities(self, "p")
+
+    @property
+    def most(self) -> float:
+        return self.p
+
+    def chances(
+        self, graph: Graph, rows: Sequence[int], projections: Sequence[int]
+    ) -> Sequence[float]:
+        return [self.p] * len(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +204,7 @@ class StructuralPlasticity(Rule):
     rate: float | None = None
     slots: int | None = None
     initial: Literal["uniform", "kernel", "given"] = "uniform"
-    partner: Literal["activity", "spiked", "uniform"] = "activity"
+    partner: str = "activity"
     p_form: float = 0.16
     sigma_form: float = 2.5 / SHEET
     p_form_lateral: float = 1.0
@@ -87,6 +213,8 @@ class StructuralPlasticity(Rule):
     p_elim_pot: float = 1.36e-4
     threshold: float | None = None
     birth: float = 0.0
+    formation: Formation | None = None
+    elimination: Elimination | None = None
     when: When = Every(1)
 
     @classmethod
@@ -97,18 +225,27 @@ class StructuralPlasticity(Rule):
         return cls(**{**published, **fields})
 
     def __post_init__(self) -> None:
-        for name in ("p_form", "p_form_lateral", "p_elim_dep", "p_elim_pot"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"StructuralPlasticity.{name} is a probability, got {getattr(self, name)}."
-                )
+        _probabilities(self, "p_form", "p_form_lateral", "p_elim_dep", "p_elim_pot")
         if not 0 < self.attempts <= 1:
             raise ValueError(f"attempts is a fraction of the slots, got {self.attempts}.")
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
-        name = SIGNALS[self.partner]
-        return frozenset() if name is None else frozenset({name})
+        return frozenset() if self.partner == "uniform" else frozenset({self.partner})
+
+    @cached_property
+    def forms(self) -> Formation:
+        """The strategy of formation."""
+        return self.formation or DistanceDependentFormation(
+            self.p_form, self.sigma_form, self.p_form_lateral, self.sigma_form_lateral
+        )
+
+    @cached_property
+    def eliminates(self) -> Elimination:
+        """The strategy of elimination."""
+        return self.elimination or WeightDependentElimination(
+            self.p_elim_dep, self.p_elim_pot, self.threshold
+        )
 
     @property
     def timed(self) -> bool:  # type: ignore[override]
@@ -120,7 +257,8 @@ class StructuralPlasticity(Rule):
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields: what was made of them is made again by a copy."""
-        return {name: value for name, value in self.__dict__.items() if name != "_made"}
+        names = {f.name for f in fields(self)}
+        return {name: value for name, value in self.__dict__.items() if name in names}
 
     def _sheets(self, space: Space) -> list[_Sheet]:
         """One for each population that receives synapses; made once, read at every tick."""
@@ -292,13 +430,14 @@ class StructuralPlasticity(Rule):
         if sheet.native is None or starts is None:
             free, full = _screen(graph, sheet, attempts)
         else:
-            if self.partner == "spiked" and self.threshold is not None:
+            if sheet.limits is not None and self.partner != "uniform":
                 weights = getattr(graph.lazy("weight"), "native", None)
-                evenly = signals.among("spiked", sheet.sources)
+                evenly = signals.among(self.partner, sheet.sources)
                 if weights is not None and evenly is not None:
-                    limits = self.threshold, self.p_elim_dep, self.p_elim_pot
                     return (
-                        sheet.native.attempt(starts, place, luck, at, *evenly, weights, *limits)
+                        sheet.native.attempt(
+                            starts, place, luck, at, *evenly, weights, *sheet.limits
+                        )
                         or NO_OUTCOME
                     )
             free, full = sheet.native.screen(starts, place, luck, at, sheet.likely)
@@ -310,30 +449,16 @@ class StructuralPlasticity(Rule):
         if self.partner == "uniform":
             partners = [int(choice * sheet.ends[-1]) for choice in choices]
         else:
-            partners = signals.sample(SIGNALS[self.partner] or "", sheet.sources, choices)
+            partners = signals.sample(self.partner, sheet.sources, choices)
         return gone, sheet.accepted(attempts, free, partners)
 
     def _eliminated(
         self, graph: Graph, sheet: _Sheet, attempts: Attempts, full: Sequence[Triple]
     ) -> list[int]:
         """The rows, of the attempts (attempt, projection, row) on full slots, that succeed."""
-        luck, weak = attempts.luck[attempts.at, 0], self._depressed(graph, sheet, full)
-        return [
-            row
-            for (k, _, row), depressed in zip(full, weak, strict=True)
-            if luck[k] < (self.p_elim_dep if depressed else self.p_elim_pot)
-        ]
-
-    def _depressed(self, graph: Graph, sheet: _Sheet, full: Sequence[Triple]) -> list[bool]:
-        """Whether the synapse of each (attempt, projection, row) is weak."""
-        weights = graph.values("weight", [row for _, _, row in full])
-        if self.threshold is not None:
-            return [weight < self.threshold for weight in weights]
-        half = {
-            i: 0.5 * float(graph["weight"][graph.rows(sheet.into[i])].abs().mean())
-            for _, i, _ in full
-        }
-        return [abs(w) < half[i] for w, (_, i, _) in zip(weights, full, strict=True)]
+        luck, rows = attempts.luck[attempts.at, 0], [row for _, _, row in full]
+        chances = self.eliminates.chances(graph, rows, [sheet.into[i] for _, i, _ in full])
+        return [row for (k, _, row), chance in zip(full, chances, strict=True) if luck[k] < chance]
 
 
 class Attempts(NamedTuple):
@@ -389,14 +514,12 @@ class _Sheet:
         self.name, self.into = name, space.into[name]
         self.slots, self.tried = f"slots/{name}", f"tried/{name}"
         self.ahead: tuple[Tensor | None, np.ndarray, np.ndarray] = None, NONE, NONE
-        self.likely = max(rule.p_elim_dep, rule.p_elim_pot)
+        self.forms, elimination = rule.forms, rule.eliminates
+        self.likely, self.limits = elimination.most, _limits(elimination)
         projections = [space.projections[i] for i in self.into]
         self.sources = tuple(p.source for p in projections)
         self.ends = list(accumulate(space.population[s].size for s in self.sources))
-        lateral = [p.source == p.target for p in projections]
-        self.scale = [rule.p_form_lateral if yes else rule.p_form for yes in lateral]
-        sigma = [rule.sigma_form_lateral if yes else rule.sigma_form for yes in lateral]
-        self.falls = [-1 / (2 * s**2) for s in sigma]
+        self.lateral = [p.source == p.target for p in projections]
         self.here = [_places(space.population[s]) for s in self.sources]
         self.there = _places(space.population[name])
 
@@ -404,14 +527,17 @@ class _Sheet:
 
     def _native(self) -> Any:
         """What the kernel knows; a fall of 0 stands for units without a place."""
+        if not isinstance(self.forms, DistanceDependentFormation):
+            return None
+        scale, falls = zip(*map(self.forms.law, self.lateral), strict=True)
         nowhere = [h is None or self.there is None for h in self.here]
-        falls = [0.0 if none else fall for none, fall in zip(nowhere, self.falls, strict=True)]
+        falls = tuple(0.0 if none else fall for none, fall in zip(nowhere, falls, strict=True))
         sizes = np.diff([0, *self.ends])
         here = [np.zeros((n, 2)) if h is None else h for n, h in zip(sizes, self.here, strict=True)]
         there = np.zeros((1, 2)) if self.there is None else np.array(self.there)
         places = np.concatenate(here).astype(np.float64)
         assert kernels is not None
-        return kernels.Sheet(self.ends, self.scale, falls, places, there)
+        return kernels.Sheet(self.ends, scale, falls, places, there)
 
     def accepted(self, attempts: Attempts, tried: list[int], partners: list[int]) -> list[Triple]:
         """(attempt, projection, presynaptic unit) of the partners that form a synapse.
@@ -431,19 +557,29 @@ class _Sheet:
 
     def _chance(self, which: int, pre: int, post: int) -> float:
         """Probability that a pair that was drawn forms a synapse."""
-        here = self.here[which]
-        if here is None or self.there is None:
-            return self.scale[which]
-        return self.scale[which] * exp(_squared(here[pre], self.there[post]) * self.falls[which])
+        here, apart = self.here[which], None
+        if here is not None and self.there is not None:
+            apart = np.asarray(_squared(here[pre], self.there[post]))
+        return float(self.forms.chance(self.lateral[which], apart))
 
     def chances(self, which: int, pre: Tensor, post: Tensor) -> Tensor:
         """The same of many pairs, (k,) float64."""
-        here = self.here[which]
+        here, lateral = self.here[which], self.lateral[which]
         if here is None or self.there is None:
-            return torch.full((len(pre),), self.scale[which], dtype=torch.float64)
-        start, end = (torch.tensor(at, dtype=torch.float64) for at in (here, self.there))
-        apart = _squared(start[pre].T, end[post].T)
-        return self.scale[which] * torch.exp(apart * self.falls[which])
+            same = float(self.forms.chance(lateral, None))
+            return torch.full((len(pre),), same, dtype=torch.float64)
+        start, end = np.array(here)[pre.numpy()], np.array(self.there)[post.numpy()]
+        return torch.from_numpy(self.forms.chance(lateral, _squared(start.T, end.T)))
+
+
+def _limits(elimination: Elimination) -> tuple[float, float, float] | None:
+    """The kernel's form of an elimination: a weight, the chance below it, and that from it up."""
+    match elimination:
+        case WeightDependentElimination(weak, strong, threshold) if threshold is not None:
+            return threshold, weak, strong
+        case UniformElimination(p):
+            return 0.0, p, p
+    return None
 
 
 def _squared(a: Any, b: Any) -> Any:
