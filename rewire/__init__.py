@@ -36,6 +36,8 @@ _HOMES = {
     "HomeostaticGrowth": "rules", "SynapticSampling": "rules", "STDPPruning": "rules",
     "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
     "On": "rules",
+    "OBD": "rules", "DiagonalFisher": "rules", "WoodFisher": "rules", "EarlyBird": "rules",
+    "SRigL": "rules", "CHT": "rules",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOMES]
@@ -57,10 +59,12 @@ if TYPE_CHECKING:
     from .limits import Memory as Memory
     from .rule import Clock as Clock
     from .rule import Rule as Rule
+    from .rules import CHT as CHT
     from .rules import DSR as DSR
     from .rules import GMP as GMP
     from .rules import IMP as IMP
     from .rules import MEST as MEST
+    from .rules import OBD as OBD
     from .rules import SET as SET
     from .rules import SNFS as SNFS
     from .rules import SNIP as SNIP
@@ -68,7 +72,9 @@ if TYPE_CHECKING:
     from .rules import Combined as Combined
     from .rules import DeepR as DeepR
     from .rules import Dense as Dense
+    from .rules import DiagonalFisher as DiagonalFisher
     from .rules import DropGrow as DropGrow
+    from .rules import EarlyBird as EarlyBird
     from .rules import GraNet as GraNet
     from .rules import GraSP as GraSP
     from .rules import HomeostaticGrowth as HomeostaticGrowth
@@ -78,11 +84,13 @@ if TYPE_CHECKING:
     from .rules import RandomRewiring as RandomRewiring
     from .rules import RigL as RigL
     from .rules import SoftDeepR as SoftDeepR
+    from .rules import SRigL as SRigL
     from .rules import Static as Static
     from .rules import STDPPruning as STDPPruning
     from .rules import StructuralPlasticity as StructuralPlasticity
     from .rules import SynapticSampling as SynapticSampling
     from .rules import SynFlow as SynFlow
+    from .rules import WoodFisher as WoodFisher
     from .select import groups as groups
     from .select import largest as largest
     from .select import pair_sign as pair_sign

@@ -644,7 +644,7 @@ def attach(
     include, exclude: patterns of parameter names; by default the weights of all linear,
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
     positions: places of units in the sheet by population, (size, 2), for rules with distance.
-    probe: data for rules that look at it before the first step (SNIP, GraSP).
+    probe: data for rules that look at it in passes of their own (SNIP, GraSP, OBD, WoodFisher).
     substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
         all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
         for each layer by its density, see ``net.world.forms``.

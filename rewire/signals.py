@@ -86,9 +86,18 @@ class Signals:
     def pair(self, name: str, keys: Tensor, **how: Any) -> Tensor:
         """A signal at existing or absent synapses, shape (k,), on the CPU.
 
-        float32, or float64 where the signal is computed in it.
+        float32, or float64 where the signal is computed in it. (k, n) for the few that are of n
+        numbers for each synapse (``example_gradients``).
         """
         return self._get(name, "pair").compute(self._world, self._graph, keys, **how)
+
+    def whole(self, name: str) -> Tensor:
+        """A pair signal at every possible synapse, (possible,), on the CPU: as large as the dense
+        network, and faster than :meth:`pair` of all keys. float32, or float64 as for it."""
+        offered = self._get(name, "pair")
+        parts = [self._block(offered, i).cpu() for i in range(len(self._graph.projections))]
+        values = torch.cat(parts)
+        return values.abs() if getattr(offered.compute, "magnitude", False) else values
 
     def node(self, name: str, population: str) -> Tensor:
         """A signal of each unit of a population, shape (size,)."""

@@ -8,6 +8,7 @@
 
 #include "arrays.hpp"
 #include "choose.hpp"
+#include "paths.hpp"
 #include "queue.hpp"
 #include "random.hpp"
 #include "slots.hpp"
@@ -604,6 +605,7 @@ PYBIND11_MODULE(_kernels, m) {
     add_tensor_kernels<float>(m, "float32");
     add_tensor_kernels<double>(m, "float64");
     m.def("hash_sign", &hash_sign);
+    m.def("paths_of_three", &paths_of_three);
     add_slots(m);
     add_queue(m);
 }

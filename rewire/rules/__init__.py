@@ -25,11 +25,14 @@ from .branches import (
     Transfer,
     WeightNoise,
 )
+from .cht import CHT
 from .combined import Combined, On
 from .controls import Dense, Static
 from .deep_r import DeepR, SoftDeepR
+from .diagonal_fisher import DiagonalFisher
 from .drop_grow import DropGrow
 from .dsr import DSR
+from .early_bird import EarlyBird
 from .gmp import GMP
 from .granet import GraNet
 from .grasp import GraSP
@@ -37,11 +40,13 @@ from .homeostatic import HomeostaticGrowth
 from .imp import IMP
 from .magnitude import Magnitude
 from .mest import MEST
+from .obd import OBD
 from .random_rewiring import RandomRewiring
 from .rigl import RigL
 from .set import SET
 from .snfs import SNFS
 from .snip import SNIP
+from .srigl import SRigL
 from .stdp_pruning import STDPPruning
 from .structural_plasticity import (
     DistanceDependentFormation,
@@ -54,10 +59,12 @@ from .structural_plasticity import (
 )
 from .synaptic_sampling import SynapticSampling
 from .synflow import SynFlow
+from .woodfisher import WoodFisher
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomReinit, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
-    RigL, GMP, GraNet, DSR, SNFS, MEST,
+    RigL, SRigL, CHT, GMP, GraNet, DSR, SNFS, MEST,
+    OBD, DiagonalFisher, WoodFisher, EarlyBird,
     Magnitude, SNIP, GraSP, SynFlow,
     HomeostaticGrowth, SynapticSampling, STDPPruning,
     RandomMask, RandomTicket, OneShot, FineTune, RateRewind, Signs, Shuffle, WeightNoise,

@@ -52,6 +52,16 @@ RULES = {
     "snfs": rewire.SNFS(rewires=when.every(3)),
     "mest": rewire.MEST(when=when.every(3), fraction=0.4),
     "mest-soft": rewire.MEST(when=when.every(3), fraction=0.4, soft=True, lam=0.5),
+    "obd": rewire.OBD(to=0.1, when=when.every(3)),
+    "diagonal-fisher": rewire.DiagonalFisher(to=0.1, when=when.every(3), scope="layer"),
+    "woodfisher": rewire.WoodFisher(to=0.1, when=when.every(3), block=20, survivors="singles"),
+    "woodfisher-joint": rewire.WoodFisher(
+        to=0.1, when=when.every(4), block=7, damp=1e-4, scope="layer"
+    ),
+    "early-bird": rewire.EarlyBird(to=0.1, when=when.every(1), until=1.0, distance=0.3, history=3),
+    "srigl": rewire.SRigL(when=when.every(3), fraction=0.4, min_salient=0.8),
+    "cht": rewire.CHT(when=when.every(3), fraction=0.4),
+    "cht-soft": rewire.CHT(when=when.every(3), fraction=0.4, soft=True, stop_at=0.5),
     "random-rewiring": rewire.RandomRewiring(when=when.every(3), fraction=0.3),
     "homeostatic": rewire.HomeostaticGrowth(
         epsilon=1.5, eta=0.1, growth=0.4, tau=5.0, when=when.every(3)
@@ -74,6 +84,7 @@ DRAWS = {
     n
     for n in RULES
     if n.startswith(("deep", "soft", "plas", "set", "dsr", "mest", "random", "homeo", "synap"))
+    if n.startswith(("deep", "soft", "plas", "set", "dsr", "mest", "random", "cht-soft"))
 }
 
 OPTIMISERS = {
@@ -306,7 +317,9 @@ def test_a_deep_copy_is_a_run_of_its_own(rule, optimiser, model):
 # -- the bare world ---------------------------------------------------------------------------
 
 
-PAIRS = ("growth", "connection_sensitivity", "gradient_flow", "synaptic_flow")
+PAIRS = (
+    "growth", "connection_sensitivity", "gradient_flow", "synaptic_flow", "fisher", "hessian_diag",
+)  # fmt: skip
 
 
 def bare(rule, seed=0):
@@ -326,6 +339,7 @@ def bare(rule, seed=0):
         lr=0.1,
         pairs={
             **dict.fromkeys(PAIRS, lambda keys: gradient[keys].abs()),
+            "example_gradients": lambda keys: torch.stack([gradient[keys], keys / 100], 1),
             "grad": lambda keys: gradient[keys],
         },
         nodes={"activity": lambda p: torch.ones(space.population[p].size)},
@@ -388,7 +402,15 @@ def test_a_rules_update_leaves_graph_and_state_as_they_were(rule):
     assert same(before, (shown.keys, shown.columns, state))
 
 
-SPARSE = {"weight", "grad", "growth", "activity"}  # signals of the sparse world
+SPARSE = {  # signals of the sparse world
+    "weight",
+    "grad",
+    "growth",
+    "activity",
+    "fisher",
+    "example_gradients",
+    "hessian_diag",
+}
 
 
 @pytest.mark.parametrize("substrate", ["sparse", "auto"])
