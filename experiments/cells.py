@@ -98,9 +98,11 @@ def settings(config: Mapping[str, Any]) -> Settings:
             )
         table = dict(config["rule"])
         spread = config.get("distribution", "erk")
+        rule = available("rule")[table.pop("rule")].from_table(table)
+        substrate = config.get("substrate", "masked")
         return Settings(
             kind=config["kind"],
-            rule=available("rule")[table.pop("rule")].from_table(table),
+            rule=rule,
             model=Model.model_validate(config["model"]),
             data=Data.model_validate(config["data"]),
             training=Training.model_validate(
@@ -112,7 +114,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             distribution=spread if isinstance(spread, str) else dict(spread),
             include=tuple(config.get("include", ())),
             exclude=tuple(config.get("exclude", ())),
-            substrate=config.get("substrate", "masked"),
+            substrate="masked" if substrate == "auto" and rule.silences else substrate,
             **{key: config.get(key, usual) for key, usual in PASSES.items()},
             limits=from_tables(config.get("limits", ())),
             saves=tuple(config.get("saves", ())),

@@ -505,8 +505,8 @@ def _worlds(rule: Any) -> list[str]:
     from rewire.signals import registered
     from rewire.substrates import bare, brian, masked, sparse
 
-    if "gain" in rule.columns:
-        return []
+    if rule.silences:
+        return ["masked"]
     if rule.branch:
         return ["masked"] if rule.begins != "fresh" else ["masked", "sparse"]
     worlds = (bare.Bare, masked.Masked, sparse.Sparse, brian.Brian)

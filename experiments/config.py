@@ -411,13 +411,15 @@ def _no_passes(experiment: Experiment) -> Problems:
 
 
 def _unreachable(experiment: Experiment, space: Any) -> Problems:
-    """Densities that a rule which cuts its way down cannot reach."""
+    """Densities that a rule cannot have, or which cuts its way down and cannot reach."""
     names, problems = [p.name for p in space.projections], []
     for entry in experiment.rules:
-        if not visits_densities(entry.cls) or not hasattr(entry.cls, "ladder"):
-            continue
         try:
-            entry.build(1).towards(experiment.densities).ladder(space.sizes, names)
+            if not visits_densities(entry.cls):
+                for density in experiment.densities:
+                    entry.build(1).towards((density,))
+            elif hasattr(entry.cls, "ladder"):
+                entry.build(1).towards(experiment.densities).ladder(space.sizes, names)
         except ValueError as error:
             problems.append((f"rules.{entry.label}", str(error)))
     return problems
@@ -432,7 +434,16 @@ def _unseen(experiment: Experiment) -> Problems:
 
     problems, offered = [], registered(sparse.Sparse.name)
     for entry in experiment.rules:
-        missing = sorted(entry.build(1).needs - offered.keys())
+        rule = entry.build(1)
+        if rule.silences:  # "auto" trains it under masks
+            if experiment.substrate == "sparse":
+                problems.append((
+                    f"rules.{entry.label}",
+                    f"{entry.rule} has silent edges, which the sparse world does not hold: leave "
+                    "out 'substrate', or set it to 'masked'",
+                ))  # fmt: skip
+            continue
+        missing = sorted(rule.needs - offered.keys())
         if missing:
             problems.append((
                 f"rules.{entry.label}",

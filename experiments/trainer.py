@@ -133,7 +133,7 @@ class _Training:
         self.checkpoints = self.store.checkpoints
         self.spent: dict[str, Any] = dict.fromkeys((*COSTS, *TIMES), 0)
         self.best = _Best()
-        self._charged: Tensor | None = None  # the keys that _macs were counted for
+        self._charged: list[int] = []  # the counts of edges that _macs were counted for
         self._macs = 0
 
     # -- the whole cell -------------------------------------------------------------------------
@@ -307,12 +307,13 @@ class _Training:
     def _charge(self, batch: int) -> None:
         """Add what this step cost, by the synapses that were there."""
         net, spent = self.net, self.spent
-        if self._charged is not net.topology:
-            self._charged = net.topology
-            self._macs = self.costs.sparse(net.counts)
+        if self._charged != (counts := net.counts):
+            self._charged = counts
+            self._macs = self.costs.sparse(counts)
         spent["train_flops_dense"] += costs.STEP * batch * self.costs.dense
         spent["train_flops_sparse"] += costs.STEP * batch * self._macs
-        if net.wants_grads:  # the weight gradient of absent synapses is computed as well
+        # the weight gradient of synapses that compute nothing is computed as well
+        if net.wants_grads or net.trains_silent:
             absent = self.costs.dense - self._macs
             spent["train_flops_sparse"] += costs.FORWARD * batch * absent
         spent["updates"] += not net.skipped
@@ -394,7 +395,7 @@ class _Training:
         self.best = _Best()
 
     def _keep_level(self, level: int, row: Mapping[str, Any]) -> None:
-        graph = self.net.graph
+        graph = self.net.graph.effective()
         tree: dict[str, Any] = {"keys": graph.keys, "weight": graph["weight"]}
         if row["requested_density"] is not None:
             tree |= self._model_tree()

@@ -38,6 +38,9 @@ _HOMES = {
     "On": "rules",
     "OBD": "rules", "DiagonalFisher": "rules", "WoodFisher": "rules", "EarlyBird": "rules",
     "SRigL": "rules", "CHT": "rules",
+    "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
+    "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
+    "ACDC": "rules", "GradR": "rules",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOMES]
@@ -59,15 +62,19 @@ if TYPE_CHECKING:
     from .limits import Memory as Memory
     from .rule import Clock as Clock
     from .rule import Rule as Rule
+    from .rules import ACDC as ACDC
     from .rules import CHT as CHT
     from .rules import DSR as DSR
     from .rules import GMP as GMP
     from .rules import IMP as IMP
     from .rules import MEST as MEST
+    from .rules import NM as NM
     from .rules import OBD as OBD
     from .rules import SET as SET
     from .rules import SNFS as SNFS
     from .rules import SNIP as SNIP
+    from .rules import SRSTE as SRSTE
+    from .rules import STR as STR
     from .rules import AgeLimit as AgeLimit
     from .rules import Combined as Combined
     from .rules import DeepR as DeepR
@@ -75,21 +82,27 @@ if TYPE_CHECKING:
     from .rules import DiagonalFisher as DiagonalFisher
     from .rules import DropGrow as DropGrow
     from .rules import EarlyBird as EarlyBird
+    from .rules import EdgePopup as EdgePopup
+    from .rules import GradR as GradR
     from .rules import GraNet as GraNet
     from .rules import GraSP as GraSP
     from .rules import HomeostaticGrowth as HomeostaticGrowth
     from .rules import Magnitude as Magnitude
+    from .rules import MovementPruning as MovementPruning
     from .rules import On as On
     from .rules import RandomReinit as RandomReinit
     from .rules import RandomRewiring as RandomRewiring
     from .rules import RigL as RigL
     from .rules import SoftDeepR as SoftDeepR
+    from .rules import SoftThreshold as SoftThreshold
     from .rules import SRigL as SRigL
     from .rules import Static as Static
     from .rules import STDPPruning as STDPPruning
     from .rules import StructuralPlasticity as StructuralPlasticity
+    from .rules import Supermask as Supermask
     from .rules import SynapticSampling as SynapticSampling
     from .rules import SynFlow as SynFlow
+    from .rules import TopKAST as TopKAST
     from .rules import WoodFisher as WoodFisher
     from .select import groups as groups
     from .select import largest as largest

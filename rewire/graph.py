@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from math import ceil, isqrt, prod
 from typing import TYPE_CHECKING, Any
 
@@ -261,11 +262,13 @@ class Rewind:
     """Go back to training step ``step``, restoring the parts named.
 
     ``restore`` is a subset of {"model", "optimiser", "schedule", "data", "rules"}: all five
-    for rewinding, {"schedule"} for learning-rate rewinding, none for fine-tuning.
+    for rewinding, {"schedule"} for learning-rate rewinding, none for fine-tuning. ``again`` trains
+    on from that step, in another round; else the parts go back and the clock does not.
     """
 
     step: int
     restore: frozenset[str] = PARTS
+    again: bool = True
 
     def __post_init__(self) -> None:
         if unknown := sorted(self.restore - PARTS):
@@ -508,8 +511,30 @@ class Graph:
 
     @property
     def density(self) -> float:
-        """Edges that exist / possible edges, over all projections."""
-        return len(self) / self.possible if self.possible else 0.0
+        """Live edges / possible edges, over all projections."""
+        return sum(self.live_counts()) / self.possible if self.possible else 0.0
+
+    @property
+    def alive(self) -> np.ndarray | None:
+        """Which edges carry something, (E,) bool: not those of ``gain`` 0. None where all do."""
+        return self.numbers("gain") != 0 if "gain" in self._columns else None
+
+    def live_counts(self) -> list[int]:
+        """Number of live edges of each projection: of all edges where none has a ``gain``."""
+        alive, b = self.alive, self.bounds
+        if alive is None:
+            return [hi - lo for lo, hi in pairwise(b)]
+        return [int(np.count_nonzero(alive[lo:hi])) for lo, hi in pairwise(b)]
+
+    def effective(self) -> Graph:
+        """What computes: the live edges alone, their ``weight`` times their ``gain``."""
+        alive = self.alive
+        if alive is None:
+            return self
+        columns = {n: c[alive] for n, c in self.columns.items() if n != "gain"}
+        columns["weight"] = columns["weight"] * self["gain"][alive].to(columns["weight"])
+        births = {n: b for n, b in self.births.items() if n != "gain"}
+        return Graph(self.space, self.keys[alive], columns, births)
 
     @property
     def array(self) -> np.ndarray:

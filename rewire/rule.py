@@ -145,11 +145,15 @@ class Rule(Plain):
 
     needs:      names of the signals it reads; checked against the world before step 0.
     columns:    per-edge state, name -> birth value (a number, or a function of keys and seed);
-                it follows the edges through everybody's edits.
+                it follows the edges through everybody's edits. ``gain`` multiplies the weight in
+                the forward pass: an edge of gain 0 is silent, there but no part of a budget.
+    trains:     of a rule with the column ``gain``, which edges the world's step moves: "all", the
+                silent ones included (straight through their gain); "live", those of gain 0 keep
+                weight and moments; "none"; or the name of a column, those where it is not 0.
     timed:      its rates are per second: it needs a world with a time of its own.
     skips_step: on this rule's ticks the whole optimiser step is left out, biases included.
-    budget:     "exact" keeps the number of edges (per projection, or over all where ``scope`` is
-                "global"), "cap" stays at or below it, "reported" lets it float.
+    budget:     "exact" keeps the number of live edges (per projection, or over all where
+                ``scope`` is "global"), "cap" stays at or below it, "reported" lets it float.
     saves:      training steps whose state must be kept for a rewind.
     visits_densities: one run visits several densities (IMP), from dense downwards.
     prunes_at_start: begins with every edge and cuts to its budget before step 0 (SNIP).
@@ -164,6 +168,7 @@ class Rule(Plain):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[Mapping[str, Any]] = {}
+    trains: ClassVar[str] = "all"
     timed: ClassVar[bool] = False
     skips_step: ClassVar[bool] = False
     budget: ClassVar[Budget] = "exact"
@@ -181,6 +186,11 @@ class Rule(Plain):
     @property
     def name(self) -> str:
         return type(self).__name__
+
+    @property
+    def silences(self) -> bool:
+        """Whether the rule has silent edges, which only some worlds can hold."""
+        return "gain" in self.columns
 
     @property
     def rewinds(self) -> bool:

@@ -122,6 +122,8 @@ class Session:
         births: dict[str, Any] = {"weight": 0.0}
         for rule in self.rules:
             births |= rule.births(seed)
+            if rule.silences:  # in a world that holds silent edges: others have refused it
+                world.trains = rule.trains  # type: ignore[attr-defined]
         given = [limit.births(world.space, seed) for limit in self.limits] + [world.births]
         for fixed in given:
             births |= {name: birth for name, birth in fixed.items() if name in births}
@@ -148,6 +150,11 @@ class Session:
 
     def _check(self, rewinds: bool) -> None:
         offers = self.world.offers
+        silencing = [r.name for r in self.rules if r.silences]
+        if len(silencing) > 1:
+            raise ValueError(
+                f"{' and '.join(silencing)} both set the gain of every edge: one rule may."
+            )
         for rule in self.rules:
             if rule.branch:
                 raise ValueError(
@@ -234,6 +241,11 @@ class Session:
         """Whether a due rule will ask for gradients."""
         return self._may_want and any(self._wants[i] for i in self._due)
 
+    @property
+    def trains_silent(self) -> bool:
+        """Whether the world's step moves silent edges too."""
+        return any(r.silences and r.trains not in ("live", "none") for r in self.rules)
+
     def unplan(self) -> None:
         """Take the last plan back: the world made no step (an overflow in mixed precision)."""
         c = self.clock
@@ -313,7 +325,8 @@ class Session:
                 ]
         restored = self.world.read(shown)
         self._edit(restored, edit)
-        self.clock = self.clock._replace(step=rewind.step, round=self.clock.round + 1)
+        if rewind.again:
+            self.clock = self.clock._replace(step=rewind.step, round=self.clock.round + 1)
         if "schedule" in rewind.restore:
             self.schedule_step = rewind.step
         if "data" in rewind.restore:
@@ -353,14 +366,13 @@ class Session:
 
     @property
     def edges(self) -> int:
-        """Number of edges now, without reading the weights."""
-        return len(self._graph)
+        """Number of live edges now, without reading the weights."""
+        return sum(self._graph.live_counts())
 
     @property
     def counts(self) -> list[int]:
-        """Edges of each projection now."""
-        b = self._graph.bounds
-        return [hi - lo for lo, hi in zip(b[:-1], b[1:], strict=True)]
+        """Live edges of each projection now."""
+        return self._graph.live_counts()
 
     @property
     def density(self) -> float:
@@ -368,8 +380,9 @@ class Session:
         return self._graph.density
 
     def masks(self) -> dict[str, Tensor]:
-        """The boolean mask of every sparse parameter, by name."""
-        return {p.name: self._graph.mask(i) for i, p in enumerate(self._graph.projections)}
+        """The boolean mask of every sparse parameter, live edges, by name."""
+        live = self._graph.effective()
+        return {p.name: live.mask(i) for i, p in enumerate(live.projections)}
 
     # -- saving it ------------------------------------------------------------------------------
 
@@ -389,7 +402,7 @@ class Session:
             "data_step": self.data_step,
             "stopped": self.stopped,
             "keys": g.keys,
-            "columns": {n: v for n, v in g.columns.items() if n != "weight"},
+            "columns": self._columns(),
             "states": [dict(s) for s in self.states],
             "start": self.history.start,
             "formed": self.history.formed,
@@ -401,6 +414,12 @@ class Session:
         if saved:
             out["saved"] = self.saved
         return out
+
+    def _columns(self) -> dict[str, Tensor]:
+        """The columns that nothing else holds: the model has the weights, but for silent edges."""
+        if any(r.silences for r in self.rules):
+            return self.world.read(self._graph).columns
+        return {n: v for n, v in self._graph.columns.items() if n != "weight"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`, with model and optimiser loaded already.
@@ -430,7 +449,7 @@ class Session:
         self.schedule_step, self.data_step = state["schedule_step"], state["data_step"]
         self.stopped = state["stopped"]
         held = Graph(self._graph.space, keys, state["columns"], self._graph.births)
-        self._graph = self.world.read(held)
+        self._graph = held if "weight" in state["columns"] else self.world.read(held)
         self.states = list(state["states"])
         self.saved = dict(state.get("saved", self.saved))
         self.history = History(state["start"], self.names)
@@ -498,10 +517,10 @@ def _remedy(world: str, missing: Sequence[str]) -> str:
 
 
 def _needs_span(rule: Rule) -> bool:
-    from .when import AtEnd, Schedule, When
+    from .when import AtEnd, Last, Schedule, When
 
     def relative(value: Any) -> bool:
-        if isinstance(value, AtEnd):
+        if isinstance(value, AtEnd | Last):
             return True
         if isinstance(value, When | Schedule):
             bounds = (getattr(value, name, None) for name in ("begin", "stop"))
@@ -592,9 +611,12 @@ def torch_world(
     optimizer: torch.optim.Optimizer,
     substrate: Substrate = "masked",
     seed: int = 0,
+    rules: Sequence[Rule] = (),
     **options: Any,
 ) -> Masked | Sparse:
-    """A torch model and its optimiser as a world: options as for :func:`attach`."""
+    """A torch model and its optimiser as a world for these rules: options as for :func:`attach`."""
+    if substrate == "auto" and any(r.silences for r in rules):
+        substrate = "masked"
     if substrate == "masked":
         return Masked(model, optimizer, **options)
     if substrate not in ("sparse", "auto"):
@@ -647,7 +669,8 @@ def attach(
     probe: data for rules that look at it in passes of their own (SNIP, GraSP, OBD, WoodFisher).
     substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
         all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
-        for each layer by its density, see ``net.world.forms``.
+        for each layer by its density, see ``net.world.forms``, and masked for rules with silent
+        edges.
     limits: what holds whatever the rules do: caps on fan-in, fan-out, distance and memory, signs
         and precision of weights; see :mod:`rewire.limits`.
 
@@ -658,6 +681,7 @@ def attach(
         optimizer,
         substrate,
         seed,
+        (rule,) if isinstance(rule, Rule) else rule,
         include=include,
         exclude=exclude,
         embeddings=embeddings,
@@ -701,6 +725,7 @@ def train(
     names = ("include", "exclude", "embeddings", "positions", "probe")
     substrate = options.pop("substrate", "masked")
     given = {k: options.pop(k) for k in names if k in options}
+    given["rules"] = (rule,) if isinstance(rule, Rule) else rule
     world = torch_world(model, optimizer, substrate, seed, **given)
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     limits = options.pop("limits", ())

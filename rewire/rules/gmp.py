@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
+from torch import Tensor
+
 from ..budget import apportion
 from ..graph import NOTHING, Edit, Graph
 from ..rule import Budget, Clock, Rule, State
@@ -139,10 +141,7 @@ class GMP(Ranked):
     scope: Literal["layer", "global"] = "layer"
 
     def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
-        ranges = groups(graph, self.scope)
-        return Edit(
-            drop=smallest(graph["weight"], k, ranges, magnitude=True, what="GMP's |weight|")
-        )
+        return Edit(drop=weakest(graph, k, self.scope))
 
 
 def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:
@@ -151,3 +150,10 @@ def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:
     kept = apportion([start[i] for i in some], keep, [counts[i] for i in some])
     found = dict(zip(some, kept, strict=True))
     return [found.get(i, 0) for i in range(len(counts))]
+
+
+def weakest(graph: Graph, k: Sequence[int], scope: str, rule: str = "GMP") -> Tensor:
+    """Rows of the ``k`` smallest |w|, per projection or over all."""
+    return smallest(
+        graph["weight"], k, groups(graph, scope), magnitude=True, what=f"{rule}'s |weight|"
+    )

@@ -178,7 +178,12 @@ class Sparse:
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
-        return "it cannot yet multiply a gain into the forward pass" if "gain" in columns else None
+        if "gain" in columns:
+            return (
+                "silent edges are edges, and it computes with every edge there is: nothing would "
+                "be gained. Use substrate='masked'"
+            )
+        return None
 
     def watch(self, needs: frozenset[str]) -> None:
         """Set up what the signals of a run need."""
