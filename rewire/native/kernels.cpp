@@ -556,6 +556,41 @@ Array<float> hash_sign(const Keys& keys, uint64_t salt, const Keys& turned) {
     return out;
 }
 
+// -- examples -----------------------------------------------------------------------------------
+
+// to[i] = table[from[i]]; eight at once where they are background.
+inline void look_up(const uint8_t* from, const float* table, int64_t n, float* to) {
+    constexpr int64_t AT_ONCE = 8;
+    int64_t i = 0;
+    for (; i + AT_ONCE <= n; i += AT_ONCE) {
+        uint64_t some;
+        std::memcpy(&some, from + i, sizeof some);
+        if (some == 0)
+            std::fill_n(to + i, AT_ONCE, table[0]);
+        else
+            for (int64_t j = i; j < i + AT_ONCE; ++j) to[j] = table[from[j]];
+    }
+    for (; i < n; ++i) to[i] = table[from[i]];
+}
+
+// Rows of pixels (N, channels, area) as numbers: table[c][p] for pixel p of channel c, table
+// (channels, 256), written into `into` (rows, channels, area).
+void examples(const Array<uint8_t>& pixels, const Keys& rows, const Array<float>& table,
+              Array<float>& into) {
+    const int64_t held = pixels.shape(0), channels = table.shape(0);
+    const int64_t area = pixels.size() / std::max<int64_t>(held * channels, 1);
+    float* to = into.mutable_data();
+    for (int64_t i = 0; i < rows.size(); ++i) {
+        const int64_t row = rows.data()[i];
+        if (row < 0 || row >= held)
+            throw py::index_error("there is no example " + std::to_string(row) + ", only " +
+                                  std::to_string(held) + ".");
+        const uint8_t* from = pixels.data() + row * channels * area;
+        for (int64_t c = 0; c < channels; ++c, from += area, to += area)
+            look_up(from, table.data() + 256 * c, area, to);
+    }
+}
+
 // The generation of this processor: 4 and 3 as x86-64-v4 and -v3 name it, else 0.
 int generation() {
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -594,6 +629,8 @@ PYBIND11_MODULE(_kernels, m) {
     add_tensor_kernels<float>(m, "float32");
     add_tensor_kernels<double>(m, "float64");
     m.def("hash_sign", &hash_sign);
+    m.def("examples", &examples, py::arg("pixels").noconvert(), py::arg("rows"),
+          py::arg("table").noconvert(), py::arg("into").noconvert());
     m.def("screen", &slots::screen);
     m.def("accepted", &slots::accepted);
     m.def("draw_spiking", &slots::draw_spiking);
