@@ -228,6 +228,35 @@ def test_keys_but_for_those_that_go(both):
             assert np.array_equal(fast, slow)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_places_in_rows_after_an_edit(seed):
+    """Of each projection: those that stay, and those of new keys, first and last rows included."""
+    rng, graph = np.random.default_rng(seed), a_graph(a_space(), 300)
+    drop = np.sort(rng.choice(300, [0, 1, 40, 299, 300, 7][seed], replace=False))
+    drop = np.unique([*drop, *([0, 299] if seed == 2 else [])]).astype(np.int64)
+    add = sample_absent(graph, [30, 20], rng_for(seed, "places"), without=torch.from_numpy(drop))
+    after = graph.apply(Edit(drop=torch.from_numpy(drop), add=add))
+    for i, p in enumerate(graph.projections):
+        width, rows = p.shape[1], after.rows(i)
+        index = (graph.local(i) % width).to(torch.int32).numpy()
+        found = kernels.index_after(
+            index, graph.bounds[i], drop, after.array, after.born, rows.start, rows.stop,
+            graph.space.bounds[i], width,
+        )  # fmt: skip
+        assert found.tolist() == (after.local(i) % width).tolist()
+
+
+@pytest.mark.parametrize("birth", [-1, 1.0, torch.tensor([1, -1, 1], dtype=torch.int8),
+                                   torch.tensor([1.0, -1.0, 1.0])])  # fmt: skip
+def test_narrow_columns_and_their_births(both, birth):
+    graph = a_graph(a_space(), 300)
+    graph = graph.with_columns({"sign": torch.ones(300, dtype=torch.int8)})
+    add = sample_absent(graph, 3, rng_for(0, "narrow"))
+    edit = Edit(drop=torch.tensor([2, 5, 7]), add=add, birth={"sign": birth})
+    fast, slow = both(lambda: graph.apply(edit))
+    assert fast["sign"].dtype == torch.int8 and torch.equal(fast["sign"], slow["sign"])
+
+
 def test_large_edits_of_a_large_graph(both):
     """Runs long and short, in memory that was used before."""
     space = Space([Population("a", 3000)], [Projection("aa", "a", "a", "linear", (3000, 3000))])

@@ -18,7 +18,7 @@ namespace {
 
 // One block of at most BLOCK: theta = sign * weight - drift + kick, and whether one is below 0.
 template <class T>
-inline bool move_block(const T* w, const float* s, const float* noise, T down, float spread,
+inline bool move_block(const T* w, const int8_t* s, const float* noise, T down, float spread,
                        int64_t n, T* out) {
     int below = 0;
     if (noise == nullptr) {
@@ -33,25 +33,34 @@ inline bool move_block(const T* w, const float* s, const float* noise, T down, f
     return below != 0;
 }
 
-WIDE bool moved(const float* w, const float* s, const float* noise, float down, float spread,
+WIDE bool moved(const float* w, const int8_t* s, const float* noise, float down, float spread,
                 int64_t n, float* out) {
     return move_block(w, s, noise, down, spread, n, out);
 }
 
-WIDE bool moved(const double* w, const float* s, const float* noise, double down, float spread,
+WIDE bool moved(const double* w, const int8_t* s, const float* noise, double down, float spread,
                 int64_t n, double* out) {
     return move_block(w, s, noise, down, spread, n, out);
 }
 
+// theta as weights again.
+template <class T>
+inline void sign_block(const int8_t* s, int64_t n, T* out) {
+    for (int64_t i = 0; i < n; ++i) out[i] *= static_cast<T>(s[i]);
+}
+
+WIDE void signed_again(const int8_t* s, int64_t n, float* out) { sign_block(s, n, out); }
+WIDE void signed_again(const int8_t* s, int64_t n, double* out) { sign_block(s, n, out); }
+
 // theta = sign * weight - drift + spread * noise, as the weights that it gives; appends the rows below
 // 0. The noise is that of the counter on; none where there are no intervals.
 template <class T>
-Array<T> walk(const Array<T>& weight, const Array<float>& sign, const Array<float>& intervals,
+Array<T> walk(const Array<T>& weight, const Array<int8_t>& sign, const Array<float>& intervals,
               uint64_t counter, double drift, double spread, std::vector<int64_t>& below) {
     const int64_t n = weight.size();
     Array<T> walked = make<T>(n);
     const T* w = weight.data();
-    const float* s = sign.data();
+    const int8_t* s = sign.data();
     T* out = walked.mutable_data();
     const auto of = reinterpret_cast<const Interval*>(intervals.data());
     float noise[BLOCK];
@@ -62,7 +71,7 @@ Array<T> walk(const Array<T>& weight, const Array<float>& sign, const Array<floa
                   static_cast<float>(spread), size, out + i))
             for (int64_t j = i; j < end; ++j)
                 if (out[j] < 0) below.push_back(j);
-        for (int64_t j = i; j < end; ++j) out[j] *= static_cast<T>(s[j]);
+        signed_again(s + i, size, out + i);
     }
     return walked;
 }
@@ -215,7 +224,7 @@ py::object free_keys(const Keys& taken, const Keys& dropped, uint64_t start,
 // A tick of DEEP R: (weights after the walk, rows below 0, as many free keys of each range). No keys
 // where no row fell, where too few are free, and where no ranges are given.
 template <class T>
-py::tuple walk_and_draw(const Array<T>& weight, const Array<float>& sign,
+py::tuple walk_and_draw(const Array<T>& weight, const Array<int8_t>& sign,
                         const Array<float>& intervals, uint64_t counter, double drift,
                         double spread, const Keys& keys, const std::vector<int64_t>& ends,
                         const std::vector<int64_t>& bounds, uint64_t start) {
@@ -241,10 +250,11 @@ bool fill_births(py::array& column, const int64_t* rows, int64_t n, const py::ob
     if (!py::isinstance<Array<T>>(column)) return false;
     T* out = static_cast<T*>(column.mutable_data());
     if (py::isinstance<py::array>(birth)) {
+        if (!py::isinstance<Array<T>>(birth)) return false;
         const auto each = birth.cast<Array<T>>();
         for (int64_t i = 0; i < n; ++i) out[rows[i]] = each.data()[i];
     } else {
-        const T value = birth.cast<T>();
+        const T value = static_cast<T>(birth.cast<double>());
         for (int64_t i = 0; i < n; ++i) out[rows[i]] = value;
     }
     return true;
@@ -349,7 +359,8 @@ py::object merge(const Keys& keys, const Keys& drop, const Keys& add, const py::
             case 4: move_column<uint32_t>(runs, end, column, result); break;
             default: move_column<uint64_t>(runs, end, column, result);
         }
-        if (a && !fill_births<float>(result, rows, a, births[c]))
+        if (a && !fill_births<float>(result, rows, a, births[c]) &&
+            !fill_births<int8_t>(result, rows, a, births[c]))
             result.attr("__setitem__")(born, births[c]);  // of other types, rare
         after.append(result);
     }
@@ -369,6 +380,39 @@ Keys keys_left(const Keys& keys, const Keys& dropped, int64_t first, int64_t las
     for (; first < last; ++first) {  // up to the next that goes, and past it
         const int64_t until = gone < gone_end ? *gone++ : last;
         for (; first < until; ++first) *to++ = keys.data()[first] - offset;
+    }
+    return out;
+}
+
+// The place in its row, of `width` places, of each edge of a projection after an edit, from those
+// before it: `index`, of rows `before` on. Rows dropped of the graph before it, and born of the graph
+// after it, rising; the projection's rows there are [first, last), its keys begin at `offset`.
+Array<int32_t> index_after(const Array<int32_t>& index, int64_t before, const Keys& drop,
+                           const Keys& keys, const Keys& born, int64_t first, int64_t last,
+                           int64_t offset, int64_t width) {
+    const int64_t n = index.size(), m = last - first;
+    const auto part = [](const Keys& rows, int64_t lo, int64_t hi) {
+        const int64_t* end = rows.data() + rows.size();
+        const int64_t* begin = std::lower_bound(rows.data(), end, lo);
+        return std::make_pair(begin, std::lower_bound(begin, end, hi));
+    };
+    auto [gone, gone_end] = part(drop, before, before + n);
+    auto [fresh, fresh_end] = part(born, first, last);
+    if (n - (gone_end - gone) + (fresh_end - fresh) != m)
+        throw py::value_error("index_after: these are not the rows before and after one edit.");
+    Array<int32_t> out = make<int32_t>(m);
+    const int32_t* from = index.data();
+    int32_t* to = out.mutable_data();
+    for (int64_t i = 0, j = 0; j < m;) {
+        while (gone < gone_end && *gone - before == i) ++gone, ++i;
+        if (fresh < fresh_end && *fresh - first == j) {
+            to[j++] = static_cast<int32_t>((keys.data()[*fresh++] - offset) % width);
+            continue;
+        }
+        const int64_t stay = (gone < gone_end ? *gone - before : n) - i;
+        const int64_t many = std::min(stay, (fresh < fresh_end ? *fresh - first : m) - j);
+        std::memcpy(to + j, from + i, many * sizeof(int32_t));
+        i += many, j += many;
     }
     return out;
 }
@@ -538,20 +582,20 @@ void add_tensor_kernels(py::module_& m, const std::string& type) {
 // -- the hash of a synapse ----------------------------------------------------------------------
 
 // One bit of splitmix64 of (key + salt), as +1 or -1; the other sign for the rising keys `turned`.
-Array<float> hash_sign(const Keys& keys, uint64_t salt, const Keys& turned) {
+Array<int8_t> hash_sign(const Keys& keys, uint64_t salt, const Keys& turned) {
     const int64_t n = keys.size();
     const int64_t* key = keys.data();
     const int64_t* other = turned.data();
-    Array<float> out = make<float>(n);
-    float* sign = out.mutable_data();
+    Array<int8_t> out = make<int8_t>(n);
+    int8_t* sign = out.mutable_data();
     const int64_t n_turned = turned.size();
     Finder finder(other, n_turned);
     for (int64_t i = 0; i < n; ++i) {
         const uint64_t z = splitmix(static_cast<uint64_t>(key[i]) + salt);
-        sign[i] = (z >> 41) & 1 ? 1.0f : -1.0f;
+        sign[i] = (z >> 41) & 1 ? 1 : -1;
         if (i && key[i] < key[i - 1]) finder = Finder(other, n_turned);  // not rising
         const int64_t at = finder.next(key[i]);
-        if (at < n_turned && other[at] == key[i]) sign[i] = -sign[i];
+        if (at < n_turned && other[at] == key[i]) sign[i] = static_cast<int8_t>(-sign[i]);
     }
     return out;
 }
@@ -625,6 +669,9 @@ PYBIND11_MODULE(_kernels, m) {
     m.def("free_keys", &free_keys);
     m.def("merge", &merge);
     m.def("keys_left", &keys_left);
+    m.def("index_after", &index_after, py::arg("index").noconvert(), py::arg("before"),
+          py::arg("drop"), py::arg("keys"), py::arg("born"), py::arg("first"), py::arg("last"),
+          py::arg("offset"), py::arg("width"));
     m.def("find", &find);
     add_tensor_kernels<float>(m, "float32");
     add_tensor_kernels<double>(m, "float64");

@@ -214,11 +214,15 @@ class Sparse:
         self._rewire_plan()
         self._begun = True
 
-    def _hold(self, graph: Graph, flat: Tensor, same: Sequence[int] = ()) -> None:
+    def _hold(
+        self, graph: Graph, flat: Tensor, same: Sequence[int] = (), drop: np.ndarray | None = None
+    ) -> None:
         """Let every parameter hold its part of ``flat``, in the form that suits its density.
 
-        same: projections whose edges are those of before.
+        same: projections whose edges are those of before. drop: rows, rising, that one edit of
+        what is held dropped; its newborns are those of ``graph``.
         """
+        before = self._bounds
         plain = [w.form == "masked" for w in self.weights]
         self._keys, self._flat, self._bounds = graph.keys, flat, graph.bounds
         for i, w in enumerate(self.weights):
@@ -227,7 +231,8 @@ class Sparse:
             if form == "edges":
                 if w.wires is None or i not in same:
                     passes = [] if w.wires is None else w.wires.passes
-                    csr = _csr(graph, i, w.shape)
+                    held = None if drop is None or w.wires is None else (w.wires, before[i], drop)
+                    csr = _csr(graph, i, w.shape, held)
                     w.wires = Wires(tuple(w.shape), *csr, self._keeping, True, passes)
                 if w.form == "masked":
                     self._forget(w, graph.local(i))
@@ -470,7 +475,8 @@ class Sparse:
         born = after.born
         moved = np.concatenate([before.array[drop], after.array[born]])
         which = set((self.space.ends.searchsorted(moved, "right") - 1).tolist())
-        self._hold(after, flat, [i for i in range(len(self.weights)) if i not in which])
+        same = [i for i in range(len(self.weights)) if i not in which]
+        self._hold(after, flat, same, drop)
         for name, held in moments.items():
             birth = self._births.get(name)
             value = 0.0 if birth is None else birth(self.optimizer.param_groups[0])
@@ -684,8 +690,13 @@ def _rates(optimizer: torch.optim.Optimizer) -> list[Any]:
     return [(g["lr"], g.get("momentum"), g.get("weight_decay")) for g in optimizer.param_groups]
 
 
-def _csr(graph: Graph, i: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """Row pointers (rows + 1,) int64 and columns (E_i,) int32 of a projection's edges."""
+def _csr(
+    graph: Graph, i: int, shape: torch.Size, held: tuple[Wires, int, np.ndarray] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Row pointers (rows + 1,) int64 and columns (E_i,) int32 of a projection's edges.
+
+    held: the wires before the edit that led to ``graph``, their first row, and all that it dropped.
+    """
     p, first, width = graph.projections[i], graph.space.bounds[i], shape.numel() // shape[0]
     known = graph.starts(p.target) if p.kind == "linear" else None
     if known is not None:
@@ -693,7 +704,14 @@ def _csr(graph: Graph, i: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
     else:
         rows = first + np.arange(shape[0] + 1, dtype=np.int64) * width
         starts = graph.array.searchsorted(rows)
-    if kernels is not None:
+    if kernels is not None and held is not None:
+        wires, before, drop = held
+        rows = graph.rows(i)
+        index = torch.from_numpy(kernels.index_after(
+            wires.index.numpy(), before, drop, graph.array, graph.born, rows.start, rows.stop,
+            first, width,
+        ))  # fmt: skip
+    elif kernels is not None:
         index = torch.from_numpy(kernels.columns(graph.array, starts, first, width))
     else:
         index = (graph.local(i) % width).to(torch.int32)
