@@ -491,6 +491,24 @@ Array<T> gather(const Addresses& tensors, const Layouts& layouts, const Keys& en
     return out;
 }
 
+// The numbers at rising keys of two lists of tensors that lie alike, into arrays that may be longer.
+template <class T>
+void gather_pair(const Addresses& tensors, const Addresses& others, const Layouts& layouts,
+                 const Keys& ends, const Keys& keys, Array<T>& first, Array<T>& second) {
+    const int64_t* key = keys.data();
+    T* a = first.mutable_data();
+    T* b = second.mutable_data();
+    by_projection<T>(tensors, layouts, ends, keys,
+                     [=, &others](const T* from, auto at, int64_t lo, int64_t hi, size_t i) {
+                         const T* other = reinterpret_cast<const T*>(others[i]) - ends.data()[i];
+                         for (int64_t j = lo; j < hi; ++j) {
+                             const int64_t place = at(key[j]);
+                             a[j] = from[place];
+                             b[j] = other[place];
+                         }
+                     });
+}
+
 // Writes one number each at rising keys.
 template <class T>
 void scatter(const Addresses& tensors, const Layouts& layouts, const Keys& ends, const Keys& keys,
@@ -572,6 +590,9 @@ void keep_only(const Addresses& tensors, const Layouts& layouts, const Keys& end
 template <class T>
 void add_tensor_kernels(py::module_& m, const std::string& type) {
     m.def(("gather_" + type).c_str(), &gather<T>);
+    m.def(("gather_pair_" + type).c_str(), &gather_pair<T>, py::arg("tensors"), py::arg("others"),
+          py::arg("layouts"), py::arg("ends"), py::arg("keys"), py::arg("first").noconvert(),
+          py::arg("second").noconvert());
     m.def(("scatter_" + type).c_str(), &scatter<T>);
     m.def(("fill_" + type).c_str(), &fill<T>);
     m.def(("mask_" + type).c_str(), &mask<T>);

@@ -186,6 +186,7 @@ class Masked:
         self._elsewhere = False  # whether this is the world as if it held another graph
         self._views = Views()
         self._fast: Addresses | None = None  # of the weights, as last seen
+        self._row: Row | None = None  # what the optimiser steps in their place
 
     # -- what the session asks ------------------------------------------------------------------
 
@@ -245,8 +246,11 @@ class Masked:
             else:
                 loss = self.optimizer.step(lambda: self._closed(graph, closure))
         else:
-            self._note_gradients(graph, skip)
-            if not skip:
+            on_edges = not skip and scaler is None and self._steps_on_edges(graph)
+            self._note_gradients(graph, skip, masks=not on_edges)
+            if on_edges:
+                self._step_on_edges(graph)
+            elif not skip:
                 scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
         self.taps.settle()
         if scaler is not None:
@@ -255,8 +259,6 @@ class Masked:
                 return False, loss
         if not skip and self._project:
             self._mask_everything()
-        elif not skip and self._forgets():
-            self._keep_only(self.parameters, graph)
         if not self._checked and not skip:
             self._check_state()
         return True, loss
@@ -429,20 +431,58 @@ class Masked:
         bounds = graph.bounds
         return [i for i, size in enumerate(self.space.sizes) if bounds[i + 1] - bounds[i] < size]
 
-    def _note_gradients(self, graph: Graph, skip: bool) -> None:
+    def _note_gradients(self, graph: Graph, skip: bool, *, masks: bool = True) -> None:
         """Keep the dense gradient if a rule will ask for it; mask the one that is stepped on."""
         if self._want_grads:
             self.grads = [
                 None if p.grad is None else p.grad.detach() if skip else p.grad.detach().clone()
                 for p in self.parameters
             ]
-        if skip:
+        if skip or not masks:
             return
-        if self._forgets() and self._scarce(graph) and self._weights():
-            return  # plain SGD: its weights are cleared after the step, where they lie in the cache
         here = [(g, i) for i in self._thin if (g := self.parameters[i].grad) is not None]
         if here and not self._keep_only([g for g, _ in here], graph):
             self._mask([g for g, _ in here], [i for _, i in here])
+
+    def _steps_on_edges(self, graph: Graph) -> bool:
+        """Whether the optimiser may step a list of the edges in the place of the dense weights.
+
+        Plain SGD, which remembers nothing, where few synapses exist and the kernels reach them.
+        """
+        return (
+            self._scarce(graph)
+            and self._forgets()
+            and len(set(self._groups)) == 1
+            and self._weights() is not None
+            and all(p.grad is not None for p in self.parameters)
+        )
+
+    def _step_on_edges(self, graph: Graph) -> None:
+        """The optimiser's own step, with one parameter of the edges' weights for all sparse ones.
+
+        Absent synapses are at 0, and stay there, whatever their gradients are.
+        """
+        fast, keys = self._weights(), graph.array
+        slopes = addresses([p.grad for p in self.parameters])
+        assert fast is not None
+        if slopes is None or slopes.layouts != fast.layouts:
+            self._note_gradients(graph, skip=False)
+            self.optimizer.step()
+            return
+        row = self._row
+        if row is None or row.size != len(keys) or row.type != fast.type:
+            row = self._row = Row.of(len(keys), fast)
+        fast.kernel("gather_pair")(
+            fast.tensors, slopes.tensors, fast.turned, self.space.ends, keys, row.weight, row.slope
+        )
+        group = self.optimizer.param_groups[self._groups[0]]
+        whole, mine = group["params"], {id(p) for p in self.parameters}
+        group["params"] = [row.parameter, *(p for p in whole if id(p) not in mine)]
+        try:
+            self.optimizer.step()
+        finally:
+            group["params"] = whole
+        fast.kernel("scatter")(fast.tensors, fast.turned, self.space.ends, keys, row.weight)
 
     def _mask(self, tensors: list[Tensor], which: list[int]) -> None:
         """Multiply tensors of these projections by their masks, in place."""
@@ -484,14 +524,15 @@ class Masked:
         )
 
     def _scarce(self, graph: Graph) -> bool:
+        """Whether so few synapses exist that gathering them beats a mask."""
         return SCARCE * len(graph) < self.space.possible
 
-    def _keep_only(self, tensors: Sequence[Tensor], graph: Graph) -> bool:
-        """Clear what absent synapses hold there, in place; False where a mask does it faster."""
-        whole = len(tensors) == len(self.parameters)
+    def _keep_only(self, gradients: Sequence[Tensor], graph: Graph) -> bool:
+        """Clear those of absent synapses, in place; False where a mask does it faster."""
+        whole = len(gradients) == len(self.parameters)
         if not whole or not self._scarce(graph):
             return False
-        fast = self._weights() if tensors is self.parameters else addresses(tensors)
+        fast = addresses(gradients)
         if fast is None:
             return False
         fast.kernel("keep_only")(fast.tensors, fast.turned, self.space.ends, graph.array)
@@ -704,6 +745,31 @@ def addresses(tensors: Sequence[Tensor | None]) -> Addresses | None:
         found.append(t.data_ptr())
         layouts.append(lies)
     return Addresses(found, name, layouts)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """The weights of the edges and their gradients in a row, (E,) and zeros up to a full vector.
+
+    So that torch steps all edges by the same instructions. weight, slope: what ``parameter`` and
+    its gradient hold.
+    """
+
+    size: int
+    type: str
+    parameter: nn.Parameter
+    weight: np.ndarray
+    slope: np.ndarray
+
+    @classmethod
+    def of(cls, size: int, like: Addresses) -> Row:
+        """A row for ``size`` edges of the type of these tensors, not yet filled."""
+        parameter = nn.Parameter(torch.zeros(-(-size // 16) * 16, dtype=getattr(torch, like.type)))
+        parameter.grad = torch.zeros_like(parameter)
+        return cls(size, like.type, parameter, parameter.detach().numpy(), parameter.grad.numpy())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        """A copy of the world makes its own."""
 
 
 class Views:
