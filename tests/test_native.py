@@ -10,6 +10,7 @@ from torch import nn
 import rewire
 from rewire.graph import Edit, Graph, Population, Projection, Space
 from rewire.native import kernels
+from rewire.rules.rigl import exchange
 from rewire.select import largest, pair_sign, sample_absent, smallest
 from rewire.signals import top_absent
 from rewire.streams import rng_for
@@ -21,6 +22,7 @@ USERS = [
     "select",
     "substrates.masked",
     "rules.deep_r",
+    "rules.rigl",
     "rules.structural_plasticity",
 ]
 TYPES = [torch.float32, torch.float64]
@@ -255,6 +257,17 @@ def test_narrow_columns_and_their_births(both, birth):
     edit = Edit(drop=torch.tensor([2, 5, 7]), add=add, birth={"sign": birth})
     fast, slow = both(lambda: graph.apply(edit))
     assert fast["sign"].dtype == torch.int8 and torch.equal(fast["sign"], slow["sign"])
+
+
+@pytest.mark.parametrize("same", [0, 5, 40])
+def test_what_is_dropped_and_grown_again_never_left(both, same):
+    rng, graph = np.random.default_rng(same), a_graph(a_space(), 300)
+    drop = torch.from_numpy(np.sort(rng.choice(300, 40, replace=False)))
+    fresh = sample_absent(graph, 40 - same, rng_for(same, "grown"))
+    grow = torch.cat([fresh, graph.keys[drop[torch.randperm(40)[:same]]]]).sort().values
+    fast, slow = both(lambda: exchange(graph, drop, grow))
+    assert torch.equal(fast.drop, slow.drop) and torch.equal(fast.add, slow.add)
+    assert fast.add.tolist() == fresh.tolist() and fast.n_drop == 40 - same
 
 
 def test_large_edits_of_a_large_graph(both):

@@ -384,6 +384,29 @@ Keys keys_left(const Keys& keys, const Keys& dropped, int64_t first, int64_t las
     return out;
 }
 
+// Rows to drop and keys to grow, both rising, without the synapses that are among both.
+py::tuple exchange(const Keys& keys, const Keys& drop, const Keys& grow) {
+    const int64_t d = drop.size(), g = grow.size();
+    std::vector<int64_t> rows, fresh;
+    rows.resize(static_cast<size_t>(d) + 1);  // one more: each is written before it is judged
+    fresh.resize(static_cast<size_t>(g) + 1);
+    int64_t i = 0, j = 0, n = 0, m = 0;
+    while (i < d && j < g) {
+        const int64_t row = drop.data()[i], gone = keys.data()[row], key = grow.data()[j];
+        rows[n] = row;
+        fresh[m] = key;
+        n += gone < key;
+        m += key < gone;
+        i += gone <= key;
+        j += key <= gone;
+    }
+    while (i < d) rows[n++] = drop.data()[i++];
+    while (j < g) fresh[m++] = grow.data()[j++];
+    rows.resize(n);
+    fresh.resize(m);
+    return py::make_tuple(array_of(rows), array_of(fresh));
+}
+
 // The place in its row, of `width` places, of each edge of a projection after an edit, from those
 // before it: `index`, of rows `before` on. Rows dropped of the graph before it, and born of the graph
 // after it, rising; the projection's rows there are [first, last), its keys begin at `offset`.
@@ -690,6 +713,7 @@ PYBIND11_MODULE(_kernels, m) {
     m.def("free_keys", &free_keys);
     m.def("merge", &merge);
     m.def("keys_left", &keys_left);
+    m.def("exchange", &exchange);
     m.def("index_after", &index_after, py::arg("index").noconvert(), py::arg("before"),
           py::arg("drop"), py::arg("keys"), py::arg("born"), py::arg("first"), py::arg("last"),
           py::arg("offset"), py::arg("width"));
