@@ -89,7 +89,7 @@ def save(path: str | Path, tree: Any, meta: dict | None = None) -> None:
         "tree": _encode(tree, (), tensors),
     }
     text = json.dumps(header, separators=(",", ":"), allow_nan=False)
-    head, *numbers = _safetensors(tensors.named, {"rewire": text})
+    head, numbers = _safetensors(tensors.named, {"rewire": text})
     if len(head) - 8 > MAX_HEADER:
         raise ValueError(
             f"the structure of this tree takes {len(head) - 8} bytes and a checkpoint's header "
@@ -283,13 +283,15 @@ def _key(key: Any) -> str | int:
     return key
 
 
-def _safetensors(named: dict[str, Tensor], metadata: dict[str, str]) -> list[Buffer]:
+def _safetensors(
+    named: dict[str, Tensor], metadata: dict[str, str]
+) -> tuple[bytes, list[memoryview]]:
     """The bytes of a safetensors file: its head, and the tensors where they lie, not copied.
 
     Tensors are contiguous and on the CPU; the widest numbers come first, so that all are aligned.
     """
     entries: dict[str, Any] = {"__metadata__": metadata}
-    numbers: list[Buffer] = []
+    numbers: list[memoryview] = []
     at = 0
     for name in sorted(named, key=lambda name: (-named[name].dtype.itemsize, name)):
         tensor = named[name]
@@ -301,7 +303,7 @@ def _safetensors(named: dict[str, Tensor], metadata: dict[str, str]) -> list[Buf
         at = end
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return [len(text).to_bytes(8, "little") + text, *numbers]
+    return len(text).to_bytes(8, "little") + text, numbers
 
 
 def _digest(*parts: Buffer) -> bytes:

@@ -22,8 +22,9 @@ from torch.nn.functional import cross_entropy
 
 from ..graph import Edit, Graph
 from ..native import kernels
-from ..signals import Signals, blockwise, signal
+from ..signals import blockwise, signal
 from .layers import Site, activity, discover
+from .torch_world import TorchWorld, groups_of
 
 # Optimisers that treat each weight by itself: masked gradients keep their state clean. The value
 # is a state's birth value where that is not 0.
@@ -143,7 +144,7 @@ class Taps:
         return other
 
 
-class Masked:
+class Masked(TorchWorld):
     """A torch model and its optimiser as a world; made by :func:`rewire.attach`.
 
     Raises ValueError for an optimiser that mixes synapses in a way that cannot be undone, and for
@@ -151,9 +152,6 @@ class Masked:
     """
 
     name = "masked"
-    can_skip = True
-    dt: float | None = None
-    births: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -174,7 +172,7 @@ class Masked:
         self.taps = Taps(sites)
         self._births = sort_optimizer(optimizer)
         self._project = type(optimizer) not in ELEMENTWISE
-        self._groups = self._find_groups()
+        self._groups = groups_of(optimizer, self.space, self.parameters)
         # bytes for the kernels, which read a quarter as much; torch wants the type of the weights
         kind = torch.bool if addresses(self.parameters) is not None else None
         self.masks = [torch.ones_like(p, dtype=kind) for p in self.parameters]
@@ -189,14 +187,6 @@ class Masked:
         self._row: Row | None = None  # what the optimiser steps in their place
 
     # -- what the session asks ------------------------------------------------------------------
-
-    @property
-    def offers(self) -> frozenset[str]:
-        from ..signals import registered
-
-        return frozenset(
-            n for n, s in registered(self.name).items() if self.probe or not s.needs_probe
-        )
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
@@ -346,15 +336,6 @@ class Masked:
                 own = values[here] if isinstance(values, np.ndarray) else values
                 self._views.scatter(tensor, local, own)
 
-    def lr(self, graph: Graph, keys: Tensor) -> float | Tensor:
-        rates = [float(self.optimizer.param_groups[g]["lr"]) for g in self._groups]
-        if len(set(rates)) == 1:
-            return rates[0]
-        return torch.tensor(rates)[graph.space.which(keys)]
-
-    def signals(self, graph: Graph) -> Signals:
-        return Signals(self, graph)
-
     def holding(self, graph: Graph) -> Masked:
         """The same world as if it held another graph: its probe runs under that graph's masks."""
         other = copy.copy(self)
@@ -414,18 +395,6 @@ class Masked:
         self._mask_everything()
 
     # -- inside ---------------------------------------------------------------------------------
-
-    def _find_groups(self) -> list[int]:
-        place = {id(p): g for g, group in enumerate(self.optimizer.param_groups)
-                 for p in group["params"]}  # fmt: skip
-        for projection, p in zip(self.space.projections, self.parameters, strict=True):
-            if id(p) not in place:
-                raise ValueError(
-                    f"the optimizer does not hold {projection.name!r}, which is to be sparse. "
-                    "Give the optimizer this model's parameters, freeze the weight, or leave it "
-                    "out with exclude=."
-                )
-        return [place[id(p)] for p in self.parameters]
 
     def _find_thin(self, graph: Graph) -> list[int]:
         bounds = graph.bounds
@@ -489,7 +458,7 @@ class Masked:
         masks = [self.masks[i] for i in which]
         fast = addresses(tensors) if masks[0].dtype is torch.bool else None
         if fast is not None and fast.layouts == [self._lie[i] for i in which]:
-            sizes = [t.numel() for t in tensors]
+            sizes = [self.space.sizes[i] for i in which]
             fast.kernel("mask")(fast.tensors, [m.data_ptr() for m in masks], sizes)
         else:
             torch._foreach_mul_(tensors, masks)

@@ -26,11 +26,12 @@ from ..graph import NONE, Edit, Graph
 from ..native import kernels
 from ..native import sparse as engine
 from ..select import pair_hash
-from ..signals import Signals, signal
+from ..signals import signal
 from . import edgewise, plan
 from .edgewise import Wires, can_wire, unwire, wire
 from .layers import discover, owners
 from .masked import ELEMENTWISE, Probe, Taps, evaluate, sort_optimizer
+from .torch_world import TorchWorld, groups_of
 
 Form = Literal["edges", "masked"]
 CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster
@@ -49,7 +50,6 @@ class Weight:
     module: nn.Module
     attribute: str
     shape: torch.Size
-    group: int
     form: Form = "masked"
     wires: Wires | None = None
     mask: Tensor | None = None
@@ -61,7 +61,7 @@ class Weight:
         return p
 
 
-class Sparse:
+class Sparse(TorchWorld):
     """A torch model and its optimiser as a world; made by ``rewire.attach(substrate="sparse")``.
 
     choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
@@ -74,9 +74,6 @@ class Sparse:
     """
 
     name = "sparse"
-    can_skip = True
-    dt: float | None = None
-    births: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -133,21 +130,9 @@ class Sparse:
             )
 
     def _find(self, parameters: Sequence[nn.Parameter]) -> list[Weight]:
-        groups = {id(p): g for g, group in enumerate(self.optimizer.param_groups)
-                  for p in group["params"]}  # fmt: skip
-        found = owners(self.model, parameters)
-        out = []
-        for projection, p, (module, attribute) in zip(
-            self.space.projections, parameters, found, strict=True
-        ):
-            if id(p) not in groups:
-                raise ValueError(
-                    f"the optimizer does not hold {projection.name!r}, which is to be sparse. "
-                    "Give the optimizer this model's parameters, freeze the weight, or leave it "
-                    "out with exclude=."
-                )
-            out.append(Weight(projection.name, module, attribute, p.shape, groups[id(p)]))
-        return out
+        self._groups = groups_of(self.optimizer, self.space, parameters)
+        found = zip(self.space.projections, parameters, owners(self.model, parameters), strict=True)
+        return [Weight(projection.name, *owner, p.shape) for projection, p, owner in found]
 
     def _give_memory(self) -> None:
         """Real memory for what is on the meta device; sparse weights get theirs later."""
@@ -166,15 +151,6 @@ class Sparse:
                     module._buffers[name] = torch.full(b.shape, int(ones), dtype=b.dtype)
 
     # -- what the session asks ------------------------------------------------------------------
-
-    @property
-    def offers(self) -> frozenset[str]:
-        """Names of the signals that can be asked here."""
-        from ..signals import registered
-
-        return frozenset(
-            n for n, s in registered(self.name).items() if self.probe or not s.needs_probe
-        )
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
@@ -631,15 +607,6 @@ class Sparse:
 
     # -- signals --------------------------------------------------------------------------------
 
-    def lr(self, graph: Graph, keys: Tensor) -> float | Tensor:
-        rates = [float(self.optimizer.param_groups[w.group]["lr"]) for w in self.weights]
-        if len(set(rates)) == 1:
-            return rates[0]
-        return torch.tensor(rates)[graph.space.which(keys)]
-
-    def signals(self, graph: Graph) -> Signals:
-        return Signals(self, graph)
-
     def holding(self, graph: Graph) -> Sparse:
         raise ValueError(
             "the sparse world cannot yet look at another graph than its own: attach with "
@@ -706,9 +673,9 @@ def _csr(
         starts = graph.array.searchsorted(rows)
     if kernels is not None and held is not None:
         wires, before, drop = held
-        rows = graph.rows(i)
+        here = graph.rows(i)
         index = torch.from_numpy(kernels.index_after(
-            wires.index.numpy(), before, drop, graph.array, graph.born, rows.start, rows.stop,
+            wires.index.numpy(), before, drop, graph.array, graph.born, here.start, here.stop,
             first, width,
         ))  # fmt: skip
     elif kernels is not None:
