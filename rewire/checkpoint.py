@@ -258,16 +258,20 @@ def _encode(value: Any, where: tuple, tensors: _Tensors | None) -> Any:
     )
 
 
-def _decode(node: Any, tensors: dict[str, Tensor]) -> Any:
+def _decode(node: Any, tensors: dict[str, Tensor], depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"its structure is nested more than {MAX_DEPTH} deep")
     match node:
         case None | bool() | int() | float() | str():
             return node
         case list():
-            return [_decode(item, tensors) for item in node]
+            return [_decode(item, tensors, depth + 1) for item in node]
         case {"tuple": list(items)}:
-            return tuple(_decode(item, tensors) for item in items)
+            return tuple(_decode(item, tensors, depth + 1) for item in items)
         case {"dict": list(pairs)}:
-            return {_key(_decode(key, {})): _decode(value, tensors) for key, value in pairs}
+            return {
+                _key(_decode(key, {})): _decode(value, tensors, depth + 1) for key, value in pairs
+            }
         case {"tensor": str(name)}:
             return tensors[name]
         case {"int": str(digits)}:

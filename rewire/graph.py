@@ -168,7 +168,8 @@ class Space:
         self.bounds: list[int] = self.offsets.tolist()
         self.ends = self.offsets.numpy()
         self.possible = self.bounds[-1]
-        self.multapses = any(p.multapses for p in self.projections)
+        self.parallel = [p.multapses for p in self.projections]
+        self.multapses = any(self.parallel)
         self.into = {
             p.name: [i for i, q in enumerate(self.projections) if q.target == p.name]
             for p in self.populations
@@ -312,7 +313,7 @@ class Graph:
         self.space = space
         # as they came: of an array, a tensor is made when one is asked for
         self._columns: dict[str, Tensor | np.ndarray] = dict(columns or {})
-        self._lazy: dict[str, Callable[[Any], np.ndarray]] = {}
+        self._lazy: dict[str, Callable[[Any], Any]] = {}
         self.births = dict(births or {})
         # the keys, and what is derived from them alone
         self._topology: dict[str, Any] = {"keys": keys} if _topology is None else _topology
@@ -384,10 +385,10 @@ class Graph:
                     "is aligned with the graph that the rule was shown."
                 )
 
-    def with_lazy(self, name: str, values: Callable[[Any], np.ndarray]) -> Graph:
+    def with_lazy(self, name: str, values: Callable[[Any], Any]) -> Graph:
         """The same edges with a column that is read when it is first asked for.
 
-        values: rows (an index of numpy's) -> values. For what may change behind the graph's back:
+        values: rows (a slice, or some numbers) -> values. For what may change behind its back:
         good until the world's next step.
         """
         held = {n: c for n, c in self._columns.items() if n != name}
@@ -397,17 +398,18 @@ class Graph:
 
     def only(self, *names: str) -> Graph:
         """The same edges with these columns alone."""
-        held = {n: self[n] for n in names}
-        return Graph(self.space, self.keys, held, self.births, _topology=self._topology)
+        return self._with({n: self.numbers(n) for n in names}, self._topology)
 
-    def is_lazy(self, name: str) -> bool:
-        """Whether a column is yet to be read."""
-        return name in self._lazy
+    def lazy(self, name: str) -> Callable[[Any], Any] | None:
+        """What reads a column that is yet to be read, else None."""
+        return self._lazy.get(name)
 
-    def values(self, name: str, rows: list[int]) -> np.ndarray:
+    def values(self, name: str, rows: Sequence[int]) -> Sequence[float]:
         """What a few edges hold in a column, (k,), without reading the others."""
-        at = np.array(rows, np.int64)
-        return self._lazy[name](at) if name in self._lazy else self.numbers(name)[at]
+        if name in self._lazy:
+            return self._lazy[name](rows)
+        some: list[float] = self.numbers(name)[np.array(rows, np.int64)].tolist()
+        return some
 
     @property
     def columns(self) -> dict[str, Tensor]:
@@ -747,8 +749,9 @@ class Graph:
         births = [self._birth(name, edit.birth.get(name), add) for name in columns]
         held = [c if isinstance(c, np.ndarray) else c.numpy() for c in columns.values()]
         merged = None
-        if kernels is not None:  # None for what is wrong, out of order, or has parallel edges
-            merged = kernels.merge(self.array, drop, add, held, births, self.space.ends)
+        if kernels is not None:  # None for what is wrong or out of order
+            space = self.space
+            merged = kernels.merge(self.array, drop, add, held, births, space.ends, space.parallel)
         topology: dict[str, Any] = {}
         if merged is not None:
             topology["array"], after, at, topology["bounds"] = merged
@@ -767,7 +770,8 @@ class Graph:
         known = self._topology.get("starts", {})
         if kernels is None or not known:
             return {}
-        drop, add = np.sort(drop), np.sort(add)
+        drop = np.sort(drop) if len(drop) > 1 else drop
+        add = np.sort(add) if len(add) > 1 else add
         return {
             name: None if at is None else kernels.shifted(at, self.space.firsts(name), drop, add)
             for name, at in known.items()
@@ -784,20 +788,16 @@ class Graph:
             stays = np.ones(len(out), bool)
             stays[at] = False
             out[stays] = kept
-            out[at] = self._newborn(name, edit)
+            out[at] = self.newborn(name, edit)
             return out[rows]
 
         return values
 
-    def _newborn(self, name: str, edit: Edit) -> np.ndarray | float:
-        """What the edges that an edit adds hold in a column, in the order of their keys."""
+    def newborn(self, name: str, edit: Edit) -> np.ndarray | float:
+        """What edges that ``edit`` adds to this graph hold: one number, or (a,) by rising key."""
         add = edit.added
         born = self._birth(name, edit.birth.get(name), add)
         return born[np.argsort(add, kind="stable")] if isinstance(born, np.ndarray) else born
-
-    def newborn(self, name: str, edit: Edit) -> np.ndarray:
-        """Values at birth of the edges that ``edit`` adds to this graph, (a,), by rising key."""
-        return np.broadcast_to(self._newborn(name, edit), (edit.n_add,))
 
     def _birth(self, name: str, born: Tensor | float | None, add: np.ndarray) -> np.ndarray | float:
         """What newborn edges hold in a column: one number, or one for each key of ``add``."""

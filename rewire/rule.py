@@ -37,6 +37,43 @@ class Clock(NamedTuple):
     dt: float | None = None
 
 
+@dataclass(frozen=True)
+class Strategy:
+    """A part of a rule that can be exchanged: a frozen value, ``{kind = "Name", ...}`` in a file.
+
+    A class of yours that derives from one that a rule's field takes can stand in that field.
+    """
+
+    @classmethod
+    def from_table(cls, table: Any) -> Strategy:
+        """The strategy that ``table`` describes, of this class or one derived from it.
+
+        Raises ValueError, naming the kinds there are, for another.
+        """
+        known = {c.__name__: c for c in _derived(cls)}
+        kind = table.get("kind") if isinstance(table, Mapping) else None
+        if kind not in known:
+            raise ValueError(
+                f"{table!r} is none: write {{ kind = ..., ... }} with one of {', '.join(known)}."
+            )
+        rest = {k: v for k, v in table.items() if k != "kind"}
+        taken = [f.name for f in fields(known[kind])]
+        if unknown := sorted(set(rest) - set(taken)):
+            raise ValueError(f"{kind} has no {unknown[0]!r}; it takes {', '.join(taken)}.")
+        return known[kind](**rest)
+
+    def to_table(self) -> dict[str, Any]:
+        """The plain form, from which :meth:`from_table` makes it again."""
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"kind": type(self).__name__, **{k: v for k, v in held.items() if v is not None}}
+
+
+def _derived(base: type[Strategy]) -> list[type[Strategy]]:
+    """Classes derived from one, at whatever remove."""
+    below = base.__subclasses__()
+    return [c for each in below for c in (each, *_derived(each))]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """A connectivity-update rule: hyper-parameters as fields, behaviour as two pure functions.
@@ -139,6 +176,8 @@ class Rule:
             try:
                 if _is_schedule(hints[key]) and isinstance(given, str | dict):
                     given = from_table(given)
+                elif (kind := _strategy(hints[key])) and isinstance(given, Mapping):
+                    given = kind.from_table(given)
                 elif hints[key] is When and isinstance(given, int):
                     given = from_table(given)
                 adapter = TypeAdapter(hints[key], config=_config(hints[key], ConfigDict))
@@ -173,11 +212,16 @@ def _is_schedule(hint: Any) -> bool:
     return any(isinstance(p, type) and issubclass(p, When | Schedule) for p in parts)
 
 
+def _strategy(hint: Any) -> type[Strategy] | None:
+    parts = typing.get_args(hint) or (hint,)
+    return next((p for p in parts if isinstance(p, type) and issubclass(p, Strategy)), None)
+
+
 def _config(hint: Any, make: Any) -> Any:
     """pydantic refuses a config for dataclasses, which bring their own."""
     return (
         None
-        if isinstance(hint, type) and issubclass(hint, When | Schedule)
+        if isinstance(hint, type) and issubclass(hint, When | Schedule | Strategy)
         else make(arbitrary_types_allowed=True)
     )
 
@@ -185,6 +229,8 @@ def _config(hint: Any, make: Any) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, When | Schedule):
         return to_table(value)
+    if isinstance(value, Strategy):
+        return value.to_table()
     if isinstance(value, frozenset | set):
         return sorted(value)
     if isinstance(value, tuple):

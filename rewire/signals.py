@@ -23,10 +23,13 @@ import torch
 from torch import Tensor
 
 from .graph import NONE
+from .native import kernels
 from .select import ORDERS, first_of, largest
 
 if TYPE_CHECKING:
     from .graph import Graph
+
+Among = tuple[np.ndarray, np.ndarray]  # numbers of units, ascending, int32; ranges of them, int64
 
 
 @dataclass(frozen=True)
@@ -96,16 +99,25 @@ class Signals:
 
         Numbered over the populations laid in a row; none at all where the signal is 0 everywhere.
         """
+        evenly = self.among(name, populations)
+        if evenly is not None:
+            return _draw_among(*evenly, u)
         compute = self._get(name, "node").compute
-        draw = getattr(compute, "draw", None)
-        if draw is not None:
-            return draw(self._world, self._graph, populations, u)
         values = [compute(self._world, self._graph, p).numpy() for p in populations]
         upto = np.concatenate(values).cumsum(dtype=np.float64)
         if not upto[-1] > 0:
             return []
         drawn = upto.searchsorted(np.multiply(u, upto[-1]), "right")
         return np.minimum(drawn, len(upto) - 1).tolist()
+
+    def among(self, name: str, populations: Sequence[str]) -> Among | None:
+        """The units of these populations where a signal is 1, if it is 1 for some and 0 for others.
+
+        None for signals that do not say so. Numbers of units, ascending, and the range of numbers
+        that each population has, (populations, 2).
+        """
+        among = getattr(self._get(name, "node").compute, "among", None)
+        return None if among is None else among(self._world, populations)
 
     def lr(self, keys: Tensor) -> float | Tensor | None:
         """The learning rate of these synapses: one number where they share it, else (k,).
@@ -237,17 +249,29 @@ def blockwise(
     return attach
 
 
-def drawing(draw: Callable[..., list[int]]) -> Callable[[Callable[..., Tensor]], Any]:
-    """Give a node signal the faster form that :meth:`Signals.sample` uses.
+def evenly(among: Callable[..., Among]) -> Callable[[Callable[..., Tensor]], Any]:
+    """Give a node signal of zeros and ones the faster form that :meth:`Signals.among` uses.
 
-    ``draw(world, graph, populations, u)`` returns what ``sample`` is to return.
+    ``among(world, populations)`` returns what that is to return.
     """
 
     def attach(compute: Any) -> Any:
-        compute.draw = draw
+        compute.among = among
         return compute
 
     return attach
+
+
+def _draw_among(units: np.ndarray, ranges: np.ndarray, u: Sequence[float]) -> list[int]:
+    """Units drawn evenly, numbered over the ranges in a row; none where there is none."""
+    if kernels is not None:
+        return kernels.draw_spiking(units, ranges, u)
+    found, first = list[int](), 0
+    for start, stop in ranges.tolist():
+        lower, upper = units.searchsorted((start, stop))
+        found += (units[lower:upper] - start + first).tolist()
+        first += stop - start
+    return [found[int(x * len(found))] for x in u] if found else []
 
 
 def top_absent(

@@ -6,7 +6,7 @@ Adding a rule never shifts another's draws, and a resumed run needs no generator
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, cached_property
 from statistics import NormalDist
 
 import numpy as np
@@ -21,13 +21,22 @@ _BITS = [np.uint64(n) for n in range(64)]
 
 
 class Stream:
-    """A source of random numbers, on the CPU; the same numbers whatever device the world uses."""
+    """A source of random numbers, on the CPU; the same numbers whatever device the world uses.
 
-    def __init__(self, key: int):
-        self.key = key  # 128 bits
+    seed, label, tick: its name, from which its key follows; see :func:`rng_for`.
+    """
+
+    def __init__(self, seed: int, label: str, tick: int):
+        self._name = seed, label, tick
         self._numpy: np.random.Generator | None = None
         self._torch: torch.Generator | None = None
         self._normals = self._doubles = self._sequences = 0  # drawn so far: pairs, numbers, starts
+
+    @cached_property
+    def key(self) -> int:
+        """128 bits, not computed before they are used: most rules leave most ticks alone."""
+        name = "{}/{}/{}".format(*self._name)
+        return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "little")
 
     @property
     def numpy(self) -> np.random.Generator:
@@ -152,5 +161,4 @@ def _normal(n: int, counter: int) -> np.ndarray:
 
 def rng_for(seed: int, label: str, tick: int = 0) -> Stream:
     """The stream of one purpose at one tick: a pure function of its three arguments."""
-    digest = hashlib.blake2b(f"{seed}/{label}/{tick}".encode(), digest_size=16).digest()
-    return Stream(int.from_bytes(digest, "little"))
+    return Stream(seed, label, tick)

@@ -115,7 +115,7 @@ def test_few_free_slots_among_many_full_ones_are_found_without_a_list():
     for seed in range(100):
         drop = rewire.rng_for(seed, "drop").permutation(len(full))[:5].sort().values
         k = [int((drop < 4096).sum()), int((drop >= 4096).sum())]
-        add = rewire.sample_absent(full, k, Blind(seed << 65), without=drop)
+        add = rewire.sample_absent(full, k, Blind(seed, "blind", 0), without=drop)
         after = full.apply(Edit(drop=drop, add=add))
         assert after.counts().tolist() == [4096, 4096] and (after.fan_in("out") == slots).all()
 

@@ -295,11 +295,12 @@ void move_column(const Run* run, const Run* end, const py::array& from, py::arra
 }
 
 // Graph.apply: keys and columns without the rows dropped and with the keys added (rising), which
-// hold in each column what `births` says: one number, or an array of one each. Returns (keys,
+// hold in each column what `births` says: one number, or an array of one each. Only projections
+// that allow it, `parallel`, may hold a key several times, in order of birth. Returns (keys,
 // columns, rows of the new ones, first row of each projection); None for an edit that is not legal,
 // or that only the slow way can judge. Columns of 1, 2, 4 or 8 bytes an edge.
 py::object merge(const Keys& keys, const Keys& drop, const Keys& add, const py::list& columns,
-                 const py::list& births, const Keys& ends) {
+                 const py::list& births, const Keys& ends, const std::vector<bool>& parallel) {
     const int64_t possible = ends.data()[ends.size() - 1];
     const int64_t n = keys.size(), d = drop.size(), a = add.size();
     const int64_t* old = keys.data();
@@ -309,8 +310,12 @@ py::object merge(const Keys& keys, const Keys& drop, const Keys& add, const py::
     for (int64_t i = 0; i < d; ++i)
         if (gone[i] < 0 || gone[i] >= n || (i && gone[i] == gone[i - 1])) return py::none();
     for (int64_t i = 0; i < a; ++i)
-        if (fresh[i] < 0 || fresh[i] >= possible || (i && fresh[i] <= fresh[i - 1]))
+        if (fresh[i] < 0 || fresh[i] >= possible || (i && fresh[i] < fresh[i - 1]))
             return py::none();
+    const auto several = [&](int64_t key) {
+        const int64_t* first = ends.data();
+        return parallel[std::upper_bound(first, first + ends.size(), key) - first - 1];
+    };
 
     Keys run_memory = make<int64_t>(3 * (d + a + 1));
     const Run* runs = reinterpret_cast<const Run*>(run_memory.data());
@@ -334,12 +339,17 @@ py::object merge(const Keys& keys, const Keys& drop, const Keys& add, const py::
     };
     Finder finder(old, n);
     for (int64_t i = 0; i < a; ++i) {
-        const int64_t place = finder.next(fresh[i]);
-        keep_until(place);
-        if (place < n && old[place] == fresh[i]) {
-            if (!(g < d && gone[g] == place) || (place + 1 < n && old[place + 1] == fresh[i]))
-                return py::none();  // there already, or one of several parallel ones
+        int64_t place = finder.next(fresh[i]);
+        const bool there = place < n && old[place] == fresh[i];
+        const bool twice = i && fresh[i] == fresh[i - 1];
+        if ((there || twice) && several(fresh[i])) {  // after its elders
+            while (place < n && old[place] == fresh[i]) ++place;
+        } else if (twice) {
+            return py::none();
+        } else if (there && !std::binary_search(gone.begin(), gone.end(), place)) {
+            return py::none();
         }
+        keep_until(place);
         rows[i] = to++;
     }
     keep_until(n);
@@ -723,15 +733,6 @@ PYBIND11_MODULE(_kernels, m) {
     m.def("hash_sign", &hash_sign);
     m.def("examples", &examples, py::arg("pixels").noconvert(), py::arg("rows"),
           py::arg("table").noconvert(), py::arg("into").noconvert());
-    m.def("screen", &slots::screen);
-    m.def("accepted", &slots::accepted);
-    m.def("draw_spiking", &slots::draw_spiking);
-    m.def("columns", &slots::columns);
-    m.def("spliced", &slots::spliced<float>, py::arg("column").noconvert(), py::arg("drop"),
-          py::arg("born"), py::arg("birth"));
-    m.def("spliced", &slots::spliced<double>, py::arg("column").noconvert(), py::arg("drop"),
-          py::arg("born"), py::arg("birth"));
-    m.def("shifted", &slots::shifted);
-    m.def("fill_slots", &slots::fill_slots);
+    add_slots(m);
     add_queue(m);
 }

@@ -1,5 +1,5 @@
 // Slots of units: attempts of structural plasticity on them, of which most are over at the first
-// look, and the book-keeping of an edit.
+// look, the synapses that hold them, and the book-keeping of an edit.
 
 #pragma once
 
@@ -11,6 +11,8 @@
 #include <cmath>
 #include <cstdint>
 #include <tuple>
+#include <utility>
+#include <variant>
 #include <vector>
 
 namespace py = pybind11;
@@ -18,85 +20,267 @@ namespace py = pybind11;
 namespace slots {
 
 using Longs = py::array_t<int64_t, py::array::c_style>;
+using Ints = py::array_t<int32_t, py::array::c_style>;
 using Doubles = py::array_t<double, py::array::c_style>;
 
-// Of one tick's attempts, place (ticks, 2, n) and luck (ticks, 3, n): those on an empty slot, and
-// (attempt, projection, row) of those on a full one that the first number leaves a chance.
-// starts (P, units + 1): the row where each unit's edges of each projection begin.
-inline py::tuple screen(const Longs& starts, const Longs& place, const Doubles& luck, int64_t at,
-                        double likely) {
-    const int64_t n = place.shape(2), projections = starts.shape(0), width = starts.shape(1);
-    const int64_t* unit = place.data() + 2 * n * at;
-    const int64_t* slot = unit + n;
-    const double* chance = luck.data() + 3 * n * at;
-    std::vector<int64_t> empty;
-    std::vector<std::tuple<int64_t, int64_t, int64_t>> full;
-    for (int64_t k = 0; k < n; ++k) {
-        const int64_t* first = starts.data() + unit[k];
-        int64_t number = slot[k], p = 0;
-        for (; p < projections; ++p, first += width) {
-            const int64_t held = first[1] - first[0];
-            if (number < held) break;
-            number -= held;
-        }
-        if (p == projections)
-            empty.push_back(k);
-        else if (chance[k] < likely)
-            full.emplace_back(k, p, first[0] + number);
+// -- synapses of a network that are slots of units ----------------------------------------------
+
+// The slots of a world's units. ends: first key of each projection, and one past the last; of each
+// projection its presynaptic units, the first of them among all neurons, the first slot of its
+// target in `own`, and slots a unit has; own: numbers of the synapses, slot by slot of each unit.
+class Slots {
+  public:
+    Slots(Longs ends, Longs width, Longs source, Longs first, Longs many, Longs own)
+        : ends_(std::move(ends)), width_(std::move(width)), source_(std::move(source)),
+          first_(std::move(first)), many_(std::move(many)), own_(std::move(own)) {}
+
+    // Number of the synapse that holds the edge of each of these rows.
+    Longs synapses(const Longs& keys, const Longs& slot, const Longs& rows) const {
+        Longs out(rows.size());
+        for (py::ssize_t i = 0; i < rows.size(); ++i)
+            out.mutable_data()[i] = at(keys.data()[rows.data()[i]], slot.data()[rows.data()[i]]);
+        return out;
     }
-    return py::make_tuple(empty, full);
+
+    // The presynaptic neuron of each row.
+    Longs sources(const Longs& keys, const Longs& rows) const {
+        Longs out(rows.size());
+        for (py::ssize_t i = 0; i < rows.size(); ++i) {
+            const int64_t key = keys.data()[rows.data()[i]], p = projection(key);
+            out.mutable_data()[i] =
+                (key - ends_.data()[p]) % width_.data()[p] + source_.data()[p];
+        }
+        return out;
+    }
+
+    int64_t at(int64_t key, int64_t slot) const {
+        const int64_t p = projection(key), unit = (key - ends_.data()[p]) / width_.data()[p];
+        return own_.data()[first_.data()[p] + unit * many_.data()[p] + slot];
+    }
+
+  private:
+    int64_t projection(int64_t key) const {
+        return std::upper_bound(ends_.data(), ends_.data() + ends_.size(), key) - ends_.data() - 1;
+    }
+
+    Longs ends_, width_, source_, first_, many_, own_;
+};
+
+// What the synapses of a graph's edges hold in an array of theirs, now.
+class Reader {
+  public:
+    Reader(const Slots& slots, Longs keys, Longs slot, Doubles values)
+        : slots_(slots), keys_(std::move(keys)), slot_(std::move(slot)),
+          values_(std::move(values)) {}
+
+    double at(int64_t row) const {
+        return values_.data()[slots_.at(keys_.data()[row], slot_.data()[row])];
+    }
+
+    std::vector<double> read(const std::vector<int64_t>& rows) const {
+        std::vector<double> out;
+        for (const int64_t row : rows) out.push_back(at(row));
+        return out;
+    }
+
+  private:
+    const Slots& slots_;
+    Longs keys_, slot_;
+    Doubles values_;
+};
+
+// -- attempts of structural plasticity ----------------------------------------------------------
+
+// Attempts of some ticks: place (ticks, 2, n) unit and slot, luck (ticks, 3, n), from numbers in
+// [0, 1): `ticks` that say whether there is one more than n - 1, then (ticks, 4, n) that choose a slot
+// and are the luck. slots: of all units before each, and at the end of all together. An attempt on a
+// slot that was tried in its tick already, or that there is not, has the luck 2.
+inline py::tuple draw_ahead(const Doubles& u, const Longs& slots, int64_t ticks, int64_t n,
+                            double one_more) {
+    const int64_t units = slots.size() - 1;
+    const int64_t* before = slots.data();
+    const double total = static_cast<double>(before[units]);
+    const double pace = static_cast<double>(units) / total;
+    Longs place({ticks, int64_t{2}, n});
+    Doubles luck({ticks, int64_t{3}, n});
+    std::vector<int32_t> tried(before[units], -1);  // the last tick that tried each slot
+    const double* from = u.data() + ticks;
+    int64_t* unit = place.mutable_data();
+    double* to = luck.mutable_data();
+    for (int64_t t = 0; t < ticks; ++t, from += 4 * n, unit += 2 * n, to += 3 * n) {
+        std::copy(from + n, from + 4 * n, to);
+        if (u.data()[t] >= one_more) to[n - 1] = 2;
+        for (int64_t k = 0; k < n; ++k) {
+            const auto ticket = static_cast<int64_t>(from[k] * total);
+            auto at = std::min(units - 1, static_cast<int64_t>(pace * static_cast<double>(ticket)));
+            while (before[at] > ticket) --at;
+            while (before[at + 1] <= ticket) ++at;
+            unit[k] = at;
+            unit[n + k] = ticket - before[at];
+            if (tried[ticket] == t) to[k] = 2;
+            tried[ticket] = static_cast<int32_t>(t);
+        }
+    }
+    return py::make_tuple(place, luck);
 }
 
-// (attempt, projection, presynaptic unit) of the partners that form a synapse. Partners are numbers
-// over the sources of all projections in a row, which end at `ends`; here and there: places on the
-// torus of side 1; falls: -1 / (2 sigma^2), 0 where units have no place.
-inline py::list accepted(const Longs& place, const Doubles& luck, int64_t at,
-                         const std::vector<int64_t>& tried, const std::vector<int64_t>& partner,
-                         const std::vector<int64_t>& ends, const std::vector<double>& scale,
-                         const std::vector<double>& falls, const Doubles& here,
-                         const Doubles& there) {
-    const int64_t n = place.shape(2);
-    const int64_t* unit = place.data() + 2 * n * at;
-    const double* chance = luck.data() + 3 * n * at;
-    const auto apart = [](double a, double b) {
-        return 0.5 - std::fabs(std::fabs(a - b) - 0.5);
-    };
-    py::list out;
-    for (size_t i = 0; i < partner.size(); ++i) {
-        const int64_t k = tried[i];
-        size_t p = 0;
-        while (partner[i] >= ends[p]) ++p;
-        double probability = scale[p];
-        if (falls[p] != 0) {
-            const double* a = here.data() + 2 * partner[i];
-            const double* b = there.data() + 2 * unit[k];
-            const double dx = apart(a[0], b[0]), dy = apart(a[1], b[1]);
-            probability = scale[p] * std::exp((dx * dx + dy * dy) * falls[p]);
-        }
-        if (chance[k] < probability)
-            out.append(py::make_tuple(k, p, partner[i] - (p ? ends[p - 1] : 0)));
-    }
-    return out;
-}
-
-// For each number in [0, 1) one of the neurons that spike, numbered over the ranges in a row; nothing
-// where none does. spiking: ascending.
-inline std::vector<int64_t> draw_spiking(
-    const py::array_t<int32_t, py::array::c_style>& spiking,
-    const std::vector<std::pair<int64_t, int64_t>>& ranges, const std::vector<double>& u) {
+// The neurons that spike, as numbers over the ranges (R, 2) in a row. spiking: ascending.
+inline void number_in_row(const Ints& spiking, const Longs& ranges, std::vector<int64_t>& units) {
     const int32_t* end = spiking.data() + spiking.size();
-    std::vector<int64_t> units, out;
     int64_t first = 0;
-    for (const auto& [start, stop] : ranges) {
-        for (auto at = std::lower_bound(spiking.data(), end, start); at < end && *at < stop; ++at)
-            units.push_back(*at - start + first);
-        first += stop - start;
+    units.clear();
+    for (const int64_t* r = ranges.data(); r < ranges.data() + ranges.size(); r += 2) {
+        for (auto at = std::lower_bound(spiking.data(), end, r[0]); at < end && *at < r[1]; ++at)
+            units.push_back(*at - r[0] + first);
+        first += r[1] - r[0];
     }
+}
+
+// For each number in [0, 1) one of the neurons that spike; nothing where none does.
+inline std::vector<int64_t> draw_spiking(const Ints& spiking, const Longs& ranges,
+                                         const std::vector<double>& u) {
+    std::vector<int64_t> units, out;
+    number_in_row(spiking, ranges, units);
     if (!units.empty())
         for (const double x : u)
             out.push_back(units[static_cast<int64_t>(x * static_cast<double>(units.size()))]);
     return out;
 }
+
+// One tick's attempts on a population, of those drawn ahead: place (ticks, 2, n) unit and slot, luck
+// (ticks, 3, n) numbers that decide, choose the partner, and choose among parallel synapses.
+struct Attempts {
+    Attempts(const Longs& place, const Doubles& luck, int64_t at)
+        : n(place.shape(2)), unit(place.data() + 2 * n * at), slot(unit + n),
+          chance(luck.data() + 3 * n * at), choice(chance + n) {}
+
+    int64_t n;
+    const int64_t *unit, *slot;
+    const double *chance, *choice;
+};
+
+// Who may form synapses into a population, and how likely: the sources of all projections in a row,
+// which end at `ends`; here and there: places on the torus of side 1; falls: -1 / (2 sigma^2), 0
+// where units have no place.
+class Sheet {
+    using Full = std::vector<std::tuple<int64_t, int64_t, int64_t>>;
+
+  public:
+    Sheet(std::vector<int64_t> ends, std::vector<double> scale, std::vector<double> falls,
+          Doubles here, Doubles there)
+        : ends_(std::move(ends)), scale_(std::move(scale)), falls_(std::move(falls)),
+          here_(std::move(here)), there_(std::move(there)) {}
+
+    // The attempts on an empty slot, and (attempt, projection, row) of those on a full one that the
+    // first number leaves a chance. starts (P, units + 1): the row where each unit's edges of each
+    // projection begin.
+    py::tuple screen(const Longs& starts, const Longs& place, const Doubles& luck, int64_t at,
+                     double likely) {
+        screen_into(starts, Attempts(place, luck, at), likely);
+        return py::make_tuple(empty_, full_);
+    }
+
+    // (attempt, projection, presynaptic unit) of the partners that form a synapse, by their numbers
+    // in the row; tried: the attempt for which each was drawn.
+    py::list accepted(const Longs& place, const Doubles& luck, int64_t at,
+                      const std::vector<int64_t>& tried, const std::vector<int64_t>& partner) {
+        const Attempts attempts(place, luck, at);
+        py::list out;
+        for (size_t i = 0; i < partner.size(); ++i) try_one(attempts, tried[i], partner[i], out);
+        return out;
+    }
+
+    // All of it where partners are drawn among neurons that spike, and weights are read now: the rows
+    // that are eliminated, and what `accepted` says of the partners; None where both are nothing.
+    // weak: the weight below which elimination has the probability `if_weak`, else `if_strong`.
+    py::object attempt(const Longs& starts, const Longs& place, const Doubles& luck, int64_t at,
+                       const Ints& spiking, const Longs& ranges, const Reader& weights, double weak,
+                       double if_weak, double if_strong) {
+        const Attempts attempts(place, luck, at);
+        screen_into(starts, attempts, std::max(if_weak, if_strong));
+        py::list gone, formed;
+        for (const auto& [k, p, row] : full_)
+            if (attempts.chance[k] < (weights.at(row) < weak ? if_weak : if_strong))
+                gone.append(row);
+        units_.clear();
+        if (!empty_.empty()) number_in_row(spiking, ranges, units_);
+        if (!units_.empty())
+            for (const int64_t k : empty_) {
+                const double of = attempts.choice[k] * static_cast<double>(units_.size());
+                try_one(attempts, k, units_[static_cast<int64_t>(of)], formed);
+            }
+        if (gone.empty() && formed.empty()) return py::none();
+        return py::make_tuple(gone, formed);
+    }
+
+  private:
+    void screen_into(const Longs& starts, const Attempts& attempts, double likely) {
+        const int64_t projections = starts.shape(0), width = starts.shape(1);
+        empty_.clear();
+        full_.clear();
+        for (int64_t k = 0; k < attempts.n; ++k) {
+            const int64_t* first = starts.data() + attempts.unit[k];
+            int64_t number = attempts.slot[k], p = 0;
+            for (; p < projections; ++p, first += width) {
+                const int64_t held = first[1] - first[0];
+                if (number < held) break;
+                number -= held;
+            }
+            if (p == projections)
+                empty_.push_back(k);
+            else if (attempts.chance[k] < likely)
+                full_.emplace_back(k, p, first[0] + number);
+        }
+    }
+
+    void try_one(const Attempts& attempts, int64_t k, int64_t partner, py::list& out) const {
+        const auto apart = [](double a, double b) {
+            return 0.5 - std::fabs(std::fabs(a - b) - 0.5);
+        };
+        size_t p = 0;
+        while (partner >= ends_[p]) ++p;
+        double probability = scale_[p];
+        if (attempts.chance[k] >= probability) return;
+        if (falls_[p] != 0) {
+            const double* a = here_.data() + 2 * partner;
+            const double* b = there_.data() + 2 * attempts.unit[k];
+            const double dx = apart(a[0], b[0]), dy = apart(a[1], b[1]);
+            probability *= std::exp((dx * dx + dy * dy) * falls_[p]);
+        }
+        if (attempts.chance[k] < probability)
+            out.append(py::make_tuple(k, p, partner - (p ? ends_[p - 1] : 0)));
+    }
+
+    std::vector<int64_t> ends_, empty_, units_;  // the latter two: room to work in
+    std::vector<double> scale_, falls_;
+    Doubles here_, there_;
+    Full full_;
+};
+
+// -- synapses that move -------------------------------------------------------------------------
+
+// Lets synapses come from other neurons, with these weights: one for all, or one each. The number of
+// synapses that leave each neuron follows; `born`, the time step since when each is what it is.
+inline void retarget(const Longs& synapses, const std::variant<Longs, int64_t>& neurons,
+                     const std::variant<Doubles, double>& weights, int32_t offset, int64_t step,
+                     Ints pre, Ints outgoing, Doubles w, Longs born) {
+    const auto* each = std::get_if<Longs>(&neurons);
+    const auto* each_w = std::get_if<Doubles>(&weights);
+    int32_t* from = pre.mutable_data();
+    int32_t* leaving = outgoing.mutable_data();
+    for (py::ssize_t i = 0; i < synapses.size(); ++i) {
+        const int64_t synapse = synapses.data()[i];
+        const auto neuron =
+            static_cast<int32_t>(each ? each->data()[i] : std::get<int64_t>(neurons));
+        --leaving[from[synapse] - offset];
+        ++leaving[neuron];
+        from[synapse] = neuron + offset;
+        w.mutable_data()[synapse] = each_w ? each_w->data()[i] : std::get<double>(weights);
+        born.mutable_data()[synapse] = step;
+    }
+}
+
+// -- the book-keeping of an edit ----------------------------------------------------------------
 
 // Where each unit's edges begin after an edit: starts as in `screen`, firsts the first key of each
 // unit likewise; rows dropped and keys added, both rising.
@@ -211,3 +395,34 @@ inline int64_t fill_slots(const Longs& starts, const std::vector<int64_t>& born,
 }
 
 }  // namespace slots
+
+inline void add_slots(py::module_& m) {
+    m.def("draw_ahead", &slots::draw_ahead);
+    m.def("draw_spiking", &slots::draw_spiking);
+    py::class_<slots::Slots>(m, "Slots")
+        .def(py::init<slots::Longs, slots::Longs, slots::Longs, slots::Longs, slots::Longs,
+                      slots::Longs>())
+        .def("synapses", &slots::Slots::synapses)
+        .def("sources", &slots::Slots::sources);
+    py::class_<slots::Reader>(m, "Reader")
+        .def(py::init<const slots::Slots&, slots::Longs, slots::Longs, slots::Doubles>(),
+             py::keep_alive<1, 2>(), py::arg("slots"), py::arg("keys"), py::arg("slot"),
+             py::arg("values").noconvert())
+        .def("__call__", &slots::Reader::read);
+    py::class_<slots::Sheet>(m, "Sheet")
+        .def(py::init<std::vector<int64_t>, std::vector<double>, std::vector<double>,
+                      slots::Doubles, slots::Doubles>())
+        .def("screen", &slots::Sheet::screen)
+        .def("accepted", &slots::Sheet::accepted)
+        .def("attempt", &slots::Sheet::attempt);
+    m.def("retarget", &slots::retarget, py::arg("synapses"), py::arg("neurons"), py::arg("weights"),
+          py::arg("offset"), py::arg("step"), py::arg("pre").noconvert(),
+          py::arg("outgoing").noconvert(), py::arg("w").noconvert(), py::arg("born").noconvert());
+    m.def("columns", &slots::columns);
+    m.def("spliced", &slots::spliced<float>, py::arg("column").noconvert(), py::arg("drop"),
+          py::arg("born"), py::arg("birth"));
+    m.def("spliced", &slots::spliced<double>, py::arg("column").noconvert(), py::arg("drop"),
+          py::arg("born"), py::arg("birth"));
+    m.def("shifted", &slots::shifted);
+    m.def("fill_slots", &slots::fill_slots);
+}

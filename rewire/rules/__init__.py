@@ -23,7 +23,15 @@ from .rigl import RigL
 from .set import SET
 from .snfs import SNFS
 from .snip import SNIP
-from .structural_plasticity import StructuralPlasticity
+from .structural_plasticity import (
+    DistanceDependentFormation,
+    Elimination,
+    Formation,
+    StructuralPlasticity,
+    UniformElimination,
+    UniformFormation,
+    WeightDependentElimination,
+)
 from .synflow import SynFlow
 
 BUILT_IN: tuple[type[Rule], ...] = (
@@ -32,7 +40,12 @@ BUILT_IN: tuple[type[Rule], ...] = (
     Magnitude, SNIP, GraSP, SynFlow,
 )  # fmt: skip
 
-__all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in BUILT_IN)]
+STRATEGIES = (
+    Formation, DistanceDependentFormation, UniformFormation,
+    Elimination, WeightDependentElimination, UniformElimination,
+)  # fmt: skip
+
+__all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in (*BUILT_IN, *STRATEGIES))]
 
 
 def available() -> dict[str, type[Rule]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import accumulate
-from math import exp, prod
+from math import prod
 from typing import Any, ClassVar, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,16 +15,145 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import NOTHING, Edit, Graph, Population, Projection, Space
+from ..graph import NONE, NOTHING, Edit, Graph, Population, Projection, Space
 from ..native import kernels
-from ..rule import Budget, Clock, Rule, State
+from ..rule import Budget, Clock, Rule, State, Strategy
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, When
 
 SHEET = 16.0  # the sheet of the published model is 16 units wide; lengths here are in sheet sides
 AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
-SIGNALS = {"activity": "activity", "spiked": "spiked", "uniform": None}
+Triple = tuple[int, int, int]
+NO_OUTCOME: tuple[Sequence[int], Sequence[Triple]] = ((), ())
+NOT_YET = (0, None, None)
+
+
+def _probabilities(of: Any, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(of, name) <= 1:
+            raise ValueError(
+                f"{type(of).__name__}.{name} is a probability, got {getattr(of, name)}."
+            )
+
+
+@dataclass(frozen=True)
+class Formation(Strategy):
+    """How likely a partner that was drawn forms a synapse."""
+
+    def chance(self, lateral: bool, apart: np.ndarray | None) -> Any:
+        """The probability for pairs of units.
+
+        lateral: whether both are of one population; apart: squared distances on the torus of side
+        1, (k,), or one number, or None where units have no place.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DistanceDependentFormation(Formation):
+    """p exp(-d^2 / (2 sigma^2)); p_lateral and sigma_lateral within one population.
+
+    Units without a place form with p whatever the distance; a sigma of infinity makes all do so.
+    """
+
+    p: float = 0.16
+    sigma: float = 2.5 / SHEET
+    p_lateral: float = 1.0
+    sigma_lateral: float = 1.0 / SHEET
+
+    def __post_init__(self) -> None:
+        _probabilities(self, "p", "p_lateral")
+
+    def law(self, lateral: bool) -> tuple[float, float]:
+        """p and -1 / (2 sigma^2)."""
+        p, sigma = (self.p_lateral, self.sigma_lateral) if lateral else (self.p, self.sigma)
+        return p, -1 / (2 * sigma**2)
+
+    def chance(self, lateral: bool, apart: np.ndarray | None) -> Any:
+        p, fall = self.law(lateral)
+        return p if apart is None else p * np.exp(apart * fall)
+
+
+@dataclass(frozen=True)
+class UniformFormation(Formation):
+    """Every partner forms a synapse with the same probability."""
+
+    p: float = 0.16
+
+    def __post_init__(self) -> None:
+        _probabilities(self, "p")
+
+    def chance(self, lateral: bool, apart: np.ndarray | None) -> Any:
+        return self.p if apart is None else np.full(np.shape(apart), self.p)
+
+
+@dataclass(frozen=True)
+class Elimination(Strategy):
+    """How likely a synapse whose slot is tried is eliminated."""
+
+    @property
+    def most(self) -> float:
+        """The most that the probability can be."""
+        raise NotImplementedError
+
+    def chances(
+        self, graph: Graph, rows: Sequence[int], projections: Sequence[int]
+    ) -> Sequence[float]:
+        """The probability for each of these rows, which are of these projections."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class WeightDependentElimination(Elimination):
+    """p_depressed for synapses below the threshold, p_potentiated for the others.
+
+    threshold: None stands for half of the projection's mean |weight|, of which |weight| is taken.
+    """
+
+    p_depressed: float = 0.0245
+    p_potentiated: float = 1.36e-4
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        _probabilities(self, "p_depressed", "p_potentiated")
+
+    @property
+    def most(self) -> float:
+        return max(self.p_depressed, self.p_potentiated)
+
+    def chances(
+        self, graph: Graph, rows: Sequence[int], projections: Sequence[int]
+    ) -> Sequence[float]:
+        weights = graph.values("weight", rows)
+        if self.threshold is not None:
+            weak = [weight < self.threshold for weight in weights]
+        else:
+            half = {
+                i: 0.5 * float(graph["weight"][graph.rows(i)].abs().mean())
+                for i in set(projections)
+            }
+            weak = [abs(w) < half[i] for w, i in zip(weights, projections, strict=True)]
+        return [self.p_depressed if yes else self.p_potentiated for yes in weak]
+
+
+@dataclass(frozen=True)
+class UniformElimination(Elimination):
+    """Every synapse is eliminated with the same probability, whatever its weight."""
+
+    p: float = 0.0245
+
+    def __post_init__(self) -> None:
+        _probabilities(self, "p")
+
+    @property
+    def most(self) -> float:
+        return self.p
+
+    def chances(
+        self, graph: Graph, rows: Sequence[int], projections: Sequence[int]
+    ) -> Sequence[float]:
+        return [self.p] * len(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +204,7 @@ class StructuralPlasticity(Rule):
     rate: float | None = None
     slots: int | None = None
     initial: Literal["uniform", "kernel", "given"] = "uniform"
-    partner: Literal["activity", "spiked", "uniform"] = "activity"
+    partner: str = "activity"
     p_form: float = 0.16
     sigma_form: float = 2.5 / SHEET
     p_form_lateral: float = 1.0
@@ -83,6 +213,8 @@ class StructuralPlasticity(Rule):
     p_elim_pot: float = 1.36e-4
     threshold: float | None = None
     birth: float = 0.0
+    formation: Formation | None = None
+    elimination: Elimination | None = None
     when: When = Every(1)
 
     @classmethod
@@ -93,33 +225,47 @@ class StructuralPlasticity(Rule):
         return cls(**{**published, **fields})
 
     def __post_init__(self) -> None:
-        for name in ("p_form", "p_form_lateral", "p_elim_dep", "p_elim_pot"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"StructuralPlasticity.{name} is a probability, got {getattr(self, name)}."
-                )
+        _probabilities(self, "p_form", "p_form_lateral", "p_elim_dep", "p_elim_pot")
         if not 0 < self.attempts <= 1:
             raise ValueError(f"attempts is a fraction of the slots, got {self.attempts}.")
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
-        name = SIGNALS[self.partner]
-        return frozenset() if name is None else frozenset({name})
+        return frozenset() if self.partner == "uniform" else frozenset({self.partner})
+
+    @cached_property
+    def forms(self) -> Formation:
+        """The strategy of formation."""
+        return self.formation or DistanceDependentFormation(
+            self.p_form, self.sigma_form, self.p_form_lateral, self.sigma_form_lateral
+        )
+
+    @cached_property
+    def eliminates(self) -> Elimination:
+        """The strategy of elimination."""
+        return self.elimination or WeightDependentElimination(
+            self.p_elim_dep, self.p_elim_pot, self.threshold
+        )
 
     @property
     def timed(self) -> bool:  # type: ignore[override]
         return self.rate is not None
 
     @cached_property
-    def _sheets(self) -> WeakKeyDictionary[Space, dict[str, _Sheet]]:
+    def _made(self) -> WeakKeyDictionary[Space, list[_Sheet]]:
         return WeakKeyDictionary()
 
-    def _sheet(self, space: Space, population: str) -> _Sheet:
-        """Made once for each: a look-up by the rule's fields would cost more than a tick."""
-        made = self._sheets.setdefault(space, {})
-        if population not in made:
-            made[population] = _Sheet(self, space, population)
-        return made[population]
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: what was made of them is made again by a copy."""
+        names = {f.name for f in fields(self)}
+        return {name: value for name, value in self.__dict__.items() if name in names}
+
+    def _sheets(self, space: Space) -> list[_Sheet]:
+        """One for each population that receives synapses; made once, read at every tick."""
+        sheets = self._made.get(space)
+        if sheets is None:
+            sheets = self._made[space] = [_Sheet(self, space, p.name) for p in space.receiving]
+        return sheets
 
     # -- the start ------------------------------------------------------------------------------
 
@@ -137,8 +283,11 @@ class StructuralPlasticity(Rule):
                 add=add,
                 birth={"weight": signals.pair("weight", add)},
             )
-        after = graph.apply(edit)
-        return edit, {f"slots/{p.name}": self._slots(after, p) for p in graph.space.receiving}
+        after, sheets = graph.apply(edit), self._sheets(graph.space)
+        return edit, {
+            sheet.slots: self._slots(after, p)
+            for sheet, p in zip(sheets, graph.space.receiving, strict=True)
+        }
 
     def _slots(self, graph: Graph, population: Population) -> Tensor:
         """Slots of all units before each, and at the end of all together, (size + 1,)."""
@@ -174,7 +323,7 @@ class StructuralPlasticity(Rule):
         # the smallest of Exp(1) / chance are a draw without replacement in proportion to chance
         chance = torch.ones(p.size)
         if self.initial == "kernel":
-            sheet = self._sheet(space, p.target)
+            sheet = next(s for s in self._sheets(space) if s.name == p.target)
             chance = sheet.chances(sheet.into.index(i), pre, post).clamp(min=1e-300)
         clock = -(1 - rng.uniform(p.size).double()).log() / chance
         order = torch.from_numpy(np.lexsort((clock.numpy(), post.numpy())))
@@ -190,24 +339,34 @@ class StructuralPlasticity(Rule):
         drop: list[int] = []
         add: list[int] = []
         after = dict(state)
-        for population in graph.space.receiving:
-            slots = state[f"slots/{population.name}"].numpy()
-            if not slots[-1]:
-                continue
-            at, place, luck = state.get(f"tried/{population.name}", (0, (), ()))
-            if at == len(place):
-                at, (place, luck) = 0, self._draw_ahead(slots, rng, clock)
-            after[f"tried/{population.name}"] = at + 1, place, luck
-            attempts = Attempts(at, place.numpy(), luck.numpy())
-            self._try(graph, signals, population, attempts, drop, add)
+        for sheet in self._sheets(graph.space):
+            attempts = self._next(sheet, after, rng, clock)
+            if attempts is not None:
+                self._try(graph, signals, sheet, attempts, drop, add)
         if not drop and not add:
             return NOTHING, after
         edit = Edit(
-            drop=torch.tensor(sorted(drop), dtype=torch.int64),
-            add=torch.tensor(sorted(add), dtype=torch.int64),
+            drop=torch.from_numpy(np.array(sorted(drop), np.int64)) if drop else None,
+            add=torch.from_numpy(np.array(sorted(add), np.int64)) if add else None,
             birth={"weight": self.birth} if self.birth else {},
         )
         return edit, after
+
+    def _next(
+        self, sheet: _Sheet, state: dict[str, Any], rng: Stream, clock: Clock
+    ) -> Attempts | None:
+        """This tick's attempts on a population, drawn ahead; None where it has no slots."""
+        at, place, luck = state.get(sheet.tried, NOT_YET)
+        if place is not None and sheet.ahead[0] is not place:
+            sheet.ahead = place, place.numpy(), luck.numpy()
+        if place is None or at == len(sheet.ahead[1]):
+            slots = state[sheet.slots].numpy()
+            if not slots[-1]:
+                return None
+            at, (place, luck) = 0, self._draw_ahead(slots, rng, clock)
+            sheet.ahead = place, place.numpy(), luck.numpy()
+        state[sheet.tried] = at + 1, place, luck
+        return Attempts(at, sheet.ahead[1], sheet.ahead[2])
 
     def _draw_ahead(self, slots: np.ndarray, rng: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
         """The attempts of the next ticks: (ticks, 2, n) unit and slot, (ticks, 3, n) luck.
@@ -219,17 +378,9 @@ class StructuralPlasticity(Rule):
         expected = self._attempts(int(slots[-1]), clock)
         n = int(expected) + 1
         ticks = max(1, min(AHEAD // n, AHEAD_TICKS))
-        one_more, u = rng.doubles(ticks), rng.doubles(4 * ticks * n).reshape(ticks, 4, n)
-        # a unit, then one of its slots: uniform over all slots where units have equally many
-        ticket = (u[:, 0] * slots[-1]).astype(np.int64)
-        unit = slots.searchsorted(ticket, "right") - 1
-        luck = u[:, 1:].copy()
-        luck[one_more >= expected - int(expected), 0, -1] = 2
-        order = ticket.argsort(1, kind="stable")
-        ranked = np.take_along_axis(ticket, order, 1)
-        tick, again = (ranked[:, 1:] == ranked[:, :-1]).nonzero()
-        luck[tick, 0, order[tick, again + 1]] = 2
-        place = np.stack([unit, ticket - slots[unit]], 1)
+        u, one_more = rng.doubles(ticks + 4 * ticks * n), expected - int(expected)
+        ahead = _ahead if kernels is None else kernels.draw_ahead
+        place, luck = ahead(u, slots, ticks, n, one_more)
         return torch.from_numpy(place), torch.from_numpy(luck)
 
     def _attempts(self, slots: int, clock: Clock) -> float:
@@ -248,7 +399,7 @@ class StructuralPlasticity(Rule):
         self,
         graph: Graph,
         signals: Signals,
-        population: Population,
+        sheet: _Sheet,
         attempts: Attempts,
         drop: list[int],
         add: list[int],
@@ -257,54 +408,57 @@ class StructuralPlasticity(Rule):
 
         Most attempts are over at the first look; the others are few, and taken one by one.
         """
-        sheet = self._sheet(graph.space, population.name)
-        free, full = _screen(graph, population.name, attempts, self._p_elim)
-        if full:
-            tried, which, rows = zip(*full, strict=True)
-            weak = self._depressed(graph, [sheet.into[i] for i in which], list(rows))
-            p_elim = np.where(weak, self.p_elim_dep, self.p_elim_pot)
-            gone = attempts.luck[attempts.at, 0, list(tried)] < p_elim
-            drop += [row for row, yes in zip(rows, gone.tolist(), strict=True) if yes]
-        if free:
-            self._form(graph, signals, sheet, attempts, free, add)
+        gone, formed = self._outcome(graph, signals, sheet, attempts)
+        drop += gone
+        for k, which, pre in formed:
+            post = int(attempts.place[attempts.at, 0, k])
+            parallel = float(attempts.luck[attempts.at, 2, k])
+            key = _key(graph, sheet.into[which], pre, post, parallel)
+            if key is not None and (key not in add or graph.space.multapses):
+                add.append(key)
 
-    @property
-    def _p_elim(self) -> float:
-        """The most that elimination can be likely."""
-        return max(self.p_elim_dep, self.p_elim_pot)
+    def _outcome(
+        self, graph: Graph, signals: Signals, sheet: _Sheet, attempts: Attempts
+    ) -> tuple[Sequence[int], Sequence[Triple]]:
+        """The rows that are eliminated, and the attempts that form a synapse.
 
-    def _depressed(self, graph: Graph, projections: list[int], rows: list[int]) -> np.ndarray:
-        """Whether the synapse in each of these rows, of that projection, is weak."""
-        weight = graph.values("weight", rows)
-        if self.threshold is not None:
-            return weight < self.threshold
-        half = {
-            i: 0.5 * float(graph["weight"][graph.rows(i)].abs().mean()) for i in set(projections)
-        }
-        return np.abs(weight) < [half[i] for i in projections]
-
-    def _form(
-        self,
-        graph: Graph,
-        signals: Signals,
-        sheet: _Sheet,
-        attempts: Attempts,
-        free: list[int],
-        add: list[int],
-    ) -> None:
-        """Note the keys of the synapses formed by the attempts on empty slots, ``free``."""
+        The latter as (attempt, projection, presynaptic unit), the projection by its place among
+        those into the population.
+        """
         at, place, luck = attempts
+        starts = graph.starts(sheet.name)
+        if sheet.native is None or starts is None:
+            free, full = _screen(graph, sheet, attempts)
+        else:
+            if sheet.limits is not None and self.partner != "uniform":
+                weights = getattr(graph.lazy("weight"), "native", None)
+                evenly = signals.among(self.partner, sheet.sources)
+                if weights is not None and evenly is not None:
+                    return (
+                        sheet.native.attempt(
+                            starts, place, luck, at, *evenly, weights, *sheet.limits
+                        )
+                        or NO_OUTCOME
+                    )
+            free, full = sheet.native.screen(starts, place, luck, at, sheet.likely)
+        gone = self._eliminated(graph, sheet, attempts, full) if full else []
+        if not free:
+            return gone, ()
         choices = luck[at, 1, free].tolist()
         # one draw over the sources of all projections together: they compete for the slot
         if self.partner == "uniform":
             partners = [int(choice * sheet.ends[-1]) for choice in choices]
         else:
             partners = signals.sample(self.partner, sheet.sources, choices)
-        for k, which, pre in sheet.accepted(attempts, free, partners):
-            post, parallel = int(place[at, 0, k]), float(luck[at, 2, k])
-            key = _key(graph, sheet.into[which], pre, post, parallel)
-            if key is not None and (key not in add or graph.space.multapses):
-                add.append(key)
+        return gone, sheet.accepted(attempts, free, partners)
+
+    def _eliminated(
+        self, graph: Graph, sheet: _Sheet, attempts: Attempts, full: Sequence[Triple]
+    ) -> list[int]:
+        """The rows, of the attempts (attempt, projection, row) on full slots, that succeed."""
+        luck, rows = attempts.luck[attempts.at, 0], [row for _, _, row in full]
+        chances = self.eliminates.chances(graph, rows, [sheet.into[i] for _, i, _ in full])
+        return [row for (k, _, row), chance in zip(full, chances, strict=True) if luck[k] < chance]
 
 
 class Attempts(NamedTuple):
@@ -319,65 +473,80 @@ class Attempts(NamedTuple):
     luck: np.ndarray
 
 
-def _screen(
-    graph: Graph, population: str, attempts: Attempts, likely: float
-) -> tuple[list[int], list[tuple[int, int, int]]]:
-    """The attempts on empty slots, and those on full ones that may well succeed.
+def _ahead(
+    u: np.ndarray, slots: np.ndarray, ticks: int, n: int, one_more: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the kernel draws: places and luck of ``n`` attempts, of some ticks, from numbers u."""
+    lucky, u = u[:ticks] < one_more, u[ticks:].reshape(ticks, 4, n)
+    # a unit, then one of its slots: uniform over all slots where units have equally many
+    ticket = (u[:, 0] * slots[-1]).astype(np.int64)
+    unit = slots.searchsorted(ticket, "right") - 1
+    luck = u[:, 1:].copy()
+    luck[~lucky, 0, -1] = 2
+    order = ticket.argsort(1, kind="stable")
+    ranked = np.take_along_axis(ticket, order, 1)
+    tick, again = (ranked[:, 1:] == ranked[:, :-1]).nonzero()
+    luck[tick, 0, order[tick, again + 1]] = 2
+    return np.stack([unit, ticket - slots[unit]], 1), luck
 
-    Of the latter the projection, by its place among those into the population, and the row.
-    """
+
+def _screen(graph: Graph, sheet: _Sheet, attempts: Attempts) -> tuple[list[int], list[Triple]]:
+    """The attempts on empty slots, and those on full ones that may well succeed."""
     at, place, luck = attempts
-    starts = graph.starts(population)
-    if kernels is not None and starts is not None:
-        return kernels.screen(starts, place, luck, at, likely)
     unit, slot = place[at]
-    empty = slot >= graph.fan_in(population).numpy()[unit]
-    into = graph.space.into[population]
+    empty = slot >= graph.fan_in(sheet.name).numpy()[unit]
     full = []
-    for k in (~empty & (luck[at, 0] < likely)).nonzero()[0].tolist():
-        i, row = graph.incoming_edge(population, unit[k], slot[k])
-        full.append((k, into.index(i), row))
+    for k in (~empty & (luck[at, 0] < sheet.likely)).nonzero()[0].tolist():
+        i, row = graph.incoming_edge(sheet.name, unit[k], slot[k])
+        full.append((k, sheet.into.index(i), row))
     return empty.nonzero()[0].tolist(), full
 
 
 class _Sheet:
     """The sources of all projections into one population, in a row, and where they lie.
 
-    into: the projections; sources: their source populations; ends: where in the row each ends.
+    into: the projections; sources: their source populations; ends: where in the row each ends;
+    slots, tried: names of what the rule keeps of the population; ahead: the attempts drawn last;
+    likely: the most that elimination can be.
     """
 
     def __init__(self, rule: StructuralPlasticity, space: Space, name: str):
-        self.into = space.into[name]
+        self.name, self.into = name, space.into[name]
+        self.slots, self.tried = f"slots/{name}", f"tried/{name}"
+        self.ahead: tuple[Tensor | None, np.ndarray, np.ndarray] = None, NONE, NONE
+        self.forms, elimination = rule.forms, rule.eliminates
+        self.likely, self.limits = elimination.most, _limits(elimination)
         projections = [space.projections[i] for i in self.into]
-        self.sources = [p.source for p in projections]
+        self.sources = tuple(p.source for p in projections)
         self.ends = list(accumulate(space.population[s].size for s in self.sources))
-        lateral = [p.source == p.target for p in projections]
-        self.scale = [rule.p_form_lateral if yes else rule.p_form for yes in lateral]
-        sigma = [rule.sigma_form_lateral if yes else rule.sigma_form for yes in lateral]
-        self.falls = [-1 / (2 * s**2) for s in sigma]
+        self.lateral = [p.source == p.target for p in projections]
         self.here = [_places(space.population[s]) for s in self.sources]
         self.there = _places(space.population[name])
 
-    @cached_property
-    def _tables(self) -> tuple[Any, ...]:
-        """What the kernel takes: a fall of 0 stands for units without a place."""
+        self.native = None if kernels is None else self._native()
+
+    def _native(self) -> Any:
+        """What the kernel knows; a fall of 0 stands for units without a place."""
+        if not isinstance(self.forms, DistanceDependentFormation):
+            return None
+        scale, falls = zip(*map(self.forms.law, self.lateral), strict=True)
         nowhere = [h is None or self.there is None for h in self.here]
-        falls = [0.0 if none else fall for none, fall in zip(nowhere, self.falls, strict=True)]
+        falls = tuple(0.0 if none else fall for none, fall in zip(nowhere, falls, strict=True))
         sizes = np.diff([0, *self.ends])
         here = [np.zeros((n, 2)) if h is None else h for n, h in zip(sizes, self.here, strict=True)]
         there = np.zeros((1, 2)) if self.there is None else np.array(self.there)
-        return self.ends, self.scale, falls, np.concatenate(here).astype(np.float64), there
+        places = np.concatenate(here).astype(np.float64)
+        assert kernels is not None
+        return kernels.Sheet(self.ends, scale, falls, places, there)
 
-    def accepted(
-        self, attempts: Attempts, tried: list[int], partners: list[int]
-    ) -> list[tuple[int, int, int]]:
+    def accepted(self, attempts: Attempts, tried: list[int], partners: list[int]) -> list[Triple]:
         """(attempt, projection, presynaptic unit) of the partners that form a synapse.
 
         tried: the attempt for which each partner was drawn; there may be no partners at all.
         """
         at, place, luck = attempts
-        if kernels is not None:
-            return kernels.accepted(place, luck, at, tried, partners, *self._tables)
+        if self.native is not None:
+            return self.native.accepted(place, luck, at, tried, partners)
         out = []
         for k, partner in zip(tried, partners, strict=False):
             which = bisect_right(self.ends, partner)
@@ -388,19 +557,29 @@ class _Sheet:
 
     def _chance(self, which: int, pre: int, post: int) -> float:
         """Probability that a pair that was drawn forms a synapse."""
-        here = self.here[which]
-        if here is None or self.there is None:
-            return self.scale[which]
-        return self.scale[which] * exp(_squared(here[pre], self.there[post]) * self.falls[which])
+        here, apart = self.here[which], None
+        if here is not None and self.there is not None:
+            apart = np.asarray(_squared(here[pre], self.there[post]))
+        return float(self.forms.chance(self.lateral[which], apart))
 
     def chances(self, which: int, pre: Tensor, post: Tensor) -> Tensor:
         """The same of many pairs, (k,) float64."""
-        here = self.here[which]
+        here, lateral = self.here[which], self.lateral[which]
         if here is None or self.there is None:
-            return torch.full((len(pre),), self.scale[which], dtype=torch.float64)
-        start, end = (torch.tensor(at, dtype=torch.float64) for at in (here, self.there))
-        apart = _squared(start[pre].T, end[post].T)
-        return self.scale[which] * torch.exp(apart * self.falls[which])
+            same = float(self.forms.chance(lateral, None))
+            return torch.full((len(pre),), same, dtype=torch.float64)
+        start, end = np.array(here)[pre.numpy()], np.array(self.there)[post.numpy()]
+        return torch.from_numpy(self.forms.chance(lateral, _squared(start.T, end.T)))
+
+
+def _limits(elimination: Elimination) -> tuple[float, float, float] | None:
+    """The kernel's form of an elimination: a weight, the chance below it, and that from it up."""
+    match elimination:
+        case WeightDependentElimination(weak, strong, threshold) if threshold is not None:
+            return threshold, weak, strong
+        case UniformElimination(p):
+            return 0.0, p, p
+    return None
 
 
 def _squared(a: Any, b: Any) -> Any:

@@ -19,9 +19,9 @@ import shutil
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
-from math import exp
+from math import exp, gcd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from ..graph import Edit, Graph, Population, Projection, Space
 from ..native import kernels
-from ..signals import Signals, blockwise, drawing, registered, signal
+from ..signals import Signals, blockwise, evenly, registered, signal
 from ..streams import rng_for
 
 if TYPE_CHECKING:
@@ -131,6 +131,14 @@ class Wiring:
         self._outgoing = self._array("N_outgoing")
         self._events = self.synapses.source.variables["_spikespace"].get_value()
         self._clock = self.synapses.source.clock.variables["timestep"].get_value()
+        # as the kernel takes them: weights in double precision, which is Brian2's default
+        kinds = [(self.w, np.float64), (self.pre, np.int32), (self._outgoing, np.int32)]
+        self._plain = kernels is not None and all(
+            array.dtype == kind and array.flags.c_contiguous for array, kind in kinds
+        )
+        self._last_update = (
+            self._array("lastupdate") if "lastupdate" in self.synapses.variables else None
+        )
 
     def _check(self, weight: str, traces: tuple[str, str] | None) -> None:
         b2, s = self.brian2, self.synapses
@@ -177,22 +185,26 @@ class Wiring:
         """
         if not len(slots):
             return
-        np.subtract.at(self._outgoing, self.pre[slots] - self._offset, 1)
-        self.pre[slots] = now = np.broadcast_to(pre, slots.shape) + self._offset
-        np.add.at(self._outgoing, now - self._offset, 1)
-        self.w[slots] = w
+        if self._plain and kernels is not None:
+            held = self.pre, self._outgoing, self.w, self._born
+            kernels.retarget(slots, pre, w, self._offset, self.step, *held)
+        else:
+            np.subtract.at(self._outgoing, self.pre[slots] - self._offset, 1)
+            self.pre[slots] = now = np.broadcast_to(pre, slots.shape) + self._offset
+            np.add.at(self._outgoing, now - self._offset, 1)
+            self.w[slots] = w
+            self._born[slots] = self.step
         for values in self._dynamic.values():
             values[slots] = 0
-        if "lastupdate" in self.synapses.variables:
-            self._array("lastupdate")[slots] = self.synapses.clock.t_
-        self._born[slots] = self.step
+        if self._last_update is not None:
+            self._last_update[slots] = self.synapses.clock.t_
         self._moved.append(slots)
 
     def settle(self) -> None:
         """Bring the spike queues in line: no spike of an old source arrives through a new slot."""
         if not self._moved:
             return
-        moved = np.concatenate(self._moved)
+        moved = np.concatenate(self._moved) if len(self._moved) > 1 else self._moved[0]
         self._moved.clear()
         for pathway in self._into:
             if hasattr(pathway.queue, "retarget"):
@@ -358,6 +370,11 @@ class Brian:
         place = {name: at for name, at in zip(self._slots, begin, strict=False)}
         self._first = np.array([place[p.target] for p in projected])
         self._many = np.array([self._slots[p.target].shape[1] for p in projected])
+        self._native = None
+        if kernels is not None:
+            layout = self._widths, self._starts, self._first, self._many, self._own
+            self._native = kernels.Slots(self.space.ends, *layout)
+        self._ranges_of: dict[tuple[str, ...], np.ndarray] = {}
         self._all: tuple[Tensor | None, np.ndarray] = (None, self._own)
         self._shown: Graph | None = None  # at the last tick
 
@@ -443,7 +460,9 @@ class Brian:
             if self._all[0] is not graph.keys:
                 self._all = graph.keys, self._place(graph)
             return self._all[1]
-        keys, slot = graph.keys.numpy()[rows], graph["slot"].numpy()[rows]
+        if self._native is not None:
+            return self._native.synapses(graph.array, graph.numbers("slot"), rows)
+        keys, slot = graph.array[rows], graph.numbers("slot")[rows]
         which = self.space.ends.searchsorted(keys, "right") - 1
         unit = (keys - self.space.ends[which]) // self._widths[which]
         return self._own[self._first[which] + unit * self._many[which] + slot]
@@ -456,10 +475,20 @@ class Brian:
             self._own.take(at, out=out[rows], mode="clip")
         return out
 
-    def _source_of(self, keys: np.ndarray) -> np.ndarray:
-        """Number of the presynaptic neuron of each key."""
+    def _source_of(self, graph: Graph, rows: np.ndarray) -> np.ndarray:
+        """Number of the presynaptic neuron of each row."""
+        if self._native is not None:
+            return self._native.sources(graph.array, rows)
+        keys = graph.array[rows]
         which = self.space.ends.searchsorted(keys, "right") - 1
         return (keys - self.space.ends[which]) % self._widths[which] + self._starts[which]
+
+    def _ranges(self, populations: tuple[str, ...]) -> np.ndarray:
+        """Numbers of the neurons of each population among the synapses' sources, (k, 2)."""
+        if populations not in self._ranges_of:
+            where = [self._sources[p] for p in populations]
+            self._ranges_of[populations] = np.array([(s.start, s.stop) for s in where], np.int64)
+        return self._ranges_of[populations]
 
     # -- what the session asks ------------------------------------------------------------------
 
@@ -500,7 +529,7 @@ class Brian:
         pre = np.full(len(wiring.pre), wiring.null)
         w = np.zeros(len(wiring.pre))
         rows = self._synapses(graph)
-        pre[rows], w[rows] = self._source_of(graph.keys.numpy()), graph["weight"].numpy()
+        pre[rows], w[rows] = self._source_of(graph, np.arange(len(graph))), graph["weight"].numpy()
         moved = own[pre[own] != wiring.pre[own] - wiring._offset]
         wiring.retarget(moved, pre[moved], w[moved])
         wiring.w[own] = w[own]
@@ -509,7 +538,10 @@ class Brian:
             wiring.last[own] = w[own]
         self._begun = True
 
-    def _check_weights(self, weight: np.ndarray) -> None:
+    def _check_weights(self, weight: np.ndarray | float) -> None:
+        if isinstance(weight, float) and weight >= 0:
+            return
+        weight = np.atleast_1d(weight)
         if len(weight) and weight.min() < 0:
             raise ValueError(
                 f"{np.count_nonzero(weight < 0)} synapses would have a weight below 0 (the least: "
@@ -519,9 +551,9 @@ class Brian:
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now, and with its slots."""
         if self.wiring.ticking:  # many a rule looks at no weight at all
-            if graph is self._shown and graph.is_lazy("weight"):
+            if graph is self._shown and graph.lazy("weight") is not None:
                 return graph
-            self._shown = graph.with_lazy("weight", partial(self._weights, graph.only("slot")))
+            self._shown = graph.with_lazy("weight", _Weights(self, graph.only("slot")))
             return self._shown
         if "slot" not in graph.columns:
             graph = self._given_slots(graph)
@@ -532,8 +564,8 @@ class Brian:
         start = torch.full((len(graph),), self.wiring.w_max, dtype=torch.float64)
         return graph.with_columns({"weight": start})
 
-    def _weights(self, graph: Graph, rows: Any = ALL) -> np.ndarray:
-        return self.wiring.w[self._synapses(graph, None if isinstance(rows, slice) else rows)]
+    def _weights(self, graph: Graph) -> np.ndarray:
+        return self.wiring.w[self._synapses(graph)]
 
     def _given_slots(self, graph: Graph) -> Graph:
         """The same edges, filling each unit's slots from the first on."""
@@ -554,13 +586,13 @@ class Brian:
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make slots and weights match the graph after an edit."""
         if edit.n_drop:
-            gone = self._synapses(before, edit.drop.numpy())  # type: ignore[union-attr]
+            gone = self._synapses(before, edit.dropped)
             self.wiring.retarget(gone, self.wiring.null, 0.0)
         if edit.n_add:
             born = after.born
             new, weight = self._synapses(after, born), before.newborn("weight", edit)
             self._check_weights(weight)
-            self.wiring.retarget(new, self._source_of(after.keys.numpy()[born]), weight)
+            self.wiring.retarget(new, self._source_of(after, born), weight)
         if "weight" in edit.set:
             self.wiring.w[self._synapses(after)] = after["weight"].numpy()
 
@@ -585,6 +617,26 @@ class Brian:
             held, own = saved["model"], self._own
             same = own[self.wiring.pre[own] == held["pre"].numpy()]
             self.wiring.w[same] = held["w"].numpy()[self.wiring.pre[own] == held["pre"].numpy()]
+
+
+class _Weights:
+    """The weights of a graph's edges, read when asked for; ``native`` reads single ones."""
+
+    def __init__(self, world: Brian, graph: Graph):
+        self._world, self._graph = world, graph
+        w = world.wiring.w
+        self.native = None
+        if kernels is not None and world._native is not None and w.dtype == np.float64:
+            slot = graph.numbers("slot")
+            self.native = kernels.Reader(world._native, graph.array, slot, w)
+
+    def __call__(self, rows: Any) -> Any:
+        if isinstance(rows, slice):
+            return self._world._weights(self._graph)
+        if self.native is not None:
+            return self.native(rows)
+        at = self._world._synapses(self._graph, np.array(rows, np.int64))
+        return self._world.wiring.w[at].tolist()
 
 
 # -- signals -------------------------------------------------------------------------------------
@@ -657,23 +709,12 @@ def _rate(world: Brian, graph: Graph, population: str) -> Tensor:
     return torch.from_numpy(world.wiring.rates[world._sources[population]])
 
 
-def _draw_spiking(
-    world: Brian, graph: Graph, populations: Sequence[str], u: Sequence[float]
-) -> list[int]:
-    ranges = [(s.start, s.stop) for s in map(world._sources.__getitem__, populations)]
-    spiking = world.wiring.spiking()
-    if kernels is not None:
-        return kernels.draw_spiking(spiking, ranges, u)
-    units, first = list[int](), 0
-    for start, stop in ranges:
-        lower, upper = spiking.searchsorted((start, stop))
-        units += (spiking[lower:upper] - start + first).tolist()
-        first += stop - start
-    return [units[int(x * len(units))] for x in u] if units else []
+def _among_spiking(world: Brian, populations: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    return world.wiring.spiking(), world._ranges(tuple(populations))
 
 
 @signal("brian", "spiked", kind="node")
-@drawing(_draw_spiking)
+@evenly(_among_spiking)
 def _spiked(world: Brian, graph: Graph, population: str) -> Tensor:
     """1 for units that spiked in the last time step, else 0."""
     where, spiking = world._sources[population], world.wiring.spiking()
@@ -715,18 +756,24 @@ def drive(
     def reseed(step: int) -> None:
         b2.seed(rng_for(sessions[0].seed, label, step).key & 0xFFFFFFFF)
 
+    now, often = wiring._clock, gcd(wiring.steps, steps_a_second)
+
     def tick() -> None:
-        step = wiring.step + 1
+        step = now.item() + 1
+        if step % often:
+            return
         if step % wiring.steps == 0:
             wiring.ticking = True
+            done = True
             for session in sessions:
                 if not session.done:
                     session.plan()
                     session.tick()
+                    done = done and session.done
             wiring.ticking = False
             wiring.settle()
             wiring.note()
-            if all(s.done for s in sessions):
+            if done:
                 wiring.network.stop()
         if step % steps_a_second == 0:
             reseed(step)
