@@ -173,6 +173,7 @@ class Masked(TorchWorld):
         self._births = sort_optimizer(optimizer)
         self._project = type(optimizer) not in ELEMENTWISE
         self._groups = groups_of(optimizer, self.space, self.parameters)
+        self._one_group = len(set(self._groups)) == 1
         # bytes for the kernels, which read a quarter as much; torch wants the type of the weights
         kind = torch.bool if addresses(self.parameters) is not None else None
         self.masks = [torch.ones_like(p, dtype=kind) for p in self.parameters]
@@ -420,8 +421,8 @@ class Masked(TorchWorld):
         """
         return (
             self._scarce(graph)
+            and self._one_group
             and self._forgets()
-            and len(set(self._groups)) == 1
             and self._weights() is not None
             and all(p.grad is not None for p in self.parameters)
         )
