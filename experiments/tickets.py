@@ -142,7 +142,7 @@ class _Run:
         test = dataset.test
         n = self.asked.images or len(test)
         self.images = Split(test.x[:n].cpu(), test.y[:n].cpu())
-        self.balancing = dataset.train.x[:BALANCING].cpu().numpy()
+        self.balancing = dataset.train.part(slice(BALANCING))[0].cpu().numpy()
         self.model = _model(settings(network.cell()["config"]).model, dataset)
         self.rows = list(_kept(network))
         self.emit, self.should_stop = emit, should_stop

@@ -87,7 +87,7 @@ class _Batches:
         self.split, self.size, self.seed = split, size, seed
         self.per_epoch = -(-len(split) // size)
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
-        self._into = split.x.new_empty(size, *split.x.shape[1:]), split.y.new_empty(size)
+        self._into = split.empty(size)
 
     def rows(self, step: int) -> Tensor:
         """Which examples are in the batch, (B,) int64."""
@@ -198,7 +198,7 @@ class _Training:
             rule, graph = rule.aimed(graph.counts().tolist()), Graph.full(graph.space)
         names = [p.name for p in graph.projections]
         shapes = empty_model(s.model.name, s.model.options, self.data)
-        self.costs = costs.measure(shapes, names, self.data.train.x[:1].to("meta"))
+        self.costs = costs.measure(shapes, names, self.data.train.part(slice(1))[0].to("meta"))
         self.net = Session(self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True,
                            limits=s.limits)  # fmt: skip
         self.net.saves |= frozenset(s.saves)  # what later levels rewind to
@@ -540,7 +540,7 @@ def measure(
     """
     loss, right = 0.0, 0
     for lo in range(0, len(split), EVALUATION_BATCH):
-        x, y = split.x[lo : lo + EVALUATION_BATCH], split.y[lo : lo + EVALUATION_BATCH]
+        x, y = split.part(slice(lo, lo + EVALUATION_BATCH))
         mean, correct = evaluate(x, y)
         loss, right = loss + mean * len(y), right + correct
     return loss / len(split), right / len(split)

@@ -389,8 +389,8 @@ class Session:
     def state_dict(self, *, history: bool = True, saved: bool = True) -> dict[str, Any]:
         """Everything of the session that is not in the model or the optimiser.
 
-        Nested dicts and lists of tensors, numbers and strings. ``history`` includes the edit log,
-        ``saved`` the snapshots that a rewind needs.
+        Nested dicts and lists of tensors, numbers and strings. ``history`` includes the edit log
+        and the keys that it starts from, ``saved`` the snapshots that a rewind needs.
         """
         g = self._graph
         out: dict[str, Any] = {
@@ -404,11 +404,11 @@ class Session:
             "keys": g.keys,
             "columns": self._columns(),
             "states": [dict(s) for s in self.states],
-            "start": self.history.start,
             "formed": self.history.formed,
             "dropped": self.history.dropped,
         }
         if history:
+            out["start"] = self.history.start
             data = b"".join(r.to_bytes() for r in self.history)
             out["history"] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else None
         if saved:
@@ -452,7 +452,7 @@ class Session:
         self._graph = held if "weight" in state["columns"] else self.world.read(held)
         self.states = list(state["states"])
         self.saved = dict(state.get("saved", self.saved))
-        self.history = History(state["start"], self.names)
+        self.history = History(state.get("start", keys), self.names)
         if state.get("history") is not None:
             self.history.records = log.parse(bytes(state["history"].numpy()))
         self.history.formed, self.history.dropped = state["formed"], state["dropped"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
+from ..native import kernels
 from ..rule import Clock, Rule, State
 from ..select import groups, smallest
 from ..signals import Signals
@@ -82,8 +83,11 @@ class RigL(Rule):
 def exchange(graph: Graph, drop: Tensor, grow: Tensor) -> Edit:
     """Drop these rows and grow these keys; what is dropped and grown again never left.
 
-    grow: ascending, none of them at an edge that is not dropped.
+    Both ascending; ``grow`` has no edge that is not dropped.
     """
+    if kernels is not None and not graph.space.multapses:
+        rows, keys = kernels.exchange(graph.array, drop.numpy(), grow.numpy())
+        return Edit(drop=torch.from_numpy(rows), add=torch.from_numpy(keys))
     row, there = graph.find(grow)
     stays = torch.zeros(len(graph), dtype=torch.bool)
     stays[row[there]] = True
