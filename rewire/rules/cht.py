@@ -18,6 +18,17 @@ from ..streams import Stream
 from ..when import Every, Schedule, When, value
 from .rigl import exchange
 
+PAPER = """
+@inproceedings{zhang2024epitopological,
+  title = {Epitopological Learning and Cannistraci-Hebb Network Shape Intelligence Brain-Inspired
+           Theory for Ultra-Sparse Advantage in Deep Learning},
+  author = {Zhang, Yingtao and Zhao, Jialin and Wu, Wenjing and Muscoloni, Alessandro and
+            Cannistraci, Carlo Vittorio},
+  booktitle = {International Conference on Learning Representations},
+  year = {2024},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CHT(Rule):
@@ -54,6 +65,8 @@ class CHT(Rule):
 
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Zhang et al. 2024, ICLR (Cannistraci-Hebb training)"
+    bibtex: ClassVar[str] = PAPER
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
 
     fraction: float | Schedule = 0.3
     soft: bool = False

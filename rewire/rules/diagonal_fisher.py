@@ -12,6 +12,16 @@ from ..signals import Signals
 from . import curvature  # noqa: F401  (brings the signal)
 from .gmp import Ranked
 
+PAPER = r"""
+@misc{theis2018faster,
+  title = {Faster Gaze Prediction with Dense Networks and Fisher Pruning},
+  author = {Theis, Lucas and Korshunova, Iryna and Tejani, Alykhan and Husz{\'a}r, Ferenc},
+  eprint = {1801.05787},
+  archiveprefix = {arXiv},
+  year = {2018},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiagonalFisher(Ranked):
@@ -29,6 +39,7 @@ class DiagonalFisher(Ranked):
 
     needs: ClassVar[frozenset[str]] = frozenset({"fisher"})
     source: ClassVar[str] = "Theis et al. 2018, arXiv:1801.05787"
+    bibtex: ClassVar[str] = PAPER
 
     def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
         f = signals.pair("fisher", graph.keys)

@@ -18,6 +18,18 @@ from ..streams import Stream
 from ..when import Bound, Every, When
 from .gmp import Gradual
 
+PAPER = """
+@inproceedings{you2020drawing,
+  title = {Drawing Early-Bird Tickets: Towards More Efficient Training of Deep Networks},
+  author = {You, Haoran and Li, Chaojian and Xu, Pengfei and Fu, Yonggan and Wang, Yue and
+            Chen, Xiaohan and Baraniuk, Richard G. and Wang, Zhangyang and Lin, Yingyan},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {1909.11957},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyBird(Gradual):
@@ -45,6 +57,7 @@ class EarlyBird(Gradual):
 
     kind: ClassVar[str] = "during training, falling budget"
     source: ClassVar[str] = "You et al. 2020, arXiv:1909.11957"
+    bibtex: ClassVar[str] = PAPER
 
     distance: float = 0.1
     of: Literal["ticket", "network"] = "ticket"

@@ -14,6 +14,16 @@ from ..streams import Stream
 from . import curvature  # noqa: F401  (brings the signal)
 from .gmp import Ranked
 
+PAPER = """
+@inproceedings{lecun1990optimal,
+  title = {Optimal Brain Damage},
+  author = {LeCun, Yann and Denker, John S. and Solla, Sara A.},
+  booktitle = {Advances in Neural Information Processing Systems 2},
+  pages = {598--605},
+  year = {1990},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OBD(Ranked):
@@ -38,6 +48,7 @@ class OBD(Ranked):
 
     needs: ClassVar[frozenset[str]] = frozenset({"hessian_diag"})
     source: ClassVar[str] = "LeCun, Denker & Solla 1990"
+    bibtex: ClassVar[str] = PAPER
 
     recursion: bool = False
 

@@ -15,6 +15,16 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Cosine, Every, Schedule, When, value
 
+PAPER = """
+@misc{lasby2023dynamic,
+  title = {Dynamic Sparse Training with Structured Sparsity},
+  author = {Lasby, Mike and Golubeva, Anna and Evci, Utku and Nica, Mihai and Ioannou, Yani},
+  eprint = {2305.02299},
+  archiveprefix = {arXiv},
+  year = {2023},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SRigL(Rule):
@@ -48,6 +58,8 @@ class SRigL(Rule):
     skips_step: ClassVar[bool] = True
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Lasby et al. 2023, arXiv:2305.02299"
+    bibtex: ClassVar[str] = PAPER
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
 
     fraction: float | Schedule = Cosine(0.3, 0.75)
     min_salient: float = 0.3

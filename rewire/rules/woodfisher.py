@@ -18,6 +18,17 @@ from .gmp import Ranked
 
 AT_ONCE = 2**20  # numbers of the block inverses made at a time: 8 MB
 
+PAPER = """
+@inproceedings{singh2020woodfisher,
+  title = {WoodFisher: Efficient Second-Order Approximation for Neural Network Compression},
+  author = {Singh, Sidak Pal and Alistarh, Dan},
+  booktitle = {Advances in Neural Information Processing Systems 33},
+  eprint = {2004.14340},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WoodFisher(Ranked):
@@ -47,6 +58,7 @@ class WoodFisher(Ranked):
 
     needs: ClassVar[frozenset[str]] = frozenset({"example_gradients"})
     source: ClassVar[str] = "Singh & Alistarh 2020, arXiv:2004.14340"
+    bibtex: ClassVar[str] = PAPER
 
     block: int = 50
     damp: float = 1e-3

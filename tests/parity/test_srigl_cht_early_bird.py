@@ -300,3 +300,12 @@ def test_fields_that_make_no_sense_are_refused():
     for rule in (rewire.SRigL(), rewire.CHT()):
         with pytest.raises(ValueError, match="may join a pair twice"):
             rewire.Session(world, graph, rule, span=10)
+
+
+@pytest.mark.parametrize("rule", [rewire.SRigL(), rewire.CHT()])
+def test_rules_that_rank_absent_pairs_themselves_are_refused_under_limits(rule):
+    model = nn.Linear(12, 10)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=f"{rule.name} cannot live under"):
+        rewire.attach(model, optimizer, rule, density=0.3, steps=200,
+                      limits=[rewire.FanIn(most=5)])  # fmt: skip
