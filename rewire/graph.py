@@ -49,12 +49,19 @@ class Population:
 
     positions: (size, 2), in units of the sheet's side, on a torus; None where units have no place.
     slots: the most incoming edges that one unit may hold, over all its projections; None: no limit.
+    fan_in: the same as a limit that is set (`rewire.FanIn`): there are no slots to be numbered.
     """
 
     name: str
     size: int
     positions: Tensor | None = field(default=None, repr=False)
     slots: int | None = None
+    fan_in: int | None = None
+
+    @property
+    def most(self) -> int | None:
+        """The most incoming edges of a unit, by slots and limit together."""
+        return min((n for n in (self.slots, self.fan_in) if n is not None), default=None)
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -184,7 +191,7 @@ class Space:
         self.receiving = tuple(p for p in self.populations if self.into[p.name])
         names = [p.name for p in self.populations]
         self.caps = [cap for limit in self.limits for cap in limit.caps(self)]
-        bound = any(p.slots is not None for p in self.populations) or bool(self.caps)
+        bound = any(p.most is not None for p in self.populations) or bool(self.caps)
         self.capped = bound or self.allowed(NONE) is not None
         self.lands = np.array([names.index(p.target) for p in self.projections], np.int64)
         by_unit = all(p.kind in ("linear", "spiking") for p in self.projections)
@@ -947,10 +954,11 @@ class Graph:
                     f"{cap.name(int(over[0]))} ({len(over)} such in all): drop as many as you add."
                 )
         for p in self.populations:
-            if born is None and p.slots is not None:
+            most = p.most if born is None else p.fan_in  # slots of newborns are checked already
+            if most is not None:
                 fan_in = self.fan_in(p.name).numpy()
-                if (fan_in > p.slots).any():
-                    self._refuse_overflow(p, fan_in)
+                if (fan_in > most).any():
+                    self._refuse_overflow(p, fan_in, most)
 
     def _check_slots(self, born: np.ndarray) -> None:
         """Refuse an overflow; give each newborn the lowest free slot of its unit."""
@@ -976,12 +984,17 @@ class Graph:
                 self._assign_slots(p, units, born[mine])
 
     @staticmethod
-    def _refuse_overflow(population: Population, fan_in: np.ndarray) -> None:
-        over = np.flatnonzero(fan_in > population.slots)
+    def _refuse_overflow(
+        population: Population, fan_in: np.ndarray, most: int | None = None
+    ) -> None:
+        """``most``: what is overstepped, where that is not the slots."""
+        cap = population.slots if most is None else most
+        over = np.flatnonzero(fan_in > cap)
+        has = f"has {cap} slots" if cap == population.slots else f"may hold {cap}"
         raise ValueError(
             f"unit {over[0]} of {population.name!r} would hold {fan_in[over[0]]} incoming edges, "
-            f"but has {population.slots} slots: {len(over)} units overflow. Drop as many as you "
-            "add, or raise Population.slots."
+            f"but {has}: {len(over)} units overflow. Drop as many as you add, or "
+            + ("raise Population.slots." if cap == population.slots else "allow more.")
         )
 
     def _edges_of(self, population: str, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

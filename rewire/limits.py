@@ -90,7 +90,7 @@ class Limit(Plain):
 
 @dataclass(frozen=True, kw_only=True)
 class FanIn(Limit):
-    """At most ``most`` incoming synapses a unit, over all projections: slots, as on SpiNNaker.
+    """At most ``most`` incoming synapses a unit, over all projections, like slots on SpiNNaker.
 
     to: pattern of the populations it is for.
     """
@@ -105,7 +105,7 @@ class FanIn(Limit):
         names = {p.name for p in space.receiving if fnmatchcase(p.name, self.to)}
         _some(self, self.to, names, [p.name for p in space.receiving])
         populations = [
-            replace(p, slots=self.most if p.slots is None else min(p.slots, self.most))
+            replace(p, fan_in=self.most if p.fan_in is None else min(p.fan_in, self.most))
             if p.name in names else p
             for p in space.populations
         ]  # fmt: skip

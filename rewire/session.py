@@ -199,8 +199,7 @@ class Session:
         """The same edges in the world's space, which has the limits."""
         if not self.limits or graph.space is self.world.space:
             return graph
-        columns = {n: c for n, c in graph.columns.items() if n != "slot"}  # there may be fewer now
-        return Graph(self.world.space, graph.keys, columns, graph.births)
+        return Graph(self.world.space, graph.keys, graph.columns, graph.births)
 
     def _check_start(self) -> None:
         """Refuse rules whose first edges break a limit."""

@@ -34,7 +34,7 @@ class Room:
         self._held, self._taken = graph.array, NONE  # keys that are not absent, ascending
         self.dropped = NONE
         fan_in = [graph.fan_in(p.name).numpy() for p in populations]
-        slots = [UNLIMITED if p.slots is None else p.slots for p in populations]
+        slots = [UNLIMITED if p.most is None else p.most for p in populations]
         self.free = np.repeat(slots, sizes) - np.concatenate(fan_in)
         self._more = [
             (cap.of, cap.most - np.bincount(cap.of(self._held), minlength=len(cap.most)))

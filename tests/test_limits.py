@@ -273,6 +273,17 @@ def test_stochastic_rounding_is_right_on_average_and_nearest_is_nearest():
     assert set(nearest.held(far, 0, rng_for(0, "r")).tolist()) == {127 / 16, -8.0}
 
 
+def test_structural_plasticity_stays_at_its_density_under_a_limit_on_fan_in():
+    rule = rewire.StructuralPlasticity(attempts=0.3, p_form=1.0, p_elim_dep=0.5)
+    for most in (20, 7):
+        session, model = net(rule, [FanIn(most=most)])
+        start = session.edges
+        assert all(len(graph) <= start for graph in train(session, model))
+        assert session.history.formed > 20
+    with pytest.raises(ValueError, match="asks for 32 slots, and units of '0' may hold 20"):
+        net(rewire.StructuralPlasticity(slots=32, initial="given"), [FanIn(most=20)])
+
+
 def test_limits_are_read_from_tables():
     read = limits.from_tables([{"limit": "FanIn", "most": 4, "to": "h"}, {"limit": "Dale"}])
     assert read == (FanIn(most=4, to="h"), Dale())

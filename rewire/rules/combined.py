@@ -212,7 +212,7 @@ class On(Rule):
         seen = self._seen(graph.space)
         for p in graph.populations:
             apart = {i in seen for i in graph.space.into[p.name]}
-            if p.slots is not None and len(apart) > 1:
+            if p.most is not None and len(apart) > 1:
                 raise ValueError(
                     f"{self.name} sees some of the projections into {p.name!r}, whose units share "
                     "their slots over all of them: name them all."

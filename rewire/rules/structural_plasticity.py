@@ -308,11 +308,13 @@ class StructuralPlasticity(Rule):
         slots = population.slots if self.slots is None else self.slots
         if slots is None:
             return torch.cat([torch.zeros(1, dtype=torch.int64), held.cumsum(0)])
-        if population.slots is not None and slots > population.slots:
+        most = slots if population.most is None else population.most
+        if self.slots is not None and slots > most:
             raise ValueError(
                 f"StructuralPlasticity asks for {slots} slots, and units of {population.name!r} "
-                f"have {population.slots}: leave out slots= to take those."
+                f"may hold {most}: leave out slots= to take those."
             )
+        slots = min(slots, most)
         if int(held.max()) > slots:
             raise ValueError(
                 f"a unit of {population.name!r} starts with {int(held.max())} synapses, but has "

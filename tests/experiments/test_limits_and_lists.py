@@ -108,7 +108,7 @@ def test_limits_and_lists_hold_in_brian(tmp_path):
     with pytest.raises(ConfigError, match="StructuralPlasticity cannot live under FanOut"):
         parse(tree)
     tree["rules"] = [aged]
-    with pytest.raises(ConfigError, match="has 32 synapses and 24 slots; start from fewer"):
+    with pytest.raises(ConfigError, match="would hold 32 incoming edges, but may hold 24"):
         parse({**tree, "limits": [{"limit": "FanIn", "most": 24}]})
     done = run_experiment(tree, out=tmp_path / "out", workers=0)
     start, end = store.results(done.out)
