@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from rewire.atomic import write_atomic
+from rewire.atomic import Buffer, write_atomic
 
 FORMAT = 1
 MAX_HEADER = 8 << 20  # bytes; read before anything is known to be true
@@ -30,13 +30,13 @@ MAX_DEPTH = 64
 _BLANK = b"blake2b:" + b"0" * 64
 _DIGEST = re.compile(rb"blake2b:([0-9a-f]{64})")
 _INT64 = range(-(1 << 63), 1 << 63)
-_DTYPES = frozenset(
-    getattr(torch, name)
-    for name in (
-        "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 "
-        "float16 bfloat16 float32 float64 complex64 float8_e4m3fn float8_e5m2"
-    ).split()
-)
+_DTYPES = {  # as safetensors names them
+    torch.bool: "BOOL", torch.uint8: "U8", torch.uint16: "U16", torch.uint32: "U32",
+    torch.uint64: "U64", torch.int8: "I8", torch.int16: "I16", torch.int32: "I32",
+    torch.int64: "I64", torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32",
+    torch.float64: "F64", torch.complex64: "C64", torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}  # fmt: skip
 
 
 class CheckpointError(Exception):
@@ -89,17 +89,16 @@ def save(path: str | Path, tree: Any, meta: dict | None = None) -> None:
         "tree": _encode(tree, (), tensors),
     }
     text = json.dumps(header, separators=(",", ":"), allow_nan=False)
-    blob = memoryview(safetensors.torch.save(tensors.named, {"rewire": text}))
-    size = int.from_bytes(blob[:8], "little")
-    if size > MAX_HEADER:
+    head, numbers = _safetensors(tensors.named, {"rewire": text})
+    if len(head) - 8 > MAX_HEADER:
         raise ValueError(
-            f"the structure of this tree takes {size} bytes and a checkpoint's header holds "
-            f"{MAX_HEADER}: put long lists of numbers into tensors"
+            f"the structure of this tree takes {len(head) - 8} bytes and a checkpoint's header "
+            f"holds {MAX_HEADER}: put long lists of numbers into tensors"
         )
-    at = bytes(blob[: 8 + size]).index(_BLANK)
-    end = at + len(_BLANK)
+    before, after = head.split(_BLANK, 1)
+    digest = b"blake2b:" + _digest(before, after, *numbers)
     try:
-        write_atomic(path, blob[:at], b"blake2b:" + _digest(blob, at, end), blob[end:])
+        write_atomic(path, before, digest, after, *numbers)
     except OSError as error:
         raise CheckpointError(
             path, f"cannot be written ({error.strerror}); no half-written file is left"
@@ -117,7 +116,8 @@ def load(path: str | Path) -> tuple[Any, dict]:
     found = _DIGEST.search(blob, 8, 8 + int.from_bytes(blob[:8], "little"))
     if found is None:
         raise CheckpointError(path, "damaged: its header has no digest")
-    if found[1] != _digest(memoryview(blob), *found.span()):
+    whole = memoryview(blob)
+    if found[1] != _digest(whole[: found.start()], whole[found.end() :]):
         raise CheckpointError(path, "damaged: its bytes do not match its digest")
     try:
         tensors = safetensors.torch.load(blob)
@@ -287,10 +287,34 @@ def _key(key: Any) -> str | int:
     return key
 
 
-def _digest(blob: memoryview, start: int, end: int) -> bytes:
-    """BLAKE2b (32 bytes, as hexadecimal) of ``blob`` without the digest at [start, end)."""
-    state = hashlib.blake2b(blob[:start], digest_size=32)
-    state.update(blob[end:])
+def _safetensors(
+    named: dict[str, Tensor], metadata: dict[str, str]
+) -> tuple[bytes, list[memoryview]]:
+    """The bytes of a safetensors file: its head, and the tensors where they lie, not copied.
+
+    Tensors are contiguous and on the CPU; the widest numbers come first, so that all are aligned.
+    """
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    numbers: list[memoryview] = []
+    at = 0
+    for name in sorted(named, key=lambda name: (-named[name].dtype.itemsize, name)):
+        tensor = named[name]
+        end = at + tensor.numel() * tensor.dtype.itemsize
+        kind, shape = _DTYPES[tensor.dtype], list(tensor.shape)
+        entries[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, end]}
+        if end > at:
+            numbers.append(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        at = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, numbers
+
+
+def _digest(*parts: Buffer) -> bytes:
+    """BLAKE2b (32 bytes, as hexadecimal) of the bytes of a file around the digest in it."""
+    state = hashlib.blake2b(digest_size=32)
+    for part in parts:
+        state.update(part)
     return state.hexdigest().encode()
 
 

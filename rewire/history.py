@@ -41,16 +41,28 @@ class Record(NamedTuple):
 class History:
     """Every edit of a run that changed the topology: 4 bytes a dropped edge, 8 an added one.
 
-    start:  keys of the graph before the first record, (E,) int64.
     rules:  names of the session's rules; ``Record.rule`` is a number in this list.
     formed, dropped: synapses formed and dropped since the start.
     """
 
-    start: Tensor
+    _start: Tensor | None  # (E,) int64
     rules: Sequence[str] = ()
     records: list[Record] = field(default_factory=list)
     formed: int = 0
     dropped: int = 0
+
+    @property
+    def start(self) -> Tensor:
+        """Keys of the graph before the first record, (E,) int64.
+
+        Raises RuntimeError once :meth:`take` has handed the records to a log that has its own.
+        """
+        if self._start is None:
+            raise RuntimeError(
+                "the records were taken, and with them the keys that they start from: read the log "
+                "that they were written to."
+            )
+        return self._start
 
     def note(self, clock: Clock, rule: int, edit: Edit) -> None:
         """Append an edit, if it changed the topology."""
@@ -82,9 +94,10 @@ class History:
         return at
 
     def take(self) -> bytes:
-        """The records as bytes, and forget them: for a log that is written as it grows."""
+        """The records as bytes, and forget them and the start: for a log written as it grows."""
         out = b"".join(r.to_bytes() for r in self.records)
         self.records.clear()
+        self._start = None
         return out
 
 

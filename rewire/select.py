@@ -302,7 +302,7 @@ def _hash(keys: Tensor, seed: int) -> np.ndarray:
 
 
 def pair_sign(keys: Tensor, seed: int, turned: Tensor | None = None) -> Tensor:
-    """A fixed random sign, +1 or -1, of each possible synapse, float32.
+    """A fixed random sign, +1 or -1, of each possible synapse, int8.
 
     A function of key and seed: a synapse that is dropped and woken again finds its own. Those among
     ``turned``, ascending keys, have the other sign.
@@ -311,7 +311,7 @@ def pair_sign(keys: Tensor, seed: int, turned: Tensor | None = None) -> Tensor:
     if kernels is not None:
         return torch.from_numpy(kernels.hash_sign(keys.numpy(), _salt(seed), other))
     bit = (_hash(keys, seed) >> np.uint64(40)) & np.uint64(1)
-    sign = bit.astype(np.float32) * 2 - 1
+    sign = bit.astype(np.int8) * np.int8(2) - np.int8(1)
     if len(other):
         at = np.minimum(other.searchsorted(keys.numpy()), len(other) - 1)
         sign[other[at] == keys.numpy()] *= -1

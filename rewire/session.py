@@ -16,7 +16,9 @@ from . import history as log
 from .budget import counts_for, random_graph
 from .graph import NOTHING, Edit, Graph, Rewind, Space
 from .history import History
+from .limits import Limit, limited
 from .rule import Clock, Rule, State
+from .rules.combined import parts_of
 from .select import largest
 from .signals import Signals, registered
 from .streams import rng_for
@@ -80,6 +82,7 @@ class Session:
              the end, or at fractions of the training, are refused).
     seed:    of every random number that the rules draw.
     rewinds: whether the loop around can go back to saved states.
+    limits:  what holds whatever the rules do, see :mod:`rewire.limits`.
 
     Raises ValueError before step 0 for rules that this world, or this loop, cannot serve.
     """
@@ -93,9 +96,13 @@ class Session:
         span: int | None = None,
         seed: int = 0,
         rewinds: bool = False,
+        limits: Sequence[Limit] = (),
     ):
         self.world = world
-        self.rules = (rules,) if isinstance(rules, Rule) else tuple(rules)
+        self.limits = tuple(limits)
+        if limits and world.space.limits != self.limits:
+            world.space = limited(world.space, limits)
+        self.rules = parts_of((rules,) if isinstance(rules, Rule) else rules)
         self.names = [f"{i}.{r.name}" for i, r in enumerate(self.rules)]
         self.seed = seed
         self._endless = span is None
@@ -117,8 +124,13 @@ class Session:
             births |= rule.births(seed)
             if rule.silences:  # in a world that holds silent edges: others have refused it
                 world.trains = rule.trains  # type: ignore[attr-defined]
-        births |= {name: birth for name, birth in world.births.items() if name in births}
-        self._graph = world.read(graph)
+        given = [limit.births(world.space, seed) for limit in self.limits] + [world.births]
+        for fixed in given:
+            births |= {name: birth for name, birth in fixed.items() if name in births}
+        self._graph = world.read(self._under_limits(graph))
+        for limit in self.limits:
+            if (first := limit.first(self._graph, seed)) is not None:
+                self._graph = self._graph.with_columns({"weight": first})
         for name, birth in births.items():
             self._graph = self._graph.with_birth(name, birth)
         self.states: list[State] = []
@@ -128,6 +140,7 @@ class Session:
             )
             self._graph = self._graph.apply(edit)
             self.states.append(state)
+        self._check_start()
         world.begin(self._graph)
         self.history = History(self._graph.keys, self.names)
         self._due: list[int] = []
@@ -177,6 +190,30 @@ class Session:
             why = rule.unsuited(None if self._endless else self.clock.span)
             if why is not None:
                 raise ValueError(f"{rule.name} cannot be trained so: {why}.")
+            for limit in self.limits:
+                why = limit.unsuited(rule, self.world)
+                if why is not None:
+                    raise ValueError(f"{rule.name} cannot live under {limit!r}: {why}.")
+
+    def _under_limits(self, graph: Graph) -> Graph:
+        """The same edges in the world's space, which has the limits."""
+        if not self.limits or graph.space is self.world.space:
+            return graph
+        return Graph(self.world.space, graph.keys, graph.columns, graph.births)
+
+    def _check_start(self) -> None:
+        """Refuse rules whose first edges break a limit."""
+        if not self.limits:
+            return
+        try:
+            self._graph.check_limits()
+        except ValueError as error:
+            rules = " and ".join(rule.name for rule in self.rules)
+            named = ", ".join(map(repr, self.limits))
+            raise ValueError(
+                f"{rules} cannot live under {named} from these edges: {error} Start from fewer "
+                "edges, or allow more."
+            ) from None
 
     # -- one step -------------------------------------------------------------------------------
 
@@ -238,7 +275,30 @@ class Session:
             if edit.stop:
                 self.stopped = True
                 break
+        self._hold_weights("edits")
         self._keep_if_asked()
+
+    def _hold_weights(self, after: str) -> None:
+        """Make the weights what the limits let them be, after the world's step or rules' edits."""
+        for i, limit in enumerate(self.limits):
+            if limit.connects:
+                continue
+            shown = self.world.read(self._graph)
+            rng = rng_for(self.seed, f"limit/{i}.{limit.name}/{after}", self.clock.total)
+            weight = limit.held(shown, self.seed, rng)
+            if weight is not None:
+                self._edit(shown, Edit(set={"weight": weight}))
+
+    def edit(self, edit: Edit) -> None:
+        """Carry out an edit of one's own, between two steps; the log knows no rule that made it.
+
+        Raises ValueError for one that adds or drops synapses: those are a rule's to make.
+        """
+        if edit.n_add or edit.n_drop or edit.rewind is not None:
+            raise ValueError(
+                "synapses come and go by rules, which the log names: set columns only."
+            )
+        self._edit(self.world.read(self._graph), edit)
 
     def _edit(self, shown: Graph, edit: Edit) -> None:
         self._graph = shown.apply(edit)
@@ -328,8 +388,8 @@ class Session:
     def state_dict(self, *, history: bool = True, saved: bool = True) -> dict[str, Any]:
         """Everything of the session that is not in the model or the optimiser.
 
-        Nested dicts and lists of tensors, numbers and strings. ``history`` includes the edit log,
-        ``saved`` the snapshots that a rewind needs.
+        Nested dicts and lists of tensors, numbers and strings. ``history`` includes the edit log
+        and the keys that it starts from, ``saved`` the snapshots that a rewind needs.
         """
         g = self._graph
         out: dict[str, Any] = {
@@ -343,11 +403,11 @@ class Session:
             "keys": g.keys,
             "columns": self._columns(),
             "states": [dict(s) for s in self.states],
-            "start": self.history.start,
             "formed": self.history.formed,
             "dropped": self.history.dropped,
         }
         if history:
+            out["start"] = self.history.start
             data = b"".join(r.to_bytes() for r in self.history)
             out["history"] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else None
         if saved:
@@ -391,7 +451,7 @@ class Session:
         self._graph = held if "weight" in state["columns"] else self.world.read(held)
         self.states = list(state["states"])
         self.saved = dict(state.get("saved", self.saved))
-        self.history = History(state["start"], self.names)
+        self.history = History(state.get("start", keys), self.names)
         if state.get("history") is not None:
             self.history.records = log.parse(bytes(state["history"].numpy()))
         self.history.formed, self.history.dropped = state["formed"], state["dropped"]
@@ -410,7 +470,9 @@ class Session:
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         made, loss = self.world.advance(self._graph, skip, scaler, closure)
-        if not made:
+        if made:
+            self._hold_weights("step")
+        else:
             self.unplan()
         return loss
 
@@ -423,7 +485,9 @@ class Session:
         """
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
-        return self.world.learn(self._graph, x, y, rows, skip)  # type: ignore[attr-defined]
+        loss = self.world.learn(self._graph, x, y, rows, skip)  # type: ignore[attr-defined]
+        self._hold_weights("step")
+        return loss
 
     def rewire(self) -> None:
         """The second half of :meth:`step`: the rules that are due edit the graph."""
@@ -577,6 +641,7 @@ def attach(
     positions: Mapping[str, Tensor | None] | None = None,
     probe: Probe | None = None,
     substrate: Substrate = "masked",
+    limits: Sequence[Limit] = (),
 ) -> Session:
     """Make a model sparse, and let ``rule`` rewire it in your own training loop.
 
@@ -600,11 +665,13 @@ def attach(
     include, exclude: patterns of parameter names; by default the weights of all linear,
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
     positions: places of units in the sheet by population, (size, 2), for rules with distance.
-    probe: data for rules that look at it before the first step (SNIP, GraSP).
+    probe: data for rules that look at it in passes of their own (SNIP, GraSP, OBD, WoodFisher).
     substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
         all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
         for each layer by its density, see ``net.world.forms``, and masked for rules with silent
         edges.
+    limits: what holds whatever the rules do: caps on fan-in, fan-out, distance and memory, signs
+        and precision of weights; see :mod:`rewire.limits`.
 
     Raises ValueError before the first step for whatever cannot work.
     """
@@ -620,8 +687,9 @@ def attach(
         positions=positions,
         probe=probe,
     )
+    world.space = limited(world.space, limits)
     rules, graph = _start_of(world, rule, density, distribution, initial, seed)
-    return Session(world, graph, rules, span=steps, seed=seed)
+    return Session(world, graph, rules, span=steps, seed=seed, limits=limits)
 
 
 def train(
@@ -649,7 +717,7 @@ def train(
     schedule: step -> factor on the optimiser's learning rates, as LambdaLR.
     on_step: called after each optimiser step, before the rules, with the session and the loss.
     on_round: called at the end of each round, before the rules act on it.
-    options: as for :func:`attach` (distribution, initial, include, exclude, ...).
+    options: as for :func:`attach` (distribution, initial, include, exclude, limits, ...).
 
     Returns the session, at the end of the last round.
     """
@@ -659,10 +727,12 @@ def train(
     given["rules"] = (rule,) if isinstance(rule, Rule) else rule
     world = torch_world(model, optimizer, substrate, seed, **given)
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
+    limits = options.pop("limits", ())
+    world.space = limited(world.space, limits)
     if options:
         raise TypeError(f"train() does not take {', '.join(map(repr, options))}.")
     rules, graph = _start_of(world, rule, density, distribution, initial, seed)
-    net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True)
+    net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits)
     rates = [group["lr"] for group in optimizer.param_groups]
     batches = data if callable(data) else _Replay(data)
     while not net.done:

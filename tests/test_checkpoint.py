@@ -10,9 +10,11 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,6 +113,25 @@ trees = st.recursive(
 def test_any_tree_comes_back(tmp_path_factory, tree):
     folder = tmp_path_factory.mktemp("tree")
     assert same(tree, round_trip(folder, tree, {"tree": tree})[0])
+
+
+def test_saving_takes_no_copy_of_the_tensors(tmp_path):
+    tree = {"weight": torch.ones(1 << 20), "keys": torch.arange(1 << 20)}
+    tracemalloc.start()
+    try:
+        save(tmp_path / "x.safetensors", tree)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 19
+    finally:
+        tracemalloc.stop()
+    assert same(tree, load(tmp_path / "x.safetensors")[0])
+
+
+def test_other_readers_of_safetensors_open_it(tmp_path):
+    tree = {name: torch.ones(3).to(getattr(torch, name)) for name in DTYPES}
+    save(tmp_path / "x.safetensors", {"odd": torch.ones(3, dtype=torch.bool), **tree})
+    found = safetensors.torch.load_file(tmp_path / "x.safetensors")
+    assert found.keys() == {"odd", *DTYPES}
+    assert all(same(tree[name], found[name]) for name in DTYPES)
 
 
 def test_views_come_back_contiguous_and_expanded_ones_whole(tmp_path):
@@ -262,7 +283,7 @@ def sealed(tree, version=1):
     blob = json.dumps({"__metadata__": {"rewire": text}}).encode()
     blob = struct.pack("<Q", len(blob)) + blob
     at = blob.index(b"blake2b:")
-    digest = checkpoint._digest(memoryview(blob), at, at + 72)
+    digest = checkpoint._digest(blob[:at], blob[at + 72 :])
     return blob[: at + 8] + digest + blob[at + 72 :]
 
 

@@ -10,6 +10,8 @@ from torch import nn
 import rewire
 from rewire.graph import Edit, Graph, Population, Projection, Space
 from rewire.native import kernels
+from rewire.rules.cht import ch3_l3
+from rewire.rules.rigl import exchange
 from rewire.select import largest, pair_sign, sample_absent, smallest
 from rewire.signals import top_absent
 from rewire.streams import rng_for
@@ -20,7 +22,9 @@ USERS = [
     "graph",
     "select",
     "substrates.masked",
+    "rules.cht",
     "rules.deep_r",
+    "rules.rigl",
     "rules.structural_plasticity",
     "signals",
     "substrates.brian",
@@ -228,6 +232,46 @@ def test_keys_but_for_those_that_go(both):
         for i in range(2):
             fast, slow = both(lambda i=i, d=drop: graph.local_without(i, np.array(d, np.int64)))
             assert np.array_equal(fast, slow)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_places_in_rows_after_an_edit(seed):
+    """Of each projection: those that stay, and those of new keys, first and last rows included."""
+    rng, graph = np.random.default_rng(seed), a_graph(a_space(), 300)
+    drop = np.sort(rng.choice(300, [0, 1, 40, 299, 300, 7][seed], replace=False))
+    drop = np.unique([*drop, *([0, 299] if seed == 2 else [])]).astype(np.int64)
+    add = sample_absent(graph, [30, 20], rng_for(seed, "places"), without=torch.from_numpy(drop))
+    after = graph.apply(Edit(drop=torch.from_numpy(drop), add=add))
+    for i, p in enumerate(graph.projections):
+        width, rows = p.shape[1], after.rows(i)
+        index = (graph.local(i) % width).to(torch.int32).numpy()
+        found = kernels.index_after(
+            index, graph.bounds[i], drop, after.array, after.born, rows.start, rows.stop,
+            graph.space.bounds[i], width,
+        )  # fmt: skip
+        assert found.tolist() == (after.local(i) % width).tolist()
+
+
+@pytest.mark.parametrize("birth", [-1, 1.0, torch.tensor([1, -1, 1], dtype=torch.int8),
+                                   torch.tensor([1.0, -1.0, 1.0])])  # fmt: skip
+def test_narrow_columns_and_their_births(both, birth):
+    graph = a_graph(a_space(), 300)
+    graph = graph.with_columns({"sign": torch.ones(300, dtype=torch.int8)})
+    add = sample_absent(graph, 3, rng_for(0, "narrow"))
+    edit = Edit(drop=torch.tensor([2, 5, 7]), add=add, birth={"sign": birth})
+    fast, slow = both(lambda: graph.apply(edit))
+    assert fast["sign"].dtype == torch.int8 and torch.equal(fast["sign"], slow["sign"])
+
+
+@pytest.mark.parametrize("same", [0, 5, 40])
+def test_what_is_dropped_and_grown_again_never_left(both, same):
+    rng, graph = np.random.default_rng(same), a_graph(a_space(), 300)
+    drop = torch.from_numpy(np.sort(rng.choice(300, 40, replace=False)))
+    fresh = sample_absent(graph, 40 - same, rng_for(same, "grown"))
+    grow = torch.cat([fresh, graph.keys[drop[torch.randperm(40)[:same]]]]).sort().values
+    fast, slow = both(lambda: exchange(graph, drop, grow))
+    assert torch.equal(fast.drop, slow.drop) and torch.equal(fast.add, slow.add)
+    assert fast.add.tolist() == fresh.tolist() and fast.n_drop == 40 - same
 
 
 def test_large_edits_of_a_large_graph(both):
@@ -501,3 +545,13 @@ def test_a_column_after_an_edit(monkeypatch, dtype, n, d, b):
     monkeypatch.setattr(world, "kernels", None)
     slow = world._spliced(values, drop, born, 0.5)
     assert fast.dtype == dtype and torch.equal(fast, slow)
+
+
+@pytest.mark.parametrize(("edges", "shape"), [(0, (4, 5)), (60, (12, 20)), (400, (40, 30))])
+def test_paths_of_three(both, edges, shape):
+    n = shape[0] * shape[1]
+    space = Space([Population("a", 50)], [Projection("p", "a", "a", "linear", shape)])
+    keys = np.sort(np.random.default_rng(edges).choice(n, edges, replace=False))
+    (at, score), (their_at, theirs) = both(lambda: ch3_l3(Graph(space, torch.from_numpy(keys)), 0))
+    assert np.array_equal(at, their_at) and np.array_equal(score, theirs)
+    assert (len(at) > 0) == (edges > 0)

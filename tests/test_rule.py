@@ -44,7 +44,7 @@ def test_every_built_in_rule_says_what_it_is_and_where_it_comes_from():
     for name, rule in rules.available().items():
         assert rule.__name__ == name == rule().name
         assert rule.source and rule.kind and rule.__doc__
-        assert rule.budget in ("exact", "cap", "reported")
+        assert rule().budget in ("exact", "cap", "reported")
         assert isinstance(rule().needs, frozenset)
 
 

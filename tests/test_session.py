@@ -246,6 +246,9 @@ def test_the_log_counts_and_replays():
     assert "4 edits" in repr(net.history)
     assert net.history.replay(net.graph).digest() == net.graph.digest()
     assert net.history.take() and len(net.history) == 0 and net.history.formed > 0
+    with pytest.raises(RuntimeError, match="records were taken"):
+        net.history.replay(net.graph)
+    assert "start" not in net.state_dict(history=False)
 
 
 def test_the_step_counts_follow_rewinds_only_where_they_are_restored():

@@ -50,6 +50,7 @@ __all__ = [
     "load_events",
 ]
 
+LARGE = 2**26  # bytes: inputs beyond are made of stored pixels, batch by batch
 NORMALISE = ("standard", "unit", "none")
 
 
@@ -141,7 +142,7 @@ def load(
     scaling = Scaling(normalise, found.peak, found.mean, found.std)
     return Dataset(
         name=name,
-        train=_split(raw.x_train, raw.y_train, ~held_out, scaling),
+        train=_split(raw.x_train, raw.y_train, ~held_out, scaling, by_batch=True),
         validation=_split(raw.x_train, raw.y_train, held_out, scaling),
         test=_split(raw.x_test, raw.y_test, slice(None), scaling),
         classes=found.classes,
@@ -150,9 +151,20 @@ def load(
     )
 
 
-def _split(x: np.ndarray, y: np.ndarray, rows: np.ndarray | slice, scaling: Scaling) -> Split:
+def _split(
+    x: np.ndarray,
+    y: np.ndarray,
+    rows: np.ndarray | slice,
+    scaling: Scaling,
+    *,
+    by_batch: bool = False,
+) -> Split:
+    """by_batch: whether it is read batch by batch, so that pixels may stay as they are stored."""
     # a boolean index copies; the copy also frees torch from arrays that numpy made read-only
-    return Split(scaling.apply(_tensor(x[rows])), _tensor(y[rows].astype(np.int64)))
+    stored, labels = _tensor(x[rows]), _tensor(y[rows].astype(np.int64))
+    if by_batch and x.dtype == np.uint8 and scaling.name != "none" and 4 * stored.numel() > LARGE:
+        return Split(stored, labels, scaling)
+    return Split(scaling.apply(stored), labels)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

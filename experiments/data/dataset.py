@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,13 +14,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One part of a data set: ``x`` (N, C, H, W) and ``y`` (N,) int64, row by row."""
+    """One part of a data set: ``x`` (N, C, H, W) and ``y`` (N,) int64, row by row.
 
-    x: Tensor
+    stored: the inputs; or, with a ``scaling``, uint8 pixels that it turns into inputs batch by
+    batch, the same numbers in a quarter of the memory.
+    """
+
+    stored: Tensor
     y: Tensor
+    scaling: Scaling | None = None
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def x(self) -> Tensor:
+        """All inputs. Of stored pixels, a new tensor at each call: ask for batches or parts."""
+        return self.stored if self.scaling is None else self.scaling.apply(self.stored)
+
+    def part(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Consecutive rows of x and y."""
+        x = self.stored[rows]
+        return x if self.scaling is None else self.scaling.apply(x), self.y[rows]
+
+    def empty(self, n: int) -> tuple[Tensor, Tensor]:
+        """Memory for ``n`` rows of x and y, on the same device, not yet filled."""
+        import torch
+
+        kind = None if self.scaling is None else torch.float32
+        shape = (n, *self.stored.shape[1:])
+        return self.stored.new_empty(shape, dtype=kind), self.y.new_empty(n)
 
     def batch(
         self, index: Tensor, into: tuple[Tensor, Tensor] | None = None
@@ -29,13 +52,26 @@ class Split:
 
         into: tensors of that size to hold them.
         """
-        x, y = into or (None, None)
         import torch
 
-        select = torch.index_select
-        return select(self.x, 0, index, out=x), select(self.y, 0, index, out=y)
+        from rewire.native import kernels
+
+        x, y = into or self.empty(len(index))
+        torch.index_select(self.y, 0, index, out=y)
+        if self.scaling is None:
+            return torch.index_select(self.stored, 0, index, out=x), y
+        if kernels is not None and x.device.type == "cpu":
+            pixels, table = self.stored.numpy(), self.scaling.table(x.shape[1])
+            kernels.examples(pixels, index.numpy(), table, x.numpy())
+            return x, y
+        return x.copy_(self.scaling.apply(self.stored[index])), y
 
     def to(self, device: torch.device | str) -> Split:
+        """The same rows on another device, where pixels become inputs at once."""
+        import torch
+
+        if torch.device(device).type == "cpu":
+            return Split(self.stored.to(device), self.y.to(device), self.scaling)
         return Split(self.x.to(device), self.y.to(device))
 
 
@@ -51,6 +87,7 @@ class Scaling:
     peak: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    _tables: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def apply(self, pixels: Tensor) -> Tensor:
         """Inputs of ``pixels`` (N, C, H, W): a new float32 tensor, or ``pixels`` for "none"."""
@@ -62,6 +99,16 @@ class Scaling:
             x.sub_(x.new_tensor(self.mean).view(-1, 1, 1))
             x.div_(x.new_tensor(self.std).view(-1, 1, 1))
         return x
+
+    def table(self, channels: int) -> np.ndarray:
+        """What each uint8 pixel becomes in each channel, (channels, 256) float32."""
+        import torch
+
+        if channels not in self._tables:
+            pixels = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1)
+            inputs = self.apply(pixels.expand(-1, channels, 1, 1))
+            self._tables[channels] = inputs.view(256, channels).T.contiguous().numpy()
+        return self._tables[channels]
 
 
 @dataclass(frozen=True, eq=False)

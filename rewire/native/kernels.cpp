@@ -8,6 +8,7 @@
 
 #include "arrays.hpp"
 #include "choose.hpp"
+#include "paths.hpp"
 #include "queue.hpp"
 #include "random.hpp"
 #include "slots.hpp"
@@ -18,7 +19,7 @@ namespace {
 
 // One block of at most BLOCK: theta = sign * weight - drift + kick, and whether one is below 0.
 template <class T>
-inline bool move_block(const T* w, const float* s, const float* noise, T down, float spread,
+inline bool move_block(const T* w, const int8_t* s, const float* noise, T down, float spread,
                        int64_t n, T* out) {
     int below = 0;
     if (noise == nullptr) {
@@ -33,25 +34,34 @@ inline bool move_block(const T* w, const float* s, const float* noise, T down, f
     return below != 0;
 }
 
-WIDE bool moved(const float* w, const float* s, const float* noise, float down, float spread,
+WIDE bool moved(const float* w, const int8_t* s, const float* noise, float down, float spread,
                 int64_t n, float* out) {
     return move_block(w, s, noise, down, spread, n, out);
 }
 
-WIDE bool moved(const double* w, const float* s, const float* noise, double down, float spread,
+WIDE bool moved(const double* w, const int8_t* s, const float* noise, double down, float spread,
                 int64_t n, double* out) {
     return move_block(w, s, noise, down, spread, n, out);
 }
 
+// theta as weights again.
+template <class T>
+inline void sign_block(const int8_t* s, int64_t n, T* out) {
+    for (int64_t i = 0; i < n; ++i) out[i] *= static_cast<T>(s[i]);
+}
+
+WIDE void signed_again(const int8_t* s, int64_t n, float* out) { sign_block(s, n, out); }
+WIDE void signed_again(const int8_t* s, int64_t n, double* out) { sign_block(s, n, out); }
+
 // theta = sign * weight - drift + spread * noise, as the weights that it gives; appends the rows below
 // 0. The noise is that of the counter on; none where there are no intervals.
 template <class T>
-Array<T> walk(const Array<T>& weight, const Array<float>& sign, const Array<float>& intervals,
+Array<T> walk(const Array<T>& weight, const Array<int8_t>& sign, const Array<float>& intervals,
               uint64_t counter, double drift, double spread, std::vector<int64_t>& below) {
     const int64_t n = weight.size();
     Array<T> walked = make<T>(n);
     const T* w = weight.data();
-    const float* s = sign.data();
+    const int8_t* s = sign.data();
     T* out = walked.mutable_data();
     const auto of = reinterpret_cast<const Interval*>(intervals.data());
     float noise[BLOCK];
@@ -62,7 +72,7 @@ Array<T> walk(const Array<T>& weight, const Array<float>& sign, const Array<floa
                   static_cast<float>(spread), size, out + i))
             for (int64_t j = i; j < end; ++j)
                 if (out[j] < 0) below.push_back(j);
-        for (int64_t j = i; j < end; ++j) out[j] *= static_cast<T>(s[j]);
+        signed_again(s + i, size, out + i);
     }
     return walked;
 }
@@ -215,7 +225,7 @@ py::object free_keys(const Keys& taken, const Keys& dropped, uint64_t start,
 // A tick of DEEP R: (weights after the walk, rows below 0, as many free keys of each range). No keys
 // where no row fell, where too few are free, and where no ranges are given.
 template <class T>
-py::tuple walk_and_draw(const Array<T>& weight, const Array<float>& sign,
+py::tuple walk_and_draw(const Array<T>& weight, const Array<int8_t>& sign,
                         const Array<float>& intervals, uint64_t counter, double drift,
                         double spread, const Keys& keys, const std::vector<int64_t>& ends,
                         const std::vector<int64_t>& bounds, uint64_t start) {
@@ -241,10 +251,11 @@ bool fill_births(py::array& column, const int64_t* rows, int64_t n, const py::ob
     if (!py::isinstance<Array<T>>(column)) return false;
     T* out = static_cast<T*>(column.mutable_data());
     if (py::isinstance<py::array>(birth)) {
+        if (!py::isinstance<Array<T>>(birth)) return false;
         const auto each = birth.cast<Array<T>>();
         for (int64_t i = 0; i < n; ++i) out[rows[i]] = each.data()[i];
     } else {
-        const T value = birth.cast<T>();
+        const T value = static_cast<T>(birth.cast<double>());
         for (int64_t i = 0; i < n; ++i) out[rows[i]] = value;
     }
     return true;
@@ -359,7 +370,8 @@ py::object merge(const Keys& keys, const Keys& drop, const Keys& add, const py::
             case 4: move_column<uint32_t>(runs, end, column, result); break;
             default: move_column<uint64_t>(runs, end, column, result);
         }
-        if (a && !fill_births<float>(result, rows, a, births[c]))
+        if (a && !fill_births<float>(result, rows, a, births[c]) &&
+            !fill_births<int8_t>(result, rows, a, births[c]))
             result.attr("__setitem__")(born, births[c]);  // of other types, rare
         after.append(result);
     }
@@ -379,6 +391,62 @@ Keys keys_left(const Keys& keys, const Keys& dropped, int64_t first, int64_t las
     for (; first < last; ++first) {  // up to the next that goes, and past it
         const int64_t until = gone < gone_end ? *gone++ : last;
         for (; first < until; ++first) *to++ = keys.data()[first] - offset;
+    }
+    return out;
+}
+
+// Rows to drop and keys to grow, both rising, without the synapses that are among both.
+py::tuple exchange(const Keys& keys, const Keys& drop, const Keys& grow) {
+    const int64_t d = drop.size(), g = grow.size();
+    std::vector<int64_t> rows, fresh;
+    rows.resize(static_cast<size_t>(d) + 1);  // one more: each is written before it is judged
+    fresh.resize(static_cast<size_t>(g) + 1);
+    int64_t i = 0, j = 0, n = 0, m = 0;
+    while (i < d && j < g) {
+        const int64_t row = drop.data()[i], gone = keys.data()[row], key = grow.data()[j];
+        rows[n] = row;
+        fresh[m] = key;
+        n += gone < key;
+        m += key < gone;
+        i += gone <= key;
+        j += key <= gone;
+    }
+    while (i < d) rows[n++] = drop.data()[i++];
+    while (j < g) fresh[m++] = grow.data()[j++];
+    rows.resize(n);
+    fresh.resize(m);
+    return py::make_tuple(array_of(rows), array_of(fresh));
+}
+
+// The place in its row, of `width` places, of each edge of a projection after an edit, from those
+// before it: `index`, of rows `before` on. Rows dropped of the graph before it, and born of the graph
+// after it, rising; the projection's rows there are [first, last), its keys begin at `offset`.
+Array<int32_t> index_after(const Array<int32_t>& index, int64_t before, const Keys& drop,
+                           const Keys& keys, const Keys& born, int64_t first, int64_t last,
+                           int64_t offset, int64_t width) {
+    const int64_t n = index.size(), m = last - first;
+    const auto part = [](const Keys& rows, int64_t lo, int64_t hi) {
+        const int64_t* end = rows.data() + rows.size();
+        const int64_t* begin = std::lower_bound(rows.data(), end, lo);
+        return std::make_pair(begin, std::lower_bound(begin, end, hi));
+    };
+    auto [gone, gone_end] = part(drop, before, before + n);
+    auto [fresh, fresh_end] = part(born, first, last);
+    if (n - (gone_end - gone) + (fresh_end - fresh) != m)
+        throw py::value_error("index_after: these are not the rows before and after one edit.");
+    Array<int32_t> out = make<int32_t>(m);
+    const int32_t* from = index.data();
+    int32_t* to = out.mutable_data();
+    for (int64_t i = 0, j = 0; j < m;) {
+        while (gone < gone_end && *gone - before == i) ++gone, ++i;
+        if (fresh < fresh_end && *fresh - first == j) {
+            to[j++] = static_cast<int32_t>((keys.data()[*fresh++] - offset) % width);
+            continue;
+        }
+        const int64_t stay = (gone < gone_end ? *gone - before : n) - i;
+        const int64_t many = std::min(stay, (fresh < fresh_end ? *fresh - first : m) - j);
+        std::memcpy(to + j, from + i, many * sizeof(int32_t));
+        i += many, j += many;
     }
     return out;
 }
@@ -455,6 +523,24 @@ Array<T> gather(const Addresses& tensors, const Layouts& layouts, const Keys& en
                          for (int64_t i = lo; i < hi; ++i) to[i] = from[at(key[i])];
                      });
     return out;
+}
+
+// The numbers at rising keys of two lists of tensors that lie alike, into arrays that may be longer.
+template <class T>
+void gather_pair(const Addresses& tensors, const Addresses& others, const Layouts& layouts,
+                 const Keys& ends, const Keys& keys, Array<T>& first, Array<T>& second) {
+    const int64_t* key = keys.data();
+    T* a = first.mutable_data();
+    T* b = second.mutable_data();
+    by_projection<T>(tensors, layouts, ends, keys,
+                     [=, &others](const T* from, auto at, int64_t lo, int64_t hi, size_t i) {
+                         const T* other = reinterpret_cast<const T*>(others[i]) - ends.data()[i];
+                         for (int64_t j = lo; j < hi; ++j) {
+                             const int64_t place = at(key[j]);
+                             a[j] = from[place];
+                             b[j] = other[place];
+                         }
+                     });
 }
 
 // Writes one number each at rising keys.
@@ -538,6 +624,9 @@ void keep_only(const Addresses& tensors, const Layouts& layouts, const Keys& end
 template <class T>
 void add_tensor_kernels(py::module_& m, const std::string& type) {
     m.def(("gather_" + type).c_str(), &gather<T>);
+    m.def(("gather_pair_" + type).c_str(), &gather_pair<T>, py::arg("tensors"), py::arg("others"),
+          py::arg("layouts"), py::arg("ends"), py::arg("keys"), py::arg("first").noconvert(),
+          py::arg("second").noconvert());
     m.def(("scatter_" + type).c_str(), &scatter<T>);
     m.def(("fill_" + type).c_str(), &fill<T>);
     m.def(("mask_" + type).c_str(), &mask<T>);
@@ -548,22 +637,57 @@ void add_tensor_kernels(py::module_& m, const std::string& type) {
 // -- the hash of a synapse ----------------------------------------------------------------------
 
 // One bit of splitmix64 of (key + salt), as +1 or -1; the other sign for the rising keys `turned`.
-Array<float> hash_sign(const Keys& keys, uint64_t salt, const Keys& turned) {
+Array<int8_t> hash_sign(const Keys& keys, uint64_t salt, const Keys& turned) {
     const int64_t n = keys.size();
     const int64_t* key = keys.data();
     const int64_t* other = turned.data();
-    Array<float> out = make<float>(n);
-    float* sign = out.mutable_data();
+    Array<int8_t> out = make<int8_t>(n);
+    int8_t* sign = out.mutable_data();
     const int64_t n_turned = turned.size();
     Finder finder(other, n_turned);
     for (int64_t i = 0; i < n; ++i) {
         const uint64_t z = splitmix(static_cast<uint64_t>(key[i]) + salt);
-        sign[i] = (z >> 41) & 1 ? 1.0f : -1.0f;
+        sign[i] = (z >> 41) & 1 ? 1 : -1;
         if (i && key[i] < key[i - 1]) finder = Finder(other, n_turned);  // not rising
         const int64_t at = finder.next(key[i]);
-        if (at < n_turned && other[at] == key[i]) sign[i] = -sign[i];
+        if (at < n_turned && other[at] == key[i]) sign[i] = static_cast<int8_t>(-sign[i]);
     }
     return out;
+}
+
+// -- examples -----------------------------------------------------------------------------------
+
+// to[i] = table[from[i]]; eight at once where they are background.
+inline void look_up(const uint8_t* from, const float* table, int64_t n, float* to) {
+    constexpr int64_t AT_ONCE = 8;
+    int64_t i = 0;
+    for (; i + AT_ONCE <= n; i += AT_ONCE) {
+        uint64_t some;
+        std::memcpy(&some, from + i, sizeof some);
+        if (some == 0)
+            std::fill_n(to + i, AT_ONCE, table[0]);
+        else
+            for (int64_t j = i; j < i + AT_ONCE; ++j) to[j] = table[from[j]];
+    }
+    for (; i < n; ++i) to[i] = table[from[i]];
+}
+
+// Rows of pixels (N, channels, area) as numbers: table[c][p] for pixel p of channel c, table
+// (channels, 256), written into `into` (rows, channels, area).
+void examples(const Array<uint8_t>& pixels, const Keys& rows, const Array<float>& table,
+              Array<float>& into) {
+    const int64_t held = pixels.shape(0), channels = table.shape(0);
+    const int64_t area = pixels.size() / std::max<int64_t>(held * channels, 1);
+    float* to = into.mutable_data();
+    for (int64_t i = 0; i < rows.size(); ++i) {
+        const int64_t row = rows.data()[i];
+        if (row < 0 || row >= held)
+            throw py::index_error("there is no example " + std::to_string(row) + ", only " +
+                                  std::to_string(held) + ".");
+        const uint8_t* from = pixels.data() + row * channels * area;
+        for (int64_t c = 0; c < channels; ++c, from += area, to += area)
+            look_up(from, table.data() + 256 * c, area, to);
+    }
 }
 
 // The generation of this processor: 4 and 3 as x86-64-v4 and -v3 name it, else 0.
@@ -600,10 +724,17 @@ PYBIND11_MODULE(_kernels, m) {
     m.def("free_keys", &free_keys);
     m.def("merge", &merge);
     m.def("keys_left", &keys_left);
+    m.def("exchange", &exchange);
+    m.def("index_after", &index_after, py::arg("index").noconvert(), py::arg("before"),
+          py::arg("drop"), py::arg("keys"), py::arg("born"), py::arg("first"), py::arg("last"),
+          py::arg("offset"), py::arg("width"));
     m.def("find", &find);
     add_tensor_kernels<float>(m, "float32");
     add_tensor_kernels<double>(m, "float64");
     m.def("hash_sign", &hash_sign);
+    m.def("paths_of_three", &paths_of_three);
+    m.def("examples", &examples, py::arg("pixels").noconvert(), py::arg("rows"),
+          py::arg("table").noconvert(), py::arg("into").noconvert());
     add_slots(m);
     add_queue(m);
 }

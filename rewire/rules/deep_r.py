@@ -19,6 +19,16 @@ from ..signals import Signals
 from ..streams import Stream, intervals
 from ..when import Every, When
 
+PAPER = """
+@inproceedings{bellec2018deep,
+  title = {Deep Rewiring: Training very sparse deep networks},
+  author = {Bellec, Guillaume and Kappel, David and Maass, Wolfgang and Legenstein, Robert},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {1711.05136},
+  archiveprefix = {arXiv},
+  year = {2018},
+}
+"""
 STILL = np.empty(0, np.float32)  # no table of normal numbers: no noise
 
 
@@ -50,7 +60,7 @@ class _Walk(Rule):
         if self.eta is None and signals.lr(graph.keys) is None:
             raise ValueError(f"{self.name} needs a learning rate here: set its field eta.")
         # a synapse that exists keeps its sign, so that a trained network keeps its function
-        sign = torch.where(weight != 0, weight.sign(), graph["sign"]).float()
+        sign = torch.where(weight != 0, weight.sign(), graph["sign"]).to(torch.int8)
         return Edit(set={"sign": sign}), {"turned": graph.keys[sign != graph["sign"]]}
 
     def _signs(self, graph: Graph, keys: Tensor, state: State) -> Tensor:
@@ -60,7 +70,7 @@ class _Walk(Rule):
         """
         birth = graph.births["sign"]
         if not callable(birth):  # the world has one sign for all
-            return torch.full((len(keys),), birth)
+            return torch.full((len(keys),), birth, dtype=torch.int8)
         return birth(keys, turned=state["turned"])  # type: ignore[call-arg]
 
     def _rate(self, graph: Graph, signals: Signals) -> float | Tensor:
@@ -99,6 +109,7 @@ class DeepR(_Walk):
     """
 
     source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
+    bibtex: ClassVar[str] = PAPER
 
     scope: Literal["layer", "global"] = "layer"
 
@@ -146,7 +157,8 @@ def walk_and_draw(
     space = graph.space
     bounds, ends = (graph.bounds, space.bounds) if apart else ([0, len(graph)], [0, space.possible])
     add = None
-    if kernels is not None and not isinstance(drift, Tensor):
+    few = graph.numbers("sign").dtype == np.int8 and not isinstance(drift, Tensor)
+    if kernels is not None and few:
         table, counter = (intervals(), rng.skip_normals(len(graph))) if noisy else (STILL, 0)
         plain = not space.capped and not space.multapses
         moved, below, add = kernels.walk_and_draw(
@@ -195,7 +207,9 @@ class SoftDeepR(_Walk):
     """
 
     budget: ClassVar[Budget] = "reported"
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # whoever crosses 0 wakes
     source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
+    bibtex: ClassVar[str] = PAPER
 
     theta_min: float | None = None
 

@@ -9,11 +9,24 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
+from ..native import kernels
 from ..rule import Clock, Rule, State
 from ..select import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Cosine, Every, Schedule, When, value
+
+PAPER = """
+@inproceedings{evci2020rigging,
+  title = {Rigging the Lottery: Making All Tickets Winners},
+  author = {Evci, Utku and Gale, Trevor and Menick, Jacob and Castro, Pablo Samuel and Elsen,
+    Erich},
+  booktitle = {International Conference on Machine Learning},
+  eprint = {1911.11134},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +53,7 @@ class RigL(Rule):
     skips_step: ClassVar[bool] = True
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Evci et al. 2020, arXiv:1911.11134"
+    bibtex: ClassVar[str] = PAPER
 
     fraction: float | Schedule = Cosine(0.3, 0.75)
     when: When = Every(100, stop=0.75)
@@ -69,8 +83,11 @@ class RigL(Rule):
 def exchange(graph: Graph, drop: Tensor, grow: Tensor) -> Edit:
     """Drop these rows and grow these keys; what is dropped and grown again never left.
 
-    grow: ascending, none of them at an edge that is not dropped.
+    Both ascending; ``grow`` has no edge that is not dropped.
     """
+    if kernels is not None and not graph.space.multapses:
+        rows, keys = kernels.exchange(graph.array, drop.numpy(), grow.numpy())
+        return Edit(drop=torch.from_numpy(rows), add=torch.from_numpy(keys))
     row, there = graph.find(grow)
     stays = torch.zeros(len(graph), dtype=torch.bool)
     stays[row[there]] = True

@@ -22,9 +22,10 @@ from torch.nn.functional import cross_entropy
 
 from ..graph import Edit, Graph
 from ..native import kernels
-from ..signals import Signals, blockwise, signal
+from ..signals import blockwise, signal
 from .gates import Gates
 from .layers import Site, activity, discover
+from .torch_world import TorchWorld, groups_of
 
 # Optimisers that treat each weight by itself: masked gradients keep their state clean. The value
 # is a state's birth value where that is not 0.
@@ -144,7 +145,7 @@ class Taps:
         return other
 
 
-class Masked:
+class Masked(TorchWorld):
     """A torch model and its optimiser as a world; made by :func:`rewire.attach`.
 
     Raises ValueError for an optimiser that mixes synapses in a way that cannot be undone, and for
@@ -152,9 +153,6 @@ class Masked:
     """
 
     name = "masked"
-    can_skip = True
-    dt: float | None = None
-    births: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -175,7 +173,8 @@ class Masked:
         self.taps = Taps(sites)
         self._births = sort_optimizer(optimizer)
         self._project = type(optimizer) not in ELEMENTWISE
-        self._groups = self._find_groups()
+        self._groups = groups_of(optimizer, self.space, self.parameters)
+        self._one_group = len(set(self._groups)) == 1
         # bytes for the kernels, which read a quarter as much; torch wants the type of the weights
         kind = torch.bool if addresses(self.parameters) is not None else None
         self.masks = [torch.ones_like(p, dtype=kind) for p in self.parameters]
@@ -187,18 +186,11 @@ class Masked:
         self._elsewhere = False  # whether this is the world as if it held another graph
         self._views = Views()
         self._fast: Addresses | None = None  # of the weights, as last seen
+        self._row: Row | None = None  # what the optimiser steps in their place
         self.trains = "all"  # which edges the step moves, where some are silent: Rule.trains
         self.gates: Gates | None = None
 
     # -- what the session asks ------------------------------------------------------------------
-
-    @property
-    def offers(self) -> frozenset[str]:
-        from ..signals import registered
-
-        return frozenset(
-            n for n, s in registered(self.name).items() if self.probe or not s.needs_probe
-        )
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
@@ -251,8 +243,11 @@ class Masked:
             else:
                 loss = self.optimizer.step(lambda: self._closed(graph, closure))
         else:
-            self._note_gradients(graph, skip)
-            if not skip:
+            on_edges = not skip and scaler is None and self._steps_on_edges(graph)
+            self._note_gradients(graph, skip, masks=not on_edges)
+            if on_edges:
+                self._step_on_edges(graph)
+            elif not skip:
                 scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
         if self.gates is not None and not skip:
             self._stepped(graph)
@@ -265,8 +260,6 @@ class Masked:
             pass
         elif self._project:
             self._mask_everything()
-        elif self._forgets():
-            self._keep_only(self.parameters, graph)
         if not self._checked and not skip:
             self._check_state()
         return True, loss
@@ -362,15 +355,6 @@ class Masked:
                 own = values[here] if isinstance(values, np.ndarray) else values
                 self._views.scatter(tensor, local, own)
 
-    def lr(self, graph: Graph, keys: Tensor) -> float | Tensor:
-        rates = [float(self.optimizer.param_groups[g]["lr"]) for g in self._groups]
-        if len(set(rates)) == 1:
-            return rates[0]
-        return torch.tensor(rates)[graph.space.which(keys)]
-
-    def signals(self, graph: Graph) -> Signals:
-        return Signals(self, graph)
-
     def holding(self, graph: Graph) -> Masked:
         """The same world as if it held another graph: its probe runs under that graph's masks."""
         other = copy.copy(self)
@@ -442,33 +426,19 @@ class Masked:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _find_groups(self) -> list[int]:
-        place = {id(p): g for g, group in enumerate(self.optimizer.param_groups)
-                 for p in group["params"]}  # fmt: skip
-        for projection, p in zip(self.space.projections, self.parameters, strict=True):
-            if id(p) not in place:
-                raise ValueError(
-                    f"the optimizer does not hold {projection.name!r}, which is to be sparse. "
-                    "Give the optimizer this model's parameters, freeze the weight, or leave it "
-                    "out with exclude=."
-                )
-        return [place[id(p)] for p in self.parameters]
-
     def _find_thin(self, graph: Graph) -> list[int]:
         bounds = graph.bounds
         return [i for i, size in enumerate(self.space.sizes) if bounds[i + 1] - bounds[i] < size]
 
-    def _note_gradients(self, graph: Graph, skip: bool) -> None:
+    def _note_gradients(self, graph: Graph, skip: bool, *, masks: bool = True) -> None:
         """Keep the dense gradient if a rule will ask for it; mask the one that is stepped on."""
         if self._want_grads:
             self.grads = [
                 None if p.grad is None else p.grad.detach() if skip else p.grad.detach().clone()
                 for p in self.parameters
             ]
-        if skip:
+        if skip or not masks:
             return
-        if self.gates is None and self._forgets() and self._scarce(graph) and self._weights():
-            return  # plain SGD: its weights are cleared after the step, where they lie in the cache
         if self.gates is not None:
             self.gates.before_step(self._moments())
         here = [(g, i) for i in self._thin if (g := self.parameters[i].grad) is not None]
@@ -484,12 +454,53 @@ class Masked:
             self._mask_everything()
         self.gates.close()
 
+    def _steps_on_edges(self, graph: Graph) -> bool:
+        """Whether the optimiser may step a list of the edges in the place of the dense weights.
+
+        Plain SGD, which remembers nothing, where few synapses exist and the kernels reach them.
+        """
+        return (
+            self.gates is None
+            and self._scarce(graph)
+            and self._one_group
+            and self._forgets()
+            and self._weights() is not None
+            and all(p.grad is not None for p in self.parameters)
+        )
+
+    def _step_on_edges(self, graph: Graph) -> None:
+        """The optimiser's own step, with one parameter of the edges' weights for all sparse ones.
+
+        Absent synapses are at 0, and stay there, whatever their gradients are.
+        """
+        fast, keys = self._weights(), graph.array
+        slopes = addresses([p.grad for p in self.parameters])
+        assert fast is not None
+        if slopes is None or slopes.layouts != fast.layouts:
+            self._note_gradients(graph, skip=False)
+            self.optimizer.step()
+            return
+        row = self._row
+        if row is None or row.size != len(keys) or row.type != fast.type:
+            row = self._row = Row.of(len(keys), fast)
+        fast.kernel("gather_pair")(
+            fast.tensors, slopes.tensors, fast.turned, self.space.ends, keys, row.weight, row.slope
+        )
+        group = self.optimizer.param_groups[self._groups[0]]
+        whole, mine = group["params"], {id(p) for p in self.parameters}
+        group["params"] = [row.parameter, *(p for p in whole if id(p) not in mine)]
+        try:
+            self.optimizer.step()
+        finally:
+            group["params"] = whole
+        fast.kernel("scatter")(fast.tensors, fast.turned, self.space.ends, keys, row.weight)
+
     def _mask(self, tensors: list[Tensor], which: list[int]) -> None:
         """Multiply tensors of these projections by their masks, in place."""
         masks = [self.masks[i] for i in which]
         fast = addresses(tensors) if masks[0].dtype is torch.bool else None
         if fast is not None and fast.layouts == [self._lie[i] for i in which]:
-            sizes = [t.numel() for t in tensors]
+            sizes = [self.space.sizes[i] for i in which]
             fast.kernel("mask")(fast.tensors, [m.data_ptr() for m in masks], sizes)
         else:
             torch._foreach_mul_(tensors, masks)
@@ -524,14 +535,15 @@ class Masked:
         )
 
     def _scarce(self, graph: Graph) -> bool:
+        """Whether so few synapses exist that gathering them beats a mask."""
         return SCARCE * len(graph) < self.space.possible
 
-    def _keep_only(self, tensors: Sequence[Tensor], graph: Graph) -> bool:
-        """Clear what absent synapses hold there, in place; False where a mask does it faster."""
-        whole = len(tensors) == len(self.parameters)
+    def _keep_only(self, gradients: Sequence[Tensor], graph: Graph) -> bool:
+        """Clear those of absent synapses, in place; False where a mask does it faster."""
+        whole = len(gradients) == len(self.parameters)
         if not whole or not self._scarce(graph):
             return False
-        fast = self._weights() if tensors is self.parameters else addresses(tensors)
+        fast = addresses(gradients)
         if fast is None:
             return False
         fast.kernel("keep_only")(fast.tensors, fast.turned, self.space.ends, graph.array)
@@ -757,6 +769,31 @@ def addresses(tensors: Sequence[Tensor | None]) -> Addresses | None:
         found.append(t.data_ptr())
         layouts.append(lies)
     return Addresses(found, name, layouts)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """The weights of the edges and their gradients in a row, (E,) and zeros up to a full vector.
+
+    So that torch steps all edges by the same instructions. weight, slope: what ``parameter`` and
+    its gradient hold.
+    """
+
+    size: int
+    type: str
+    parameter: nn.Parameter
+    weight: np.ndarray
+    slope: np.ndarray
+
+    @classmethod
+    def of(cls, size: int, like: Addresses) -> Row:
+        """A row for ``size`` edges of the type of these tensors, not yet filled."""
+        parameter = nn.Parameter(torch.zeros(-(-size // 16) * 16, dtype=getattr(torch, like.type)))
+        parameter.grad = torch.zeros_like(parameter)
+        return cls(size, like.type, parameter, parameter.detach().numpy(), parameter.grad.numpy())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        """A copy of the world makes its own."""
 
 
 class Views:

@@ -26,11 +26,12 @@ from ..graph import NONE, Edit, Graph
 from ..native import kernels
 from ..native import sparse as engine
 from ..select import pair_hash
-from ..signals import Signals, signal
+from ..signals import signal
 from . import edgewise, plan
 from .edgewise import Wires, can_wire, unwire, wire
 from .layers import discover, owners
 from .masked import ELEMENTWISE, Probe, Taps, evaluate, sort_optimizer
+from .torch_world import TorchWorld, groups_of
 
 Form = Literal["edges", "masked"]
 CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster
@@ -49,7 +50,6 @@ class Weight:
     module: nn.Module
     attribute: str
     shape: torch.Size
-    group: int
     form: Form = "masked"
     wires: Wires | None = None
     mask: Tensor | None = None
@@ -61,7 +61,7 @@ class Weight:
         return p
 
 
-class Sparse:
+class Sparse(TorchWorld):
     """A torch model and its optimiser as a world; made by ``rewire.attach(substrate="sparse")``.
 
     choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
@@ -74,9 +74,6 @@ class Sparse:
     """
 
     name = "sparse"
-    can_skip = True
-    dt: float | None = None
-    births: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -133,21 +130,9 @@ class Sparse:
             )
 
     def _find(self, parameters: Sequence[nn.Parameter]) -> list[Weight]:
-        groups = {id(p): g for g, group in enumerate(self.optimizer.param_groups)
-                  for p in group["params"]}  # fmt: skip
-        found = owners(self.model, parameters)
-        out = []
-        for projection, p, (module, attribute) in zip(
-            self.space.projections, parameters, found, strict=True
-        ):
-            if id(p) not in groups:
-                raise ValueError(
-                    f"the optimizer does not hold {projection.name!r}, which is to be sparse. "
-                    "Give the optimizer this model's parameters, freeze the weight, or leave it "
-                    "out with exclude=."
-                )
-            out.append(Weight(projection.name, module, attribute, p.shape, groups[id(p)]))
-        return out
+        self._groups = groups_of(self.optimizer, self.space, parameters)
+        found = zip(self.space.projections, parameters, owners(self.model, parameters), strict=True)
+        return [Weight(projection.name, *owner, p.shape) for projection, p, owner in found]
 
     def _give_memory(self) -> None:
         """Real memory for what is on the meta device; sparse weights get theirs later."""
@@ -166,15 +151,6 @@ class Sparse:
                     module._buffers[name] = torch.full(b.shape, int(ones), dtype=b.dtype)
 
     # -- what the session asks ------------------------------------------------------------------
-
-    @property
-    def offers(self) -> frozenset[str]:
-        """Names of the signals that can be asked here."""
-        from ..signals import registered
-
-        return frozenset(
-            n for n, s in registered(self.name).items() if self.probe or not s.needs_probe
-        )
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
@@ -219,11 +195,15 @@ class Sparse:
         self._rewire_plan()
         self._begun = True
 
-    def _hold(self, graph: Graph, flat: Tensor, same: Sequence[int] = ()) -> None:
+    def _hold(
+        self, graph: Graph, flat: Tensor, same: Sequence[int] = (), drop: np.ndarray | None = None
+    ) -> None:
         """Let every parameter hold its part of ``flat``, in the form that suits its density.
 
-        same: projections whose edges are those of before.
+        same: projections whose edges are those of before. drop: rows, rising, that one edit of
+        what is held dropped; its newborns are those of ``graph``.
         """
+        before = self._bounds
         plain = [w.form == "masked" for w in self.weights]
         self._keys, self._flat, self._bounds = graph.keys, flat, graph.bounds
         for i, w in enumerate(self.weights):
@@ -232,7 +212,8 @@ class Sparse:
             if form == "edges":
                 if w.wires is None or i not in same:
                     passes = [] if w.wires is None else w.wires.passes
-                    csr = _csr(graph, i, w.shape)
+                    held = None if drop is None or w.wires is None else (w.wires, before[i], drop)
+                    csr = _csr(graph, i, w.shape, held)
                     w.wires = Wires(tuple(w.shape), *csr, self._keeping, True, passes)
                 if w.form == "masked":
                     self._forget(w, graph.local(i))
@@ -475,7 +456,8 @@ class Sparse:
         born = after.born
         moved = np.concatenate([before.array[drop], after.array[born]])
         which = set((self.space.ends.searchsorted(moved, "right") - 1).tolist())
-        self._hold(after, flat, [i for i in range(len(self.weights)) if i not in which])
+        same = [i for i in range(len(self.weights)) if i not in which]
+        self._hold(after, flat, same, drop)
         for name, held in moments.items():
             birth = self._births.get(name)
             value = 0.0 if birth is None else birth(self.optimizer.param_groups[0])
@@ -630,15 +612,6 @@ class Sparse:
 
     # -- signals --------------------------------------------------------------------------------
 
-    def lr(self, graph: Graph, keys: Tensor) -> float | Tensor:
-        rates = [float(self.optimizer.param_groups[w.group]["lr"]) for w in self.weights]
-        if len(set(rates)) == 1:
-            return rates[0]
-        return torch.tensor(rates)[graph.space.which(keys)]
-
-    def signals(self, graph: Graph) -> Signals:
-        return Signals(self, graph)
-
     def holding(self, graph: Graph) -> Sparse:
         raise ValueError(
             "the sparse world cannot yet look at another graph than its own: attach with "
@@ -649,17 +622,29 @@ class Sparse:
         """dL/dw of the last backward pass at keys of projection i, existing or absent, (k,)."""
         w, local = self.weights[i], keys - self.space.bounds[i]
         if w.wires is None:
-            grad = self._whole.get(w.name)
-            if grad is None:
-                grad = w.parameter.grad if self.plan is None else self.plan.gradients[w.name]
-            if grad is None:
-                raise ValueError("there is no gradient yet: it is known after a backward pass.")
-            return grad.reshape(-1)[local]
+            return self.dense_gradient(i)[local]
         width = w.wires.width
         rows, columns = local // width, local % width
         if self.plan is not None:
             return self.plan.sddmm(w.name, rows, columns)
         return edgewise.gradient_at(w.wires, rows, columns)
+
+    def dense_gradient(self, i: int) -> Tensor:
+        """dL/dw of the last backward pass at every key of projection i, (size,)."""
+        w = self.weights[i]
+        if w.wires is not None:
+            made = (
+                edgewise.dense_gradient(w.wires)
+                if self.plan is None
+                else self.plan.dense_gradient(w.name)
+            )
+            return made.reshape(-1)
+        grad = self._whole.get(w.name)
+        if grad is None:
+            grad = w.parameter.grad if self.plan is None else self.plan.gradients[w.name]
+        if grad is None:
+            raise ValueError("there is no gradient yet: it is known after a backward pass.")
+        return grad.reshape(-1)
 
     def top_absent(self, i: int, k: int, leaving: Tensor | None) -> tuple[Tensor, ...]:
         """Flat indices of the k absent synapses of projection i with the largest |dL/dw|, |dL/dw|
@@ -689,8 +674,13 @@ def _rates(optimizer: torch.optim.Optimizer) -> list[Any]:
     return [(g["lr"], g.get("momentum"), g.get("weight_decay")) for g in optimizer.param_groups]
 
 
-def _csr(graph: Graph, i: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """Row pointers (rows + 1,) int64 and columns (E_i,) int32 of a projection's edges."""
+def _csr(
+    graph: Graph, i: int, shape: torch.Size, held: tuple[Wires, int, np.ndarray] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Row pointers (rows + 1,) int64 and columns (E_i,) int32 of a projection's edges.
+
+    held: the wires before the edit that led to ``graph``, their first row, and all that it dropped.
+    """
     p, first, width = graph.projections[i], graph.space.bounds[i], shape.numel() // shape[0]
     known = graph.starts(p.target) if p.kind == "linear" else None
     if known is not None:
@@ -698,7 +688,14 @@ def _csr(graph: Graph, i: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
     else:
         rows = first + np.arange(shape[0] + 1, dtype=np.int64) * width
         starts = graph.array.searchsorted(rows)
-    if kernels is not None:
+    if kernels is not None and held is not None:
+        wires, before, drop = held
+        here = graph.rows(i)
+        index = torch.from_numpy(kernels.index_after(
+            wires.index.numpy(), before, drop, graph.array, graph.born, here.start, here.stop,
+            first, width,
+        ))  # fmt: skip
+    elif kernels is not None:
         index = torch.from_numpy(kernels.columns(graph.array, starts, first, width))
     else:
         index = (graph.local(i) % width).to(torch.int32)
@@ -763,9 +760,8 @@ def _best(
     return world.top_absent(i, k, leaving)
 
 
-def _growth_block(world: Sparse, graph: Graph, i: int) -> Tensor:
-    keys = torch.arange(*graph.space.bounds[i : i + 2])
-    return world.gradient(i, keys).abs()
+def _gradient_block(world: Sparse, graph: Graph, i: int) -> Tensor:
+    return world.dense_gradient(i)
 
 
 @signal("sparse", "growth")
@@ -774,7 +770,8 @@ def _growth(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
     return _grad(world, graph, keys).abs()
 
 
-_growth.block, _growth.best = _growth_block, _best  # type: ignore[attr-defined]
+_grad.block = _growth.block = _gradient_block  # type: ignore[attr-defined]
+_growth.magnitude, _growth.best = True, _best  # type: ignore[attr-defined]
 
 
 @signal("sparse", "activity", kind="node")

@@ -52,6 +52,16 @@ RULES = {
     "snfs": rewire.SNFS(rewires=when.every(3)),
     "mest": rewire.MEST(when=when.every(3), fraction=0.4),
     "mest-soft": rewire.MEST(when=when.every(3), fraction=0.4, soft=True, lam=0.5),
+    "obd": rewire.OBD(to=0.1, when=when.every(3)),
+    "diagonal-fisher": rewire.DiagonalFisher(to=0.1, when=when.every(3), scope="layer"),
+    "woodfisher": rewire.WoodFisher(to=0.1, when=when.every(3), block=20, survivors="singles"),
+    "woodfisher-joint": rewire.WoodFisher(
+        to=0.1, when=when.every(4), block=7, damp=1e-4, scope="layer"
+    ),
+    "early-bird": rewire.EarlyBird(to=0.1, when=when.every(1), until=1.0, distance=0.3, history=3),
+    "srigl": rewire.SRigL(when=when.every(3), fraction=0.4, min_salient=0.8),
+    "cht": rewire.CHT(when=when.every(3), fraction=0.4),
+    "cht-soft": rewire.CHT(when=when.every(3), fraction=0.4, soft=True, stop_at=0.5),
     "nm": rewire.NM(),
     "edge-popup": rewire.EdgePopup(to=DENSITY),
     "edge-popup-given": rewire.EdgePopup(
@@ -72,11 +82,30 @@ RULES = {
     "ac-dc": rewire.ACDC(to=DENSITY, when=when.every(3)),
     "grad-r": rewire.GradR(to=DENSITY, alpha=0.1),
     "random-rewiring": rewire.RandomRewiring(when=when.every(3), fraction=0.3),
+    "homeostatic": rewire.HomeostaticGrowth(
+        epsilon=1.5, eta=0.1, growth=0.4, tau=5.0, when=when.every(3)
+    ),
+    "homeostatic-linear": rewire.HomeostaticGrowth(
+        epsilon=0.6, growth=0.3, tau=5.0, curve="linear", birth=0.1, when=when.every(2)
+    ),
+    "synaptic-sampling": rewire.SynapticSampling(prior=0.05, mu=-0.8),
+    "stdp-pruning": rewire.STDPPruning(threshold=0.1, to=0.1, when=when.every(3)),
+    "random-drop-grow": rewire.DropGrow(drop="random", grow="growth", when=when.every(3)),
+    "deep-r-on": rewire.On(
+        rule=rewire.DeepR(noise=0.5, l1=0.02), projections=("0*", "lstm*", "ff")
+    ),
+    "combined": rewire.Combined(
+        rules=(rewire.GMP(to=0.1, when=when.every(3)), rewire.SET(when=when.every(2)))
+    ),
 }
 SILENCING = {n for n in RULES if RULES[n].silences}
 STILL = {"dense", "static"} | {n for n in RULES if RULES[n].prunes_at_start} | SILENCING
 DRAWS = {
-    n for n in RULES if n.startswith(("deep", "soft-deep", "plas", "set", "dsr", "mest", "random"))
+    n
+    for n in RULES
+    if n.startswith(
+        ("deep", "soft-deep", "plas", "set", "dsr", "mest", "random", "homeo", "synap", "cht-soft")
+    )
 }
 
 OPTIMISERS = {
@@ -315,7 +344,9 @@ def test_a_deep_copy_is_a_run_of_its_own(rule, optimiser, model):
 # -- the bare world ---------------------------------------------------------------------------
 
 
-PAIRS = ("growth", "connection_sensitivity", "gradient_flow", "synaptic_flow")
+PAIRS = (
+    "growth", "connection_sensitivity", "gradient_flow", "synaptic_flow", "fisher", "hessian_diag",
+)  # fmt: skip
 
 
 def bare(rule, seed=0):
@@ -335,6 +366,7 @@ def bare(rule, seed=0):
         lr=0.1,
         pairs={
             **dict.fromkeys(PAIRS, lambda keys: gradient[keys].abs()),
+            "example_gradients": lambda keys: torch.stack([gradient[keys], keys / 100], 1),
             "grad": lambda keys: gradient[keys],
         },
         nodes={"activity": lambda p: torch.ones(space.population[p].size)},
@@ -405,7 +437,7 @@ def test_a_rules_update_leaves_graph_and_state_as_they_were(rule):
     answers = []
     for _ in range(2):
         rng = rewire.rng_for(0, "pure")
-        edit, new = RULES[rule].update(shown, net.world.signals(shown), state, rng, clock) if (
+        edit, new = net.rules[0].update(shown, net.world.signals(shown), state, rng, clock) if (
             rule not in STILL
         ) else (Edit(), {})  # fmt: skip
         answers.append((edit.drop, edit.add, dict(edit.set), dict(new)))
@@ -413,7 +445,15 @@ def test_a_rules_update_leaves_graph_and_state_as_they_were(rule):
     assert same(before, (shown.keys, shown.columns, state))
 
 
-SPARSE = {"weight", "grad", "growth", "activity"}  # signals of the sparse world
+SPARSE = {  # signals of the sparse world
+    "weight",
+    "grad",
+    "growth",
+    "activity",
+    "fisher",
+    "example_gradients",
+    "hessian_diag",
+}
 
 
 @pytest.mark.parametrize("substrate", ["sparse", "auto"])

@@ -12,7 +12,7 @@ import torch
 
 from rewire.experiments import data
 from rewire.experiments.data import packaged, sources
-from rewire.experiments.data.dataset import Raw, Split, shuffled, stratified
+from rewire.experiments.data.dataset import Raw, Scaling, Split, shuffled, stratified
 from rewire.experiments.errors import ConfigError, DataError
 
 PACKAGED = ("mnist5k", "digits")
@@ -217,6 +217,31 @@ def test_a_batch_is_the_rows_asked_for_in_their_order():
     assert torch.equal(y, split.y[index])
     x.zero_()
     assert split.x[3].any()
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("normalise", ["standard", "unit"])
+def test_pixels_become_the_same_inputs_batch_by_batch(monkeypatch, normalise, native):
+    whole = data.load("mnist5k", normalise=normalise).train
+    monkeypatch.setattr(data, "LARGE", 0)
+    if not native:
+        monkeypatch.setattr("rewire.native.kernels", None)
+    pixels = data.load("mnist5k", normalise=normalise).train
+    assert pixels.stored.dtype == torch.uint8 and torch.equal(pixels.x, whole.x)
+    index = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))[:60]
+    into = pixels.empty(60)
+    for x, y in (pixels.batch(index), pixels.batch(index, into)):
+        assert torch.equal(x, whole.x[index]) and torch.equal(y, whole.y[index])
+    assert x is into[0] and torch.equal(pixels.part(slice(3, 9))[0], whole.x[3:9])
+    with pytest.raises(IndexError):
+        pixels.batch(torch.tensor([len(whole)]))
+
+
+def test_every_channel_of_pixels_is_scaled_by_its_own_numbers():
+    pixels = torch.randint(0, 256, (7, 3, 5, 5), dtype=torch.uint8)
+    split = Split(pixels, torch.arange(7), Scaling("standard", 255.0, (0.1, 0.5, 0.9), (1, 2, 3)))
+    x, y = split.batch(torch.tensor([6, 0]))
+    assert torch.equal(x, split.x[[6, 0]]) and y.tolist() == [6, 0]
 
 
 def test_a_data_set_moves_between_devices_whole():

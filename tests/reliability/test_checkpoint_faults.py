@@ -336,7 +336,7 @@ def seal(path, header, structure, data=b""):
     forge(path, header, data)
     blob = path.read_bytes()
     at = blob.index(b"blake2b:")
-    digest = checkpoint._digest(memoryview(blob), at, at + 72)
+    digest = checkpoint._digest(blob[:at], blob[at + 72 :])
     path.write_bytes(blob[: at + 8] + digest + blob[at + 72 :])
 
 

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import rewire
 from rewire import checkpoint, when
 from rewire.graph import Edit, Graph
+from rewire.native import kernels
 from rewire.rule import Rule
 from rewire.substrates import masked
 
@@ -219,6 +220,40 @@ def test_the_users_own_hooks_on_the_optimiser_still_run():
     assert called.count("pre") == called.count("post") == 2  # RigL takes every other step
     assert called.count("grad") == 4 and len(hooked) == 1
     assert type(optimizer).step is plain and "step" not in vars(optimizer)
+
+
+@pytest.mark.parametrize("rule", [rewire.Static(), rewire.DeepR(l1=1e-3, noise=1e-2),
+                                  rewire.SET(when=rewire.every(2))])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [{"fused": True}, {"foreach": True}, {"foreach": False}, {"weight_decay": 0.1},
+     {"maximize": True}],
+)  # fmt: skip
+def test_plain_sgd_on_a_list_of_the_edges_is_that_on_masked_gradients(rule, options, monkeypatch):
+    def run(scarce):
+        monkeypatch.setattr(masked, "SCARCE", scarce)
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 32))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, **options)
+        net = rewire.attach(model, optimizer, rule, density=0.05, seed=1)
+        if scarce == 12:
+            model, optimizer, net = copy.deepcopy((model, optimizer, net))
+        held = list(optimizer.param_groups[0]["params"])
+        for step in range(6):
+            optimizer.zero_grad()
+            x = torch.randn(16, 64, generator=torch.Generator().manual_seed(step))
+            model(x).square().mean().backward()
+            on_edges = scarce == 12 and kernels is not None
+            assert net.world._steps_on_edges(net.graph) == on_edges
+            net.step()
+        assert all(a is b for a, b in zip(held, optimizer.param_groups[0]["params"], strict=True))
+        assert not optimizer.state
+        return net, model
+
+    (ours, model), (theirs, other) = run(12), run(10**9)
+    assert torch.equal(ours.graph.keys, theirs.graph.keys)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
 
 
 def test_rigl_leaves_the_whole_optimiser_step_out_on_its_ticks():

@@ -301,7 +301,12 @@ protected:
         by_column_.clear();
         if (in_.wants_gradient) return;
         wanted_.assign(this->csr.columns, 0);
-        for (int64_t e = 0; e < this->csr.edges(); ++e) wanted_[this->csr.index[e]] = 1;
+        int64_t others = this->csr.columns;  // not yet found
+        for (int64_t e = 0; e < this->csr.edges() && others; ++e) {
+            uint8_t& wanted = wanted_[this->csr.index[e]];
+            others -= 1 - wanted;
+            wanted = 1;
+        }
     }
 
 private:

@@ -155,8 +155,9 @@ public:
     // Calls each(first example, run, logits (classes, lanes)) for chunks of the examples.
     template <class F>
     void in_chunks(F each) {
-        for (int64_t at = 0; at < examples_.count; at += CHUNK) {
-            start(std::min(CHUNK, examples_.count - at), false);
+        const int64_t chunk = chunk_size();
+        for (int64_t at = 0; at < examples_.count; at += chunk) {
+            start(std::min(chunk, examples_.count - at), false);
             gather(examples_, at, true);
             for (auto& op : ops_) op->forward(run_);
             each(at, run_, buffers_[output_]->value());
@@ -164,7 +165,9 @@ public:
     }
 
 private:
-    static constexpr int64_t CHUNK = 128;  // examples at once in an evaluation
+    // Examples at once in an evaluation: as many as keep its activations, of which most are read
+    // again at once, below ROOM bytes.
+    static constexpr int64_t CHUNK = 128, SMALLEST = 2 * PAD, ROOM = int64_t{1} << 25;
     std::vector<std::unique_ptr<Buffer<T>>> buffers_;
     std::vector<std::unique_ptr<Op<T>>> ops_;
     std::vector<Op<T>*> readers_;  // of the input
@@ -178,6 +181,13 @@ private:
     bool kept_ = false;     // activations and gradients are those of one backward pass
     bool partial_ = false;  // the input holds only the features that have edges
 
+    int64_t chunk_size() const {
+        int64_t places = 0, chunk = CHUNK;
+        for (const auto& b : buffers_) places += b->places();
+        while (chunk > SMALLEST && chunk * places * static_cast<int64_t>(sizeof(T)) > ROOM)
+            chunk /= 2;
+        return chunk;
+    }
     void start(int64_t batch, bool training) {
         if (batch < 1) refuse("a batch must have an example.");
         if (ops_.empty()) refuse("the plan has no operation.");
