@@ -290,3 +290,27 @@ def test_half_precision_weights_fall_silent_too(dtype):
     graph = net.graph
     for i, p in enumerate((model[0].weight, model[2].weight)):
         assert torch.equal(p, (graph.dense(i) * graph.dense(i, "gain")).to(dtype))
+
+
+def test_limits_on_weights_hold_for_silent_edges_and_those_on_fan_in_count_them():
+    def attach(limit):
+        model = net_of()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        net = rewire.attach(model, optimizer, rewire.TopKAST(), density=0.25, limits=[limit])
+        for _ in range(4):
+            step((model, optimizer, net))
+        return model, net.graph
+
+    from rewire.limits import Dale, FanIn, FixedPoint
+
+    for limit in (Dale(), FixedPoint(bits=4, fraction=3)):
+        model, graph = attach(limit)
+        for i, p in enumerate((model[0].weight, model[2].weight)):
+            stored = graph.dense(i)
+            assert torch.equal(p, stored * graph.dense(i, "gain")) and (p == 0).sum() > 20
+            if isinstance(limit, Dale):  # a presynaptic unit has one sign, silent edges too
+                assert ((stored >= 0).all(0) | (stored <= 0).all(0)).all()
+            else:
+                assert torch.equal(stored * 8, (stored * 8).round())
+    with pytest.raises(ValueError, match="TopKAST cannot live under FanIn"):
+        attach(FanIn(most=4))
