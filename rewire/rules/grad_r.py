@@ -63,7 +63,7 @@ class GradR(Rule):
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         if self.to is None:
             raise ValueError("GradR needs the density of its prior: pass density=, or set to=.")
-        sign = torch.sign(graph["weight"]).float()
+        sign = torch.sign(graph["weight"]).to(graph["sign"].dtype)
         sign = torch.where(sign == 0, graph["sign"], sign)
         return Edit(set={"sign": sign, "gain": self._gain(graph["weight"] * sign)}), {}
 

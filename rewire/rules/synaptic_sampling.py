@@ -91,7 +91,7 @@ class SynapticSampling(Rule):
                 "starting graph hold several synapses: start from one without multapses."
             )
         weight, prior = graph["weight"], torch.distributions.Normal(self.mu, self.sigma)
-        sign = torch.where(weight != 0, weight.sign(), graph["sign"]).float()
+        sign = torch.where(weight != 0, weight.sign(), graph["sign"]).to(graph["sign"].dtype)
         # absent synapses: the prior where it is below 0
         below = prior.cdf(torch.tensor(0.0, dtype=torch.float64))
         u = torch.from_numpy(rng.doubles(graph.possible)).clamp(min=1e-12)
