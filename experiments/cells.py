@@ -28,7 +28,7 @@ from typing import Any
 
 from rewire.budget import counts_for
 from rewire.limits import Limit, from_tables
-from rewire.session import Substrate
+from rewire.session import Substrate, masked_only
 
 from .config import space_of
 from .errors import ConfigError
@@ -114,7 +114,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             distribution=spread if isinstance(spread, str) else dict(spread),
             include=tuple(config.get("include", ())),
             exclude=tuple(config.get("exclude", ())),
-            substrate="masked" if substrate == "auto" and rule.silences else substrate,
+            substrate="masked" if substrate == "auto" and masked_only(rule) else substrate,
             **{key: config.get(key, usual) for key, usual in PASSES.items()},
             limits=from_tables(config.get("limits", ())),
             saves=tuple(config.get("saves", ())),

@@ -427,7 +427,7 @@ def _unreachable(experiment: Experiment, space: Any) -> Problems:
 
 def _unseen(experiment: Experiment) -> Problems:
     """Rules that look at what the experiment's substrate does not show."""
-    if experiment.substrate == "masked":
+    if experiment.substrate != "sparse":  # "auto" trains such rules under masks
         return []
     from rewire.signals import registered
     from rewire.substrates import sparse
@@ -435,21 +435,17 @@ def _unseen(experiment: Experiment) -> Problems:
     problems, offered = [], registered(sparse.Sparse.name)
     for entry in experiment.rules:
         rule = entry.build(1)
-        if rule.silences:  # "auto" trains it under masks
-            if experiment.substrate == "sparse":
-                problems.append((
-                    f"rules.{entry.label}",
-                    f"{entry.rule} has silent edges, which the sparse world does not hold: leave "
-                    "out 'substrate', or set it to 'masked'",
-                ))  # fmt: skip
-            continue
         missing = sorted(rule.needs - offered.keys())
-        if missing:
-            problems.append((
-                f"rules.{entry.label}",
-                f"{entry.rule} needs the signal {missing[0]!r}, which the sparse world does not "
-                "offer: leave out 'substrate', or set it to 'masked'",
-            ))  # fmt: skip
+        if rule.silences:
+            why = "has silent edges, which the sparse world does not hold"
+        elif missing:
+            why = f"needs the signal {missing[0]!r}, which the sparse world does not offer"
+        else:
+            continue
+        problems.append((
+            f"rules.{entry.label}",
+            f"{entry.rule} {why}: set 'substrate' to 'auto' or 'masked'",
+        ))  # fmt: skip
     return problems
 
 

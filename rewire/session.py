@@ -605,6 +605,13 @@ def _start_of(
 Substrate = Literal["masked", "sparse", "auto"]
 
 
+def masked_only(rule: Rule) -> bool:
+    """Whether a rule needs what the sparse world lacks: silent edges, or a signal (SNIP's)."""
+    from .substrates import sparse
+
+    return rule.silences or not rule.needs <= registered(sparse.Sparse.name).keys()
+
+
 def torch_world(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -614,7 +621,7 @@ def torch_world(
     **options: Any,
 ) -> Masked | Sparse:
     """A torch model and its optimiser as a world for these rules: options as for :func:`attach`."""
-    if substrate == "auto" and any(r.silences for r in rules):
+    if substrate == "auto" and any(map(masked_only, rules)):
         substrate = "masked"
     if substrate == "masked":
         return Masked(model, optimizer, **options)
@@ -668,8 +675,8 @@ def attach(
     probe: data for rules that look at it in passes of their own (SNIP, GraSP, OBD, WoodFisher).
     substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
         all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
-        for each layer by its density, see ``net.world.forms``, and masked for rules with silent
-        edges.
+        for each layer by its density, see ``net.world.forms``, and masked for rules that need what
+        the sparse world lacks: silent edges, or a signal (SNIP's).
     limits: what holds whatever the rules do: caps on fan-in, fan-out, distance and memory, signs
         and precision of weights; see :mod:`rewire.limits`.
 
