@@ -179,3 +179,24 @@ def test_a_part_of_projections_that_share_slots_is_refused():
         else:
             with pytest.raises(ValueError, match="units share their slots over all of them"):
                 rewire.Session(rewire.Bare(space), graph, rule)
+
+
+def test_a_signal_of_everything_is_of_what_the_part_sees():
+    """A rule that reads a signal whole must not read another projection's."""
+
+    def run(rule):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(
+            torch.nn.Linear(12, 10), torch.nn.ReLU(), torch.nn.Linear(10, 8)
+        )
+        data = [(torch.randn(24, 12), torch.arange(24) % 8)]
+        probe = rewire.Probe(data, lambda m, b: torch.nn.functional.cross_entropy(m(b[0]), b[1]))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return rewire.attach(model, optimizer, rule=rule, density=0.3, probe=probe)
+
+    whole = run(rewire.SNIP(scope="layer"))
+    part = run(rewire.On(rule=rewire.SNIP(scope="layer"), projections=("2",)))
+    assert part.counts == [120, whole.counts[1]]
+    first = whole.graph.space.bounds[1]
+    mine, its = (net.graph.keys[net.graph.keys >= first] for net in (part, whole))
+    assert torch.equal(mine, its)
