@@ -11,7 +11,8 @@ kernels = Pybind11Extension(
     "rewire.native._kernels",
     ["rewire/native/kernels.cpp"],
     depends=[
-        f"rewire/native/{name}.hpp" for name in ("arrays", "choose", "queue", "random", "slots")
+        f"rewire/native/{name}.hpp"
+        for name in ("arrays", "choose", "paths", "queue", "random", "slots")
     ],
     cxx_std=17,
     # no contraction into fused multiply-adds: the same numbers as numpy and torch

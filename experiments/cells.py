@@ -10,7 +10,8 @@ decides its result: nothing else is in its `config`, so the same training is nev
   cell of its seed (role "dense") and starts from that one's end. Where the experiment has no Dense
   that trains alike, a Dense cell is planned all the same and shown under that name: it was
   trained, IMP's costs include it, and it is what IMP is compared with.
-- A branch (RandomReinit): one per seed and rule with tickets (role "ticket"), at its densities.
+- A branch (RandomReinit, Shuffle, ...): one per seed and rule with tickets (role "ticket"), at its
+  densities; one per cell of the rule that it names with ``of``; a mask's partner has role "other".
 - With ``distribution = "imp"`` fixed budgets are spread over layers as IMP found them (role
   "counts").
 
@@ -26,6 +27,7 @@ from functools import cached_property
 from typing import Any
 
 from rewire.budget import counts_for
+from rewire.limits import Limit, from_tables
 from rewire.session import Substrate
 
 from .config import space_of
@@ -39,6 +41,7 @@ from .schema import (
     Training,
     available,
     is_branch,
+    is_cell,
     is_dense,
     steps_per_epoch,
     visits_densities,
@@ -81,6 +84,7 @@ class Settings:
     memory_format: str
     precision: str
     compile: bool
+    limits: tuple[Limit, ...]
     saves: tuple[int, ...]  # steps of level 0 whose state later levels rewind to, besides 0
 
 
@@ -94,9 +98,11 @@ def settings(config: Mapping[str, Any]) -> Settings:
             )
         table = dict(config["rule"])
         spread = config.get("distribution", "erk")
+        rule = available("rule")[table.pop("rule")].from_table(table)
+        substrate = config.get("substrate", "masked")
         return Settings(
             kind=config["kind"],
-            rule=available("rule")[table.pop("rule")].from_table(table),
+            rule=rule,
             model=Model.model_validate(config["model"]),
             data=Data.model_validate(config["data"]),
             training=Training.model_validate(
@@ -108,8 +114,9 @@ def settings(config: Mapping[str, Any]) -> Settings:
             distribution=spread if isinstance(spread, str) else dict(spread),
             include=tuple(config.get("include", ())),
             exclude=tuple(config.get("exclude", ())),
-            substrate=config.get("substrate", "masked"),
+            substrate="masked" if substrate == "auto" and rule.silences else substrate,
             **{key: config.get(key, usual) for key, usual in PASSES.items()},
+            limits=from_tables(config.get("limits", ())),
             saves=tuple(config.get("saves", ())),
         )
     except (KeyError, ValueError, TypeError) as error:
@@ -130,6 +137,9 @@ def plan(experiment: Experiment, n_train: int) -> list[Cell]:
                     f"rules.{cell.label} asks for the same training as rules.{same.label}; "
                     "remove one of them"
                 )
+    for entry in experiment.rules:
+        if entry.of is not None and is_cell(entry.of) and entry.of not in cells:
+            raise ConfigError(f"rules.{entry.label}.of: there is no cell {entry.of} to branch off")
     return _longest_chain_first(list(cells.values()))
 
 
@@ -157,6 +167,7 @@ class _Planner:
             "substrate": "" if experiment.substrate == "masked" else experiment.substrate,
             **experiment.passes,
         }
+        self.limits = {"limits": experiment.limits}
 
     @cached_property
     def implied(self) -> float:
@@ -176,11 +187,15 @@ class _Planner:
             ticket = self.cell(entry, rule, seed, parents, rungs(rule), densities=densities)
             tickets[entry.label] = ticket
             yield from (start, ticket)
+        grown = {label: [ticket] for label, ticket in tickets.items()}
+        for entry in self.entries:
+            if is_branch(entry.cls) or entry in self.dense or entry in self.visiting:
+                continue
+            grown[entry.label] = list(self.budgets(entry, seed, tickets))
+            yield from grown[entry.label]
         for entry in self.entries:
             if is_branch(entry.cls):
-                yield from self.branches(entry, seed, tickets)
-            elif entry not in self.dense and entry not in self.visiting:
-                yield from self.budgets(entry, seed, tickets)
+                yield from self.branches(entry, seed, tickets, grown)
 
     def level0(self, entry: RuleEntry, seed: int) -> Cell:
         """The dense training that an entry is, or that its ladder starts from."""
@@ -194,13 +209,32 @@ class _Planner:
         dense = RuleEntry("Dense", Dense, label, entry.training)
         return self.cell(dense, Dense(), seed, {}, 1, saves=sorted(saves))
 
-    def branches(self, entry: RuleEntry, seed: int, tickets: Mapping[str, Cell]) -> Iterator[Cell]:
-        """One for each rule with tickets, or for the one that the entry names."""
-        parents = {of: ticket for of, ticket in tickets.items() if entry.of in (None, of)}
-        for of, ticket in parents.items():
-            rule, at = self.rules[entry.label], ticket.config["densities"]
-            cell = self.cell(entry, rule, seed, {"ticket": ticket.hash}, len(at), densities=at)
-            yield cell if len(parents) == 1 else replace(cell, label=f"{entry.label} of {of}")
+    def branches(
+        self,
+        entry: RuleEntry,
+        seed: int,
+        tickets: Mapping[str, Cell],
+        grown: Mapping[str, list[Cell]],
+    ) -> Iterator[Cell]:
+        """One for each rule with tickets, or for each cell of the rule that the entry names."""
+        rule = self.rules[entry.label]
+        if entry.of is None:
+            parents = [(of, ticket) for of, ticket in tickets.items()]
+        else:
+            parents = [(of, cell) for of, cells in grown.items() for cell in cells
+                       if entry.of in (of, cell.hash)]  # fmt: skip
+        several = len({of for of, _ in parents}) > 1
+        for of, parent in parents:
+            why = unfit(rule, self.rules[of], self.experiment)
+            if why is not None:
+                raise ConfigError(f"rules.{entry.label}: {entry.rule} {why}")
+            at = parent.config.get("densities") or [parent.density]
+            roles = {"ticket": parent.hash}
+            if other := getattr(rule, "other", ""):
+                roles["other"] = tickets[other].hash
+            cell = self.cell(entry, rule, seed, roles, len(at), densities=at)
+            label = f"{entry.label} of {of}" if several else entry.label
+            yield replace(cell, density=parent.density, label=label)
 
     def budgets(self, entry: RuleEntry, seed: int, tickets: Mapping[str, Cell]) -> Iterator[Cell]:
         """One for each density."""
@@ -234,7 +268,9 @@ class _Planner:
         **more: Any,
     ) -> Cell:
         training = entry.training.model_dump(exclude_defaults=True, by_alias=True)
-        optional = {**self.task, **more, "parents": dict(parents)}
+        # the dense network is what the others are measured against: nothing limits it
+        limits = {} if is_dense(rule) else self.limits
+        optional = {**self.task, **limits, **more, "parents": dict(parents)}
         config = {
             "schema": SCHEMA,
             "kind": "branch" if is_branch(rule) else "rule",
@@ -253,6 +289,29 @@ class _Planner:
             parents=dict(parents),
             weight=float(entry.training.steps or 0) * levels,
         )
+
+
+def unfit(branch: Any, parent: Any, experiment: Experiment) -> str | None:
+    """Why an experiment cannot branch so off what the rule ``parent`` leaves, or None."""
+    why = branch.unfit(parent)
+    if why is None and branch.begins != "fresh" and experiment.substrate != "masked":
+        why = f"begins with weights that substrate = {experiment.substrate!r} does not keep"
+    if why is None and hasattr(branch, "data"):
+        why = _no_transfer(branch.data, experiment)
+    return why
+
+
+def _no_transfer(name: str, experiment: Experiment) -> str | None:
+    known = available("data")
+    if name not in known:
+        return f"needs data, a data set to train on: one of {', '.join(known)}; found {name!r}"
+    here, there = known[experiment.data.name], known[name]
+    if (here.shape, here.classes) != (there.shape, there.classes):
+        return (
+            f"cannot go from {here.name} to {name}: inputs {here.shape} and {here.classes} classes "
+            f"there, {there.shape} and {there.classes} here"
+        )
+    return there.problem or None
 
 
 def in_order(experiment: Any, cells: Iterable[Cell]) -> list[Cell]:

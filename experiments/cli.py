@@ -89,6 +89,52 @@ def run(
         command=runner.command_line(),
         warn=_warn,
     )
+    return _told(finished, json)
+
+
+@app.command(group=RUNS)
+def branch(
+    cell: Path,
+    kind: str,
+    /,
+    *fields: str,
+    label: str | None = None,
+    workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
+    json: AsJson = False,
+) -> int:
+    """Branch off a finished cell: change one thing, train again, in the same run and report.
+
+    Parameters
+    ----------
+    cell
+        The folder of the cell: RUN/cells/HASH.
+    kind
+        What to change, e.g. random-mask, shuffle, weight-noise: the branches of `rewire rules`.
+    fields
+        key=value pairs of it: scope=filter times=2.0
+    label
+        What to call it in tables [default: the kind and its fields].
+    workers
+        Processes of one thread each [default: one per core]; 0 trains in this process.
+    json
+        Progress as JSON lines.
+    """
+    from . import runner
+
+    tree = runner.branched(cell, kind, fields, label)
+    finished = runner.run_experiment(
+        tree,
+        out=cell.parent.parent,
+        workers=workers,
+        progress="json" if json else "auto",
+        command=runner.command_line(),
+        warn=_warn,
+    )
+    return _told(finished, json)
+
+
+def _told(finished: Any, json: bool) -> int:
+    """Say what became of a run; its exit code."""
     for failure in finished.failures:
         _warn(failure)
     if json:
@@ -182,6 +228,27 @@ def rules(*, json: AsJson = False) -> int:
             "worlds": _worlds(rule), "about": _first_line(cls.__doc__), "source": rule.source,
         })  # fmt: skip
     return _list(found, ("name", "kind", "budget", "needs", "worlds", "source"), json)
+
+
+@app.command(group=CHOICE)
+def cite(*names: str) -> None:
+    """BibTeX of the papers behind these rules.
+
+    Parameters
+    ----------
+    names
+        Rules by name; left out: all of them.
+    """
+    from rewire.citations import bibliography
+    from rewire.rules import available
+
+    from .schema import unknown
+
+    known = available()
+    for name in names:
+        if name not in known:
+            raise _usage(unknown("rule", name, known))
+    print(bibliography([known[name] for name in names or known]))
 
 
 @app.command(group=CHOICE)
@@ -438,8 +505,10 @@ def _worlds(rule: Any) -> list[str]:
     from rewire.signals import registered
     from rewire.substrates import bare, brian, masked, sparse
 
-    if "gain" in rule.columns:
-        return []
+    if rule.silences:
+        return ["masked"]
+    if rule.branch:
+        return ["masked"] if rule.begins != "fresh" else ["masked", "sparse"]
     worlds = (bare.Bare, masked.Masked, sparse.Sparse, brian.Brian)
     return [w.name for w in worlds if rule.needs <= registered(w.name).keys()]
 

@@ -54,6 +54,7 @@ from .schema import (
     did_you_mean,
     in_steps,
     is_branch,
+    is_cell,
     is_dense,
     named,
     short,
@@ -162,6 +163,7 @@ def parse(tree: Mapping[str, Any]) -> Any:
     if not problems:
         experiment = experiment.model_copy(update={"rules": entries})
         problems = _unfeasible(experiment) + _no_spikes(experiment) + _no_passes(experiment)
+        problems = problems or _beyond_limits(experiment)
     if problems:
         raise refusal(tree, problems)
     return experiment
@@ -342,6 +344,47 @@ def _unfeasible(experiment: Experiment) -> Problems:
     return problems or _unreachable(experiment, space) + _unseen(experiment)
 
 
+def _beyond_limits(experiment: Experiment) -> Problems:
+    """Limits that bind nothing, and rules and densities that cannot live under them."""
+    from rewire.budget import counts_for, random_graph
+    from rewire.graph import Graph
+    from rewire.limits import from_tables, limited
+    from rewire.streams import rng_for
+
+    limits = from_tables(experiment.limits)
+    if not limits:
+        return []
+    try:
+        space = limited(space_of(experiment), limits)
+    except ValueError as error:
+        return [("limits", str(error))]
+    problems: dict[tuple[str, str], None] = {}
+    spread = "erk" if experiment.distribution == "imp" else experiment.distribution
+    for entry in experiment.rules:
+        rule, path = entry.build(1), f"rules.{entry.label}"
+        if is_dense(rule) or is_branch(rule):
+            continue
+        if visits_densities(rule):
+            problems[path, f"{entry.rule} begins as the dense network, which has no limits"] = None
+            continue
+        for limit in limits:
+            if limit.connects and limit.kind not in rule.lives_under:
+                said = f"{entry.rule} chooses or shares out absent synapses without regard to"
+                problems[path, f"{said} {limit!r}"] = None
+        asked: Sequence[float | None] = experiment.densities or [None]
+        for density in asked:
+            start = None if density is None else rule.starts_at(density)
+            try:
+                if rule.prunes_at_start:
+                    Graph.full(space).check_limits()
+                else:
+                    random_graph(space, counts_for(space, start, spread), rng_for(0, "try"))
+            except ValueError as error:
+                where = "" if start is None else f" at density {start:g}"
+                problems[path, f"{entry.rule} cannot start{where}: {error}"] = None
+    return list(problems)
+
+
 def _no_spikes(experiment: Experiment) -> Problems:
     if experiment.spikes is None:
         return []
@@ -368,13 +411,15 @@ def _no_passes(experiment: Experiment) -> Problems:
 
 
 def _unreachable(experiment: Experiment, space: Any) -> Problems:
-    """Densities that a rule which cuts its way down cannot reach."""
+    """Densities that a rule cannot have, or which cuts its way down and cannot reach."""
     names, problems = [p.name for p in space.projections], []
     for entry in experiment.rules:
-        if not visits_densities(entry.cls) or not hasattr(entry.cls, "ladder"):
-            continue
         try:
-            entry.build(1).towards(experiment.densities).ladder(space.sizes, names)
+            if not visits_densities(entry.cls):
+                for density in experiment.densities:
+                    entry.build(1).towards((density,))
+            elif hasattr(entry.cls, "ladder"):
+                entry.build(1).towards(experiment.densities).ladder(space.sizes, names)
         except ValueError as error:
             problems.append((f"rules.{entry.label}", str(error)))
     return problems
@@ -389,7 +434,16 @@ def _unseen(experiment: Experiment) -> Problems:
 
     problems, offered = [], registered(sparse.Sparse.name)
     for entry in experiment.rules:
-        missing = sorted(entry.build(1).needs - offered.keys())
+        rule = entry.build(1)
+        if rule.silences:  # "auto" trains it under masks
+            if experiment.substrate == "sparse":
+                problems.append((
+                    f"rules.{entry.label}",
+                    f"{entry.rule} has silent edges, which the sparse world does not hold: leave "
+                    "out 'substrate', or set it to 'masked'",
+                ))  # fmt: skip
+            continue
+        missing = sorted(rule.needs - offered.keys())
         if missing:
             problems.append((
                 f"rules.{entry.label}",
@@ -410,18 +464,21 @@ def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Prob
     problems: Problems = []
     labels = [entry.label for entry in entries]
     visiting = [entry for entry in entries if visits_densities(entry.cls)]
+    grown = [entry for entry in entries if not is_branch(entry.cls) and not is_dense(entry.cls)]
     for entry in entries:
         if not is_branch(entry.cls):
             continue
-        of = entry.of
-        if not visiting:
+        of, other = entry.of, entry.fields.get("other")
+        if of is None and not visiting:
             problems.append((
                 f"rules.{entry.label}",
                 f"{entry.rule} branches off another rule's tickets: it needs a rule such as IMP "
-                "in the same experiment",
+                "in the same experiment, or the label of another rule as of",
             ))  # fmt: skip
-        elif of is not None and of not in (names := [v.label for v in visiting]):
+        elif of is not None and not is_cell(of) and of not in (names := [g.label for g in grown]):
             problems.append((f"rules.{entry.label}.of", unknown("ticket rule", of, names)))
+        if other and other not in (names := [v.label for v in visiting]):
+            problems.append((f"rules.{entry.label}.other", unknown("ticket rule", other, names)))
     if experiment is None:
         return problems
     problems += [

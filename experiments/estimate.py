@@ -62,8 +62,11 @@ def _evaluations(experiment: Experiment, cell: Cell, s: Settings) -> float:
 def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple[int, float]:
     """(parameters, seconds of one training step of a cell), on as many threads as it will have."""
     import torch
+    from torch.nn.functional import cross_entropy
 
+    from rewire.limits import limited
     from rewire.session import Session, torch_world
+    from rewire.substrates.masked import Probe
 
     from .trainer import laid_out, make_passes
 
@@ -75,14 +78,18 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
         model = model_for(s.model.name, s.model.options, info, s.substrate, lambda: generator)
         model = laid_out(model, s)
         optimizer = build_optimizer(s.training.optimizer, model.parameters())
-        world = torch_world(
-            model, optimizer, s.substrate, s.seed, include=s.include or None, exclude=s.exclude
-        )  # type: ignore[arg-type]
-        make_passes(world, s)
-        span = max(int(s.training.steps or 0), 10**6)  # never at the end of a level
-        net = Session(world, _graph(world, s), _rule(s), span=span, seed=s.seed, rewinds=True)
         x = torch.randn(s.training.batch, *info.shape, generator=generator)
         y = torch.randint(info.classes, (s.training.batch,), generator=generator)
+        probe = Probe([(x, y)], lambda model, batch: cross_entropy(model(batch[0]), batch[1]))
+        world = torch_world(
+            model, optimizer, s.substrate, s.seed,
+            include=s.include or None, exclude=s.exclude, probe=probe,
+        )  # type: ignore[arg-type]  # fmt: skip
+        world.space = limited(world.space, s.limits)
+        make_passes(world, s)
+        span = max(int(s.training.steps or 0), 10**6)  # never at the end of a level
+        net = Session(world, _graph(world, s), _rule(s), span=span, seed=s.seed, rewinds=True,
+                      limits=s.limits)  # fmt: skip
         times: list[float] = []
         while len(times) < 8 or sum(times) < least:
             start = time.process_time()  # what others do on this machine is no cost of the cell

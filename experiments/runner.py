@@ -20,10 +20,10 @@ from typing import Any
 
 from . import store
 from .cells import Cell, in_order
-from .config import load
+from .config import load, parse
 from .engines import local
 from .errors import ConfigError
-from .files import to_toml
+from .files import override, to_toml
 from .progress import Kind, Progress
 from .schema import Experiment
 from .spiking.schema import SpikingExperiment
@@ -60,7 +60,7 @@ class Finished:
 
 
 def run_experiment(
-    source: str | Path,
+    source: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
     *,
     out: str | Path | None = None,
@@ -69,7 +69,7 @@ def run_experiment(
     command: Sequence[str] = (),
     warn: Callable[[str], None] = lambda text: None,
 ) -> Finished:
-    """Train what is not trained yet of the experiment ``source`` (a file or a preset's name).
+    """Train what is not trained yet of an experiment: a file, a preset's name or a plain tree.
 
     The run goes to ``out`` (runs/NAME unless given), on ``workers`` processes (as many as there
     are cores unless given; 0 trains in this process).
@@ -77,7 +77,10 @@ def run_experiment(
     Raises ConfigError for what the files or overrides ask in vain, DataError for a data set that
     is not there, StoreError and Locked for the folder, Interrupted after a signal.
     """
-    experiment = load(source, overrides)
+    if isinstance(source, Mapping):
+        experiment = parse(override(source, overrides))
+    else:
+        experiment = load(source, overrides)
     cells = world_of(experiment).plan(experiment)
     run = store.Run(out if out is not None else RUNS / experiment.name)
     with run.lock():
@@ -94,6 +97,37 @@ def run_experiment(
 
             write_report(run.path)
         return Finished(run.path, report, cells, outcomes)
+
+
+def branched(cell: Path, kind: str, fields: Sequence[str], label: str | None) -> dict[str, Any]:
+    """The experiment of a finished cell's run, with one branch off that cell more.
+
+    kind: a branch by name, as RandomMask or random-mask. fields: ``key=value``.
+    Raises ConfigError for a kind or a cell that is none, StoreError for a damaged run.
+    """
+    from .schema import available, is_branch, unknown
+
+    kinds = {n.lower(): n for n, rule in available("rule").items() if is_branch(rule)}
+    rule = kinds.get(kind.lower().replace("-", "").replace("_", ""))
+    if rule is None:
+        raise ConfigError(unknown("branch", kind, kinds.values()))
+    run, name = store.Run(cell.parent.parent), cell.name
+    found = run.experiment()
+    listed = [c["hash"] for c in (found or {}).get("cells", [])]
+    if found is None or name not in listed:
+        raise ConfigError(f"{cell} is no cell of a run: give RUN/cells/HASH, see `rewire results`")
+    if not local.is_finished(cell):
+        raise ConfigError(f"{cell} is not finished: end its run before branching off it")
+    tree = dict(found["config"])
+    taken = {str(t.get("label", t["rule"])) for t in tree["rules"]}
+    usual = " ".join([rule, *fields])
+    usual = usual if usual not in taken else f"{usual} of {name}"
+    asked = override({"name": "the branch", "rules": [{"rule": rule}]},
+                     [f"rules.{rule}.{field}" for field in fields])  # fmt: skip
+    entry = {**asked["rules"][0], "of": name}
+    if (label or usual) != rule:
+        entry["label"] = label or usual
+    return {**tree, "rules": [*tree["rules"], entry]}
 
 
 def _train(

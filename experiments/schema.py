@@ -322,6 +322,24 @@ Seeds = Annotated[
 Contrasts = list[Annotated[list[str], Field(min_length=2, max_length=2)]]
 
 
+def _limits(value: Any) -> list[dict[str, Any]]:
+    from rewire.limits import from_tables
+
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        raise ValueError(
+            f"should be a list of tables, e.g. {{ limit = 'FanIn', most = 32 }}, not {short(value)}"
+        )
+    from_tables(value)
+    return value
+
+
+Limits = Annotated[
+    list[dict[str, Any]],
+    PlainValidator(_limits),
+    WithJsonSchema({"type": "array", "items": {"type": "object", "required": ["limit"]}}),
+]
+
+
 @dataclass(frozen=True)
 class RuleEntry:
     """One of an experiment's rules: the fields given for it, and what it trains with."""
@@ -332,7 +350,7 @@ class RuleEntry:
     training: Training  # the experiment's, with `train` laid over it
     fields: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
-    of: str | None = None  # of a branch: the label of the rule whose tickets it takes; None is all
+    of: str | None = None  # of a branch: label or cell that it branches off; None: all tickets
 
     def build(self, epoch: int, **more: Any) -> Any:
         """The rule object, every period of an "epoch" being ``epoch`` steps."""
@@ -355,6 +373,11 @@ def visits_densities(rule: Any) -> bool:
 def is_branch(rule: Any) -> bool:
     """Whether it is no rule of its own but a new start from another one's tickets."""
     return bool(getattr(rule, "branch", False))
+
+
+def is_cell(name: str) -> bool:
+    """Whether it is the name of a cell: 16 hexadecimal digits."""
+    return re.fullmatch(r"[0-9a-f]{16}", name) is not None
 
 
 def is_dense(rule: Any) -> bool:
@@ -412,6 +435,7 @@ class Experiment(Training):
         description="of training passes; weights and evaluations are float32 in both",
     )
     compile: bool = Field(default=False, description="training passes, by torch.compile")
+    limits: Limits = []
     contrasts: Contrasts = []
     spikes: Spikes | None = None
     device: Literal["auto", "cpu", "cuda"] = "cpu"

@@ -25,11 +25,13 @@ from torch import Tensor, nn
 import rewire
 from rewire import rng_for
 from rewire.graph import Graph
+from rewire.limits import limited
 from rewire.rule import Rule
 from rewire.session import Session, Trainable, aimed, first_graph, torch_world
 from rewire.substrates.masked import Masked, Probe
 
 from . import costs
+from .branching import Twig, data_of, twigs
 from .cells import Cell, Settings, settings
 from .config import TOO_MANY, empty_model, model_for
 from .data import Dataset, Split
@@ -87,12 +89,16 @@ class _Batches:
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
         self._into = split.empty(size)
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+    def rows(self, step: int) -> Tensor:
+        """Which examples are in the batch, (B,) int64."""
         epoch, at = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             order = rng_for(self.seed, "data", epoch).permutation(len(self.split))
             self._epoch, self._order = epoch, order.to(self.split.y.device)
-        rows = self._order[at * self.size : (at + 1) * self.size]
+        return self._order[at * self.size : (at + 1) * self.size]
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        rows = self.rows(step)
         return self.split.batch(rows, self._into if len(rows) == self.size else None)
 
 
@@ -119,15 +125,15 @@ class _Training:
         self.cell, self.settings = cell, settings(cell.config)
         self.store = CellStore(folder)
         self.parents = {role: CellStore(path) for role, path in parents.items()}
-        self.data, self.device = dataset.to(device), device
+        self.data, self.device = data_of(self.settings, dataset).to(device), device
         self.emit, self.should_stop = emit, should_stop
         self.batches = _Batches(self.data.train, self.settings.training.batch, self.settings.seed)
-        self.stages = list(_stages(self.settings, self.parents))
+        self.stages = list(_stages(self.settings, self.parents, self.data))
         self.stage = 0
         self.checkpoints = self.store.checkpoints
         self.spent: dict[str, Any] = dict.fromkeys((*COSTS, *TIMES), 0)
         self.best = _Best()
-        self._charged: Tensor | None = None  # the keys that _macs were counted for
+        self._charged: list[int] = []  # the counts of edges that _macs were counted for
         self._macs = 0
 
     # -- the whole cell -------------------------------------------------------------------------
@@ -185,6 +191,7 @@ class _Training:
             self.model, self.optimizer, s.substrate, s.seed,
             include=s.include or None, exclude=s.exclude, probe=self._probe(),
         )  # fmt: skip
+        self.world.space = limited(self.world.space, s.limits)
         make_passes(self.world, s)
         graph, rule = stage.graph(self.world, s), stage.rule
         if rule.prunes_at_start:  # to the edges that others start with
@@ -192,7 +199,8 @@ class _Training:
         names = [p.name for p in graph.projections]
         shapes = empty_model(s.model.name, s.model.options, self.data)
         self.costs = costs.measure(shapes, names, self.data.train.part(slice(1))[0].to("meta"))
-        self.net = Session(self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True)
+        self.net = Session(self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True,
+                           limits=s.limits)  # fmt: skip
         self.net.saves |= frozenset(s.saves)  # what later levels rewind to
         self._kept: set[int] = set()
         if saved is not None:
@@ -202,6 +210,12 @@ class _Training:
             self._start_log()
             if stage.parent is not None:
                 self._grow_from(stage.parent)
+            if stage.twig is not None:
+                steps = stage.twig.settle(self.net, self.batches, training)
+                flops = costs.STEP * training.batch * self.costs.dense * steps
+                for name, spent in (("updates", steps), ("train_flops_dense", flops),
+                                    ("train_flops_sparse", flops)):  # fmt: skip
+                    self.spent[name] += spent
         self._level = stage.level + self.net.clock.round
         self._checkpointed, self._saving = time.monotonic(), 0.0
 
@@ -293,12 +307,13 @@ class _Training:
     def _charge(self, batch: int) -> None:
         """Add what this step cost, by the synapses that were there."""
         net, spent = self.net, self.spent
-        if self._charged is not net.topology:
-            self._charged = net.topology
-            self._macs = self.costs.sparse(net.counts)
+        if self._charged != (counts := net.counts):
+            self._charged = counts
+            self._macs = self.costs.sparse(counts)
         spent["train_flops_dense"] += costs.STEP * batch * self.costs.dense
         spent["train_flops_sparse"] += costs.STEP * batch * self._macs
-        if net.wants_grads:  # the weight gradient of absent synapses is computed as well
+        # the weight gradient of synapses that compute nothing is computed as well
+        if net.wants_grads or net.trains_silent:
             absent = self.costs.dense - self._macs
             spent["train_flops_sparse"] += costs.FORWARD * batch * absent
         spent["updates"] += not net.skipped
@@ -380,7 +395,7 @@ class _Training:
         self.best = _Best()
 
     def _keep_level(self, level: int, row: Mapping[str, Any]) -> None:
-        graph = self.net.graph
+        graph = self.net.graph.effective()
         tree: dict[str, Any] = {"keys": graph.keys, "weight": graph["weight"]}
         if row["requested_density"] is not None:
             tree |= self._model_tree()
@@ -404,9 +419,11 @@ class _Training:
 
     def _requested(self) -> float | None:
         """The density asked for; None where a level is only a rung of the ladder."""
-        if self.current.density is not None:
-            return self.current.density
         edges, possible = self.net.edges, self.net.world.space.possible
+        if self.current.density is not None:
+            # a branch may have other edges than its ticket, such as those that the ticket lacks
+            planned = self.current.twig is None or edges == self.current.twig.row["edges"]
+            return self.current.density if planned else self.net.density
         wanted = {round(d * possible): d for d in (1.0, *self.settings.densities)}
         return wanted.get(edges)
 
@@ -451,6 +468,7 @@ class _Stage:
 
     weights: label of the stream that the model is drawn from. graph: how its topology starts.
     parent: the dense training that it goes on from. before: what its ancestors cost.
+    twig: where a branch begins.
     """
 
     rule: Rule
@@ -460,11 +478,12 @@ class _Stage:
     weights: str = "model"
     parent: CellStore | None = None
     before: Mapping[str, Any] = field(default_factory=dict)
+    twig: Twig | None = None
 
 
-def _stages(s: Settings, parents: Mapping[str, CellStore]) -> Iterator[_Stage]:
+def _stages(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[_Stage]:
     if s.kind == "branch":
-        yield from _branches(s, parents["ticket"])
+        yield from _branches(s, parents, data)
     elif s.rule.visits_densities:
         yield _Stage(s.rule.towards(s.densities), _full, parent=parents.get("dense"))
     elif s.rule.name == "Dense":
@@ -486,25 +505,19 @@ def _budgeted(world: Trainable, s: Settings) -> Graph:
     return first_graph(world, start, s.distribution, "random", s.seed)
 
 
-def _branches(s: Settings, ticket: CellStore) -> Iterator[_Stage]:
-    """RandomReinit: at each requested density the ticket's mask, with fresh weights."""
-    rows = [e for e in ticket.events() if e["event"] == "level"]
-    for row in rows:
-        if row["requested_density"] not in s.densities:
-            continue
-        keys = ticket.read_level(row["level"])[0]["keys"]
+def _branches(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[_Stage]:
+    """A training at each requested density of what the cell branches off."""
+    for twig in twigs(s, parents["ticket"], parents.get("other"), data):
+        row = twig.row
         yield _Stage(
             rewire.Static(),
-            partial(_given, keys),
+            twig.graph,
             row["requested_density"],
-            level=row["level"],
-            weights=f"reinit/{row['level']}",
+            level=twig.level,
+            weights=twig.stream,
             before={k: row[k] for k in (*COSTS, *TIMES)},
+            twig=twig,
         )
-
-
-def _given(keys: Tensor, world: Trainable, s: Settings) -> Graph:
-    return Graph(world.space, keys)
 
 
 def _counts(ticket: CellStore, density: float | None) -> list[int]:

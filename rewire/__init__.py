@@ -22,6 +22,8 @@ _HOMES = {
     "smallest": "select", "largest": "select", "sample_absent": "select", "groups": "select",
     "pair_sign": "select",
     "counts_for": "budget",
+    "FanIn": "limits", "FanOut": "limits", "Distance": "limits", "Memory": "limits",
+    "Dale": "limits", "FixedPoint": "limits",
     "signal": "signals", "Signals": "signals",
     "attach": "session", "train": "session", "Session": "session",
     "History": "history",
@@ -31,7 +33,14 @@ _HOMES = {
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
-    "RandomRewiring": "rules",
+    "HomeostaticGrowth": "rules", "SynapticSampling": "rules", "STDPPruning": "rules",
+    "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
+    "On": "rules",
+    "OBD": "rules", "DiagonalFisher": "rules", "WoodFisher": "rules", "EarlyBird": "rules",
+    "SRigL": "rules", "CHT": "rules",
+    "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
+    "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
+    "ACDC": "rules", "GradR": "rules",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOMES]
@@ -45,27 +54,56 @@ if TYPE_CHECKING:
     from .graph import Rewind as Rewind
     from .graph import Space as Space
     from .history import History as History
+    from .limits import Dale as Dale
+    from .limits import Distance as Distance
+    from .limits import FanIn as FanIn
+    from .limits import FanOut as FanOut
+    from .limits import FixedPoint as FixedPoint
+    from .limits import Memory as Memory
     from .rule import Clock as Clock
     from .rule import Rule as Rule
+    from .rules import ACDC as ACDC
+    from .rules import CHT as CHT
     from .rules import DSR as DSR
     from .rules import GMP as GMP
     from .rules import IMP as IMP
     from .rules import MEST as MEST
+    from .rules import NM as NM
+    from .rules import OBD as OBD
     from .rules import SET as SET
     from .rules import SNFS as SNFS
     from .rules import SNIP as SNIP
+    from .rules import SRSTE as SRSTE
+    from .rules import STR as STR
+    from .rules import AgeLimit as AgeLimit
+    from .rules import Combined as Combined
     from .rules import DeepR as DeepR
     from .rules import Dense as Dense
+    from .rules import DiagonalFisher as DiagonalFisher
+    from .rules import DropGrow as DropGrow
+    from .rules import EarlyBird as EarlyBird
+    from .rules import EdgePopup as EdgePopup
+    from .rules import GradR as GradR
     from .rules import GraNet as GraNet
     from .rules import GraSP as GraSP
+    from .rules import HomeostaticGrowth as HomeostaticGrowth
     from .rules import Magnitude as Magnitude
+    from .rules import MovementPruning as MovementPruning
+    from .rules import On as On
     from .rules import RandomReinit as RandomReinit
     from .rules import RandomRewiring as RandomRewiring
     from .rules import RigL as RigL
     from .rules import SoftDeepR as SoftDeepR
+    from .rules import SoftThreshold as SoftThreshold
+    from .rules import SRigL as SRigL
     from .rules import Static as Static
+    from .rules import STDPPruning as STDPPruning
     from .rules import StructuralPlasticity as StructuralPlasticity
+    from .rules import Supermask as Supermask
+    from .rules import SynapticSampling as SynapticSampling
     from .rules import SynFlow as SynFlow
+    from .rules import TopKAST as TopKAST
+    from .rules import WoodFisher as WoodFisher
     from .select import groups as groups
     from .select import largest as largest
     from .select import pair_sign as pair_sign

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from math import ceil, isqrt, prod
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +49,19 @@ class Population:
 
     positions: (size, 2), in units of the sheet's side, on a torus; None where units have no place.
     slots: the most incoming edges that one unit may hold, over all its projections; None: no limit.
+    fan_in: the same as a limit that is set (`rewire.FanIn`): there are no slots to be numbered.
     """
 
     name: str
     size: int
     positions: Tensor | None = field(default=None, repr=False)
     slots: int | None = None
+    fan_in: int | None = None
+
+    @property
+    def most(self) -> int | None:
+        """The most incoming edges of a unit, by slots and limit together."""
+        return min((n for n in (self.slots, self.fan_in) if n is not None), default=None)
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -147,8 +155,14 @@ class Space:
     populations or two projections of one name.
     """
 
-    def __init__(self, populations: Iterable[Population], projections: Iterable[Projection]):
+    def __init__(
+        self,
+        populations: Iterable[Population],
+        projections: Iterable[Projection],
+        limits: Sequence[Any] = (),
+    ):
         self.populations = tuple(populations)
+        self.limits = tuple(limits)  # of rewire.limits
         self.projections = tuple(projections)
         self.population = {p.name: p for p in self.populations}
         for what, things in (("population", self.populations), ("projection", self.projections)):
@@ -176,15 +190,31 @@ class Space:
         }
         self.receiving = tuple(p for p in self.populations if self.into[p.name])
         names = [p.name for p in self.populations]
-        self.capped = any(p.slots is not None for p in self.populations)
+        self.caps = [cap for limit in self.limits for cap in limit.caps(self)]
+        bound = any(p.most is not None for p in self.populations) or bool(self.caps)
+        self.capped = bound or self.allowed(NONE) is not None
         self.lands = np.array([names.index(p.target) for p in self.projections], np.int64)
         by_unit = all(p.kind in ("linear", "spiking") for p in self.projections)
         self._widths = np.array([p.shape[1] for p in self.projections]) if by_unit else None
         self._firsts: dict[str, np.ndarray | None] = {}
+        self._parts: dict[tuple[int, ...], Space] = {}
+
+    def allowed(self, keys: np.ndarray) -> np.ndarray | None:
+        """Whether the limits let each key hold a synapse at all, (k,) bool; None: all may."""
+        told = [a for limit in self.limits if (a := limit.allows(self, keys)) is not None]
+        return np.logical_and.reduce(told) if told else None
 
     def __repr__(self) -> str:
         names = ", ".join(f"{p.name} {'x'.join(map(str, p.shape))}" for p in self.projections)
         return f"Space({self.possible:,} possible synapses: {names})"
+
+    def only(self, which: tuple[int, ...]) -> Space:
+        """Some of the projections as a space of their own, with those limits that count nothing."""
+        if which not in self._parts:
+            limits = [limit for limit in self.limits if not limit.caps(self)]
+            chosen = [self.projections[i] for i in which]
+            self._parts[which] = Space(self.populations, chosen, limits)
+        return self._parts[which]
 
     def index(self, projection: str) -> int:
         """Number of the projection of that name; KeyError when there is none."""
@@ -239,11 +269,13 @@ class Rewind:
     """Go back to training step ``step``, restoring the parts named.
 
     ``restore`` is a subset of {"model", "optimiser", "schedule", "data", "rules"}: all five
-    for rewinding, {"schedule"} for learning-rate rewinding, none for fine-tuning.
+    for rewinding, {"schedule"} for learning-rate rewinding, none for fine-tuning. ``again`` trains
+    on from that step, in another round; else the parts go back and the clock does not.
     """
 
     step: int
     restore: frozenset[str] = PARTS
+    again: bool = True
 
     def __post_init__(self) -> None:
         if unknown := sorted(self.restore - PARTS):
@@ -486,8 +518,30 @@ class Graph:
 
     @property
     def density(self) -> float:
-        """Edges that exist / possible edges, over all projections."""
-        return len(self) / self.possible if self.possible else 0.0
+        """Live edges / possible edges, over all projections."""
+        return sum(self.live_counts()) / self.possible if self.possible else 0.0
+
+    @property
+    def alive(self) -> np.ndarray | None:
+        """Which edges carry something, (E,) bool: not those of ``gain`` 0. None where all do."""
+        return self.numbers("gain") != 0 if "gain" in self._columns else None
+
+    def live_counts(self) -> list[int]:
+        """Number of live edges of each projection: of all edges where none has a ``gain``."""
+        alive, b = self.alive, self.bounds
+        if alive is None:
+            return [hi - lo for lo, hi in pairwise(b)]
+        return [int(np.count_nonzero(alive[lo:hi])) for lo, hi in pairwise(b)]
+
+    def effective(self) -> Graph:
+        """What computes: the live edges alone, their ``weight`` times their ``gain``."""
+        alive = self.alive
+        if alive is None:
+            return self
+        columns = {n: c[alive] for n, c in self.columns.items() if n != "gain"}
+        columns["weight"] = columns["weight"] * self["gain"][alive].to(columns["weight"])
+        births = {n: b for n, b in self.births.items() if n != "gain"}
+        return Graph(self.space, self.keys[alive], columns, births)
 
     @property
     def array(self) -> np.ndarray:
@@ -763,6 +817,8 @@ class Graph:
             out._lazy[name] = self._merged_later(name, drop, at, edit)
         if len(add) and self.space.capped:
             out._check_slots(at)
+            if self.space.limits:
+                out.check_limits(at)
         return out
 
     def _shifted(self, drop: np.ndarray, add: np.ndarray) -> dict[str, np.ndarray | None]:
@@ -878,6 +934,32 @@ class Graph:
                 )
         return at + np.arange(len(keys))
 
+    def check_limits(self, born: np.ndarray | None = None) -> None:
+        """Raise ValueError where a limit of the space is broken; by these rows alone if given."""
+        keys = self.array if born is None else self.array[born]
+        allowed = self.space.allowed(keys)
+        if allowed is not None and not allowed.all():
+            bad = keys[~allowed]
+            where = self.projections[int(self.space.which(torch.from_numpy(bad[:1])))].name
+            names = ", ".join(map(repr, self.space.limits))
+            raise ValueError(
+                f"{len(bad)} of {len(keys)} edges (first: key {bad[0]}, in {where!r}) are not "
+                f"allowed by the limits ({names})."
+            )
+        for cap in self.space.caps:
+            over = np.flatnonzero(np.bincount(cap.of(self.array), minlength=len(cap.most))
+                                  > cap.most)  # fmt: skip
+            if len(over):
+                raise ValueError(
+                    f"{cap.name(int(over[0]))} ({len(over)} such in all): drop as many as you add."
+                )
+        for p in self.populations:
+            most = p.most if born is None else p.fan_in  # slots of newborns are checked already
+            if most is not None:
+                fan_in = self.fan_in(p.name).numpy()
+                if (fan_in > most).any():
+                    self._refuse_overflow(p, fan_in, most)
+
     def _check_slots(self, born: np.ndarray) -> None:
         """Refuse an overflow; give each newborn the lowest free slot of its unit."""
         slot = self.numbers("slot") if "slot" in self._columns else None
@@ -902,12 +984,17 @@ class Graph:
                 self._assign_slots(p, units, born[mine])
 
     @staticmethod
-    def _refuse_overflow(population: Population, fan_in: np.ndarray) -> None:
-        over = np.flatnonzero(fan_in > population.slots)
+    def _refuse_overflow(
+        population: Population, fan_in: np.ndarray, most: int | None = None
+    ) -> None:
+        """``most``: what is overstepped, where that is not the slots."""
+        cap = population.slots if most is None else most
+        over = np.flatnonzero(fan_in > cap)
+        has = f"has {cap} slots" if cap == population.slots else f"may hold {cap}"
         raise ValueError(
             f"unit {over[0]} of {population.name!r} would hold {fan_in[over[0]]} incoming edges, "
-            f"but has {population.slots} slots: {len(over)} units overflow. Drop as many as you "
-            "add, or raise Population.slots."
+            f"but {has}: {len(over)} units overflow. Drop as many as you add, or "
+            + ("raise Population.slots." if cap == population.slots else "allow more.")
         )
 
     def _edges_of(self, population: str, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from .when import Every, Schedule, When, from_table, to_table
 
@@ -35,6 +35,69 @@ class Clock(NamedTuple):
     round: int = 0
     total: int = 0
     dt: float | None = None
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Frozen dataclasses that the plain tables of experiment files are written from and read to."""
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Self:
+        """One from plain values, as in an experiment file.
+
+        Raises ValueError that lists every unknown field (with the nearest known one), every value
+        of a wrong type, and what the rule itself refuses.
+        """
+        from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+        known = {f.name: f for f in fields(cls)}
+        hints = typing.get_type_hints(cls)
+        good, problems = {}, []
+        for key, given in table.items():
+            if key not in known:
+                close = difflib.get_close_matches(key, known, 1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                problems.append(
+                    f"{cls.__name__} has no parameter {key!r}{hint}; it takes {', '.join(known)}."
+                )
+                continue
+            try:
+                if _is_schedule(hints[key]) and isinstance(given, str | dict):
+                    given = from_table(given)
+                elif (kind := _strategy(hints[key])) and isinstance(given, Mapping):
+                    given = kind.from_table(given)
+                elif hints[key] is When and isinstance(given, int):
+                    given = from_table(given)
+                adapter = TypeAdapter(hints[key], config=_config(hints[key], ConfigDict))
+                good[key] = adapter.validate_python(given)
+            except ValidationError as e:
+                said = e.errors()[0]["msg"]
+                problems.append(f"{cls.__name__}.{key} = {given!r}: {said}.")
+            except ValueError as e:
+                problems.append(f"{cls.__name__}.{key}: {e}")
+        missing = [
+            name for name, f in known.items()
+            if name not in table and f.default is MISSING and f.default_factory is MISSING
+        ]  # fmt: skip
+        problems += [f"{cls.__name__}.{name} is missing: it has no default." for name in missing]
+        if not problems:
+            try:
+                return cls(**good)
+            except ValueError as e:
+                problems.append(str(e))
+        raise ValueError("\n".join(problems))
+
+    def to_table(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as plain values."""
+        out = {}
+        for f in fields(self):
+            here = getattr(self, f.name)
+            default = f.default if f.default is not MISSING else None
+            if f.default_factory is not MISSING:
+                default = f.default_factory()
+            if here != default:
+                out[f.name] = _plain(here)
+        return out
 
 
 @dataclass(frozen=True)
@@ -75,26 +138,37 @@ def _derived(base: type[Strategy]) -> list[type[Strategy]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(Plain):
     """A connectivity-update rule: hyper-parameters as fields, behaviour as two pure functions.
 
     Class attributes and properties that a rule may set:
 
     needs:      names of the signals it reads; checked against the world before step 0.
     columns:    per-edge state, name -> birth value (a number, or a function of keys and seed);
-                it follows the edges through everybody's edits.
+                it follows the edges through everybody's edits. ``gain`` multiplies the weight in
+                the forward pass: an edge of gain 0 is silent, there but no part of a budget.
+    trains:     of a rule with the column ``gain``, which edges the world's step moves: "all", the
+                silent ones included (straight through their gain); "live", those of gain 0 keep
+                weight and moments; "none"; or the name of a column, those where it is not 0.
     timed:      its rates are per second: it needs a world with a time of its own.
     skips_step: on this rule's ticks the whole optimiser step is left out, biases included.
-    budget:     "exact" keeps the number of edges (per projection, or over all where ``scope`` is
-                "global"), "cap" stays at or below it, "reported" lets it float.
+    budget:     "exact" keeps the number of live edges (per projection, or over all where
+                ``scope`` is "global"), "cap" stays at or below it, "reported" lets it float.
     saves:      training steps whose state must be kept for a rewind.
     visits_densities: one run visits several densities (IMP), from dense downwards.
     prunes_at_start: begins with every edge and cuts to its budget before step 0 (SNIP).
     branch:     not a rule of its own but a new start from a finished run's edges.
+    lives_under: kinds of limits on who may connect that the rule keeps: all where it grows by
+                ``sample_absent`` or ``Signals.largest`` alone, in each projection as many as it
+                drops there, or over all of them together.
+    source:     "Authors year, arXiv:NUMBER" (or doi:...), or "control: what it is for".
+    bibtex:     the full BibTeX entry of that source, for `rewire cite`; without it, one is made
+                of ``source``, with no title.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[Mapping[str, Any]] = {}
+    trains: ClassVar[str] = "all"
     timed: ClassVar[bool] = False
     skips_step: ClassVar[bool] = False
     budget: ClassVar[Budget] = "exact"
@@ -102,14 +176,21 @@ class Rule:
     visits_densities: ClassVar[bool] = False
     prunes_at_start: ClassVar[bool] = False
     branch: ClassVar[bool] = False
+    lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in", "fan_out", "distance", "memory"})
     kind: ClassVar[str] = "during training"
     source: ClassVar[str] = ""
+    bibtex: ClassVar[str] = ""
 
     when: When = Every(1)
 
     @property
     def name(self) -> str:
         return type(self).__name__
+
+    @property
+    def silences(self) -> bool:
+        """Whether the rule has silent edges, which only some worlds can hold."""
+        return "gain" in self.columns
 
     @property
     def rewinds(self) -> bool:
@@ -150,61 +231,6 @@ class Rule:
     def unsuited(self, span: int | None) -> str | None:
         """Why a training of ``span`` steps (None: not known) cannot serve this rule, or None."""
         return None
-
-    # -- to and from the plain tables of an experiment file ------------------------------------
-
-    @classmethod
-    def from_table(cls, table: Mapping[str, Any]) -> Rule:
-        """A rule from plain values, as in an experiment file.
-
-        Raises ValueError that lists every unknown field (with the nearest known one), every value
-        of a wrong type, and what the rule itself refuses.
-        """
-        from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-        known = {f.name: f for f in fields(cls)}
-        hints = typing.get_type_hints(cls)
-        good, problems = {}, []
-        for key, given in table.items():
-            if key not in known:
-                close = difflib.get_close_matches(key, known, 1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
-                problems.append(
-                    f"{cls.__name__} has no parameter {key!r}{hint}; it takes {', '.join(known)}."
-                )
-                continue
-            try:
-                if _is_schedule(hints[key]) and isinstance(given, str | dict):
-                    given = from_table(given)
-                elif (kind := _strategy(hints[key])) and isinstance(given, Mapping):
-                    given = kind.from_table(given)
-                elif hints[key] is When and isinstance(given, int):
-                    given = from_table(given)
-                adapter = TypeAdapter(hints[key], config=_config(hints[key], ConfigDict))
-                good[key] = adapter.validate_python(given)
-            except ValidationError as e:
-                said = e.errors()[0]["msg"]
-                problems.append(f"{cls.__name__}.{key} = {given!r}: {said}.")
-            except ValueError as e:
-                problems.append(f"{cls.__name__}.{key}: {e}")
-        if not problems:
-            try:
-                return cls(**good)
-            except ValueError as e:
-                problems.append(str(e))
-        raise ValueError("\n".join(problems))
-
-    def to_table(self) -> dict[str, Any]:
-        """The fields that differ from their defaults, as plain values."""
-        out = {}
-        for f in fields(self):
-            here = getattr(self, f.name)
-            default = f.default if f.default is not MISSING else None
-            if f.default_factory is not MISSING:
-                default = f.default_factory()
-            if here != default:
-                out[f.name] = _plain(here)
-        return out
 
 
 def _is_schedule(hint: Any) -> bool:

@@ -97,7 +97,7 @@ def _ranked(
 ) -> Tensor:
     values = scores.detach().numpy()
     if isinstance(groups, Tensor):  # the last groups may be empty: then only k knows of them
-        values = ORDERS[order](_numbers(values, what))
+        values = ORDERS[order](ranked_numbers(values, what))
         most = int(groups.max()) + 1 if len(groups) else 0
         counts = _counts(k, most if isinstance(k, int) else max(most, len(k)))
         return torch.from_numpy(_smallest_by_number(values, counts, groups.numpy(), what))
@@ -105,11 +105,11 @@ def _ranked(
     counts = _counts(k, len(ranges))
     for (lo, hi), n in zip(ranges, counts, strict=True):
         if not 0 <= n <= hi - lo:
-            _numbers(values, what)
+            ranked_numbers(values, what)
             raise ValueError(f"cannot choose the {n} smallest by {what} of {hi - lo} edges.")
     rows = first_of(values, ranges, counts, order)
     if rows is None:
-        values = ORDERS[order](_numbers(values, what))
+        values = ORDERS[order](ranked_numbers(values, what))
         picked = [_smallest(values[lo:hi], n) + lo
                   for n, (lo, hi) in zip(counts, ranges, strict=True)]  # fmt: skip
         rows = np.concatenate([NONE, *picked])
@@ -123,7 +123,8 @@ def _counts(k: int | Sequence[int], n: int) -> list[int]:
     return counts
 
 
-def _numbers(values: np.ndarray, what: str) -> np.ndarray:
+def ranked_numbers(values: np.ndarray, what: str) -> np.ndarray:
+    """The values, which are to be ranked. Raises ValueError for NaN, naming ``what``."""
     if values.dtype.kind == "f":
         with np.errstate(invalid="ignore", over="ignore"):
             total = values.sum()  # a cheap sieve: finite sums hold no NaN

@@ -16,7 +16,9 @@ from . import history as log
 from .budget import counts_for, random_graph
 from .graph import NOTHING, Edit, Graph, Rewind, Space
 from .history import History
+from .limits import Limit, limited
 from .rule import Clock, Rule, State
+from .rules.combined import parts_of
 from .select import largest
 from .signals import Signals, registered
 from .streams import rng_for
@@ -80,6 +82,7 @@ class Session:
              the end, or at fractions of the training, are refused).
     seed:    of every random number that the rules draw.
     rewinds: whether the loop around can go back to saved states.
+    limits:  what holds whatever the rules do, see :mod:`rewire.limits`.
 
     Raises ValueError before step 0 for rules that this world, or this loop, cannot serve.
     """
@@ -93,9 +96,13 @@ class Session:
         span: int | None = None,
         seed: int = 0,
         rewinds: bool = False,
+        limits: Sequence[Limit] = (),
     ):
         self.world = world
-        self.rules = (rules,) if isinstance(rules, Rule) else tuple(rules)
+        self.limits = tuple(limits)
+        if limits and world.space.limits != self.limits:
+            world.space = limited(world.space, limits)
+        self.rules = parts_of((rules,) if isinstance(rules, Rule) else rules)
         self.names = [f"{i}.{r.name}" for i, r in enumerate(self.rules)]
         self.seed = seed
         self._endless = span is None
@@ -115,8 +122,15 @@ class Session:
         births: dict[str, Any] = {"weight": 0.0}
         for rule in self.rules:
             births |= rule.births(seed)
-        births |= {name: birth for name, birth in world.births.items() if name in births}
-        self._graph = world.read(graph)
+            if rule.silences:  # in a world that holds silent edges: others have refused it
+                world.trains = rule.trains  # type: ignore[attr-defined]
+        given = [limit.births(world.space, seed) for limit in self.limits] + [world.births]
+        for fixed in given:
+            births |= {name: birth for name, birth in fixed.items() if name in births}
+        self._graph = world.read(self._under_limits(graph))
+        for limit in self.limits:
+            if (first := limit.first(self._graph, seed)) is not None:
+                self._graph = self._graph.with_columns({"weight": first})
         for name, birth in births.items():
             self._graph = self._graph.with_birth(name, birth)
         self.states: list[State] = []
@@ -126,6 +140,7 @@ class Session:
             )
             self._graph = self._graph.apply(edit)
             self.states.append(state)
+        self._check_start()
         world.begin(self._graph)
         self.history = History(self._graph.keys, self.names)
         self._due: list[int] = []
@@ -135,6 +150,11 @@ class Session:
 
     def _check(self, rewinds: bool) -> None:
         offers = self.world.offers
+        silencing = [r.name for r in self.rules if r.silences]
+        if len(silencing) > 1:
+            raise ValueError(
+                f"{' and '.join(silencing)} both set the gain of every edge: one rule may."
+            )
         for rule in self.rules:
             if rule.branch:
                 raise ValueError(
@@ -170,6 +190,30 @@ class Session:
             why = rule.unsuited(None if self._endless else self.clock.span)
             if why is not None:
                 raise ValueError(f"{rule.name} cannot be trained so: {why}.")
+            for limit in self.limits:
+                why = limit.unsuited(rule, self.world)
+                if why is not None:
+                    raise ValueError(f"{rule.name} cannot live under {limit!r}: {why}.")
+
+    def _under_limits(self, graph: Graph) -> Graph:
+        """The same edges in the world's space, which has the limits."""
+        if not self.limits or graph.space is self.world.space:
+            return graph
+        return Graph(self.world.space, graph.keys, graph.columns, graph.births)
+
+    def _check_start(self) -> None:
+        """Refuse rules whose first edges break a limit."""
+        if not self.limits:
+            return
+        try:
+            self._graph.check_limits()
+        except ValueError as error:
+            rules = " and ".join(rule.name for rule in self.rules)
+            named = ", ".join(map(repr, self.limits))
+            raise ValueError(
+                f"{rules} cannot live under {named} from these edges: {error} Start from fewer "
+                "edges, or allow more."
+            ) from None
 
     # -- one step -------------------------------------------------------------------------------
 
@@ -195,6 +239,11 @@ class Session:
     def wants_grads(self) -> bool:
         """Whether a due rule will ask for gradients."""
         return self._may_want and any(self._wants[i] for i in self._due)
+
+    @property
+    def trains_silent(self) -> bool:
+        """Whether the world's step moves silent edges too."""
+        return any(r.silences and r.trains not in ("live", "none") for r in self.rules)
 
     def unplan(self) -> None:
         """Take the last plan back: the world made no step (an overflow in mixed precision)."""
@@ -226,7 +275,30 @@ class Session:
             if edit.stop:
                 self.stopped = True
                 break
+        self._hold_weights("edits")
         self._keep_if_asked()
+
+    def _hold_weights(self, after: str) -> None:
+        """Make the weights what the limits let them be, after the world's step or rules' edits."""
+        for i, limit in enumerate(self.limits):
+            if limit.connects:
+                continue
+            shown = self.world.read(self._graph)
+            rng = rng_for(self.seed, f"limit/{i}.{limit.name}/{after}", self.clock.total)
+            weight = limit.held(shown, self.seed, rng)
+            if weight is not None:
+                self._edit(shown, Edit(set={"weight": weight}))
+
+    def edit(self, edit: Edit) -> None:
+        """Carry out an edit of one's own, between two steps; the log knows no rule that made it.
+
+        Raises ValueError for one that adds or drops synapses: those are a rule's to make.
+        """
+        if edit.n_add or edit.n_drop or edit.rewind is not None:
+            raise ValueError(
+                "synapses come and go by rules, which the log names: set columns only."
+            )
+        self._edit(self.world.read(self._graph), edit)
 
     def _edit(self, shown: Graph, edit: Edit) -> None:
         self._graph = shown.apply(edit)
@@ -252,7 +324,8 @@ class Session:
                 ]
         restored = self.world.read(shown)
         self._edit(restored, edit)
-        self.clock = self.clock._replace(step=rewind.step, round=self.clock.round + 1)
+        if rewind.again:
+            self.clock = self.clock._replace(step=rewind.step, round=self.clock.round + 1)
         if "schedule" in rewind.restore:
             self.schedule_step = rewind.step
         if "data" in rewind.restore:
@@ -292,14 +365,13 @@ class Session:
 
     @property
     def edges(self) -> int:
-        """Number of edges now, without reading the weights."""
-        return len(self._graph)
+        """Number of live edges now, without reading the weights."""
+        return sum(self._graph.live_counts())
 
     @property
     def counts(self) -> list[int]:
-        """Edges of each projection now."""
-        b = self._graph.bounds
-        return [hi - lo for lo, hi in zip(b[:-1], b[1:], strict=True)]
+        """Live edges of each projection now."""
+        return self._graph.live_counts()
 
     @property
     def density(self) -> float:
@@ -307,8 +379,9 @@ class Session:
         return self._graph.density
 
     def masks(self) -> dict[str, Tensor]:
-        """The boolean mask of every sparse parameter, by name."""
-        return {p.name: self._graph.mask(i) for i, p in enumerate(self._graph.projections)}
+        """The boolean mask of every sparse parameter, live edges, by name."""
+        live = self._graph.effective()
+        return {p.name: live.mask(i) for i, p in enumerate(live.projections)}
 
     # -- saving it ------------------------------------------------------------------------------
 
@@ -328,7 +401,7 @@ class Session:
             "data_step": self.data_step,
             "stopped": self.stopped,
             "keys": g.keys,
-            "columns": {n: v for n, v in g.columns.items() if n != "weight"},
+            "columns": self._columns(),
             "states": [dict(s) for s in self.states],
             "formed": self.history.formed,
             "dropped": self.history.dropped,
@@ -340,6 +413,12 @@ class Session:
         if saved:
             out["saved"] = self.saved
         return out
+
+    def _columns(self) -> dict[str, Tensor]:
+        """The columns that nothing else holds: the model has the weights, but for silent edges."""
+        if any(r.silences for r in self.rules):
+            return self.world.read(self._graph).columns
+        return {n: v for n, v in self._graph.columns.items() if n != "weight"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`, with model and optimiser loaded already.
@@ -369,7 +448,7 @@ class Session:
         self.schedule_step, self.data_step = state["schedule_step"], state["data_step"]
         self.stopped = state["stopped"]
         held = Graph(self._graph.space, keys, state["columns"], self._graph.births)
-        self._graph = self.world.read(held)
+        self._graph = held if "weight" in state["columns"] else self.world.read(held)
         self.states = list(state["states"])
         self.saved = dict(state.get("saved", self.saved))
         self.history = History(state.get("start", keys), self.names)
@@ -391,7 +470,9 @@ class Session:
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         made, loss = self.world.advance(self._graph, skip, scaler, closure)
-        if not made:
+        if made:
+            self._hold_weights("step")
+        else:
             self.unplan()
         return loss
 
@@ -404,7 +485,9 @@ class Session:
         """
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
-        return self.world.learn(self._graph, x, y, rows, skip)  # type: ignore[attr-defined]
+        loss = self.world.learn(self._graph, x, y, rows, skip)  # type: ignore[attr-defined]
+        self._hold_weights("step")
+        return loss
 
     def rewire(self) -> None:
         """The second half of :meth:`step`: the rules that are due edit the graph."""
@@ -433,10 +516,10 @@ def _remedy(world: str, missing: Sequence[str]) -> str:
 
 
 def _needs_span(rule: Rule) -> bool:
-    from .when import AtEnd, Schedule, When
+    from .when import AtEnd, Last, Schedule, When
 
     def relative(value: Any) -> bool:
-        if isinstance(value, AtEnd):
+        if isinstance(value, AtEnd | Last):
             return True
         if isinstance(value, When | Schedule):
             bounds = (getattr(value, name, None) for name in ("begin", "stop"))
@@ -527,9 +610,12 @@ def torch_world(
     optimizer: torch.optim.Optimizer,
     substrate: Substrate = "masked",
     seed: int = 0,
+    rules: Sequence[Rule] = (),
     **options: Any,
 ) -> Masked | Sparse:
-    """A torch model and its optimiser as a world: options as for :func:`attach`."""
+    """A torch model and its optimiser as a world for these rules: options as for :func:`attach`."""
+    if substrate == "auto" and any(r.silences for r in rules):
+        substrate = "masked"
     if substrate == "masked":
         return Masked(model, optimizer, **options)
     if substrate not in ("sparse", "auto"):
@@ -555,6 +641,7 @@ def attach(
     positions: Mapping[str, Tensor | None] | None = None,
     probe: Probe | None = None,
     substrate: Substrate = "masked",
+    limits: Sequence[Limit] = (),
 ) -> Session:
     """Make a model sparse, and let ``rule`` rewire it in your own training loop.
 
@@ -578,10 +665,13 @@ def attach(
     include, exclude: patterns of parameter names; by default the weights of all linear,
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
     positions: places of units in the sheet by population, (size, 2), for rules with distance.
-    probe: data for rules that look at it before the first step (SNIP, GraSP).
+    probe: data for rules that look at it in passes of their own (SNIP, GraSP, OBD, WoodFisher).
     substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
         all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
-        for each layer by its density, see ``net.world.forms``.
+        for each layer by its density, see ``net.world.forms``, and masked for rules with silent
+        edges.
+    limits: what holds whatever the rules do: caps on fan-in, fan-out, distance and memory, signs
+        and precision of weights; see :mod:`rewire.limits`.
 
     Raises ValueError before the first step for whatever cannot work.
     """
@@ -590,14 +680,16 @@ def attach(
         optimizer,
         substrate,
         seed,
+        (rule,) if isinstance(rule, Rule) else rule,
         include=include,
         exclude=exclude,
         embeddings=embeddings,
         positions=positions,
         probe=probe,
     )
+    world.space = limited(world.space, limits)
     rules, graph = _start_of(world, rule, density, distribution, initial, seed)
-    return Session(world, graph, rules, span=steps, seed=seed)
+    return Session(world, graph, rules, span=steps, seed=seed, limits=limits)
 
 
 def train(
@@ -625,19 +717,22 @@ def train(
     schedule: step -> factor on the optimiser's learning rates, as LambdaLR.
     on_step: called after each optimiser step, before the rules, with the session and the loss.
     on_round: called at the end of each round, before the rules act on it.
-    options: as for :func:`attach` (distribution, initial, include, exclude, ...).
+    options: as for :func:`attach` (distribution, initial, include, exclude, limits, ...).
 
     Returns the session, at the end of the last round.
     """
     names = ("include", "exclude", "embeddings", "positions", "probe")
     substrate = options.pop("substrate", "masked")
     given = {k: options.pop(k) for k in names if k in options}
+    given["rules"] = (rule,) if isinstance(rule, Rule) else rule
     world = torch_world(model, optimizer, substrate, seed, **given)
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
+    limits = options.pop("limits", ())
+    world.space = limited(world.space, limits)
     if options:
         raise TypeError(f"train() does not take {', '.join(map(repr, options))}.")
     rules, graph = _start_of(world, rule, density, distribution, initial, seed)
-    net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True)
+    net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits)
     rates = [group["lr"] for group in optimizer.param_groups]
     batches = data if callable(data) else _Replay(data)
     while not net.done:

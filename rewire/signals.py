@@ -86,9 +86,18 @@ class Signals:
     def pair(self, name: str, keys: Tensor, **how: Any) -> Tensor:
         """A signal at existing or absent synapses, shape (k,), on the CPU.
 
-        float32, or float64 where the signal is computed in it.
+        float32, or float64 where the signal is computed in it. (k, n) for the few that are of n
+        numbers for each synapse (``example_gradients``).
         """
         return self._get(name, "pair").compute(self._world, self._graph, keys, **how)
+
+    def whole(self, name: str) -> Tensor:
+        """A pair signal at every possible synapse, (possible,), on the CPU: as large as the dense
+        network, and faster than :meth:`pair` of all keys. float32, or float64 as for it."""
+        offered = self._get(name, "pair")
+        parts = [self._block(offered, i).cpu() for i in range(len(self._graph.projections))]
+        values = torch.cat(parts)
+        return values.abs() if getattr(offered.compute, "magnitude", False) else values
 
     def node(self, name: str, population: str) -> Tensor:
         """A signal of each unit of a population, shape (size,)."""
@@ -186,21 +195,20 @@ class Signals:
     ) -> Tensor:
         from .slots import Room, largest_with_room
 
-        room, space = Room(self._graph, without), self._graph.space
+        space = self._graph.space
         ends, counts = ([0, space.possible], [k]) if isinstance(k, int) else (space.bounds, [*k])
         blocks = [self._block(offered, i).cpu().numpy() for i in range(len(space.sizes))]
         scores = np.concatenate(blocks)
         if getattr(offered.compute, "magnitude", False):
             scores = np.abs(scores)
-        found = []
-        for lo, hi, n in zip(ends[:-1], ends[1:], counts, strict=True):
+
+        def ranked(lo: int, hi: int, room: Room) -> np.ndarray:
             absent = room.absent(np.arange(lo, hi))
-            if np.isnan(scores[absent]).any():
-                lost = int(np.isnan(scores[absent]).sum())
+            if lost := int(np.isnan(scores[absent]).sum()):
                 raise _nan(lost, hi - lo, offered.name, f"keys [{lo}, {hi})")
-            if n:
-                found.append(largest_with_room(room, absent, scores[absent], n))
-        return torch.from_numpy(np.concatenate([np.empty(0, np.int64), *found]))
+            return absent[np.argsort(-scores[absent], kind="stable")]
+
+        return largest_with_room(self._graph, ends, counts, without, ranked)
 
     def at(self, graph: Graph) -> Signals:
         """The same signals as if the world held another graph."""

@@ -65,6 +65,20 @@ class AtEnd(When):
 
 
 @dataclass(frozen=True)
+class Last(When):
+    """Due at the last ``n`` steps of each round."""
+
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"last({self.n}) is no number of steps: it is a whole one from 1 up.")
+
+    def __call__(self, clock: Clock) -> bool:
+        return clock.step > clock.span - self.n
+
+
+@dataclass(frozen=True)
 class AtSteps(When):
     """Due at exactly these steps."""
 
@@ -178,6 +192,7 @@ _TABLES: Mapping[str, tuple[Callable[..., Any], str]] = {
     "cosine": (Cosine, "start"),
     "linear": (Linear, "start"),
     "cubic": (Cubic, "start"),
+    "last": (Last, "n"),
 }
 
 

@@ -10,6 +10,7 @@ from torch import nn
 import rewire
 from rewire.graph import Edit, Graph, Population, Projection, Space
 from rewire.native import kernels
+from rewire.rules.cht import ch3_l3
 from rewire.rules.rigl import exchange
 from rewire.select import largest, pair_sign, sample_absent, smallest
 from rewire.signals import top_absent
@@ -21,6 +22,7 @@ USERS = [
     "graph",
     "select",
     "substrates.masked",
+    "rules.cht",
     "rules.deep_r",
     "rules.rigl",
     "rules.structural_plasticity",
@@ -543,3 +545,13 @@ def test_a_column_after_an_edit(monkeypatch, dtype, n, d, b):
     monkeypatch.setattr(world, "kernels", None)
     slow = world._spliced(values, drop, born, 0.5)
     assert fast.dtype == dtype and torch.equal(fast, slow)
+
+
+@pytest.mark.parametrize(("edges", "shape"), [(0, (4, 5)), (60, (12, 20)), (400, (40, 30))])
+def test_paths_of_three(both, edges, shape):
+    n = shape[0] * shape[1]
+    space = Space([Population("a", 50)], [Projection("p", "a", "a", "linear", shape)])
+    keys = np.sort(np.random.default_rng(edges).choice(n, edges, replace=False))
+    (at, score), (their_at, theirs) = both(lambda: ch3_l3(Graph(space, torch.from_numpy(keys)), 0))
+    assert np.array_equal(at, their_at) and np.array_equal(score, theirs)
+    assert (len(at) > 0) == (edges > 0)

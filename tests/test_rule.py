@@ -22,6 +22,11 @@ RULES = [
     rewire.GraSP(temperature=1.0), rewire.SynFlow(input=(1, 28, 28)), rewire.SynFlow.one_shot(),
     rewire.RigL.itop(), rewire.SET.itop(), rewire.GMP(), rewire.GMP(to=0.05, scope="global"),
     rewire.GraNet(begins=1.0), rewire.DSR(), rewire.DSR(aim=600), rewire.MEST(soft=True, lam=0.0),
+    rewire.NM(n=1), rewire.SRSTE(decay=0.0), rewire.EdgePopup(rate=0.5, ranks="value"),
+    rewire.Supermask(criterion="movement", restore="weights", when=when.Last(3)),
+    rewire.STR(to=0.1, initial=-5.0), rewire.SoftThreshold(straight_through=True, until=0.5),
+    rewire.MovementPruning(scope="layer"), rewire.TopKAST(more=0.2, refresh=100),
+    rewire.GradR(to=0.1), rewire.ACDC(when=when.every(10, first=50, stop=0.85)),
     rewire.SNFS(rewires=when.every(50)), rewire.RandomRewiring.beside(rewire.RigL()),
 ]  # fmt: skip
 
@@ -39,7 +44,7 @@ def test_every_built_in_rule_says_what_it_is_and_where_it_comes_from():
     for name, rule in rules.available().items():
         assert rule.__name__ == name == rule().name
         assert rule.source and rule.kind and rule.__doc__
-        assert rule.budget in ("exact", "cap", "reported")
+        assert rule().budget in ("exact", "cap", "reported")
         assert isinstance(rule().needs, frozenset)
 
 

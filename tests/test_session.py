@@ -111,8 +111,20 @@ def test_a_rule_whose_signal_no_world_offers_is_refused_by_name():
 
 
 def test_a_gain_needs_a_world_that_multiplies_it():
-    with pytest.raises(ValueError, match="Gated cannot live in the masked world: it cannot yet"):
-        attached(Gated())
+    assert attached(Gated())[2].world.name == "masked"
+    with pytest.raises(ValueError, match="Gated cannot live in the sparse world: silent edges"):
+        attached(Gated(), substrate="sparse")
+    assert attached(Gated(), substrate="auto")[2].world.name == "masked"
+    space = rewire.Space(
+        [rewire.Population("a", 2)], [rewire.Projection("p", "a", "a", "linear", (2, 2))]
+    )
+    with pytest.raises(ValueError, match="Gated cannot live in the bare world: no forward pass"):
+        rewire.Session(rewire.Bare(space), Graph.full(space), Gated(), span=5)
+
+
+def test_one_rule_alone_sets_the_gain():
+    with pytest.raises(ValueError, match="Gated and Gated both set the gain of every edge"):
+        attached([Gated(), Gated()])
 
 
 def test_deep_r_without_any_learning_rate_asks_for_eta():

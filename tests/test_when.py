@@ -28,6 +28,8 @@ def due(schedule, span=20):
         (between(3, 9, 3), [3, 6, 9]),
         (between(3, 0.5, 3), [3, 6, 9]),
         (at_end, [20]),
+        (when.Last(1), [20]),
+        (when.Last(3), [18, 19, 20]),
         (at_steps(2, 7), [2, 7]),
         (never, []),
     ],
@@ -39,6 +41,8 @@ def test_a_schedule_is_due_at_exactly_these_steps(schedule, steps):
 def test_a_period_below_one_is_refused():
     with pytest.raises(ValueError, match=r"every\(0\) is not a period"):
         every(0)
+    with pytest.raises(ValueError, match=r"last\(0\) is no number of steps"):
+        when.Last(0)
 
 
 def test_cosine_falls_from_start_to_zero_at_stop():

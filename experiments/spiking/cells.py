@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rewire.limits import Limit, from_tables
 from rewire.models import spiking
 
 from ..cells import SCHEMA, Cell
@@ -16,7 +17,13 @@ from .schema import SpikingEntry, SpikingExperiment
 
 START, END = 0, 1  # levels of a cell
 FORWARD, LATERAL = "ff", "lateral"  # projections
-KEYS = ("seconds", "period", "record_every", "codegen")  # of the experiment, besides the model
+KEYS = (
+    "seconds",
+    "period",
+    "record_every",
+    "codegen",
+    "limits",
+)  # of the experiment, besides the model
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Settings:
     period: float
     record_every: int
     codegen: str
+    limits: tuple[Limit, ...]
 
     @property
     def ticks(self) -> int:
@@ -50,6 +58,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
         model = spiking.available()[options.pop("name")].builder()(**options)
         fields = SpikingExperiment.model_fields
         given = {key: config.get(key, fields[key].default) for key in KEYS}
+        given["limits"] = from_tables(given["limits"])
         return Settings(model, rule, config["seed"], **given)
     except (KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"this is no config of a cell: {type(error).__name__}: {error}") from None

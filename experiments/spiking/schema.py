@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..schema import Contrasts, Count, Model, Name, Positive, Seeds, Table
+from ..schema import Contrasts, Count, Limits, Model, Name, Positive, Seeds, Table
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class SpikingExperiment(Table):
     record_every: Annotated[Count, Field(description="seconds between evaluations")] = 10
     codegen: Literal["numpy", "cython"] = "numpy"
     seeds: Seeds = [0, 1, 2]
+    limits: Limits = []
     contrasts: Contrasts = []
     threads: Count = 1
     rules: Annotated[list[Any], Field(min_length=1)]

@@ -66,7 +66,8 @@ class Simulation:
             raise ValueError(
                 f"{s.rule.name} trains {trainings} times in {s.ticks} ticks: simulate longer."
             )
-        self.session = Session(world, graph, s.rule, span=span, seed=s.seed, rewinds=True)
+        self.session = Session(world, graph, s.rule, span=span, seed=s.seed, rewinds=True,
+                               limits=s.limits)  # fmt: skip
         self.ticks = span * trainings
         self.first_weight = self._weights(self.session.graph, FORWARD)
 

@@ -49,6 +49,16 @@ class Overlap:
         return _ratio(self.expected, self.edges_a + self.edges_b - self.expected)
 
     @property
+    def hamming(self) -> int:
+        """Number of edges that only one of the two has."""
+        return self.edges_a + self.edges_b - 2 * self.shared
+
+    @property
+    def expected_hamming(self) -> float:
+        """Mean of that by chance, exact."""
+        return self.edges_a + self.edges_b - 2 * self.expected
+
+    @property
     def against_chance(self) -> float:
         """Shared / expected: 1 is chance, NaN where chance expects nothing."""
         return _ratio(self.shared, self.expected)

@@ -9,20 +9,53 @@ import difflib
 from importlib.metadata import entry_points
 
 from ..rule import Rule
-from .controls import Dense, RandomReinit, Static
+from .ac_dc import ACDC
+from .age_limit import AgeLimit
+from .branches import (
+    Branch,
+    FineTune,
+    MaskAlgebra,
+    OneShot,
+    Pretrained,
+    RandomMask,
+    RandomReinit,
+    RandomTicket,
+    RateRewind,
+    Shuffle,
+    Signs,
+    Transfer,
+    WeightNoise,
+)
+from .cht import CHT
+from .combined import Combined, On
+from .controls import Dense, Static
 from .deep_r import DeepR, SoftDeepR
+from .diagonal_fisher import DiagonalFisher
+from .drop_grow import DropGrow
 from .dsr import DSR
+from .early_bird import EarlyBird
+from .edge_popup import EdgePopup
 from .gmp import GMP
+from .grad_r import GradR
 from .granet import GraNet
 from .grasp import GraSP
+from .homeostatic import HomeostaticGrowth
 from .imp import IMP
 from .magnitude import Magnitude
 from .mest import MEST
+from .movement import MovementPruning
+from .nm import NM
+from .obd import OBD
 from .random_rewiring import RandomRewiring
 from .rigl import RigL
 from .set import SET
 from .snfs import SNFS
 from .snip import SNIP
+from .soft_threshold import SoftThreshold
+from .sr_ste import SRSTE
+from .srigl import SRigL
+from .stdp_pruning import STDPPruning
+from .str import STR
 from .structural_plasticity import (
     DistanceDependentFormation,
     Elimination,
@@ -32,12 +65,22 @@ from .structural_plasticity import (
     UniformFormation,
     WeightDependentElimination,
 )
+from .supermask import Supermask
+from .synaptic_sampling import SynapticSampling
 from .synflow import SynFlow
+from .top_kast import TopKAST
+from .woodfisher import WoodFisher
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomReinit, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
-    RigL, GMP, GraNet, DSR, SNFS, MEST,
-    Magnitude, SNIP, GraSP, SynFlow,
+    RigL, SRigL, CHT, GMP, GraNet, DSR, SNFS, MEST,
+    OBD, DiagonalFisher, WoodFisher, EarlyBird,
+    Magnitude, SNIP, GraSP, SynFlow, NM,
+    EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
+    HomeostaticGrowth, SynapticSampling, STDPPruning,
+    RandomMask, RandomTicket, OneShot, FineTune, RateRewind, Signs, Shuffle, WeightNoise,
+    Pretrained, Transfer, MaskAlgebra,
+    AgeLimit, DropGrow, Combined,
 )  # fmt: skip
 
 STRATEGIES = (
@@ -45,7 +88,9 @@ STRATEGIES = (
     Elimination, WeightDependentElimination, UniformElimination,
 )  # fmt: skip
 
-__all__ = ["BUILT_IN", "available", "get", *(r.__name__ for r in (*BUILT_IN, *STRATEGIES))]
+__all__ = [
+    "BUILT_IN", "Branch", "On", "available", "get", *(r.__name__ for r in (*BUILT_IN, *STRATEGIES)),
+]  # fmt: skip
 
 
 def available() -> dict[str, type[Rule]]:

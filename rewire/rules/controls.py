@@ -1,4 +1,4 @@
-"""The honest controls: no sparsity, sparsity without rewiring, a ticket without its weights."""
+"""The honest controls: no sparsity, and sparsity without rewiring."""
 
 from __future__ import annotations
 
@@ -25,21 +25,5 @@ class Static(Rule):
 
     kind: ClassVar[str] = "control"
     source: ClassVar[str] = "control: fixed random connectivity"
-
-    when: When = never
-
-
-@dataclass(frozen=True, kw_only=True)
-class RandomReinit(Rule):
-    """The control of Frankle & Carbin (2019, arXiv:1803.03635, section 2): a ticket's mask with
-    fresh weights, trained as the ticket was.
-
-    A branch: an experiment starts it from the masks of a finished IMP cell. In a loop of your
-    own, attach ``Static()`` to a new model with ``initial=<the ticket's graph>``.
-    """
-
-    branch: ClassVar[bool] = True
-    kind: ClassVar[str] = "branch"
-    source: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635"
 
     when: When = never

@@ -19,6 +19,16 @@ from ..signals import Signals
 from ..streams import Stream, intervals
 from ..when import Every, When
 
+PAPER = """
+@inproceedings{bellec2018deep,
+  title = {Deep Rewiring: Training very sparse deep networks},
+  author = {Bellec, Guillaume and Kappel, David and Maass, Wolfgang and Legenstein, Robert},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {1711.05136},
+  archiveprefix = {arXiv},
+  year = {2018},
+}
+"""
 STILL = np.empty(0, np.float32)  # no table of normal numbers: no noise
 
 
@@ -99,6 +109,7 @@ class DeepR(_Walk):
     """
 
     source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
+    bibtex: ClassVar[str] = PAPER
 
     scope: Literal["layer", "global"] = "layer"
 
@@ -196,7 +207,9 @@ class SoftDeepR(_Walk):
     """
 
     budget: ClassVar[Budget] = "reported"
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # whoever crosses 0 wakes
     source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
+    bibtex: ClassVar[str] = PAPER
 
     theta_min: float | None = None
 

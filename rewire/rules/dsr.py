@@ -15,6 +15,18 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, When
 
+PAPER = """
+@inproceedings{mostafa2019parameter,
+  title = {Parameter Efficient Training of Deep Convolutional Neural Networks by Dynamic Sparse
+    Reparameterization},
+  author = {Mostafa, Hesham and Wang, Xin},
+  booktitle = {International Conference on Machine Learning},
+  eprint = {1902.05967},
+  archiveprefix = {arXiv},
+  year = {2019},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DSR(Rule):
@@ -39,7 +51,9 @@ class DSR(Rule):
 
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Mostafa & Wang 2019, arXiv:1902.05967"
+    bibtex: ClassVar[str] = PAPER
     scope: ClassVar[str] = "global"
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # layers gain what others lose
 
     aim: int | float = 0.1
     threshold: float = 1e-3

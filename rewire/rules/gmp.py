@@ -16,6 +16,16 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Bound, Every, When
 
+PAPER = """
+@misc{zhu2017prune,
+  title = {To prune, or not to prune: exploring the efficacy of pruning for model compression},
+  author = {Zhu, Michael and Gupta, Suyog},
+  eprint = {1710.01878},
+  archiveprefix = {arXiv},
+  year = {2017},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gradual(Rule):
@@ -81,7 +91,36 @@ class Gradual(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GMP(Gradual):
+class Ranked(Gradual):
+    """Base of those that start dense and drop what scores least until the cubic's count is left.
+
+    scope: "global" ranks all projections together, "layer" gives every one the same density.
+    """
+
+    kind: ClassVar[str] = "during training, falling budget"
+
+    scope: Literal["layer", "global"] = "global"
+
+    def starts_at(self, density: float) -> float:
+        return 1.0
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        keep = self.edges(clock, state)
+        if keep >= len(graph):
+            return NOTHING, state
+        counts = graph.counts().tolist() if self.scope == "layer" else [len(graph)]
+        kept = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        return self.prune(graph, signals, [n - k for n, k in zip(counts, kept, strict=True)]), state
+
+    def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
+        """The edit that drops ``k`` edges, of each projection or in all."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GMP(Ranked):
     """Gradual magnitude pruning (Zhu & Gupta 2017, arXiv:1710.01878, eq. 1).
 
     Training starts dense. At each tick, after the optimiser's step, the weights of smallest |w|
@@ -96,24 +135,13 @@ class GMP(Gradual):
     projections, each of which keeps at least one synapse under "layer".
     """
 
-    kind: ClassVar[str] = "during training, falling budget"
     source: ClassVar[str] = "Zhu & Gupta 2017, arXiv:1710.01878"
+    bibtex: ClassVar[str] = PAPER
 
     scope: Literal["layer", "global"] = "layer"
 
-    def starts_at(self, density: float) -> float:
-        return 1.0
-
-    def update(
-        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
-    ) -> tuple[Edit, State]:
-        keep = self.edges(clock, state)
-        if keep >= len(graph):
-            return NOTHING, state
-        counts = graph.counts().tolist() if self.scope == "layer" else [len(graph)]
-        kept = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
-        drop = weakest(graph, [n - k for n, k in zip(counts, kept, strict=True)], self.scope)
-        return Edit(drop=drop), state
+    def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
+        return Edit(drop=weakest(graph, k, self.scope))
 
 
 def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:
@@ -124,6 +152,8 @@ def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:
     return [found.get(i, 0) for i in range(len(counts))]
 
 
-def weakest(graph: Graph, k: Sequence[int], scope: str) -> Tensor:
+def weakest(graph: Graph, k: Sequence[int], scope: str, rule: str = "GMP") -> Tensor:
     """Rows of the ``k`` smallest |w|, per projection or over all."""
-    return smallest(graph["weight"], k, groups(graph, scope), magnitude=True, what="GMP's |weight|")
+    return smallest(
+        graph["weight"], k, groups(graph, scope), magnitude=True, what=f"{rule}'s |weight|"
+    )

@@ -17,6 +17,17 @@ from ..when import Bound, Cosine, Every, Schedule, When, value
 from .gmp import Gradual
 from .rigl import exchange
 
+PAPER = """
+@inproceedings{liu2021sparse,
+  title = {Sparse Training via Boosting Pruning Plasticity with Neuroregeneration},
+  author = {Liu, Shiwei and others},
+  booktitle = {Advances in Neural Information Processing Systems},
+  eprint = {2106.10404},
+  archiveprefix = {arXiv},
+  year = {2021},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GraNet(Gradual):
@@ -42,6 +53,7 @@ class GraNet(Gradual):
     needs: ClassVar[frozenset[str]] = frozenset({"growth"})
     kind: ClassVar[str] = "during training, falling budget"
     source: ClassVar[str] = "Liu et al. 2021, arXiv:2106.10404"
+    bibtex: ClassVar[str] = PAPER
 
     begins: float = 0.5
     fraction: float | Schedule = Cosine(0.5)

@@ -19,6 +19,17 @@ from .at_start import PruneAtStart
 if TYPE_CHECKING:
     from ..substrates.masked import Masked
 
+PAPER = """
+@inproceedings{wang2020picking,
+  title = {Picking Winning Tickets Before Training by Preserving Gradient Flow},
+  author = {Wang, Chaoqi and Zhang, Guodong and Grosse, Roger},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {2002.07376},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GraSP(PruneAtStart):
@@ -41,6 +52,7 @@ class GraSP(PruneAtStart):
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient_flow"})
     source: ClassVar[str] = "Wang et al. 2020, arXiv:2002.07376"
+    bibtex: ClassVar[str] = PAPER
 
     temperature: float = 200.0
 

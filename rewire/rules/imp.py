@@ -16,6 +16,16 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import When, at_end
 
+PAPER = """
+@inproceedings{frankle2019lottery,
+  title = {The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural Networks},
+  author = {Frankle, Jonathan and Carbin, Michael},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {1803.03635},
+  archiveprefix = {arXiv},
+  year = {2019},
+}
+"""
 RESTORED: Mapping[str, frozenset[str]] = {
     "weights": PARTS,
     "learning_rate": frozenset({"schedule", "data"}),
@@ -52,6 +62,7 @@ class IMP(Rule):
     visits_densities: ClassVar[bool] = True
     kind: ClassVar[str] = "after training"
     source: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635"
+    bibtex: ClassVar[str] = PAPER
 
     fraction: float = 0.2
     rates: Mapping[str, float] = field(default_factory=dict, hash=False)

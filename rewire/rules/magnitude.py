@@ -11,6 +11,18 @@ from ..signals import Signals
 from ..streams import Stream
 from .at_start import PruneAtStart
 
+PAPER = """
+@inproceedings{frankle2021pruning,
+  title = {Pruning Neural Networks at Initialization: Why are We Missing the Mark?},
+  author = {Frankle, Jonathan and Dziugaite, Gintare Karolina and Roy, Daniel M. and Carbin,
+    Michael},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {2009.08576},
+  archiveprefix = {arXiv},
+  year = {2021},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Magnitude(PruneAtStart):
@@ -25,6 +37,7 @@ class Magnitude(PruneAtStart):
     """
 
     source: ClassVar[str] = "Frankle et al. 2021, arXiv:2009.08576"
+    bibtex: ClassVar[str] = PAPER
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         return self.prune(graph, lambda held: held["weight"].abs())

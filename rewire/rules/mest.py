@@ -12,6 +12,17 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, Linear, Schedule, When, value
 
+PAPER = """
+@inproceedings{yuan2021mest,
+  title = {{MEST}: Accurate and Fast Memory-Economic Sparse Training Framework on the Edge},
+  author = {Yuan, Geng and others},
+  booktitle = {Advances in Neural Information Processing Systems},
+  eprint = {2110.14032},
+  archiveprefix = {arXiv},
+  year = {2021},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MEST(Rule):
@@ -38,11 +49,17 @@ class MEST(Rule):
     needs: ClassVar[frozenset[str]] = frozenset({"growth"})
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Yuan et al. 2021, arXiv:2110.14032"
+    bibtex: ClassVar[str] = PAPER
 
     lam: float = 0.01
     fraction: float | Schedule = Linear(0.2, 0.0, 0.75)
     soft: bool = False
     when: When = Every(100)
+
+    @property
+    def lives_under(self) -> frozenset[str]:  # type: ignore[override]
+        """With a soft bound there are for a while more synapses than at the start."""
+        return frozenset() if self.soft else Rule.lives_under
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         return Edit(), {"edges": graph.counts().tolist()}

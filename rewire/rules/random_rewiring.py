@@ -28,7 +28,8 @@ class RandomRewiring(Rule):
 
     ``RandomRewiring.beside(rule)`` takes all three from a rule such as RigL() or SET().
     RigL may grow again what it drops, SET may draw it; then their own churn is lower than this.
-    In a projection more than half full no more are dropped than there are absent positions.
+    In a projection more than half full no more are dropped than there are absent positions. Where
+    units have slots, or limits hold, those just dropped may be drawn again.
     """
 
     kind: ClassVar[str] = "control"
@@ -60,4 +61,5 @@ class RandomRewiring(Rule):
         k = [min(int(fraction * (hi - lo)), r) for (lo, hi), r in zip(ranges, room, strict=True)]
         # the first k of a random order are a uniform sample
         drop = smallest(torch.from_numpy(rng.doubles(len(graph))), k, ranges)
-        return Edit(drop=drop, add=sample_absent(graph, k, rng)), state
+        freed = drop if graph.space.capped else None  # room for as many, the same among them
+        return Edit(drop=drop, add=sample_absent(graph, k, rng, without=freed)), state

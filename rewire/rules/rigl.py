@@ -16,6 +16,18 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Cosine, Every, Schedule, When, value
 
+PAPER = """
+@inproceedings{evci2020rigging,
+  title = {Rigging the Lottery: Making All Tickets Winners},
+  author = {Evci, Utku and Gale, Trevor and Menick, Jacob and Castro, Pablo Samuel and Elsen,
+    Erich},
+  booktitle = {International Conference on Machine Learning},
+  eprint = {1911.11134},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RigL(Rule):
@@ -41,6 +53,7 @@ class RigL(Rule):
     skips_step: ClassVar[bool] = True
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Evci et al. 2020, arXiv:1911.11134"
+    bibtex: ClassVar[str] = PAPER
 
     fraction: float | Schedule = Cosine(0.3, 0.75)
     when: When = Every(100, stop=0.75)

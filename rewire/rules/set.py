@@ -15,6 +15,20 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Cosine, Every, Schedule, When, value
 
+PAPER = """
+@article{mocanu2018scalable,
+  title = {Scalable training of artificial neural networks with adaptive sparse connectivity
+    inspired by network science},
+  author = {Mocanu, Decebal Constantin and Mocanu, Elena and Stone, Peter and Nguyen, Phuong H.
+    and Gibescu, Madeleine and Liotta, Antonio},
+  journal = {Nature Communications},
+  volume = {9},
+  pages = {2383},
+  doi = {10.1038/s41467-018-04316-3},
+  year = {2018},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SET(Rule):
@@ -36,6 +50,7 @@ class SET(Rule):
 
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Mocanu et al. 2018, doi:10.1038/s41467-018-04316-3"
+    bibtex: ClassVar[str] = PAPER
 
     fraction: float | Schedule = 0.3
     drop: Literal["signed", "magnitude"] = "signed"

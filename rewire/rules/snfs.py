@@ -18,6 +18,16 @@ from ..streams import Stream
 from ..when import Cosine, Every, Schedule, When, value
 from .rigl import exchange
 
+PAPER = """
+@misc{dettmers2019sparse,
+  title = {Sparse Networks from Scratch: Faster Training without Losing Performance},
+  author = {Dettmers, Tim and Zettlemoyer, Luke},
+  eprint = {1907.04840},
+  archiveprefix = {arXiv},
+  year = {2019},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SNFS(Rule):
@@ -36,9 +46,9 @@ class SNFS(Rule):
     rewires:  when to rewire; the authors do so once an epoch.
     when:     when M takes a gradient in: every step.
 
-    Cost: M is as large as the dense network, and every step asks for the dense gradient. In the
-    sparse world that takes far longer than the step itself (some 65 ms beside 1 ms for
-    LeNet-300-100 at density 0.05): take ``substrate="masked"``.
+    Cost: M is as large as the dense network, and every step asks for the dense gradient, so that
+    in the sparse world too time and memory are those of a dense layer: 1.4 ms beside a step of
+    0.1 ms for LeNet-300-100 at density 0.05.
 
     Deviations: M is the rule's own, the same under any optimiser (the authors read the optimiser's
     buffer, which for SGD is M times a constant, and for Adam is divided by the second moment); a
@@ -49,7 +59,9 @@ class SNFS(Rule):
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Dettmers & Zettlemoyer 2019, arXiv:1907.04840"
+    bibtex: ClassVar[str] = PAPER
     scope: ClassVar[str] = "global"
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # layers gain what others lose
 
     momentum: float = 0.9
     fraction: float | Schedule = Cosine(0.5)
@@ -66,7 +78,7 @@ class SNFS(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        gradient = signals.pair("grad", torch.arange(graph.possible))
+        gradient = signals.whole("grad")
         momentum = torch.lerp(gradient.to(state["momentum"]), state["momentum"], self.momentum)
         state = {**state, "momentum": momentum}
         if not self.rewires(clock):

@@ -18,6 +18,17 @@ from .at_start import PruneAtStart
 if TYPE_CHECKING:
     from ..substrates.masked import Masked
 
+PAPER = """
+@inproceedings{lee2019snip,
+  title = {{SNIP}: Single-shot Network Pruning based on Connection Sensitivity},
+  author = {Lee, Namhoon and Ajanthan, Thalaiyasingam and Torr, Philip H. S.},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {1810.02340},
+  archiveprefix = {arXiv},
+  year = {2019},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SNIP(PruneAtStart):
@@ -39,6 +50,7 @@ class SNIP(PruneAtStart):
 
     needs: ClassVar[frozenset[str]] = frozenset({"connection_sensitivity"})
     source: ClassVar[str] = "Lee et al. 2019, arXiv:1810.02340"
+    bibtex: ClassVar[str] = PAPER
 
     rounds: int = 1
 

@@ -22,6 +22,17 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, When
 
+PAPER = """
+@article{bogdan2018structural,
+  title = {Structural Plasticity on the {SpiNNaker} Many-Core Neuromorphic System},
+  author = {Bogdan, Petrut A. and Rowley, Andrew G. D. and Rhodes, Oliver and Furber, Steve B.},
+  journal = {Frontiers in Neuroscience},
+  volume = {12},
+  pages = {434},
+  doi = {10.3389/fnins.2018.00434},
+  year = {2018},
+}
+"""
 SHEET = 16.0  # the sheet of the published model is 16 units wide; lengths here are in sheet sides
 AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
 Triple = tuple[int, int, int]
@@ -198,7 +209,9 @@ class StructuralPlasticity(Rule):
 
     budget: ClassVar[Budget] = "cap"
     kind: ClassVar[str] = "neuromorphic"
+    lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in"})
     source: ClassVar[str] = "Bogdan et al. 2018, doi:10.3389/fnins.2018.00434"
+    bibtex: ClassVar[str] = PAPER
 
     attempts: float = 0.01
     rate: float | None = None
@@ -295,6 +308,13 @@ class StructuralPlasticity(Rule):
         slots = population.slots if self.slots is None else self.slots
         if slots is None:
             return torch.cat([torch.zeros(1, dtype=torch.int64), held.cumsum(0)])
+        most = slots if population.most is None else population.most
+        if self.slots is not None and slots > most:
+            raise ValueError(
+                f"StructuralPlasticity asks for {slots} slots, and units of {population.name!r} "
+                f"may hold {most}: leave out slots= to take those."
+            )
+        slots = min(slots, most)
         if int(held.max()) > slots:
             raise ValueError(
                 f"a unit of {population.name!r} starts with {int(held.max())} synapses, but has "
@@ -413,7 +433,7 @@ class StructuralPlasticity(Rule):
         for k, which, pre in formed:
             post = int(attempts.place[attempts.at, 0, k])
             parallel = float(attempts.luck[attempts.at, 2, k])
-            key = _key(graph, sheet.into[which], pre, post, parallel)
+            key = pair_key(graph, sheet.into[which], pre, post, parallel)
             if key is not None and (key not in add or graph.space.multapses):
                 add.append(key)
 
@@ -592,7 +612,7 @@ def _places(population: Population) -> list[list[float]] | None:
     return None if population.positions is None else population.positions.tolist()
 
 
-def _key(graph: Graph, i: int, pre: int, post: int, luck: float) -> int | None:
+def pair_key(graph: Graph, i: int, pre: int, post: int, luck: float) -> int | None:
     """Key of a new synapse pre -> post; None where there can be none, or is one already."""
     p = graph.projections[i]
     if p.kind in ("linear", "spiking"):

@@ -21,6 +21,17 @@ from .at_start import PruneAtStart
 if TYPE_CHECKING:
     from ..substrates.masked import Masked
 
+PAPER = """
+@inproceedings{tanaka2020pruning,
+  title = {Pruning neural networks without any data by iteratively conserving synaptic flow},
+  author = {Tanaka, Hidenori and Kunin, Daniel and Yamins, Daniel L. K. and Ganguli, Surya},
+  booktitle = {Advances in Neural Information Processing Systems},
+  eprint = {2006.05467},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SynFlow(PruneAtStart):
@@ -43,6 +54,7 @@ class SynFlow(PruneAtStart):
 
     needs: ClassVar[frozenset[str]] = frozenset({"synaptic_flow"})
     source: ClassVar[str] = "Tanaka et al. 2020, arXiv:2006.05467"
+    bibtex: ClassVar[str] = PAPER
 
     rounds: int = 100
     input: tuple[int, ...] | None = None

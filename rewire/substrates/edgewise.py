@@ -328,6 +328,13 @@ def gradient_at(wires: Wires, rows: Tensor, columns: Tensor) -> Tensor:
     return out
 
 
+def dense_gradient(wires: Wires) -> Tensor:
+    """dL/dw at every pair of the weight, (rows, width), from the passes that were kept."""
+    if not wires.passes:
+        raise ValueError("there is no gradient yet: it is known after a backward pass.")
+    return torch.stack([_rows(wires, made, 0, wires.shape[0]) for made in wires.passes]).sum(0)
+
+
 def _blocks(wires: Wires) -> Iterator[tuple[int, int, Callable[[], Tensor]]]:
     """The dense gradient in blocks of rows, each made when it is asked for."""
     many = max(1, 4 * BLOCK // wires.width)

@@ -23,6 +23,7 @@ from torch.nn.functional import cross_entropy
 from ..graph import Edit, Graph
 from ..native import kernels
 from ..signals import blockwise, signal
+from .gates import Gates
 from .layers import Site, activity, discover
 from .torch_world import TorchWorld, groups_of
 
@@ -186,12 +187,14 @@ class Masked(TorchWorld):
         self._views = Views()
         self._fast: Addresses | None = None  # of the weights, as last seen
         self._row: Row | None = None  # what the optimiser steps in their place
+        self.trains = "all"  # which edges the step moves, where some are silent: Rule.trains
+        self.gates: Gates | None = None
 
     # -- what the session asks ------------------------------------------------------------------
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
-        return "it cannot yet multiply a gain into the forward pass" if "gain" in columns else None
+        return None
 
     def watch(self, needs: frozenset[str]) -> None:
         """Set up what the signals of a run need: hooks for activity, kept gradients."""
@@ -206,6 +209,7 @@ class Masked(TorchWorld):
     def begin(self, graph: Graph) -> None:
         """Hold this graph: set masks, and bring weights and moments onto them."""
         self._lay_moments()
+        self.gates = None
         for mask in self.masks:
             mask.zero_()
         self._put(self.masks, np.unique(graph.array), 1.0)
@@ -213,6 +217,8 @@ class Masked(TorchWorld):
         if "weight" in graph.columns:
             self._write_weights(graph)
         self._mask_everything()
+        if "gain" in graph.columns:
+            self.gates = Gates(self.parameters, graph, self.trains)
 
     def advance(
         self,
@@ -243,12 +249,16 @@ class Masked(TorchWorld):
                 self._step_on_edges(graph)
             elif not skip:
                 scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
+        if self.gates is not None and not skip:
+            self._stepped(graph)
         self.taps.settle()
         if scaler is not None:
             scaler.update()
             if scaler.get_scale() < scale:
                 return False, loss
-        if not skip and self._project:
+        if skip or self.gates is not None:
+            pass
+        elif self._project:
             self._mask_everything()
         if not self._checked and not skip:
             self._check_state()
@@ -256,14 +266,15 @@ class Masked(TorchWorld):
 
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now."""
-        fast = self._weights()
+        held = self.stored
+        fast = self._weights() if self.gates is None else addresses(held)
         if fast is not None:
             weight = fast.kernel("gather")(
                 fast.tensors, fast.turned, self.space.ends, graph.array
             )  # fmt: skip
         else:
             weight = np.concatenate([
-                self._views.gather(p, graph.local(i).numpy()) for i, p in enumerate(self.parameters)
+                self._views.gather(p, graph.local(i).numpy()) for i, p in enumerate(held)
             ])  # fmt: skip
         return graph.with_columns({"weight": weight})
 
@@ -272,11 +283,18 @@ class Masked(TorchWorld):
 
         Dropped synapses get weight and moments 0, new ones their birth weight and moments 0.
         """
+        gates = self.gates
+        if gates is not None:
+            gates.open()
         if edit.n_drop or edit.n_add:
             self._replace(before, after, edit)
             self._thin = self._find_thin(after)
         elif "weight" in edit.set:
             self._write_weights(after)
+        if gates is not None:
+            gates.close()
+            if edit.n_drop or edit.n_add or {"gain", self.trains} & edit.set.keys():
+                gates.set(after)
 
     def _write_weights(self, graph: Graph) -> None:
         self._put(self.parameters, graph.array, graph.numbers("weight"))
@@ -341,6 +359,8 @@ class Masked(TorchWorld):
         """The same world as if it held another graph: its probe runs under that graph's masks."""
         other = copy.copy(self)
         other.masks = [graph.mask(i).to(p) for i, p in enumerate(self.parameters)]
+        if self.gates is not None:
+            other.gates = self.gates.holding(graph)
         other.grads, other._elsewhere = None, True
         return other
 
@@ -349,6 +369,7 @@ class Masked(TorchWorld):
         return {
             "model": _copied(self.model.state_dict()),
             "optimiser": _copied(self.optimizer.state_dict()),
+            **({} if self.gates is None else {"stored": _copied(self.gates.stored)}),
         }
 
     def learn(self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
@@ -383,17 +404,25 @@ class Masked(TorchWorld):
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(copy.deepcopy(saved["optimiser"]))
         self._views = Views()
+        if self.gates is not None:
+            self.gates.restore(saved.get("stored", self.parameters))
 
     @torch.no_grad()
     def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
         """Bring back the saved parts, under the masks of ``graph``."""
         if "model" in parts:
             self.model.load_state_dict(saved["model"])
+            if self.gates is not None:
+                self.gates.restore(saved.get("stored", self.parameters))
+        if self.gates is not None:
+            self.gates.open()
         if "optimiser" in parts:
             self.optimizer.load_state_dict(copy.deepcopy(saved["optimiser"]))
             self._views = Views()  # let go of the moments that were replaced
             self._lay_moments()
         self._mask_everything()
+        if self.gates is not None:
+            self.gates.close()
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -410,9 +439,20 @@ class Masked(TorchWorld):
             ]
         if skip or not masks:
             return
+        if self.gates is not None:
+            self.gates.before_step(self._moments())
         here = [(g, i) for i in self._thin if (g := self.parameters[i].grad) is not None]
         if here and not self._keep_only([g for g, _ in here], graph):
             self._mask([g for g, _ in here], [i for _, i in here])
+
+    def _stepped(self, graph: Graph) -> None:
+        """After a step under gates: what it was not to move goes back, then gains multiply."""
+        assert self.gates is not None
+        self.gates.after_step(self._moments(), self._births, self.optimizer.param_groups,
+                              self._groups)  # fmt: skip
+        if self._project:
+            self._mask_everything()
+        self.gates.close()
 
     def _steps_on_edges(self, graph: Graph) -> bool:
         """Whether the optimiser may step a list of the edges in the place of the dense weights.
@@ -420,7 +460,8 @@ class Masked(TorchWorld):
         Plain SGD, which remembers nothing, where few synapses exist and the kernels reach them.
         """
         return (
-            self._scarce(graph)
+            self.gates is None
+            and self._scarce(graph)
             and self._one_group
             and self._forgets()
             and self._weights() is not None
@@ -553,6 +594,11 @@ class Masked(TorchWorld):
             out.append((i, keys[here] - ends[i], here))
         return out
 
+    @property
+    def stored(self) -> Sequence[Tensor]:
+        """The weights without their gains, one tensor for each projection."""
+        return self.parameters if self.gates is None else self.gates.stored
+
     def gradients(self) -> list[Tensor | None]:
         """The dense gradient of the step just made, else that of the probe."""
         if self.grads is None:
@@ -580,8 +626,9 @@ class Masked(TorchWorld):
 
     def effective_weights(self) -> list[Tensor]:
         """What the model computes with, weights under masks, as leaves to derive by."""
+        held = self.parameters if self.gates is None else self.gates.effective()
         return [(p.detach() * m).requires_grad_()
-                for p, m in zip(self.parameters, self.masks, strict=True)]  # fmt: skip
+                for p, m in zip(held, self.masks, strict=True)]  # fmt: skip
 
     def model_with(self, weights: Sequence[Tensor]) -> Callable[..., Any]:
         """The model as a function that computes with these sparse weights.
@@ -604,7 +651,14 @@ class Masked(TorchWorld):
         On the CPU, float64 if any of them is, else float32; 0 where there is no tensor.
         """
         double = any(t is not None and t.dtype is torch.float64 for t in tensors)
-        out = torch.zeros(len(keys), dtype=torch.float64 if double else torch.float32)
+        kind = torch.float64 if double else torch.float32
+        if len(keys) == self.space.possible and (keys.diff() == 1).all():  # all, as they lie
+            whole = zip(tensors, self.parameters, strict=True)
+            return torch.cat([
+                (torch.zeros_like(p) if t is None else t).detach().reshape(-1).to(kind)
+                for t, p in whole
+            ]).cpu()  # fmt: skip
+        out = torch.zeros(len(keys), dtype=kind)
         for i, local, here in self._split(keys.numpy()):
             t = tensors[i]
             if t is not None:
@@ -813,7 +867,7 @@ def _by_projection(world: Masked, keys: Tensor, tensors: Sequence[Tensor | None]
 
 
 def _weight_block(world: Masked, graph: Graph, i: int) -> Tensor:
-    return world.parameters[i].detach().reshape(-1)
+    return world.stored[i].detach().reshape(-1)
 
 
 def _grad_block(world: Masked, graph: Graph, i: int) -> Tensor:
@@ -827,7 +881,7 @@ def _grad_block(world: Masked, graph: Graph, i: int) -> Tensor:
 @blockwise(_weight_block)
 def weight(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
     """The stored weight; at absent synapses 0, but the model's own value before step 0."""
-    return _by_projection(world, keys, world.parameters)
+    return _by_projection(world, keys, world.stored)
 
 
 @signal("masked", "grad")

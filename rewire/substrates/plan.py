@@ -502,6 +502,10 @@ class Plan:
         op = self.places[name][0]
         return torch.from_numpy(self._native.gradient_at(op, rows.numpy(), columns.numpy()))
 
+    def dense_gradient(self, name: str) -> Tensor:
+        """dL/dw of a sparse weight at every pair, (rows, columns): as large as the dense weight."""
+        return torch.from_numpy(self._native.dense_gradient(self.places[name][0]))
+
     def top_absent(
         self, name: str, k: int, leaving: Tensor | None = None
     ) -> tuple[Tensor, Tensor, int, int]:

@@ -154,7 +154,12 @@ class Sparse(TorchWorld):
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
-        return "it cannot yet multiply a gain into the forward pass" if "gain" in columns else None
+        if "gain" in columns:
+            return (
+                "silent edges are edges, and it computes with every edge there is: nothing would "
+                "be gained. Use substrate='masked'"
+            )
+        return None
 
     def watch(self, needs: frozenset[str]) -> None:
         """Set up what the signals of a run need."""
@@ -617,17 +622,29 @@ class Sparse(TorchWorld):
         """dL/dw of the last backward pass at keys of projection i, existing or absent, (k,)."""
         w, local = self.weights[i], keys - self.space.bounds[i]
         if w.wires is None:
-            grad = self._whole.get(w.name)
-            if grad is None:
-                grad = w.parameter.grad if self.plan is None else self.plan.gradients[w.name]
-            if grad is None:
-                raise ValueError("there is no gradient yet: it is known after a backward pass.")
-            return grad.reshape(-1)[local]
+            return self.dense_gradient(i)[local]
         width = w.wires.width
         rows, columns = local // width, local % width
         if self.plan is not None:
             return self.plan.sddmm(w.name, rows, columns)
         return edgewise.gradient_at(w.wires, rows, columns)
+
+    def dense_gradient(self, i: int) -> Tensor:
+        """dL/dw of the last backward pass at every key of projection i, (size,)."""
+        w = self.weights[i]
+        if w.wires is not None:
+            made = (
+                edgewise.dense_gradient(w.wires)
+                if self.plan is None
+                else self.plan.dense_gradient(w.name)
+            )
+            return made.reshape(-1)
+        grad = self._whole.get(w.name)
+        if grad is None:
+            grad = w.parameter.grad if self.plan is None else self.plan.gradients[w.name]
+        if grad is None:
+            raise ValueError("there is no gradient yet: it is known after a backward pass.")
+        return grad.reshape(-1)
 
     def top_absent(self, i: int, k: int, leaving: Tensor | None) -> tuple[Tensor, ...]:
         """Flat indices of the k absent synapses of projection i with the largest |dL/dw|, |dL/dw|
@@ -743,9 +760,8 @@ def _best(
     return world.top_absent(i, k, leaving)
 
 
-def _growth_block(world: Sparse, graph: Graph, i: int) -> Tensor:
-    keys = torch.arange(*graph.space.bounds[i : i + 2])
-    return world.gradient(i, keys).abs()
+def _gradient_block(world: Sparse, graph: Graph, i: int) -> Tensor:
+    return world.dense_gradient(i)
 
 
 @signal("sparse", "growth")
@@ -754,7 +770,8 @@ def _growth(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
     return _grad(world, graph, keys).abs()
 
 
-_growth.block, _growth.best = _growth_block, _best  # type: ignore[attr-defined]
+_grad.block = _growth.block = _gradient_block  # type: ignore[attr-defined]
+_growth.magnitude, _growth.best = True, _best  # type: ignore[attr-defined]
 
 
 @signal("sparse", "activity", kind="node")

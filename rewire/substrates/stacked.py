@@ -330,6 +330,10 @@ class Replicate(Masked):
         known = registered(self.name)
         return frozenset(name for name in super().offers if known[name].kind == "pair")
 
+    def unsupported(self, columns: frozenset[str]) -> str | None:
+        """Why these columns cannot live here, or None."""
+        return "stacked replicates have no silent edges" if "gain" in columns else None
+
     def advance(self, *args: Any, **kwargs: Any) -> tuple[bool, Any]:
         raise RuntimeError(ALONE)
 

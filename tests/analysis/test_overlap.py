@@ -16,6 +16,7 @@ def test_counts_and_jaccard_per_projection_and_whole():
     assert (fc2.edges_a, fc2.edges_b, fc2.shared, fc2.jaccard) == (1, 2, 1, 1 / 2)
     assert (whole.name, whole.shared, whole.possible) == (WHOLE, 3, 10)
     assert whole.jaccard == 3 / 6
+    assert (fc1.hamming, fc2.hamming, whole.hamming) == (2, 1, 3)
 
 
 def test_expectation_and_deviation_equal_an_enumeration_of_all_masks():
@@ -23,6 +24,8 @@ def test_expectation_and_deviation_equal_an_enumeration_of_all_masks():
     shared = [len({*one} & {*other}) for other in combinations(range(possible), n_b)]
     found = overlap(one, [0, 1], [("p", possible)])[0]
     assert found.expected == pytest.approx(np.mean(shared)) == n_a * n_b / possible
+    differing = [len({*one} ^ {*other}) for other in combinations(range(possible), n_b)]
+    assert found.expected_hamming == pytest.approx(np.mean(differing))
     assert found.deviation == pytest.approx(np.std(shared))
 
 

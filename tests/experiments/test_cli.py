@@ -151,6 +151,7 @@ def test_rules_say_what_they_need_and_where_they_live(capsys):
     rules = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     rigl = rules["RigL"]
     assert rigl["needs"] == ["growth"] and rigl["worlds"] == ["bare", "masked", "sparse", "brian"]
+    assert rules["TopKAST"]["worlds"] == ["masked"]
     assert rules["SNIP"]["worlds"] == ["bare", "masked"]
     assert rules["SoftDeepR"]["budget"] == "reported"
     assert all(row["source"] and row["about"] for row in rules.values())

@@ -29,6 +29,7 @@ evaluate_every = 20
 densities = [0.3, 0.1]
 seeds = 1
 rules = ["Dense", "RandomReinit", "DeepR", "SoftDeepR", "StructuralPlasticity", "SET", "RigL",
+         "TopKAST", { rule = "STR", rate = 0.5, decay = 0.05 }, "EdgePopup",
          { rule = "IMP", fraction = 0.5, rewind = 30 }]
 """
 OFTEN = {"REWIRE_CHECKPOINT_SECONDS": "0.03"}  # instead of 10, which is longer than a cell

@@ -244,6 +244,11 @@ RULES = {
     "rigl": rewire.RigL(when=when.every(20), fraction=0.3),
     "imp": rewire.IMP(fraction=0.3, rounds=3),
     "imp-fine-tune": rewire.IMP(fraction=0.3, rounds=2, restore="nothing", scope="layer"),
+    "homeostatic": rewire.HomeostaticGrowth(
+        signal="rate", epsilon=1.0, eta=-1.0, growth=400.0, tau=0.05, when=when.every(5)
+    ),
+    "synaptic-sampling": rewire.SynapticSampling(eta=0.1, prior=0.1, mu=-1.0),
+    "stdp-pruning": rewire.STDPPruning(threshold=0.99, to=0.05, when=when.every(30)),
 }
 
 
@@ -266,6 +271,8 @@ def test_every_rule_runs_and_keeps_budget_and_slots(name):
         assert sum(session.counts) == sum(first)
         assert name == "deep-r-global" or session.counts == first
     assert (len(session.history) > 0) == (name not in ("static", "dense"))
+    if name == "homeostatic":  # silent neurons grow, those that fire often retract
+        assert session.history.formed > 20 and session.history.dropped > 20
     assert not session.skipped  # Brian2 cannot leave plasticity out: RigL edits after the step
 
 

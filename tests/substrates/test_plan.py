@@ -321,6 +321,8 @@ def test_gradients_at_absent_synapses(engine, name):
         rows, columns = torch.ones_like(want).nonzero().T.contiguous()
         got = pair.plan.sddmm(name, rows, columns)
         assert torch.allclose(got.view_as(want), want, rtol=1e-10, atol=1e-14)
+        whole = pair.plan.dense_gradient(name)
+        assert torch.allclose(whole, want, rtol=1e-10, atol=1e-14)
         for k in (0, 1, 5, 40):
             keys, scores, absent, nan = pair.plan.top_absent(name, k)
             score = want.abs().flatten().masked_fill(pair.masks[name].flatten(), -1)

@@ -362,6 +362,7 @@ def test_gradients_at_absent_kernel_positions_and_the_largest_of_them():
         dense, mask = model.get_parameter(name).grad.flatten(1), masks[name].flatten(1)
         rows, columns = (~mask).nonzero(as_tuple=True)
         assert relative(plan.sddmm(name, rows, columns), dense[~mask]) < 1e-10
+        assert relative(plan.dense_gradient(name), dense) < 1e-10
         keys, scores, absent, nan = plan.top_absent(name, 9)
         assert (absent, nan) == (int((~mask).sum()), 0)
         score = torch.where(mask, -1.0, dense.abs()).flatten()

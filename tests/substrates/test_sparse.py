@@ -376,3 +376,37 @@ def test_a_frozen_norm_runs_layer_by_layer():
         runs.append((net, losses))
     assert "frozen" in runs[1][0].world.untraceable
     same(*runs)
+
+
+@pytest.mark.parametrize("substrate", ["masked", "sparse", "auto"])
+@pytest.mark.parametrize("native", [True, False])
+def test_a_signal_as_a_whole_is_that_of_all_keys(substrate, native):
+    """Linear, convolutional and recurrent weights; of the magnitude too."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.rnn, self.out = nn.Conv2d(1, 3, 2), nn.GRU(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.out(self.rnn(self.conv(x).flatten(2).transpose(0, 1))[0].sum(0))
+
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 3))
+    model = (layers if native else Net()).double()
+    x, y = torch.randn(6, *((9,) if native else (1, 3, 3))).double(), torch.arange(6) % 3
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    net = rewire.attach(model, optimizer, rewire.SNFS(rewires=every(9)), density=0.5,
+                        steps=20, substrate=substrate)  # fmt: skip
+    if native and substrate != "masked":
+        net.learn(x, y)
+        assert net.world.plan is not None
+    else:
+        nn.functional.cross_entropy(model(x), y).backward()
+        net.optimise()
+    signals, keys = net.world.signals(net.graph), torch.arange(net.graph.possible)
+    for name in ("grad", "growth"):
+        torch.testing.assert_close(
+            signals.whole(name).double(), signals.pair(name, keys).double(), rtol=1e-6, atol=1e-12
+        )
+    assert (signals.whole("grad") < 0).any() and (signals.whole("growth") >= 0).all()

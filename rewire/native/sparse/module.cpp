@@ -235,6 +235,20 @@ py::array_t<T> gradient_at(Plan<T>& plan, int64_t op, const py::array& rows,
     return out;
 }
 
+// dL/dw of a sparse weight at every pair, (rows, columns).
+template <class T>
+py::array_t<T> dense_gradient(Plan<T>& plan, int64_t op) {
+    constexpr int64_t ROWS = 256;  // at a time, so that what they read stays near
+    Edges<T>& edges = plan.kept_edges(op);
+    const int64_t rows = edges.csr.rows, columns = edges.csr.columns;
+    py::array_t<T> out({rows, columns});
+    T* to = out.mutable_data();
+    py::gil_scoped_release free;
+    for (int64_t r = 0; r < rows; r += ROWS)
+        edges.gradient_tile(plan.run(), r, std::min(r + ROWS, rows), 0, columns, to + r * columns);
+    return out;
+}
+
 template <class T>
 py::tuple best_absent(Plan<T>& plan, int64_t op, int64_t k, const Maybe& leaving) {
     Edges<T>& edges = plan.kept_edges(op);
@@ -306,6 +320,7 @@ void bind(py::module_& m, const char* name) {
              py::arg("step") = true)
         .def("evaluate", &evaluate<T>, py::arg("x"), py::arg("y"), py::arg("rows") = none)
         .def("gradient_at", &gradient_at<T>, py::arg("op"), py::arg("rows"), py::arg("columns"))
+        .def("dense_gradient", &dense_gradient<T>, py::arg("op"))
         .def("top_absent", &best_absent<T>, py::arg("op"), py::arg("k"), py::arg("leaving") = none);
     bind_images(m, plan, sizeof(T) == 4 ? "Conv2dFloat32" : "Conv2dFloat64");
 }

@@ -1,0 +1,98 @@
+"""AC/DC: alternating compressed and decompressed training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from ..graph import NOTHING, Edit, Graph
+from ..rule import Budget, Clock, Rule, State
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Every, When
+from .gmp import level, weakest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ACDC(Rule):
+    """Alternating compressed / decompressed training (Peste et al. 2021, arXiv:2106.12379,
+    Algorithm 1).
+
+    Training starts dense. The first tick keeps the largest |w|, exactly ``to`` of all edges, the
+    next wakes every edge that was dropped, at weight 0, and so on; the last tick of ``when``
+    leaves the network compressed, for the rest of the training.
+
+    to:    the density to end at; filled in by ``density`` of ``attach`` and ``train``.
+    scope: "global" ranks all weights together, as the paper; "layer" gives every projection the
+           same density.
+    when:  a phase's length. The paper's, on ImageNet: 10 of 100 epochs dense, phases of 5, and the
+           last 15 compressed: ``every(5 epochs, first=10 epochs, stop=.85)``.
+
+    Nothing falls silent: what is dropped is 0 and has no moments, so that woken edges start
+    afresh. Deviation: the authors reset all moments at decompression, not only those of the woken.
+    """
+
+    budget: ClassVar[Budget] = "cap"
+    kind: ClassVar[str] = "during training, falling budget"
+    source: ClassVar[str] = "Peste et al. 2021, arXiv:2106.12379"
+
+    to: float | None = None
+    scope: Literal["layer", "global"] = "global"
+    when: When = Every(100, stop=0.85)
+
+    def __post_init__(self) -> None:
+        if self.to is not None and not 0 < self.to <= 1:
+            raise ValueError(f"ACDC goes to a density in (0, 1], got {self.to}.")
+        if not isinstance(self.when, Every):
+            raise ValueError(
+                f"ACDC has phases of one length: when must be every(n, first, stop), got "
+                f"{self.when}."
+            )
+
+    def towards(self, densities: Sequence[float]) -> ACDC:
+        """The same rule ending at the smallest of these densities, unless it names its own."""
+        return self if self.to is not None else replace(self, to=min(densities))
+
+    def starts_at(self, density: float) -> float:
+        return 1.0
+
+    def unsuited(self, span: int | None) -> str | None:
+        assert isinstance(self.when, Every)
+        if span is None and (self.when.stop is None or isinstance(self.when.stop, float)):
+            return "it ends compressed, and the training's length is not known: pass steps="
+        if span is not None and not self.when.last(span):
+            return f"it would never compress in {span} steps: {self.when} is not due before its end"
+        return None
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        if self.to is None:
+            raise ValueError("ACDC needs the density to end at: pass density=, or set to=.")
+        counts, keep = graph.counts().tolist(), round(self.to * graph.possible)
+        least = sum(map(bool, counts)) if self.scope == "layer" else 1
+        if not least <= keep <= len(graph):
+            raise ValueError(
+                f"ACDC cannot end with {keep:,} edges (density {self.to:g} of {graph.possible:,} "
+                f"possible): it keeps at least {least} of the {len(graph):,} there are."
+            )
+        kept = level(counts, keep, counts) if self.scope == "layer" else [keep]
+        return Edit(), {"kept": kept, "compressed": False}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        assert isinstance(self.when, Every)
+        compressed = state["compressed"]
+        if compressed and clock.step == self.when.last(clock.span):
+            return NOTHING, state
+        after = {**state, "compressed": not compressed}
+        if compressed:
+            asleep = np.ones(graph.possible, bool)
+            asleep[graph.array] = False
+            return Edit(add=torch.from_numpy(np.flatnonzero(asleep))), after
+        have = graph.counts().tolist() if self.scope == "layer" else [len(graph)]
+        drop = [n - k for n, k in zip(have, state["kept"], strict=True)]
+        return Edit(drop=weakest(graph, drop, self.scope, self.name)), after

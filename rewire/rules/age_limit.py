@@ -1,0 +1,53 @@
+"""A limit on synapses' age: turnover that asks nothing of the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from ..graph import Edit, Graph
+from ..rule import Clock, Rule, State
+from ..select import counts_by, groups, sample_absent
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Every, When
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgeLimit(Rule):
+    """Synapses that reach an age are replaced by as many at random places of their projection.
+
+    Beside another rule (``[RigL(), AgeLimit(most=5000)]``) it bounds how long a choice holds; alone
+    it is a control whose churn is set by one number. Ages count steps, from the column ``age``.
+
+    most: steps that a synapse lives. spread: those of the start have ages drawn uniformly below
+    it, so that they do not all end at once; False: all are newborn.
+    when: how often ages are looked at; a synapse ends at the first look at which it is old enough.
+    """
+
+    columns: ClassVar[dict[str, Any]] = {"age": 0.0}
+    kind: ClassVar[str] = "during training, constant budget"
+    source: ClassVar[str] = "control: turnover by age alone"
+
+    most: int = 1000
+    spread: bool = True
+    when: When = Every(10)
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise ValueError(f"AgeLimit.most is a number of steps from 1 up, got {self.most}.")
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        age = torch.from_numpy(rng.doubles(len(graph))) * self.most * self.spread
+        return Edit(set={"age": age.floor().to(graph["age"].dtype)}), {"looked": 0}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        age = graph["age"] + (clock.total - state["looked"])
+        drop = (age >= self.most).nonzero().squeeze(1)
+        k = counts_by(drop, groups(graph, "layer"))
+        add = sample_absent(graph, k, rng, without=drop)
+        return Edit(set={"age": age}, drop=drop, add=add), {"looked": clock.total}

@@ -1,0 +1,48 @@
+"""Pruning by the diagonal of the empirical Fisher matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..graph import Edit, Graph
+from ..select import groups, smallest
+from ..signals import Signals
+from . import curvature  # noqa: F401  (brings the signal)
+from .gmp import Ranked
+
+PAPER = r"""
+@misc{theis2018faster,
+  title = {Faster Gaze Prediction with Dense Networks and Fisher Pruning},
+  author = {Theis, Lucas and Korshunova, Iryna and Tejani, Alykhan and Husz{\'a}r, Ferenc},
+  eprint = {1801.05787},
+  archiveprefix = {arXiv},
+  year = {2018},
+}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagonalFisher(Ranked):
+    """Fisher pruning (Theis et al. 2018, arXiv:1801.05787, equation 7, for single weights; the
+    diagonal baseline of Singh & Alistarh 2020, arXiv:2004.14340).
+
+    Training starts dense. At each tick, after the optimiser's step, the synapses of smallest
+    F w^2 / 2 are dropped, F the mean of (dL_n / dw)^2 over the probe's examples n: the empirical
+    Fisher matrix in the place of the Hessian of Optimal Brain Damage. It costs one backward pass
+    an example, whatever the number of outputs, and is 0 where every example is fitted.
+
+    Deviations: Theis et al. prune whole feature maps, and weigh the loss against the cost of
+    computing; here synapses, at a cost of one each, along GMP's cubic.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"fisher"})
+    source: ClassVar[str] = "Theis et al. 2018, arXiv:1801.05787"
+    bibtex: ClassVar[str] = PAPER
+
+    def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
+        f = signals.pair("fisher", graph.keys)
+        saliency = f * graph["weight"].to(f).square() / 2
+        ranges = groups(graph, self.scope)
+        return Edit(drop=smallest(saliency, k, ranges, what="DiagonalFisher's saliency"))

@@ -1,0 +1,117 @@
+"""Rules in one line: what to drop, what to grow, how much of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..graph import Edit, Graph
+from ..rule import Clock, Rule, State
+from ..select import groups, largest, sample_absent, smallest
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Every, Schedule, When, value
+from .rigl import exchange
+
+Drops = Callable[[Graph, Signals], Tensor]  # -> a score of each edge, (E,)
+Grows = Callable[[Graph, Signals, Tensor], Tensor]  # absent keys (k,) -> a score of each, (k,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropGrow(Rule):
+    """At each tick, in each projection, drop the fraction of lowest score and grow as many of
+    highest score: most rules at constant budget are an instance.
+
+    >>> import rewire
+    >>> rigl = rewire.DropGrow(drop="magnitude", grow="growth", fraction=0.3)
+    >>> mine = rewire.DropGrow(
+    ...     drop=lambda graph, signals: graph["weight"].abs() + signals.pair("growth", graph.keys),
+    ...     grow="random", asks=("growth",), label="mine",
+    ... )
+
+    drop: "magnitude", "random", the name of a signal, or a function (graph, signals) -> scores of
+        the edges, (E,); the lowest go.
+    grow: "random", the name of a signal, or a function (graph, signals, keys) -> scores of absent
+        keys, (k,), which is asked about all of a projection's at once; the highest come. A dropped
+        one may return at once, and then never left.
+    fraction: of each projection's synapses: int(fraction x n) are replaced.
+    asks: names of the signals that functions ask for. skips: whether a tick takes the place of the
+        optimiser's step. label: what messages and logs call it.
+    """
+
+    kind: ClassVar[str] = "during training, constant budget"
+    source: ClassVar[str] = "control: a rule made of two scores"
+
+    drop: str | Drops = "magnitude"
+    grow: str | Grows = "random"
+    fraction: float | Schedule = 0.1
+    asks: tuple[str, ...] = ()
+    skips: bool = False
+    label: str = ""
+    when: When = Every(100)
+
+    @property
+    def name(self) -> str:
+        return self.label or type(self).__name__
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        own = ("magnitude", "random")
+        named = {s for s in (self.drop, self.grow) if isinstance(s, str) and s not in own}
+        return frozenset({*named, *self.asks})
+
+    @property
+    def skips_step(self) -> bool:  # type: ignore[override]
+        return self.skips
+
+    @property
+    def lives_under(self) -> frozenset[str]:  # type: ignore[override]
+        return Rule.lives_under if isinstance(self.grow, str) else frozenset()
+
+    def to_table(self) -> dict[str, Any]:
+        for part in ("drop", "grow"):
+            if not isinstance(getattr(self, part), str):
+                raise ValueError(
+                    f"{self.name}.{part} is a function, which no file can hold: write a rule with "
+                    "a name of its own."
+                )
+        return super().to_table()
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        layers, fraction = groups(graph, "layer"), value(self.fraction, clock)
+        k = [int(fraction * (hi - lo)) for lo, hi in layers]
+        worth = self._worth(graph, signals, rng)
+        drop = smallest(worth, k, layers, what=f"{self.name}'s drop score")
+        return exchange(graph, drop, self._grown(graph, signals, rng, k, drop)), state
+
+    def _worth(self, graph: Graph, signals: Signals, rng: Stream) -> Tensor:
+        if not isinstance(self.drop, str):
+            return self.drop(graph, signals)
+        if self.drop == "magnitude":
+            return graph["weight"].abs()
+        if self.drop == "random":
+            return torch.from_numpy(rng.doubles(len(graph)))
+        return signals.pair(self.drop, graph.keys)
+
+    def _grown(
+        self, graph: Graph, signals: Signals, rng: Stream, k: list[int], drop: Tensor
+    ) -> Tensor:
+        if self.grow == "random":
+            return sample_absent(graph, k, rng, without=drop)
+        if isinstance(self.grow, str):
+            return signals.largest(self.grow, k, without=drop)
+        space, found = graph.space, []
+        for i, n in enumerate(k):
+            held = graph.local_without(i, drop.numpy())
+            absent = np.delete(np.arange(space.sizes[i]), held) + space.bounds[i]
+            keys = torch.from_numpy(absent)
+            best = largest(self.grow(graph, signals, keys), n, what=f"{self.name}'s grow score")
+            found.append(keys[best])
+        return torch.cat(found)

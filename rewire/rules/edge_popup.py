@@ -1,0 +1,82 @@
+"""Edge-popup: which subnetwork of untrained weights is good?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..graph import Edit, Graph
+from ..rule import Clock, State
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Cosine, Schedule, value
+from .silent import Silencing, foremost
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgePopup(Silencing):
+    """Train a score for every edge, and no weight (Ramanujan et al. 2020, arXiv:1911.13299).
+
+    The edges of the largest scores of each layer are live, exactly ``to`` of them. After each step
+    the score of every edge, live or silent, moves by stochastic gradient descent with momentum,
+    straight through the choice (eq. 5): its gradient is dL/dw w, with w the weight it guards.
+
+    weights:  "signed" (the paper's best) sets every weight to its own sign times sqrt(2 / fan-in),
+              with fan-in the live one under ``scaled``; "given" leaves the model's own.
+    scaled:   the paper's scaling by sqrt(1 / density), so that the live edges carry the variance.
+    rate, momentum, decay: of the scores (the paper's CIFAR runs: 0.1 and a cosine, 0.9, 1e-4).
+    ranks:    "magnitude" ranks |score|, as the authors' code does; "value" ranks the score, as the
+              paper's text has it.
+
+    Scores start uniform in +-1 / sqrt(fan-in) (kaiming_uniform with a = sqrt 5, the authors').
+    Deviation: biases and norms are the optimiser's, which trains them; build the model without
+    them, or freeze them, for the paper's networks.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"grad"})
+    columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0, "score": 0.0, "velocity": 0.0}
+    trains: ClassVar[str] = "none"
+    kind: ClassVar[str] = "supermask"
+    source: ClassVar[str] = "Ramanujan et al. 2020, arXiv:1911.13299"
+
+    weights: Literal["signed", "given"] = "signed"
+    scaled: bool = True
+    rate: float | Schedule = Cosine(0.1)
+    momentum: float = 0.9
+    decay: float = 1e-4
+    ranks: Literal["magnitude", "value"] = "magnitude"
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        keep = self.budget_of(graph, self.to)
+        fan_in = torch.cat([
+            torch.full((n,), float(prod(p.shape[1:])))
+            for p, n in zip(graph.projections, graph.counts().tolist(), strict=True)
+        ])  # fmt: skip
+        score = (2 * rng.uniform(len(graph)) - 1) / fan_in.sqrt()
+        edit = {"score": score, "gain": self._gain(graph, score, keep)}
+        if self.weights == "signed":
+            weight = graph["weight"]
+            factor = sqrt(2 / self.to) if self.scaled else sqrt(2)  # type: ignore[operator]
+            edit["weight"] = (torch.sign(weight) * factor / fan_in.sqrt()).to(weight)
+        return Edit(set=edit), {"keep": keep}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        score = graph["score"]
+        slope = signals.pair("grad", graph.keys) * graph["weight"].float()
+        if self.ranks == "magnitude":
+            slope = slope * torch.sign(score)
+        velocity = self.momentum * graph["velocity"] + slope + self.decay * score
+        score = score - value(self.rate, clock) * velocity
+        gain = self._gain(graph, score, state["keep"])
+        return Edit(set={"score": score, "velocity": velocity, "gain": gain}), state
+
+    def _gain(self, graph: Graph, score: Tensor, keep: list[int]) -> Tensor:
+        ranked = score.abs() if self.ranks == "magnitude" else score
+        return foremost(graph, ranked, keep, self.scope, "EdgePopup's score")

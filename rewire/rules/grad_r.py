@@ -1,0 +1,82 @@
+"""Grad R: gradient rewiring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import log
+from typing import Any, ClassVar
+
+import torch
+
+from ..graph import Edit, Graph
+from ..rule import Budget, Clock, Rule, State
+from ..select import pair_sign
+from ..signals import Signals
+from ..streams import Stream
+from .silent import rate_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradR(Rule):
+    """Gradient rewiring (Chen et al. 2021, arXiv:2105.04916): DEEP R with the gradient at dormant
+    links.
+
+    Every link has a fixed sign s and a strength theta; it carries w = s relu(theta). The step moves
+    all of them by s dL/dw, dormant ones (theta <= 0) too, straight through the relu; then
+    theta <- theta - lr alpha sign(theta - mu), the gradient of a Laplacian prior around mu < 0,
+    under which a fraction 1 - to of the links is dormant: mu = log(2 to) / alpha (eq. 10).
+
+    to:    the density that the prior alone would lead to, at most 1/2; filled in by ``density``.
+           The density at the end is the outcome of prior and loss: it is reported.
+    alpha: strength of the prior (the authors' 1e-5 to 1e-3, with Adam).
+    rate:  lr of the prior's drift; None takes the weights'.
+
+    In the graph ``weight`` is s theta, and ``gain`` 0 marks a dormant link. Links start as the
+    weights are (all active), their sign with them. Deviation: sign(theta - mu) is taken after the
+    gradient's part of the step.
+    """
+
+    columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0, "sign": pair_sign}
+    budget: ClassVar[Budget] = "reported"
+    kind: ClassVar[str] = "during training, learnt density"
+    source: ClassVar[str] = "Chen et al. 2021, arXiv:2105.04916"
+
+    to: float | None = None
+    alpha: float = 1e-3
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.to is not None and not 0 < self.to <= 0.5:
+            raise ValueError(
+                f"GradR's prior has its centre below 0: the density is in (0, 0.5], got {self.to}."
+            )
+        if not self.alpha > 0:
+            raise ValueError(f"GradR's prior has a positive alpha, got {self.alpha}.")
+
+    def towards(self, densities: Sequence[float]) -> GradR:
+        return self if self.to is not None else replace(self, to=min(densities))
+
+    def starts_at(self, density: float) -> float:
+        return 1.0
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        if self.to is None:
+            raise ValueError("GradR needs the density of its prior: pass density=, or set to=.")
+        sign = torch.sign(graph["weight"]).float()
+        sign = torch.where(sign == 0, graph["sign"], sign)
+        return Edit(set={"sign": sign, "gain": self._gain(graph["weight"] * sign)}), {}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        weight, sign = graph["weight"], graph["sign"]
+        rate = rate_of(self, signals, graph.keys) if self.rate is None else self.rate
+        centre = log(2 * self.to) / self.alpha  # type: ignore[operator]
+        theta = weight * sign
+        theta = theta - (rate * self.alpha * torch.sign(theta - centre)).to(theta)
+        return Edit(set={"weight": (theta * sign).to(weight), "gain": self._gain(theta)}), state
+
+    @staticmethod
+    def _gain(theta: torch.Tensor) -> torch.Tensor:
+        return (theta > 0).float()

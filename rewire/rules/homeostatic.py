@@ -1,0 +1,228 @@
+"""Homeostatic growth: neurons grow and retract synaptic elements until they are active enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log, sqrt
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..graph import NOTHING, Edit, Graph
+from ..rule import Budget, Clock, Rule, State
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Every, When
+from .structural_plasticity import pair_key
+
+PAPER = """
+@article{butz2013simple,
+  title = {A simple rule for dendritic spine and axonal bouton formation can account for cortical
+    reorganization after focal retinal lesions},
+  author = {Butz, Markus and van Ooyen, Arjen},
+  journal = {PLoS Computational Biology},
+  volume = {9},
+  number = {10},
+  pages = {e1003259},
+  doi = {10.1371/journal.pcbi.1003259},
+  year = {2013},
+}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeostaticGrowth(Rule):
+    """Homeostatic structural plasticity (Butz & van Ooyen 2013, PLoS Comput Biol 9:e1003259; as a
+    framework for spiking networks Diaz-Pier et al. 2016, Frontiers in Neuroanatomy 10:57, in NEST).
+
+    In each projection every presynaptic unit has axonal elements (boutons) and every postsynaptic
+    unit dendritic ones (spines). A unit's calcium C follows its activity with the time constant
+    ``tau``, and its elements z the growth curve
+
+        dz/dt = growth (2 exp(-((C - xi) / zeta)^2) - 1),   curve = "gaussian",
+        xi = (eta + epsilon) / 2,   zeta = (epsilon - eta) / (2 sqrt(ln 2)),
+
+    which is 0 at ``eta`` and ``epsilon``, positive between and negative outside: units settle at
+    ``epsilon``, and those below ``eta`` wither. "linear" is growth (1 - C / epsilon): silent units
+    grow. A unit with fewer elements, rounded down, than synapses loses as many of them, drawn at
+    random; elements that hold no synapse are then paired at random, as many as there are of the
+    scarcer kind, and of what is left vacant a fraction ``tau_vacant`` is lost.
+
+    signal: of units, what calcium follows: "activity" (artificial networks: the standard deviation
+        of a unit's value over the last batch) or "rate" (spiking ones, Hz).
+    tau: in steps, or in seconds in worlds with a time of their own; so is ``growth``, elements a
+        step or a second.
+    epsilon, eta: in units of the signal.
+    birth: weight of a new synapse; 0 leaves it to the world.
+    when: rewiring; calcium and elements move by as many steps at once (Euler).
+
+    All elements start as the synapses there are. The number of synapses is an outcome, reported.
+    A pair drawn that is connected already is no new synapse, except where multapses are allowed,
+    and no unit connects to itself; slots, where units have them, cap what is paired. NEST deletes
+    by axonal elements first, then by dendritic ones, as this does.
+    """
+
+    budget: ClassVar[Budget] = "reported"
+    kind: ClassVar[str] = "neuromorphic"
+    source: ClassVar[str] = "Butz & van Ooyen 2013, doi:10.1371/journal.pcbi.1003259"
+    bibtex: ClassVar[str] = PAPER
+
+    signal: str = "activity"
+    epsilon: float = 0.7
+    eta: float = 0.1
+    growth: float = 0.01
+    tau: float = 100.0
+    curve: Literal["gaussian", "linear"] = "gaussian"
+    tau_vacant: float = 0.1
+    birth: float = 0.0
+    when: When = Every(10)
+
+    def __post_init__(self) -> None:
+        if self.curve == "gaussian" and not self.eta < self.epsilon:
+            raise ValueError(
+                f"a Gaussian growth curve grows between eta and epsilon: eta = {self.eta} must be "
+                f"below epsilon = {self.epsilon}."
+            )
+        if self.curve == "linear" and not self.epsilon > 0:
+            raise ValueError(f"epsilon is above 0 for a linear growth curve, got {self.epsilon}.")
+        if not 0 <= self.tau_vacant <= 1:
+            raise ValueError(f"tau_vacant is a fraction, got {self.tau_vacant}.")
+        if not self.tau > 0:
+            raise ValueError(f"tau is a time above 0, got {self.tau}.")
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({self.signal})
+
+    def speed(self, calcium: np.ndarray) -> np.ndarray:
+        """dz/dt of units with this calcium (their figure 2)."""
+        if self.curve == "linear":
+            return self.growth * (1 - calcium / self.epsilon)
+        xi = (self.eta + self.epsilon) / 2
+        zeta = (self.epsilon - self.eta) / (2 * sqrt(log(2)))
+        return self.growth * (2 * np.exp(-(((calcium - xi) / zeta) ** 2)) - 1)
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        state: dict[str, Tensor] = {}
+        for i, p in enumerate(graph.projections):
+            for end, held in zip(("pre", "post"), _held(graph, i), strict=True):
+                state[f"{end}/{p.name}"] = torch.from_numpy(held.astype(np.float64))
+        return Edit(), state
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        n = self.when.n if isinstance(self.when, Every) else 1
+        span = n * (1.0 if clock.dt is None else clock.dt)
+        after = dict(state)
+        for name in {p.source for p in graph.projections} | {p.target for p in graph.projections}:
+            now = signals.node(self.signal, name).double()
+            kept = exp(-span / self.tau)
+            before = state.get(f"calcium/{name}", now)  # as if it had been so all along
+            after[f"calcium/{name}"] = before * kept + now * (1 - kept)
+        drop, add = [], list[int]()
+        room = _Free(graph)
+        for i, p in enumerate(graph.projections):
+            elements = []
+            for end, population in (("pre", p.source), ("post", p.target)):
+                speed = self.speed(after[f"calcium/{population}"].numpy())
+                elements.append(np.maximum(state[f"{end}/{p.name}"].numpy() + span * speed, 0))
+            gone = self._surplus(graph, i, elements, rng)
+            drop.append(gone)
+            room.leave(i, gone)
+            add += self._pair(graph, i, elements, gone, room, rng)
+            for end, z in zip(("pre", "post"), elements, strict=True):
+                after[f"{end}/{p.name}"] = torch.from_numpy(z)
+        rows = np.sort(np.concatenate(drop))
+        if not len(rows) and not add:
+            return NOTHING, after
+        edit = Edit(
+            drop=torch.from_numpy(rows),
+            add=torch.from_numpy(np.sort(np.array(add, np.int64))),
+            birth={"weight": self.birth} if self.birth else {},
+        )
+        return edit, after
+
+    @staticmethod
+    def _surplus(graph: Graph, i: int, elements: list[np.ndarray], rng: Stream) -> np.ndarray:
+        """Rows of the synapses that have lost their axonal or their dendritic element."""
+        rows = np.arange(*graph.bounds[i : i + 2])
+        for end, z in enumerate(elements):
+            unit = graph.locate()[1 + end].numpy()[rows]
+            # the first of each unit, in random order, stay
+            order = np.lexsort((rng.doubles(len(rows)), unit))
+            ranked = unit[order]
+            rank = np.arange(len(rows)) - ranked.searchsorted(ranked)
+            rows = rows[order[rank < np.floor(z)[ranked]]]
+        return np.setdiff1d(np.arange(*graph.bounds[i : i + 2]), rows)
+
+    def _pair(
+        self,
+        graph: Graph,
+        i: int,
+        elements: list[np.ndarray],
+        gone: np.ndarray,
+        room: _Free,
+        rng: Stream,
+    ) -> list[int]:
+        """Keys of the synapses that vacant elements form; ``elements`` decay where they stay so."""
+        p, space = graph.projections[i], graph.space
+        held = [h - g for h, g in zip(_held(graph, i), _held(graph, i, gone), strict=True)]
+        vacant = [np.maximum(np.floor(z) - h, 0).astype(np.int64)
+                  for z, h in zip(elements, held, strict=True)]  # fmt: skip
+        vacant[1] = np.minimum(vacant[1], room.free(i))
+        ends = [rng.numpy.permutation(np.repeat(np.arange(len(v)), v)) for v in vacant]
+        many = min(map(len, ends))
+        formed = list[int]()
+        for pre, post, luck in zip(ends[0], ends[1], rng.doubles(many), strict=False):
+            if p.source == p.target and pre == post:
+                continue
+            key = pair_key(graph, i, int(pre), int(post), float(luck))
+            if key is None or (key in formed and not p.multapses):
+                continue
+            formed.append(key)
+        _, pre, post = space.locate(torch.tensor(formed, dtype=torch.int64))
+        for z, h, unit in zip(elements, held, (pre, post), strict=True):
+            h += np.bincount(unit.numpy(), minlength=len(h))
+            z -= self.tau_vacant * np.maximum(z - h, 0)
+        room.take(i, post.numpy())
+        return formed
+
+
+def _held(graph: Graph, i: int, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Synapses of each presynaptic and each postsynaptic unit of a projection, or some rows'."""
+    p, (_, pre, post) = graph.projections[i], graph.locate()
+    at = np.arange(*graph.bounds[i : i + 2]) if rows is None else rows
+    size = [graph.space.population[name].size for name in (p.source, p.target)]
+    return (
+        np.bincount(pre.numpy()[at], minlength=size[0]),
+        np.bincount(post.numpy()[at], minlength=size[1]),
+    )
+
+
+class _Free:
+    """The free slots of the units of each population, as synapses come and go."""
+
+    def __init__(self, graph: Graph):
+        self._graph = graph
+        self._slots = {
+            p.name: None if p.slots is None else p.slots - graph.fan_in(p.name).numpy()
+            for p in graph.space.receiving
+        }
+
+    def _of(self, i: int) -> np.ndarray | None:
+        return self._slots[self._graph.projections[i].target]
+
+    def free(self, i: int) -> np.ndarray | int:
+        slots = self._of(i)
+        return 2**31 if slots is None else slots
+
+    def leave(self, i: int, rows: np.ndarray) -> None:
+        if (slots := self._of(i)) is not None:
+            slots += _held(self._graph, i, rows)[1]
+
+    def take(self, i: int, units: np.ndarray) -> None:
+        if (slots := self._of(i)) is not None:
+            slots -= np.bincount(units, minlength=len(slots))

@@ -1,0 +1,61 @@
+"""Movement pruning: weights that move away from zero stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ..graph import Edit, Graph
+from ..rule import Clock, State
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Bound, Every, When
+from .gmp import Gradual, level
+from .silent import foremost
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovementPruning(Gradual):
+    """Keep the weights that training moves away from zero (Sanh et al. 2020, arXiv:2005.07683).
+
+    Every edge has a score, S <- S - rate dL/dw w, with w the edge's weight and dL/dw the gradient
+    of what it carries, taken for silent edges as well (straight through; eq. 7). After each step
+    the largest scores are live, as many as Zhu & Gupta's cubic says. The step moves live weights
+    alone (the gradient of w under the mask); a silent one is scored on, and may come back.
+
+    Made for fine-tuning a trained model: the sign of the movement, not the size, decides.
+
+    rate:  of the scores, alpha_S. Scores are only compared with each other: without a decay of
+           theirs its size does not matter.
+    scope: "global", or "layer", which gives every projection the same density.
+    until: the count falls until here, scores go on being kept to the training's end.
+
+    Deviations: w is read after the step and its gradient before (a difference of order lr); the
+    authors train S by AdamW, with warm-up and cool-down around the cubic. Their soft movement
+    pruning, a threshold on the score, is not here.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"grad"})
+    columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0, "score": 0.0}
+    trains: ClassVar[str] = "live"
+    kind: ClassVar[str] = "during training, falling budget"
+    source: ClassVar[str] = "Sanh et al. 2020, arXiv:2005.07683"
+
+    scope: Literal["layer", "global"] = "global"
+    rate: float = 0.01
+    when: When = Every(1)
+    until: Bound | None = 0.75
+
+    def starts_at(self, density: float) -> float:
+        return 1.0
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        moved = signals.pair("grad", graph.keys) * graph["weight"].float()
+        score = graph["score"] - self.rate * moved
+        keep, counts = min(self.edges(clock, state), len(graph)), graph.counts().tolist()
+        kept = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        gain = foremost(graph, score, kept, self.scope, "MovementPruning's score")
+        return Edit(set={"score": score, "gain": gain}), state

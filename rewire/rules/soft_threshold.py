@@ -1,0 +1,66 @@
+"""Soft thresholds on a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from ..graph import Edit, Graph
+from ..rule import Clock, State
+from ..select import groups
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Bound, Every, When
+from .gmp import Gradual, level
+from .silent import foremost, soft_gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftThreshold(Gradual):
+    """Soft thresholding along a schedule: the network computes with sign(w) relu(|w| - a_t)
+    (Kusupati et al. 2020, arXiv:2002.03231, eq. 2), a_t such that Zhu & Gupta's cubic
+    (arXiv:1710.01878, eq. 1) is the exact number of live edges.
+
+    At each tick, after the optimiser's step, the largest |w| are live and a_t is the largest |w|
+    that is not. A weight crosses its threshold without a jump, and a silent one may return.
+
+    scope: "layer" gives every projection the same density and a threshold of its own; "global"
+           ranks all together, with one threshold.
+    straight_through: the step moves silent weights as well, by the gradient at what they would
+           carry; else (the derivative of eq. 2) live ones alone.
+    until: the count falls until here; thresholds go on being set to the training's end.
+
+    Deviation: none of the two papers combines the two; STR learns its thresholds.
+    """
+
+    columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}
+    kind: ClassVar[str] = "during training, falling budget"
+    source: ClassVar[str] = "Kusupati et al. 2020, arXiv:2002.03231"
+
+    scope: Literal["layer", "global"] = "layer"
+    straight_through: bool = False
+    when: When = Every(1)
+    until: Bound | None = 0.75
+
+    @property
+    def trains(self) -> str:  # type: ignore[override]
+        return "all" if self.straight_through else "live"
+
+    def starts_at(self, density: float) -> float:
+        return 1.0
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        keep, counts = min(self.edges(clock, state), len(graph)), graph.counts().tolist()
+        kept = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        size = graph["weight"].abs()
+        live = foremost(graph, size, kept, self.scope, "SoftThreshold's |weight|")
+        silent, threshold = size * (1 - live), torch.zeros_like(size)
+        for lo, hi in groups(graph, self.scope):
+            if hi > lo:
+                threshold[lo:hi] = silent[lo:hi].max()
+        return Edit(set={"gain": soft_gain(graph["weight"], threshold, live)}), state

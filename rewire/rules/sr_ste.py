@@ -1,0 +1,67 @@
+"""SR-STE: N:M sparse networks learnt from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from ..graph import Edit, Graph
+from ..rule import Clock, Rule, State
+from ..signals import Signals
+from ..streams import Stream
+from .nm import check, chosen, suits
+from .silent import rate_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class SRSTE(Rule):
+    """N of every M weights live, learnt from scratch (Zhou et al. 2021, arXiv:2102.04010, eq. 9).
+
+    After each step the n largest |w| of every m in sequence along the inputs are live. The step
+    moves all weights, silent ones by the gradient at what they would carry (the straight-through
+    estimator); the sparse-refined term then pulls those that were silent in it towards 0,
+    w <- w - lr decay w, so that they do not keep changing places with the live ones.
+
+    n, m:  groups as in :class:`NM`; the density is n / m, and no other.
+    decay: lambda_w, 2e-4 in the paper. 0 is the plain straight-through estimator.
+
+    Deviation: the pull is applied after the step (with plain SGD: the paper's, to order lr^2).
+    """
+
+    columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}
+    kind: ClassVar[str] = "during training, constant budget"
+    source: ClassVar[str] = "Zhou et al. 2021, arXiv:2102.04010"
+
+    n: int = 2
+    m: int = 4
+    decay: float = 2e-4
+
+    def __post_init__(self) -> None:
+        check(self.name, self.n, self.m)
+
+    def towards(self, densities: Sequence[float]) -> Rule:
+        suits(self.name, self.n, self.m, densities)
+        return self
+
+    def starts_at(self, density: float) -> float:
+        return 1.0
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        return Edit(set={"gain": self._gain(graph)}), {}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        edit = {}
+        if self.decay:
+            weight, rate = graph["weight"], rate_of(self, signals, graph.keys)
+            pull = rate * self.decay * weight * (1 - graph["gain"])
+            edit["weight"] = weight - pull.to(weight)
+            graph = graph.with_columns(edit)
+        return Edit(set={**edit, "gain": self._gain(graph)}), state
+
+    def _gain(self, graph: Graph) -> torch.Tensor:
+        return chosen(graph, self.n, self.m, "SRSTE's |weight|").float()

@@ -1,0 +1,185 @@
+"""SRigL: structured RigL, with constant fan-in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..graph import Edit, Graph, Projection
+from ..rule import Clock, Rule, State
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Cosine, Every, Schedule, When, value
+
+PAPER = """
+@misc{lasby2023dynamic,
+  title = {Dynamic Sparse Training with Structured Sparsity},
+  author = {Lasby, Mike and Golubeva, Anna and Evci, Utku and Nica, Mihai and Ioannou, Yani},
+  eprint = {2305.02299},
+  archiveprefix = {arXiv},
+  year = {2023},
+}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SRigL(Rule):
+    """Structured RigL (Lasby et al. 2023, arXiv:2305.02299, section 3.1): every unit of a layer has
+    the same number of incoming synapses, and units that have too few salient ones are given up.
+
+    On its ticks the rule takes the place of the optimiser step. In each projection of K synapses,
+    with f = int(fraction K): salient are the K - f largest |w| and, of all the others, those
+    dropped among them, the f largest |dL/dw|. A unit with fewer than ``min_salient`` times the
+    fan-in of salient ones is ablated; the K synapses are shared out evenly among the other units.
+    Each keeps the largest of its |w| that were kept, as many as it has room for, and is filled up
+    where its |dL/dw| is largest. A synapse dropped and grown in one tick never left; new ones
+    start at weight 0 with moments 0.
+
+    fraction, when: as for RigL.
+    min_salient: the paper's gamma_sal: .3 for convolutional nets, .95 for vision transformers; 0
+        ablates no unit with a salient synapse. The last projection's units are never ablated.
+        Above 1 - fraction, units go into which nothing new grows, and a layer may shrink to the
+        few units that its K synapses need.
+
+    A unit is a row of the parameter: an output unit, an output channel, a gate of a recurrent
+    unit. Its fan-in is what divides evenly: K is kept exactly, so that the fan-ins of the units
+    that are left differ by at most 1 (the paper rounds K to a multiple); the larger go to those
+    with more salient synapses. No unit can hold more than a row, so that as many stay as K needs.
+    An ablated unit comes back where gradients make it salient again. Deviation from the authors'
+    code: where a unit has kept more than its fan-in the smallest |w| go (theirs sorts a boolean
+    row, so that which of them go is arbitrary).
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"growth", "weight"})
+    skips_step: ClassVar[bool] = True
+    kind: ClassVar[str] = "during training, constant budget"
+    source: ClassVar[str] = "Lasby et al. 2023, arXiv:2305.02299"
+    bibtex: ClassVar[str] = PAPER
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
+
+    fraction: float | Schedule = Cosine(0.3, 0.75)
+    min_salient: float = 0.3
+    when: When = Every(100, stop=0.75)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_salient <= 1:
+            raise ValueError(
+                f"SRigL's min_salient is a fraction of the fan-in, got {self.min_salient}."
+            )
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        """Even the fan-ins out: units with too many lose random ones, others gain random ones."""
+        keep, grow = [], []
+        for i, p in enumerate(graph.projections):
+            if p.multapses:
+                raise ValueError(
+                    f"SRigL gives every unit the same number of sources, and {p.name!r} may join "
+                    "a pair twice. Use a projection without multapses."
+                )
+            _, width = rows_of(p)
+            held = graph.local(i).numpy()
+            drawn = rng.permutation(p.size).numpy()
+            there = _at(held, p.size)[drawn]
+            fan_in = _even(len(held), np.zeros(p.size // width, np.int64), width)
+            order = np.concatenate([drawn[there], drawn[~there]])  # those there are come first
+            chosen = first_of_each(units_of(p), order, fan_in)
+            keep.append(torch.from_numpy(np.intersect1d(held, chosen)) + graph.space.bounds[i])
+            grow.append(torch.from_numpy(np.setdiff1d(chosen, held)) + graph.space.bounds[i])
+        stays = graph.find(torch.cat(keep))[0]
+        gone = torch.ones(len(graph), dtype=torch.bool)
+        gone[stays] = False
+        added = torch.cat(grow)
+        birth = {"weight": signals.pair("weight", added).to(graph["weight"])}
+        return Edit(drop=gone.nonzero().squeeze(1), add=added, birth=birth), {}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        fraction, found = value(self.fraction, clock), []
+        slopes = signals.whole("growth").numpy()
+        for i in range(len(graph.projections)):
+            gradient = slopes[slice(*graph.space.bounds[i : i + 2])]
+            weight = graph["weight"][graph.rows(i)].abs().numpy()
+            if np.isnan(weight).any() or np.isnan(gradient).any():
+                raise ValueError(
+                    f"SRigL found NaN among the weights or gradients of "
+                    f"{graph.projections[i].name!r}; edges cannot be ranked by them. Training has "
+                    "diverged."
+                )
+            found.append(self._chosen(graph, i, weight, gradient, fraction))
+        chosen = torch.cat(found)
+        row, there = graph.find(chosen)
+        gone = torch.ones(len(graph), dtype=torch.bool)
+        gone[row[there]] = False
+        return Edit(drop=gone.nonzero().squeeze(1), add=chosen[~there]), state
+
+    def _chosen(
+        self, graph: Graph, i: int, weight: np.ndarray, gradient: np.ndarray, fraction: float
+    ) -> Tensor:
+        """Keys of projection i's synapses after the update, from |w| (K,) and |dL/dw| (size,)."""
+        p, held = graph.projections[i], graph.local(i).numpy()
+        unit, (n, width) = units_of(p), rows_of(p)
+        swapped = int(fraction * len(held))
+        strong = held[(-weight).argsort(kind="stable")]  # the smaller key first among equals
+        kept = strong[: len(held) - swapped]
+        others = np.flatnonzero(~_at(kept, p.size))
+        others = others[(-gradient[others]).argsort(kind="stable")]
+        salient = np.bincount(unit[kept], minlength=n)
+        salient += np.bincount(unit[others[:swapped]], minlength=n)
+        before = int((np.bincount(unit[held], minlength=n) > 0).sum())
+        least = self.min_salient * len(held) / max(before, 1)
+        lives = (salient >= least) & (salient > 0)
+        if i == len(graph.projections) - 1:
+            lives[:] = True
+        fan_in = _even(len(held), np.where(lives, salient, -1), width)
+        chosen = first_of_each(unit, np.concatenate([kept, others]), fan_in)
+        return torch.from_numpy(chosen) + graph.space.bounds[i]
+
+
+def rows_of(p: Projection) -> tuple[int, int]:
+    """Units that a projection leads to, as its parameter counts them, and places of each."""
+    n = p.shape[1] * p.groups if p.kind == "conv_transpose" else p.shape[0]
+    n = p.shape[1] if p.kind == "embedding" else n
+    return n, p.size // n
+
+
+def units_of(p: Projection) -> np.ndarray:
+    """The unit of each place of the parameter, (size,): its row, or where rows are sources its
+    postsynaptic unit."""
+    local = torch.arange(p.size)
+    if p.kind in ("embedding", "conv_transpose"):
+        return p.locate(local)[1].numpy()
+    return (local // (p.size // p.shape[0])).numpy()
+
+
+def first_of_each(unit: np.ndarray, order: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Of every unit j the ``k[j]`` of its places that come first in ``order``, ascending."""
+    of = unit[order].astype(np.uint16 if len(k) <= 2**16 else np.int64)  # sorted by radix
+    by = of.argsort(kind="stable")
+    have = np.bincount(of, minlength=len(k))
+    place = np.arange(len(order)) - np.repeat(have.cumsum() - have, have)
+    return np.sort(order[by[place < np.repeat(k, have)]])
+
+
+def _even(total: int, salient: np.ndarray, width: int) -> np.ndarray:
+    """Fan-ins that add up to ``total`` and differ by at most 1 among the units that stay, (n,).
+
+    salient: of each unit, -1 where it is to go, which it does as far as ``width`` allows. The
+    larger fan-ins go to the more salient, the smaller unit first among equals.
+    """
+    order = np.lexsort((np.arange(len(salient)), -salient))
+    stay = max(int((salient >= 0).sum()), -(-total // width), 1)
+    out = np.zeros(len(salient), np.int64)
+    out[order[:stay]] = total // stay
+    out[order[: total - total // stay * stay]] += 1
+    return out
+
+
+def _at(places: np.ndarray, size: int) -> np.ndarray:
+    out = np.zeros(size, bool)
+    out[places] = True
+    return out

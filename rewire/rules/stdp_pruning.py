@@ -1,0 +1,84 @@
+"""Pruning of a network that learns by STDP: synapses that fall below a threshold are gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..graph import NOTHING, Edit, Graph
+from ..rule import Budget, Clock, Rule, State
+from ..select import largest
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Every, When
+
+PAPER = """
+@article{rathi2019stdp,
+  title = {{STDP}-based pruning of connections and weight quantization in spiking neural networks
+    for energy-efficient recognition},
+  author = {Rathi, Nitin and Panda, Priyadarshini and Roy, Kaushik},
+  journal = {IEEE Transactions on Computer-Aided Design of Integrated Circuits and Systems},
+  volume = {38},
+  number = {4},
+  pages = {668--677},
+  doi = {10.1109/TCAD.2018.2819366},
+  year = {2019},
+}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class STDPPruning(Rule):
+    """STDP-thresholded pruning (Rathi, Panda & Roy 2019, IEEE TCAD 38:668, section III).
+
+    At intervals during training every synapse whose |weight| is below a threshold is removed: what
+    plasticity has depressed carries no information that it would keep. Pruned synapses stay
+    pruned; the others learn on. The network may keep its critical synapses only as far as the
+    threshold is chosen well, so the number of synapses is reported, not held.
+
+    threshold: a |weight|; with ``relative`` a fraction of the largest |weight| of the projection.
+    to: the density below which no synapse is taken; the strongest then stay, over all projections.
+    when: the authors prune after each batch of training images.
+
+    Deviation: the quantisation of what is left, their second step, is not a matter of who is
+    connected and not done here.
+    """
+
+    budget: ClassVar[Budget] = "reported"
+    kind: ClassVar[str] = "neuromorphic"
+    source: ClassVar[str] = "Rathi et al. 2019, doi:10.1109/TCAD.2018.2819366"
+    bibtex: ClassVar[str] = PAPER
+
+    threshold: float = 0.2
+    relative: bool = True
+    to: float = 0.0
+    when: When = Every(100)
+
+    def __post_init__(self) -> None:
+        if self.threshold < 0 or (self.relative and self.threshold > 1):
+            raise ValueError(
+                f"STDPPruning.threshold is a |weight| of 0 or more, or with relative=True a "
+                f"fraction, got {self.threshold}."
+            )
+        if not 0 <= self.to < 1:
+            raise ValueError(f"STDPPruning.to is a density in [0, 1), got {self.to}.")
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        strength = graph["weight"].abs()
+        weak = strength < self.threshold
+        if self.relative:
+            for i in range(len(graph.projections)):
+                rows = graph.rows(i)
+                if rows.stop > rows.start:
+                    weak[rows] = strength[rows] < self.threshold * strength[rows].max()
+        least = round(self.to * graph.possible)
+        if len(graph) - int(weak.sum()) < least:
+            weak = torch.ones(len(graph), dtype=torch.bool)
+            weak[largest(strength, min(least, len(graph)), what="|weight|")] = False
+        if not weak.any():
+            return NOTHING, state
+        return Edit(drop=weak.nonzero().squeeze(1)), state

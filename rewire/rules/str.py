@@ -1,0 +1,98 @@
+"""STR: soft threshold reparameterisation with learnt thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..graph import Edit, Graph
+from ..rule import Budget, Clock, Rule, State
+from ..select import largest, ranked_numbers
+from ..signals import Signals
+from ..streams import Stream
+from .silent import rate_of, soft_gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class STR(Rule):
+    """A soft threshold for each layer, learnt with the weights (Kusupati et al. 2020,
+    arXiv:2002.03231, eq. 2 to 5).
+
+    The network computes with sign(w) relu(|w| - sigmoid(s)), s one number a projection. The step
+    moves the weights above their threshold; after it, s moves by gradient descent with decay:
+    s <- s - lr (dL/ds + decay s), with dL/ds = -sigmoid'(s) sum of sign(w) dL/dw over live edges.
+
+    initial: of s. The paper's is -3200 on ImageNet, where only the decay moves it for most of the
+             training, and tuned for each network; -8 suits short trainings.
+    decay:   drives s towards 0, the threshold towards 1/2: the knob of the density (the paper uses
+             the weights' own decay; lr x decay x steps should be about 1).
+    rate:    learning rate of s; None takes the weights'.
+    to:      where given (``density=`` gives it), thresholds are held, all lowered by one number,
+             as soon as fewer than exactly ``round(to x possible)`` edges would live. The paper
+             has no such floor and reports what it ends at: leave the density out for that.
+
+    Deviations: the floor; s by plain gradient descent whatever the weights' optimiser is.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"grad"})
+    columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}
+    trains: ClassVar[str] = "live"
+    budget: ClassVar[Budget] = "reported"
+    kind: ClassVar[str] = "during training, learnt density"
+    source: ClassVar[str] = "Kusupati et al. 2020, arXiv:2002.03231"
+
+    initial: float = -8.0
+    decay: float = 5e-3
+    rate: float | None = None
+    to: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.to is not None and not 0 < self.to <= 1:
+            raise ValueError(f"STR is held at a density in (0, 1], got to={self.to}.")
+
+    def towards(self, densities: Sequence[float]) -> STR:
+        return self if self.to is not None else replace(self, to=min(densities))
+
+    def starts_at(self, density: float) -> float:
+        return 1.0
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        s = torch.full((len(graph.projections),), self.initial, dtype=torch.float64)
+        gain, _ = self._gain(graph, s)
+        return Edit(set={"gain": gain}), {"s": s}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        s = state["s"]
+        rate = rate_of(self, signals, graph.keys) if self.rate is None else self.rate
+        if isinstance(rate, Tensor):  # one for each projection, that of its edges
+            rate = rate[[min(row, len(rate) - 1) for row in graph.bounds[:-1]]].double()
+        slope = signals.pair("grad", graph.keys) * torch.sign(graph["weight"])
+        slope = (slope * (graph["gain"] != 0)).double()
+        sums = torch.stack([slope[graph.rows(i)].sum() for i in range(len(s))])
+        bend = torch.sigmoid(s) * (1 - torch.sigmoid(s))
+        moved = s - rate * (self.decay * s - bend * sums)
+        gain, held = self._gain(graph, moved)
+        return Edit(set={"gain": gain}), {**state, "s": s if held else moved}
+
+    def _gain(self, graph: Graph, s: Tensor) -> tuple[Tensor, bool]:
+        """The gains under these thresholds, and whether the floor held them back."""
+        weight = graph["weight"]
+        threshold = torch.sigmoid(s).to(weight).repeat_interleave(graph.counts())
+        margin = weight.abs() - threshold
+        ranked_numbers(margin.numpy(), "STR's |weight| - threshold")
+        live = (margin > 0).float()
+        least = 0 if self.to is None else min(round(self.to * graph.possible), len(graph))
+        held = int(live.sum()) < least
+        if held:
+            rows = largest(margin, least, what="STR's |weight| - threshold")
+            live = torch.zeros_like(live)
+            live[rows] = 1.0
+            silent = margin[live == 0]
+            threshold = threshold + (silent.max() if len(silent) else margin.min())
+        return soft_gain(weight, threshold, live), held

@@ -1,0 +1,159 @@
+"""Synaptic sampling: rewiring as Bayesian inference over network configurations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..graph import Edit, Graph
+from ..rule import Budget, Clock, Rule, State
+from ..select import pair_sign
+from ..signals import Signals
+from ..slots import Room
+from ..streams import Stream
+from ..when import Every, When
+
+PAPER = """
+@article{kappel2015network,
+  title = {Network plasticity as {Bayesian} inference},
+  author = {Kappel, David and Habenschuss, Stefan and Legenstein, Robert and Maass, Wolfgang},
+  journal = {PLoS Computational Biology},
+  volume = {11},
+  number = {11},
+  pages = {e1004485},
+  doi = {10.1371/journal.pcbi.1004485},
+  year = {2015},
+}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynapticSampling(Rule):
+    """Synaptic sampling (Kappel, Habenschuss, Legenstein & Maass 2015, PLoS Comput Biol
+    11:e1004485).
+
+    Every possible synapse has a parameter theta, which walks by the stochastic differential
+    equation (their equation 5, divided by the number of examples)
+
+        d theta = eta (prior (mu - theta) / sigma^2 - dL/d theta) dt + sqrt(2 eta prior T) dW,
+
+    so that, left alone, the network visits configurations in proportion to the posterior
+    p(theta) exp(-L / prior) at temperature T = 1. With theta > 0 there is a synapse, of the weight
+    sign exp(theta - theta_0) (their equation 10); with theta <= 0 there is none, and theta walks by
+    prior and noise alone until it is back above 0. Nothing holds the number of synapses: without a
+    loss it settles at Phi(mu / sigma) of all pairs, 69 % with the paper's prior.
+
+    mu, sigma: of the prior, normal, 0.5 and 1 in the paper.
+    theta_0: 3 in the paper: a synapse is born with the weight exp(-3), 0.05.
+    prior: weight of the prior against the mean loss of an example: 1 / examples.
+    temperature: T.
+    eta: learning rate b; None takes the world's, after its schedule.
+
+    A world's own step moves weights: what it moved them by is taken as -eta dL/dw, from which
+    d theta = w dw. That is the equation for plain SGD; momentum, Adam and STDP are taken as they
+    come. In a spiking world the sign of every synapse is +1. Turn weight decay off: the prior does
+    its work. The sign of a synapse never changes: that of its weight at the start where it has one,
+    else that of a hash of (seed, synapse). A starting weight below exp(-theta_0) counts as that.
+    State: theta of every possible synapse, O(possible).
+    """
+
+    budget: ClassVar[Budget] = "reported"
+    columns: ClassVar[dict[str, Any]] = {"sign": pair_sign}
+    kind: ClassVar[str] = "neuromorphic"
+    source: ClassVar[str] = "Kappel et al. 2015, doi:10.1371/journal.pcbi.1004485"
+    bibtex: ClassVar[str] = PAPER
+
+    mu: float = 0.5
+    sigma: float = 1.0
+    theta_0: float = 3.0
+    prior: float = 1e-4
+    temperature: float = 1.0
+    eta: float | None = None
+    when: When = Every(1)
+
+    def __post_init__(self) -> None:
+        for name in ("sigma", "prior"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"SynapticSampling.{name} is above 0, got {getattr(self, name)}.")
+        if self.temperature < 0:
+            raise ValueError(f"a temperature is 0 or more, got {self.temperature}.")
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        if self.eta is None and signals.lr(graph.keys) is None:
+            raise ValueError("SynapticSampling needs a learning rate here: set its field eta.")
+        if (graph.keys.diff() == 0).any():
+            raise ValueError(
+                "SynapticSampling has one theta for each pair of units, and some pairs of the "
+                "starting graph hold several synapses: start from one without multapses."
+            )
+        weight, prior = graph["weight"], torch.distributions.Normal(self.mu, self.sigma)
+        sign = torch.where(weight != 0, weight.sign(), graph["sign"]).float()
+        # absent synapses: the prior where it is below 0
+        below = prior.cdf(torch.tensor(0.0, dtype=torch.float64))
+        u = torch.from_numpy(rng.doubles(graph.possible)).clamp(min=1e-12)
+        theta = prior.icdf(u * below).clamp(max=0.0).to(weight.dtype)
+        theta[graph.keys] = self._theta(weight.abs())
+        edit = Edit(set={"sign": sign, "weight": sign * (theta[graph.keys] - self.theta_0).exp()})
+        turned = graph.keys[sign != graph["sign"]]
+        return edit, {"theta": theta, "turned": turned}
+
+    def _theta(self, strength: Tensor) -> Tensor:
+        """theta of a synapse of this |weight|, 0 or more."""
+        return (strength.log() + self.theta_0).clamp(min=0.0)
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        keys, sign, space = graph.keys, graph["sign"], graph.space
+        every = torch.arange(space.possible)
+        eta = signals.lr(every) if self.eta is None else self.eta
+        assert eta is not None
+        n = self.when.n if isinstance(self.when, Every) else 1
+        rate = eta * n * self.prior
+        theta = state["theta"].clone()
+        held = theta[keys]
+        stray = held <= 0  # synapses that another rule has made
+        held[stray] = self._theta(graph["weight"][stray].abs())
+        before = (held - self.theta_0).exp()
+        moved = held + before * (sign * graph["weight"] - before)  # -eta dL/d theta = w dw
+        theta[theta > 0] = 0.0  # none but the synapses there are is above 0
+        theta += rate * (self.mu - theta) / self.sigma**2
+        moved += (rate if isinstance(rate, float) else rate[keys]) * (
+            self.mu - held
+        ) / self.sigma**2  # fmt: skip
+        theta[keys] = moved
+        spread = (2 * self.temperature * rate) ** 0.5
+        theta += spread * rng.normal(space.possible).to(theta.dtype)
+        there = torch.zeros(space.possible, dtype=torch.bool)
+        there[keys] = True
+        drop = (theta[keys] <= 0).nonzero().squeeze(1)
+        add = ((theta > 0) & ~there).nonzero().squeeze(1)
+        if space.capped:  # those without a free slot wait at 0
+            free = torch.from_numpy(Room(graph, drop).take(add.numpy(), len(add)))
+            theta[add[~torch.isin(add, free)]] = 0.0
+            add = free.sort().values
+        signs = self._signs(graph, add, state)
+        edit = Edit(
+            set={"weight": sign * (theta[keys] - self.theta_0).exp()},
+            drop=drop,
+            add=add,
+            birth={"sign": signs, "weight": signs * (theta[add] - self.theta_0).exp()},
+        )
+        return edit, {**state, "theta": theta}
+
+    @staticmethod
+    def _signs(graph: Graph, keys: Tensor, state: State) -> Tensor:
+        birth = graph.births["sign"]
+        if not callable(birth):  # the world has one sign for all
+            return torch.full((len(keys),), birth)
+        return birth(keys, turned=state["turned"])  # type: ignore[call-arg]
+
+    def settles_at(self) -> float:
+        """The fraction of all pairs that are synapses where there is no loss: Phi(mu / sigma)."""
+        spread = self.sigma * sqrt(self.temperature)
+        normal = torch.distributions.Normal(0.0, 1.0)
+        return float(normal.cdf(torch.tensor(self.mu / spread, dtype=torch.float64)))

@@ -1,0 +1,78 @@
+"""Top-KAST: always sparse training by two nested sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from ..graph import Edit, Graph
+from ..rule import Clock, State
+from ..signals import Signals
+from ..streams import Stream
+from .silent import Silencing, foremost, rate_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopKAST(Silencing):
+    """Top-K always sparse training (Jayakumar et al. 2020, arXiv:2106.03517).
+
+    The largest |w| of each layer, exactly ``to`` of its edges, are live (the set A). The step moves
+    these and the next ``more`` largest (B, which contains A), which are silent: they train on the
+    gradient they would have. All others keep their value until |w| of theirs is among the largest.
+
+    more:    density of what trains beyond the live edges, M of the paper's D + M.
+    decay:   lambda of the exploration loss (eq. 3): after the step, w <- w - lr lambda w in A and
+             w <- w - lr lambda / D w in B without A, with D the density ``to``: who is not live
+             has to grow fast to become it. The model's optimiser should have no decay of its own.
+    refresh: steps from one choice of A and B to the next; the paper finds 1 and 100 alike.
+
+    Deviation: the penalty is applied after the step, not through its momentum.
+    """
+
+    columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0, "trained": 1.0}
+    trains: ClassVar[str] = "trained"
+    kind: ClassVar[str] = "during training, constant budget"
+    source: ClassVar[str] = "Jayakumar et al. 2020, arXiv:2106.03517"
+
+    more: float = 0.1
+    decay: float = 1e-4
+    refresh: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.more < 1 or self.refresh < 1 or self.decay < 0:
+            raise ValueError(
+                "TopKAST trains a density of 0 or more beyond the live edges, under a decay of 0 "
+                f"or more, and chooses every 1 or more steps; got more={self.more}, "
+                f"decay={self.decay}, refresh={self.refresh}."
+            )
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        live = self.budget_of(graph, self.to)
+        wide = min(self.to + self.more, len(graph) / graph.possible)  # type: ignore[operator]
+        state = {"live": live, "trained": self.budget_of(graph, wide)}
+        return Edit(set=self._sets(graph, state)), state
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        edit = {}
+        if self.decay:
+            rate, live = rate_of(self, signals, graph.keys), graph["gain"]
+            strength = (live + (1 - live) / self.to) * graph["trained"]  # type: ignore[operator]
+            weight = graph["weight"]
+            edit["weight"] = weight - (rate * self.decay * strength * weight).to(weight)
+            graph = graph.with_columns(edit)
+        if clock.step % self.refresh == 0:
+            edit |= self._sets(graph, state)
+        return Edit(set=edit), state
+
+    def _sets(self, graph: Graph, state: State) -> dict[str, torch.Tensor]:
+        size, what = graph["weight"].abs(), "TopKAST's |weight|"
+        return {
+            "gain": foremost(graph, size, state["live"], self.scope, what),
+            "trained": foremost(graph, size, state["trained"], self.scope, what),
+        }

@@ -1,0 +1,181 @@
+"""Rules together: in a list, on some projections, by age, and made of two scores in one line."""
+
+import pytest
+import torch
+
+import rewire
+from rewire import rules, when
+from rewire.graph import Edit
+from rewire.rule import Clock, Rule
+from rewire.select import pair_sign
+
+EVERY = when.every(2)
+
+
+def net(rule, density=0.3, steps=24, substrate="masked", **more):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(20, 24), torch.nn.ReLU(), torch.nn.Linear(24, 16), torch.nn.ReLU(),
+        torch.nn.Linear(16, 5),
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+    session = rewire.attach(
+        model, optimizer, rule=rule, density=density, steps=steps, substrate=substrate, **more
+    )
+    draw = torch.Generator().manual_seed(3)
+    session.graphs = [session.graph]
+    while not session.done:
+        x, y = torch.randn(16, 20, generator=draw), torch.randint(5, (16,), generator=draw)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        session.step()
+        session.graphs.append(session.graph)
+    return session
+
+
+def same(a, b):
+    return len(a.graphs) == len(b.graphs) and all(
+        torch.equal(x.keys, y.keys) and torch.equal(x["weight"], y["weight"])
+        for x, y in zip(a.graphs, b.graphs, strict=True)
+    )
+
+
+@pytest.mark.parametrize("substrate", ["masked", "sparse"])
+def test_gmp_prunes_to_exactly_the_density_while_rigl_rewires(substrate):
+    parts = [rewire.GMP(when=when.every(3, stop=0.75)), rewire.RigL(when=EVERY)]
+    both = net(parts, density=0.1, substrate=substrate)
+    assert both.graphs[0].density == 1 and both.edges == round(0.1 * 944)
+    acted = {rule: sum(len(r.add) for r in both.history if r.rule == rule) for rule in (0, 1)}
+    assert acted[0] == 0 and acted[1] > 50
+    counts = [len(g) for g in both.graphs]
+    assert counts == sorted(counts, reverse=True)
+    assert same(both, net(rewire.Combined(rules=tuple(parts)), density=0.1, substrate=substrate))
+
+
+def test_a_rule_on_every_projection_is_the_rule_itself():
+    for inner in (rewire.RigL(when=EVERY), rewire.GMP(when=EVERY), rewire.Magnitude()):
+        assert same(net(inner), net(rewire.On(rule=inner, projections=("*",))))
+
+
+@pytest.mark.parametrize("substrate", ["masked", "sparse"])
+def test_two_rules_on_different_projections_leave_each_others_alone(substrate):
+    parts = [
+        rewire.On(rule=rewire.DeepR(noise=0.4, l1=0.02), projections=("0", "4")),
+        rewire.On(rule=rewire.RigL(when=EVERY, fraction=0.3), projections=("2",)),
+    ]
+    both = net(parts, substrate=substrate, seed=5)
+    bounds = both.graph.space.bounds
+    for record in both.history:
+        inside = [bounds[1] <= key < bounds[2] for key in record.add.tolist()]
+        assert all(inside) if record.rule == 1 else not any(inside)
+    assert {r.rule for r in both.history} == {0, 1}
+    assert all(torch.equal(g.counts(), both.graphs[0].counts()) for g in both.graphs)
+    # the signs of woken synapses are those of their own keys, not of keys in the part
+    seen = torch.cat([g.keys[g.space.which(g.keys) != 1] for g in both.graphs[1:]]).unique()
+    first = both.graphs[0]
+    new = seen[~torch.isin(seen, first.keys)]
+    row, there = both.graph.find(new)
+    assert there.sum() > 5
+    assert torch.equal(both.graph["sign"][row[there]], pair_sign(new[there], 5))
+
+
+def test_what_a_part_ranks_over_all_that_it_sees_is_the_best_of_that():
+    class Grower(Rule):
+        needs = frozenset({"growth"})
+
+        def update(self, graph, signals, state, rng, clock):
+            drop = torch.arange(6)
+            return Edit(drop=drop, add=signals.largest("growth", 6, without=drop)), state
+
+    class Whole(Rule):
+        needs = frozenset({"growth"})
+
+        def update(self, graph, signals, state, rng, clock):
+            space, drop = graph.space, torch.arange(graph.bounds[1], graph.bounds[1] + 6)
+            gone = torch.zeros(len(graph), dtype=torch.bool)
+            gone[drop] = True
+            free = torch.ones(space.possible, dtype=torch.bool)
+            free[graph.keys[~gone]] = False
+            free[: space.bounds[1]] = False
+            keys = free.nonzero().squeeze(1)
+            best = signals.pair("growth", keys).topk(6).indices
+            return Edit(drop=drop, add=keys[best].sort().values), state
+
+    assert same(net(rewire.On(rule=Grower(), projections=("2", "4"))), net(Whole()))
+
+
+def test_an_age_limit_replaces_each_synapse_when_its_time_has_come():
+    session = net(rewire.AgeLimit(most=6, when=when.every(1)), steps=40)
+    born = dict.fromkeys(session.graphs[0].keys.tolist(), None)
+    for record in session.history:
+        before = session.graphs[record.total - 1].keys
+        for key in before[torch.from_numpy(record.drop).long()].tolist():
+            assert born[key] is None or record.total - born[key] == 6
+        born |= dict.fromkeys(record.add.tolist(), record.total)  # some return at once, newborn
+    assert all(torch.equal(g.counts(), session.graphs[0].counts()) for g in session.graphs)
+    assert all(40 - born[key] < 6 for key in session.graph.keys.tolist())
+    n = session.edges  # places, each emptied 6 or 7 times in 40 steps
+    assert 6 * n <= session.history.formed <= 7 * n
+    at_once = net(rewire.AgeLimit(most=6, when=when.every(1), spread=False), steps=7)
+    assert [len(r.add) for r in at_once.history] == [at_once.edges]
+
+
+def test_drop_and_grow_are_the_rules_they_spell():
+    rigl = rewire.RigL(when=EVERY)
+    spelled = rewire.DropGrow(
+        drop="magnitude", grow="growth", fraction=rigl.fraction, when=EVERY, skips=True
+    )
+    assert spelled.needs == {"growth"} and same(net(rigl), net(spelled))
+    written = rewire.DropGrow(
+        drop=lambda graph, signals: graph["weight"].abs(),
+        grow=lambda graph, signals, keys: signals.pair("growth", keys),
+        fraction=rigl.fraction, when=EVERY, skips=True, asks=("growth",), label="mine",
+    )  # fmt: skip
+    assert written.needs == {"growth"} and written.name == "mine"
+    assert same(net(rigl), net(written))
+    with pytest.raises(ValueError, match="mine.drop is a function, which no file can hold"):
+        written.to_table()
+    with pytest.raises(ValueError, match="mine needs the signal 'spikes'"):
+        net(rewire.DropGrow(grow="spikes", label="mine"))
+
+
+def test_combined_rules_round_trip_and_say_what_is_wrong_with_each_part():
+    table = {"rules": [{"rule": "GMP", "when": {"every": 10, "stop": 0.75}},
+                       {"rule": "RigL", "fraction": 0.2, "on": ["fc1", "fc2*"]}]}  # fmt: skip
+    rule = rewire.Combined.from_table(table)
+    assert rule.rules[1] == rewire.On(rule=rewire.RigL(fraction=0.2), projections=("fc1", "fc2*"))
+    assert rule.to_table() == table and rewire.Combined.from_table(rule.to_table()) == rule
+    assert hash(rule) == hash(rewire.Combined.from_table(table))
+    assert rule.needs == {"growth"} and rule.skips_step and rule.budget == "cap"
+    assert rule.starts_at(0.1) == 1 and rule.rules[1].when(Clock(100, 1000))
+    with pytest.raises(ValueError) as refused:
+        parts = [{"rule": "RigLL"}, {"rule": "SET", "fractoin": 1}, {"fraction": 1}]
+        rewire.Combined.from_table({"rules": [*parts, {"rule": "SET", "on": "fc1"}]})
+    said = str(refused.value)
+    assert "did you mean 'RigL'" in said and "did you mean 'fraction'" in said
+    assert "a part has no 'rule'" in said and "SET.on is a list of patterns" in said
+    with pytest.raises(ValueError, match="Combined takes rules that act in one training, not IMP"):
+        rewire.Combined.from_table({"rules": ["IMP"]})
+    with pytest.raises(ValueError, match="SET on fc9: no projection has such a name; there are 0"):
+        net(rewire.On(rule=rewire.SET(), projections=("fc9",)))
+    assert rules.available()["Combined"] is rewire.Combined
+
+
+def test_a_part_of_projections_that_share_slots_is_refused():
+    from rewire.graph import Graph, Population, Projection, Space
+
+    space = Space(
+        [Population("a", 8), Population("b", 4, slots=3)],
+        [
+            Projection("ff", "a", "b", "spiking", (4, 8)),
+            Projection("lat", "b", "b", "spiking", (4, 4)),
+        ],
+    )
+    graph = Graph(space, torch.tensor([0, 1, 9, 40]))
+    for names, fine in ((("ff",), False), (("ff", "lat"), True)):
+        rule = rewire.On(rule=rewire.SET(), projections=names)
+        if fine:
+            rewire.Session(rewire.Bare(space), graph, rule)
+        else:
+            with pytest.raises(ValueError, match="units share their slots over all of them"):
+                rewire.Session(rewire.Bare(space), graph, rule)
