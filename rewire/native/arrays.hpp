@@ -56,7 +56,7 @@ class Spare {
     Block take(size_t bytes) {
         size_t best = kept.size();
         for (size_t i = 0; i < kept.size(); ++i)
-            if (kept[i].size >= bytes && kept[i].size <= bytes + bytes / 4 &&
+            if (kept[i].size >= bytes && kept[i].size <= bytes + bytes / 4 + PAGE &&
                 (best == kept.size() || kept[i].size < kept[best].size))
                 best = i;
         if (best < kept.size()) {
@@ -82,7 +82,7 @@ class Spare {
 
   private:
     static constexpr size_t PAGE = size_t{1} << 21;
-    static constexpr size_t MOST = 6;  // a tick's: keys, two columns, what it moved, and two more
+    static constexpr size_t MOST = 7;  // a tick's: keys, two columns, places, moved, and two more
     std::vector<Block> kept;
 };
 

@@ -256,9 +256,7 @@ class Masked(TorchWorld):
             scaler.update()
             if scaler.get_scale() < scale:
                 return False, loss
-        if skip or self.gates is not None:
-            pass
-        elif self._project:
+        if self._project and not skip and self.gates is None:
             self._mask_everything()
         if not self._checked and not skip:
             self._check_state()
