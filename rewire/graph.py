@@ -313,11 +313,63 @@ class Edit:
 
     @property
     def n_drop(self) -> int:
-        return 0 if self.drop is None else self.drop.numel()
+        return len(self.dropped)
 
     @property
     def n_add(self) -> int:
-        return 0 if self.add is None else self.add.numel()
+        return len(self.added)
+
+    @property
+    def given(self) -> Mapping[str, Tensor | np.ndarray]:
+        """``set`` as the rule gave it: arrays stay arrays."""
+        return self.set
+
+    @property
+    def births(self) -> Mapping[str, Tensor | np.ndarray | float]:
+        """``birth`` as the rule gave it: arrays stay arrays."""
+        return self.birth
+
+    @classmethod
+    def of_arrays(
+        cls,
+        set: Mapping[str, np.ndarray],
+        drop: np.ndarray = NONE,
+        add: np.ndarray = NONE,
+        birth: Mapping[str, np.ndarray | float] | None = None,
+    ) -> Edit:
+        """An edit of numpy arrays, for rules that act at every step.
+
+        Its tensors, of the same memory, are made when they are asked for.
+        """
+        edit = _Arrays.__new__(_Arrays)
+        held = edit.__dict__
+        held["given"], held["dropped"], held["added"] = set, drop, add
+        held["births"] = {} if birth is None else birth
+        return edit
+
+
+class _Arrays(Edit):
+    """What :meth:`Edit.of_arrays` makes."""
+
+    given: Any = None  # no properties here: each edit holds its own
+    births: Any = None
+
+    @cached_property
+    def set(self) -> Mapping[str, Tensor]:  # type: ignore[override]
+        return {name: torch.from_numpy(values) for name, values in self.given.items()}
+
+    @cached_property
+    def drop(self) -> Tensor:  # type: ignore[override]
+        return torch.from_numpy(self.dropped)
+
+    @cached_property
+    def add(self) -> Tensor:  # type: ignore[override]
+        return torch.from_numpy(self.added)
+
+    @cached_property
+    def birth(self) -> Mapping[str, Tensor | float]:  # type: ignore[override]
+        return {name: torch.from_numpy(born) if isinstance(born, np.ndarray) else born
+                for name, born in self.births.items()}  # fmt: skip
 
 
 NOTHING = Edit()  # what most ticks of most rules come to
@@ -450,8 +502,9 @@ class Graph:
 
     def _held(self) -> dict[str, Tensor | np.ndarray]:
         """The columns as they came, the lazy ones read."""
-        for name in list(self._lazy):
-            self[name]
+        if self._lazy:
+            for name in list(self._lazy):
+                self[name]
         return self._columns
 
     def with_birth(self, name: str, birth: Birth) -> Graph:
@@ -780,15 +833,16 @@ class Graph:
         nothing, for rows that are not there, edges that exist already, keys out of range, columns
         of another length or name, and units whose slots would overflow.
         """
-        for name in (*edit.set, *edit.birth):
+        given = edit.given
+        for name in (*given, *edit.births):
             if name not in self._columns and name not in self._lazy:
                 self[name]  # raises, naming the columns there are
-        if edit.set:
-            self._check_lengths(edit.set)
-        columns = {**self._held(), **edit.set} if edit.set else self._columns
-        if edit.n_drop or edit.n_add:
+        if given:
+            self._check_lengths(given)
+        columns = {**self._held(), **given} if given else self._columns
+        if len(edit.dropped) or len(edit.added):
             return self._merge(edit, columns)
-        return self._with(columns, self._topology) if edit.set else self
+        return self._with(columns, self._topology) if given else self
 
     def _with(self, columns: dict[str, Tensor | np.ndarray], topology: dict[str, Any]) -> Graph:
         """Another graph with the same births; ``columns`` is for it to keep."""
@@ -798,9 +852,9 @@ class Graph:
         return out
 
     def _merge(self, edit: Edit, columns: Mapping[str, Tensor | np.ndarray]) -> Graph:
-        _refuse_mask(edit.drop)
-        drop, add = edit.dropped, edit.added
-        births = [self._birth(name, edit.birth.get(name), add) for name in columns]
+        drop, add, births = edit.dropped, edit.added, edit.births
+        _refuse_mask(drop)
+        births = [self._birth(name, births.get(name), add) for name in columns]
         held = [c if isinstance(c, np.ndarray) else c.numpy() for c in columns.values()]
         merged = None
         if kernels is not None:  # None for what is wrong or out of order
@@ -811,7 +865,9 @@ class Graph:
             topology["array"], after, at, topology["bounds"] = merged
         else:
             topology["array"], after, at = self._merge_slowly(drop, add, held, births)
-        topology |= {"born": at, "starts": self._shifted(drop, add)}
+        topology["born"] = at
+        if "starts" in self._topology:
+            topology["starts"] = self._shifted(drop, add)
         out = self._with(dict(zip(columns, after, strict=True)), topology)
         for name in self._lazy:
             out._lazy[name] = self._merged_later(name, drop, at, edit)
@@ -823,7 +879,7 @@ class Graph:
 
     def _shifted(self, drop: np.ndarray, add: np.ndarray) -> dict[str, np.ndarray | None]:
         """Where units' edges begin after an edit, of the populations that it is known of now."""
-        known = self._topology.get("starts", {})
+        known = self._topology["starts"]
         if kernels is None or not known:
             return {}
         drop = np.sort(drop) if len(drop) > 1 else drop
@@ -852,18 +908,20 @@ class Graph:
     def newborn(self, name: str, edit: Edit) -> np.ndarray | float:
         """What edges that ``edit`` adds to this graph hold: one number, or (a,) by rising key."""
         add = edit.added
-        born = self._birth(name, edit.birth.get(name), add)
+        born = self._birth(name, edit.births.get(name), add)
         return born[np.argsort(add, kind="stable")] if isinstance(born, np.ndarray) else born
 
-    def _birth(self, name: str, born: Tensor | float | None, add: np.ndarray) -> np.ndarray | float:
+    def _birth(
+        self, name: str, born: Tensor | np.ndarray | float | None, add: np.ndarray
+    ) -> np.ndarray | float:
         """What newborn edges hold in a column: one number, or one for each key of ``add``."""
-        if isinstance(born, Tensor):
+        if isinstance(born, Tensor | np.ndarray):
             if len(born) != len(add):
                 raise ValueError(
                     f"{len(born)} birth values of {name!r} were given for {len(add)} new edges; "
                     "Edit.birth holds one number, or one for each key of Edit.add."
                 )
-            return born.numpy()
+            return born if isinstance(born, np.ndarray) else born.numpy()
         birth = self.births.get(name, 0.0) if born is None else born
         return birth(torch.from_numpy(add)).numpy() if callable(birth) else birth
 
@@ -1048,8 +1106,8 @@ class Graph:
         }
 
 
-def _refuse_mask(drop: Tensor | None) -> None:
-    if drop is not None and drop.dtype is torch.bool:
+def _refuse_mask(drop: np.ndarray) -> None:
+    if drop.dtype == np.bool_:
         raise ValueError(
             f"Edit.drop is a mask of {len(drop)} booleans; it holds row numbers. Give "
             "mask.nonzero().squeeze(1)."

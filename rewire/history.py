@@ -66,10 +66,11 @@ class History:
 
     def note(self, clock: Clock, rule: int, edit: Edit) -> None:
         """Append an edit, if it changed the topology."""
-        if not edit.n_drop and not edit.n_add:
+        drop, add = edit.dropped, edit.added
+        if not len(drop) and not len(add):
             return
-        drop, add = edit.dropped.astype(np.int32), edit.added
-        self.records.append(Record(clock.total, clock.step, clock.round, rule, drop, add))
+        step, _, round_, total, _ = clock
+        self.records.append(Record(total, step, round_, rule, drop.astype(np.int32), add))
         self.dropped += len(drop)
         self.formed += len(add)
 

@@ -6,6 +6,7 @@ Counts are exact, ties are broken by key (the smaller key goes first), NaN is re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -289,6 +290,7 @@ def pair_hash(keys: Tensor, seed: int) -> Tensor:
     return torch.from_numpy(_hash(keys, seed).astype(np.int64))
 
 
+@cache
 def _salt(seed: int) -> int:
     return (GOLDEN * (2 * seed + 1)) % 2**64
 
@@ -308,14 +310,19 @@ def pair_sign(keys: Tensor, seed: int, turned: Tensor | None = None) -> Tensor:
     ``turned``, ascending keys, have the other sign.
     """
     other = NONE if turned is None else turned.numpy()
+    return torch.from_numpy(hash_sign(keys.numpy(), seed, other))
+
+
+def hash_sign(keys: np.ndarray, seed: int, turned: np.ndarray) -> np.ndarray:
+    """:func:`pair_sign` of arrays, (k,) int8."""
     if kernels is not None:
-        return torch.from_numpy(kernels.hash_sign(keys.numpy(), _salt(seed), other))
-    bit = (_hash(keys, seed) >> np.uint64(40)) & np.uint64(1)
+        return kernels.hash_sign(keys, _salt(seed), turned)
+    bit = (_hash(torch.from_numpy(keys), seed) >> np.uint64(40)) & np.uint64(1)
     sign = bit.astype(np.int8) * np.int8(2) - np.int8(1)
-    if len(other):
-        at = np.minimum(other.searchsorted(keys.numpy()), len(other) - 1)
-        sign[other[at] == keys.numpy()] *= -1
-    return torch.from_numpy(sign)
+    if len(turned):
+        at = np.minimum(turned.searchsorted(keys), len(turned) - 1)
+        sign[turned[at] == keys] *= -1
+    return sign
 
 
 def counts_by(rows: Tensor, groups: Sequence[tuple[int, int]]) -> list[int]:

@@ -99,6 +99,8 @@ class Session:
         limits: Sequence[Limit] = (),
     ):
         self.world = world
+        # a world may have a faster way right after its own step
+        self._read_stepped = getattr(world, "read_stepped", world.read)
         self.limits = tuple(limits)
         if limits and world.space.limits != self.limits:
             world.space = limited(world.space, limits)
@@ -255,11 +257,15 @@ class Session:
         """Let every due rule edit the graph; carry out a rewind where one asks for it."""
         if not self._planned:
             raise RuntimeError("nothing was stepped since the last tick: call step() once a batch.")
+        self._tick(self.world.read)
+
+    def _tick(self, read: Callable[[Graph], Graph]) -> None:
+        """``read``: how the world is read the first time."""
         self._planned = False
         self.schedule_step += 1
         self.data_step += 1
         for i in self._due:
-            shown = self.world.read(self._graph)
+            shown, read = read(self._graph), self.world.read
             rng = rng_for(self.seed, self.names[i], self.clock.total)
             edit, self.states[i] = self.rules[i].update(
                 shown, self.world.signals(shown), self.states[i], rng, self.clock
@@ -275,8 +281,10 @@ class Session:
             if edit.stop:
                 self.stopped = True
                 break
-        self._hold_weights("edits")
-        self._keep_if_asked()
+        if self.limits:
+            self._hold_weights("edits")
+        if self.saves:
+            self._keep_if_asked()
 
     def _hold_weights(self, after: str) -> None:
         """Make the weights what the limits let them be, after the world's step or rules' edits."""
@@ -470,10 +478,10 @@ class Session:
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         made, loss = self.world.advance(self._graph, skip, scaler, closure)
-        if made:
-            self._hold_weights("step")
-        else:
+        if not made:
             self.unplan()
+        elif self.limits:
+            self._hold_weights("step")
         return loss
 
     def learn(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> float:
@@ -501,7 +509,8 @@ class Session:
         skips is no step for the rules. closure: as for ``optimizer.step``; its loss is returned.
         """
         loss = self.optimise(scaler, closure)
-        self.rewire()
+        if self._planned:  # not where mixed precision skipped the step
+            self._tick(self.world.read if self.limits else self._read_stepped)
         return loss
 
 

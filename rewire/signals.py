@@ -128,10 +128,10 @@ class Signals:
         among = getattr(self._get(name, "node").compute, "among", None)
         return None if among is None else among(self._world, populations)
 
-    def lr(self, keys: Tensor) -> float | Tensor | None:
+    def lr(self, keys: Tensor | None = None) -> float | Tensor | None:
         """The learning rate of these synapses: one number where they share it, else (k,).
 
-        None where the world has no learning rate.
+        Of the graph's own edges where no keys are given. None where the world has no learning rate.
         """
         return self._world.lr(self._graph, keys)
 

@@ -5,8 +5,8 @@ Adding a rule never shifts another's draws, and a resumed run needs no generator
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache, cached_property
+from functools import cache
+from hashlib import blake2b
 from statistics import NormalDist
 
 import numpy as np
@@ -28,15 +28,19 @@ class Stream:
 
     def __init__(self, seed: int, label: str, tick: int):
         self._name = seed, label, tick
+        self._key: int | None = None
         self._numpy: np.random.Generator | None = None
         self._torch: torch.Generator | None = None
         self._normals = self._doubles = self._sequences = 0  # drawn so far: pairs, numbers, starts
 
-    @cached_property
+    @property
     def key(self) -> int:
         """128 bits, not computed before they are used: most rules leave most ticks alone."""
-        name = "{}/{}/{}".format(*self._name)
-        return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "little")
+        if self._key is None:
+            seed, label, tick = self._name
+            name = f"{seed}/{label}/{tick}".encode()
+            self._key = int.from_bytes(blake2b(name, digest_size=16).digest(), "little")
+        return self._key
 
     @property
     def numpy(self) -> np.random.Generator:

@@ -332,6 +332,25 @@ def test_set_comes_before_drop_and_the_old_graph_keeps_its_values():
     assert torch.equal(graph["weight"], before)
 
 
+def test_an_edit_of_arrays_is_that_of_tensors():
+    graph = some_graph(space_of("linear"))
+    weight, key = graph["weight"] * 2, graph.keys[1:2]
+    edit = Edit(set={"weight": weight}, drop=torch.tensor([0, 1]), add=key,
+                birth={"weight": torch.tensor([7.0])})  # fmt: skip
+    arrays = Edit.of_arrays({"weight": weight.numpy()}, edit.dropped, edit.added,
+                            {"weight": np.array([7.0], np.float32)})  # fmt: skip
+    assert isinstance(arrays, Edit) and arrays.rewind is None and not arrays.stop
+    assert (arrays.n_drop, arrays.n_add) == (edit.n_drop, edit.n_add) == (2, 1)
+    one, other = graph.apply(edit), graph.apply(arrays)
+    assert torch.equal(one.keys, other.keys) and 7.0 in one["weight"]
+    assert all(torch.equal(values, other[name]) for name, values in one.columns.items())
+    assert torch.equal(arrays.drop, edit.drop) and torch.equal(arrays.add, key)
+    assert torch.equal(arrays.set["weight"], weight) and arrays.birth["weight"].tolist() == [7.0]
+    nothing = Edit.of_arrays({"weight": weight.numpy()})
+    assert nothing.n_drop == nothing.n_add == 0 and nothing.birth == {}
+    assert torch.equal(graph.apply(nothing)["weight"], weight)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.int64, torch.bool])
 def test_columns_keep_their_type_through_edits(dtype):
     graph = Graph(space_of("linear"), torch.tensor([1, 5]), {"c": torch.ones(2).to(dtype)})

@@ -276,11 +276,13 @@ class _Part:
         for name, values in edit.set.items():
             sets[name] = self.whole[name].clone()
             sets[name][self.rows] = values.to(sets[name].dtype)
-        return replace(
-            edit,
+        return Edit(
+            rewind=edit.rewind,
             set=sets,
             drop=None if edit.drop is None else self.rows[edit.drop],
             add=None if edit.add is None else self.widen(edit.add),
+            birth=edit.birth,
+            stop=edit.stop,
         )
 
 
@@ -304,8 +306,8 @@ class PartSignals(Signals):
     def sample(self, name: str, populations: Sequence[str], u: Sequence[float]) -> list[int]:
         return self._whole.sample(name, populations, u)
 
-    def lr(self, keys: Tensor) -> float | Tensor | None:
-        return self._whole.lr(self._part.widen(keys))
+    def lr(self, keys: Tensor | None = None) -> float | Tensor | None:
+        return self._whole.lr(self._part.widen(self._part.graph.keys if keys is None else keys))
 
     def largest(
         self, name: str, k: int | Sequence[int], *, without: Tensor | None = None

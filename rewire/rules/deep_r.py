@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import sqrt
 from typing import Any, ClassVar, Literal
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..graph import Edit, Graph
 from ..native import kernels
 from ..rule import Budget, Clock, Rule, State
-from ..select import counts_by, pair_sign, sample_absent
+from ..select import counts_by, hash_sign, pair_sign, sample_absent
 from ..signals import Signals
 from ..streams import Stream, intervals
 from ..when import Every, When
@@ -68,19 +69,25 @@ class _Walk(Rule):
 
         ``turned`` are the keys, ascending, whose sign at the start was not that of the hash.
         """
+        return torch.from_numpy(self._signs_of(graph, keys.numpy(), state))
+
+    def _signs_of(self, graph: Graph, keys: np.ndarray, state: State) -> np.ndarray:
         birth = graph.births["sign"]
         if not callable(birth):  # the world has one sign for all
-            return torch.full((len(keys),), birth, dtype=torch.int8)
-        return birth(keys, turned=state["turned"])  # type: ignore[call-arg]
+            return np.full(len(keys), birth, np.int8)
+        if isinstance(birth, partial) and birth.func is pair_sign:
+            return hash_sign(keys, birth.keywords["seed"], state["turned"].numpy())
+        return birth(torch.from_numpy(keys), turned=state["turned"]).numpy()  # type: ignore[call-arg]
 
     def _rate(self, graph: Graph, signals: Signals) -> float | Tensor:
-        eta = signals.lr(graph.keys) if self.eta is None else self.eta
+        eta = signals.lr() if self.eta is None else self.eta
         assert eta is not None
         return eta
 
     def _scales(self, eta: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
         """Drift and noise of one tick; a tick that stands for n steps scales by n and sqrt(n)."""
-        n = self.when.n if isinstance(self.when, Every) else 1
+        when = self.when
+        n = when.n if isinstance(when, Every) else 1
         if self.temperature is None:
             spread: float | Tensor = eta * self.noise
         else:
@@ -133,10 +140,11 @@ class DeepR(_Walk):
             graph, drift, spread, rng, noisy=not still, apart=self.scope == "layer"
         )
         if add is None:
-            return Edit(set={"weight": weight}), state
-        woken = self._signs(graph, add, state)
-        birth = {"sign": woken, "weight": woken * self.birth} if self.birth else {"sign": woken}
-        return Edit(set={"weight": weight}, drop=drop, add=add, birth=birth), state
+            return Edit.of_arrays({"weight": weight}), state
+        birth = {"sign": self._signs_of(graph, add, state)}
+        if self.birth:
+            birth["weight"] = birth["sign"] * np.float32(self.birth)
+        return Edit.of_arrays({"weight": weight}, drop, add, birth), state
 
 
 def walk_and_draw(
@@ -147,7 +155,7 @@ def walk_and_draw(
     *,
     noisy: bool = True,
     apart: bool = True,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """One move of theta = sign * weight, (E,): theta - drift + spread * N(0, 1).
 
     Returns the weights that it gives; the rows whose theta is below 0, ascending; and as many keys
@@ -155,29 +163,28 @@ def walk_and_draw(
     many in each projection, else anywhere.
     """
     space = graph.space
-    bounds, ends = (graph.bounds, space.bounds) if apart else ([0, len(graph)], [0, space.possible])
-    add = None
-    few = graph.numbers("sign").dtype == np.int8 and not isinstance(drift, Tensor)
-    if kernels is not None and few:
-        table, counter = (intervals(), rng.skip_normals(len(graph))) if noisy else (STILL, 0)
+    keys = graph.array
+    bounds, ends = (graph.bounds, space.bounds) if apart else ([0, len(keys)], [0, space.possible])
+    sign, add = graph.numbers("sign"), None
+    if kernels is not None and sign.dtype == np.int8 and not isinstance(drift, Tensor):
+        table, counter = (intervals(), rng.skip_normals(len(keys))) if noisy else (STILL, 0)
         plain = not space.capped and not space.multapses
-        moved, below, add = kernels.walk_and_draw(
-            graph.numbers("weight"), graph.numbers("sign"), table, counter, drift, spread,
-            graph.array, ends if plain else [], bounds, rng.sequence() if plain else 0,
+        moved, drop, add = kernels.walk_and_draw(
+            graph.numbers("weight"), sign, table, counter, drift, spread, keys,
+            ends if plain else [], bounds, rng.sequence() if plain else 0,
         )  # fmt: skip
-        theta, drop = torch.from_numpy(moved), torch.from_numpy(below)
     else:
         theta = (graph["sign"] * graph["weight"]).sub_(drift)
         if noisy:
             theta += rng.normal(len(graph)).mul_(spread)
-        drop = _where(theta.numpy() < 0)
-        theta.mul_(graph["sign"])
-    if add is not None:
-        return theta, drop, torch.from_numpy(add)
-    if not drop.numel():
-        return theta, drop, None
-    k = counts_by(drop, list(pairwise(bounds)))
-    return theta, drop, sample_absent(graph, k if apart else k[0], rng, without=drop)
+        drop = (theta.numpy() < 0).nonzero()[0]
+        moved = theta.mul_(graph["sign"]).numpy()
+    if add is not None or not len(drop):
+        return moved, drop, add
+    rows = torch.from_numpy(drop)
+    k = counts_by(rows, list(pairwise(bounds)))
+    add = sample_absent(graph, k if apart else k[0], rng, without=rows).numpy()
+    return moved, drop, add
 
 
 def _where(condition: np.ndarray) -> Tensor:

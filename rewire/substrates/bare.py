@@ -99,7 +99,7 @@ class Bare:
             self.weights[before.keys[edit.drop]] = 0.0
         self._hold(after.keys, after["weight"])
 
-    def lr(self, graph: Graph, keys: Tensor) -> float | None:
+    def lr(self, graph: Graph, keys: Tensor | None) -> float | None:
         return self._lr
 
     def signals(self, graph: Graph) -> Signals:

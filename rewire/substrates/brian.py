@@ -596,7 +596,7 @@ class Brian:
         if "weight" in edit.set:
             self.wiring.w[self._synapses(after)] = after["weight"].numpy()
 
-    def lr(self, graph: Graph, keys: Tensor) -> None:
+    def lr(self, graph: Graph, keys: Tensor | None) -> None:
         """None: plasticity has no learning rate that a rule could share."""
 
     def signals(self, graph: Graph) -> Signals:

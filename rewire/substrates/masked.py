@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,6 +188,7 @@ class Masked(TorchWorld):
         self._views = Views()
         self._fast: Addresses | None = None  # of the weights, as last seen
         self._row: Row | None = None  # what the optimiser steps in their place
+        self._stepped: np.ndarray | None = None  # the keys of the row, if the last step was on it
         self.trains = "all"  # which edges the step moves, where some are silent: Rule.trains
         self.gates: Gates | None = None
 
@@ -232,7 +234,7 @@ class Masked(TorchWorld):
         ``skip`` leaves the step out, biases included. With a GradScaler that finds an overflow
         there is no step.
         """
-        loss = None
+        loss = self._stepped = None
         scale = scaler.get_scale() if scaler is not None else 0.0
         if scaler is not None:
             _unscale(scaler, self.optimizer)
@@ -243,10 +245,10 @@ class Masked(TorchWorld):
             else:
                 loss = self.optimizer.step(lambda: self._closed(graph, closure))
         else:
-            on_edges = not skip and scaler is None and self._steps_on_edges(graph)
-            self._note_gradients(graph, skip, masks=not on_edges)
-            if on_edges:
-                self._step_on_edges(graph)
+            slopes = self._slopes(graph) if not skip and scaler is None else None
+            self._note_gradients(graph, skip, masks=slopes is None)
+            if slopes is not None:
+                self._step_on_edges(graph, slopes)
             elif not skip:
                 scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
         if self.gates is not None and not skip:
@@ -267,7 +269,7 @@ class Masked(TorchWorld):
         held = self.stored
         fast = self._weights() if self.gates is None else addresses(held)
         if fast is not None:
-            weight = fast.kernel("gather")(
+            weight = fast.verbs.gather(
                 fast.tensors, fast.turned, self.space.ends, graph.array
             )  # fmt: skip
         else:
@@ -275,6 +277,13 @@ class Masked(TorchWorld):
                 self._views.gather(p, graph.local(i).numpy()) for i, p in enumerate(held)
             ])  # fmt: skip
         return graph.with_columns({"weight": weight})
+
+    def read_stepped(self, graph: Graph) -> Graph:
+        """:meth:`read` right after :meth:`advance`: nothing touched the weights since."""
+        row = self._row
+        if row is None or self._stepped is not graph.array:
+            return self.read(graph)
+        return graph.with_columns({"weight": row.weight[: row.size].copy()})
 
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make masks, weights and moments match the graph after an edit.
@@ -284,14 +293,16 @@ class Masked(TorchWorld):
         gates = self.gates
         if gates is not None:
             gates.open()
-        if edit.n_drop or edit.n_add:
+        moved = len(edit.dropped) or len(edit.added)
+        if moved:
             self._replace(before, after, edit)
-            self._thin = self._find_thin(after)
-        elif "weight" in edit.set:
+            if before.bounds != after.bounds:
+                self._thin = self._find_thin(after)
+        elif "weight" in edit.given:
             self._write_weights(after)
         if gates is not None:
             gates.close()
-            if edit.n_drop or edit.n_add or {"gain", self.trains} & edit.set.keys():
+            if moved or {"gain", self.trains} & edit.given.keys():
                 gates.set(after)
 
     def _write_weights(self, graph: Graph) -> None:
@@ -303,10 +314,10 @@ class Masked(TorchWorld):
         Weights that the edit sets are written as well.
         """
         drop, born = edit.dropped, after.born
-        weight, whole = after.numbers("weight"), "weight" in edit.set
+        weight, whole = after.numbers("weight"), "weight" in edit.given
         fast = self._weights() if self.masks[0].dtype is torch.bool else None
         if fast is not None:
-            fast.kernel("replace")(
+            fast.verbs.replace(
                 fast.tensors, [m.data_ptr() for m in self.masks], fast.turned, self.space.ends,
                 before.array, drop, after.array, born, weight, whole,
             )  # fmt: skip
@@ -344,8 +355,8 @@ class Masked(TorchWorld):
             return
         fast = addresses(tensors)
         if fast is not None:
-            verb = "scatter" if isinstance(values, np.ndarray) else "fill"
-            fast.kernel(verb)(fast.tensors, fast.turned, self.space.ends, keys, values)
+            verb = fast.verbs.scatter if isinstance(values, np.ndarray) else fast.verbs.fill
+            verb(fast.tensors, fast.turned, self.space.ends, keys, values)
             return
         for i, local, here in self._split(keys):
             tensor = tensors[i]
@@ -452,46 +463,48 @@ class Masked(TorchWorld):
             self._mask_everything()
         self.gates.close()
 
-    def _steps_on_edges(self, graph: Graph) -> bool:
-        """Whether the optimiser may step a list of the edges in the place of the dense weights.
+    def _slopes(self, graph: Graph) -> list[int] | None:
+        """Where the gradients lie, if the optimiser may step a list of the edges; else None.
 
-        Plain SGD, which remembers nothing, where few synapses exist and the kernels reach them.
+        In the place of the dense weights: plain SGD, which remembers nothing, where few synapses
+        exist and the kernels reach weights and gradients.
         """
-        return (
-            self.gates is None
-            and self._scarce(graph)
-            and self._one_group
-            and self._forgets()
-            and self._weights() is not None
-            and all(p.grad is not None for p in self.parameters)
-        )
+        if self.gates is not None or not self._one_group or not self._scarce(graph):
+            return None
+        fast = self._weights() if self._forgets() else None
+        if fast is None:
+            return None
+        found = []
+        for p, lies in zip(self.parameters, fast.layouts, strict=True):
+            slope = p.grad
+            if slope is None or slope.dtype is not fast.type or not slope.is_cpu:
+                return None
+            if layout(slope) != lies:
+                return None
+            found.append(slope.data_ptr())
+        return found
 
-    def _step_on_edges(self, graph: Graph) -> None:
+    def _step_on_edges(self, graph: Graph, slopes: list[int]) -> None:
         """The optimiser's own step, with one parameter of the edges' weights for all sparse ones.
 
         Absent synapses are at 0, and stay there, whatever their gradients are.
         """
-        fast, keys = self._weights(), graph.array
-        slopes = addresses([p.grad for p in self.parameters])
+        fast, keys, row = self._fast, graph.array, self._row
         assert fast is not None
-        if slopes is None or slopes.layouts != fast.layouts:
-            self._note_gradients(graph, skip=False)
-            self.optimizer.step()
-            return
-        row = self._row
-        if row is None or row.size != len(keys) or row.type != fast.type:
-            row = self._row = Row.of(len(keys), fast)
-        fast.kernel("gather_pair")(
-            fast.tensors, slopes.tensors, fast.turned, self.space.ends, keys, row.weight, row.slope
+        if row is None or row.size != len(keys) or row.type is not fast.type:
+            row = self._row = Row.of(len(keys), fast, self.parameters)
+        fast.verbs.gather_pair(
+            fast.tensors, slopes, fast.turned, self.space.ends, keys, row.weight, row.slope
         )
-        group = self.optimizer.param_groups[self._groups[0]]
-        whole, mine = group["params"], {id(p) for p in self.parameters}
-        group["params"] = [row.parameter, *(p for p in whole if id(p) not in mine)]
+        group, mine = self.optimizer.param_groups[self._groups[0]], row.replaces
+        whole = group["params"]
+        group["params"] = [row.parameter, *[p for p in whole if id(p) not in mine]]
         try:
             self.optimizer.step()
         finally:
             group["params"] = whole
-        fast.kernel("scatter")(fast.tensors, fast.turned, self.space.ends, keys, row.weight)
+        fast.verbs.scatter(fast.tensors, fast.turned, self.space.ends, keys, row.weight)
+        self._stepped = keys
 
     def _mask(self, tensors: list[Tensor], which: list[int]) -> None:
         """Multiply tensors of these projections by their masks, in place."""
@@ -499,7 +512,7 @@ class Masked(TorchWorld):
         fast = addresses(tensors) if masks[0].dtype is torch.bool else None
         if fast is not None and fast.layouts == [self._lie[i] for i in which]:
             sizes = [self.space.sizes[i] for i in which]
-            fast.kernel("mask")(fast.tensors, [m.data_ptr() for m in masks], sizes)
+            fast.verbs.mask(fast.tensors, [m.data_ptr() for m in masks], sizes)
         else:
             torch._foreach_mul_(tensors, masks)
 
@@ -509,7 +522,7 @@ class Masked(TorchWorld):
         if (
             known is None
             or known.tensors != [p.data_ptr() for p in self.parameters]
-            or TYPES.get(self.parameters[0].dtype) != known.type
+            or self.parameters[0].dtype is not known.type
         ):
             self._fast = known = addresses(self.parameters)
             if known is not None and known.layouts != self._lie:  # model.to(memory_format=...)
@@ -528,9 +541,12 @@ class Masked(TorchWorld):
 
     def _forgets(self) -> bool:
         """Whether no gradient outlives the step: clearing weights after it then does as well."""
-        return type(self.optimizer) is torch.optim.SGD and not any(
-            group["momentum"] for group in self.optimizer.param_groups
-        )
+        if type(self.optimizer) is not torch.optim.SGD:
+            return False
+        for group in self.optimizer.param_groups:
+            if group["momentum"]:
+                return False
+        return True
 
     def _scarce(self, graph: Graph) -> bool:
         """Whether so few synapses exist that gathering them beats a mask."""
@@ -544,7 +560,7 @@ class Masked(TorchWorld):
         fast = addresses(gradients)
         if fast is None:
             return False
-        fast.kernel("keep_only")(fast.tensors, fast.turned, self.space.ends, graph.array)
+        fast.verbs.keep_only(fast.tensors, fast.turned, self.space.ends, graph.array)
         return True
 
     def _closed(self, graph: Graph, closure: Callable[[], Any]) -> Any:
@@ -737,19 +753,26 @@ def places(local: np.ndarray, lies: Layout) -> np.ndarray:
 
 
 class Addresses(NamedTuple):
-    """Where the numbers of tensors on the CPU lie, one tensor for each projection."""
+    """Where the numbers of tensors on the CPU lie, one tensor for each projection.
+
+    turned: the layouts for kernels, which take none where all are plain. verbs: the kernels.
+    """
 
     tensors: list[int]
-    type: str  # float32 or float64, of all of them
+    type: torch.dtype  # float32 or float64, of all of them
     layouts: list[Layout | None]  # none of them None
+    turned: list[Layout | None]
+    verbs: Any
 
-    @property
-    def turned(self) -> list[Layout | None]:
-        """The layouts for kernels, which take none where all are plain."""
-        return self.layouts if any(lies != PLAIN for lies in self.layouts) else []
 
-    def kernel(self, verb: str) -> Callable[..., Any]:
-        return getattr(kernels, f"{verb}_{self.type}")
+def _verbs(type_: str) -> SimpleNamespace:
+    """The kernels for tensors of one type, by what they do."""
+    end = f"_{type_}"
+    named = {n.removesuffix(end): n for n in dir(kernels) if n.endswith(end)}
+    return SimpleNamespace(**{verb: getattr(kernels, n) for verb, n in named.items()})
+
+
+VERBS = {kind: _verbs(name) for kind, name in TYPES.items()}
 
 
 def addresses(tensors: Sequence[Tensor | None]) -> Addresses | None:
@@ -757,8 +780,7 @@ def addresses(tensors: Sequence[Tensor | None]) -> Addresses | None:
     if kernels is None or tensors[0] is None:
         return None
     kind = tensors[0].dtype
-    name = TYPES.get(kind)
-    if name is None:
+    if kind not in VERBS:
         return None
     found, layouts = [], list[Layout | None]()
     for t in tensors:
@@ -766,7 +788,8 @@ def addresses(tensors: Sequence[Tensor | None]) -> Addresses | None:
             return None
         found.append(t.data_ptr())
         layouts.append(lies)
-    return Addresses(found, name, layouts)
+    turned = layouts if any(lies != PLAIN for lies in layouts) else []
+    return Addresses(found, kind, layouts, turned, VERBS[kind])
 
 
 @dataclass(frozen=True, eq=False)
@@ -774,21 +797,23 @@ class Row:
     """The weights of the edges and their gradients in a row, (E,) and zeros up to a full vector.
 
     So that torch steps all edges by the same instructions. weight, slope: what ``parameter`` and
-    its gradient hold.
+    its gradient hold; replaces: ids of the parameters that it stands for.
     """
 
     size: int
-    type: str
+    type: torch.dtype
     parameter: nn.Parameter
     weight: np.ndarray
     slope: np.ndarray
+    replaces: frozenset[int]
 
     @classmethod
-    def of(cls, size: int, like: Addresses) -> Row:
+    def of(cls, size: int, like: Addresses, parameters: Sequence[Tensor]) -> Row:
         """A row for ``size`` edges of the type of these tensors, not yet filled."""
-        parameter = nn.Parameter(torch.zeros(-(-size // 16) * 16, dtype=getattr(torch, like.type)))
+        parameter = nn.Parameter(torch.zeros(-(-size // 16) * 16, dtype=like.type))
         parameter.grad = torch.zeros_like(parameter)
-        return cls(size, like.type, parameter, parameter.detach().numpy(), parameter.grad.numpy())
+        weight, slope = parameter.detach().numpy(), parameter.grad.numpy()
+        return cls(size, like.type, parameter, weight, slope, frozenset(map(id, parameters)))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """A copy of the world makes its own."""

@@ -131,6 +131,7 @@ class Sparse(TorchWorld):
 
     def _find(self, parameters: Sequence[nn.Parameter]) -> list[Weight]:
         self._groups = groups_of(self.optimizer, self.space, parameters)
+        self._one_group = len(set(self._groups)) == 1
         found = zip(self.space.projections, parameters, owners(self.model, parameters), strict=True)
         return [Weight(projection.name, *owner, p.shape) for projection, p, owner in found]
 

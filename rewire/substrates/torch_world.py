@@ -29,6 +29,7 @@ class TorchWorld:
     space: Space
     probe: Any
     _groups: list[int]  # the optimiser's group of parameters that each projection is in
+    _one_group: bool  # whether all are in the same
 
     @property
     def offers(self) -> frozenset[str]:
@@ -40,13 +41,18 @@ class TorchWorld:
         """What rules may ask, of this graph."""
         return Signals(self, graph)
 
-    def lr(self, graph: Graph, keys: Tensor) -> float | Tensor:
-        """The learning rate of these synapses now: one number where they share it, else (k,)."""
+    def lr(self, graph: Graph, keys: Tensor | None) -> float | Tensor:
+        """The learning rate of these synapses now: one number where they share it, else (k,).
+
+        None stands for the keys of the graph's edges.
+        """
         groups = self.optimizer.param_groups
+        if self._one_group:
+            return float(groups[self._groups[0]]["lr"])
         rates = [float(groups[g]["lr"]) for g in self._groups]
         if len(set(rates)) == 1:
             return rates[0]
-        return torch.tensor(rates)[graph.space.which(keys)]
+        return torch.tensor(rates)[graph.space.which(graph.keys if keys is None else keys)]
 
 
 def groups_of(
