@@ -99,8 +99,6 @@ class Session:
         limits: Sequence[Limit] = (),
     ):
         self.world = world
-        # a world may have a faster way right after its own step
-        self._read_stepped = getattr(world, "read_stepped", world.read)
         self.limits = tuple(limits)
         if limits and world.space.limits != self.limits:
             world.space = limited(world.space, limits)
@@ -508,9 +506,19 @@ class Session:
         scaler: a GradScaler; its ``step`` and ``update`` are called here, and a step that it
         skips is no step for the rules. closure: as for ``optimizer.step``; its loss is returned.
         """
-        loss = self.optimise(scaler, closure)
-        if self._planned:  # not where mixed precision skipped the step
-            self._tick(self.world.read if self.limits else self._read_stepped)
+        world = self.world
+        if self.limits or self.saves or not isinstance(world, Masked):
+            loss = self.optimise(scaler, closure)
+            self.rewire()
+            return loss
+        world.straight = True
+        try:
+            loss = self.optimise(scaler, closure)
+            if self._planned:  # not where mixed precision skipped the step
+                self._tick(world.read_stepped)
+        finally:
+            world.straight = False
+            world.settle()
         return loss
 
 

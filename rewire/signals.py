@@ -79,9 +79,11 @@ def registered(world: str) -> Mapping[str, Signal]:
 class Signals:
     """What a rule observes besides the graph; computed only when asked for."""
 
-    def __init__(self, world: Any, graph: Graph):
+    def __init__(self, world: Any, graph: Graph, settle: Callable[[], object] | None = None):
+        """``settle``: to be called before anything of the world is looked at."""
         self._world = world
         self._graph = graph
+        self._settle = settle
 
     def pair(self, name: str, keys: Tensor, **how: Any) -> Tensor:
         """A signal at existing or absent synapses, shape (k,), on the CPU.
@@ -212,6 +214,8 @@ class Signals:
 
     def at(self, graph: Graph) -> Signals:
         """The same signals as if the world held another graph."""
+        if self._settle is not None:
+            self._settle()
         return Signals(self._world.holding(graph), graph)
 
     def _block(self, offered: Signal, i: int) -> Tensor:
@@ -228,6 +232,8 @@ class Signals:
         return values if values.dtype is torch.float64 else values.float()
 
     def _get(self, name: str, kind: str) -> Signal:
+        if self._settle is not None:
+            self._settle()
         offered = registered(self._world.name)
         if name not in offered or name not in self._world.offers:
             raise KeyError(

@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 
 from ..graph import Edit, Graph
 from ..native import kernels
-from ..signals import blockwise, signal
+from ..signals import Signals, blockwise, signal
 from .gates import Gates
 from .layers import Site, activity, discover
 from .torch_world import TorchWorld, groups_of
@@ -188,7 +188,9 @@ class Masked(TorchWorld):
         self._views = Views()
         self._fast: Addresses | None = None  # of the weights, as last seen
         self._row: Row | None = None  # what the optimiser steps in their place
-        self._stepped: np.ndarray | None = None  # the keys of the row, if the last step was on it
+        self._row_keys: np.ndarray | None = None  # the keys of the row, if the last step was on it
+        self.straight = False  # whether the next step may leave its weights in the row
+        self._late = False  # whether it did
         self.trains = "all"  # which edges the step moves, where some are silent: Rule.trains
         self.gates: Gates | None = None
 
@@ -234,7 +236,8 @@ class Masked(TorchWorld):
         ``skip`` leaves the step out, biases included. With a GradScaler that finds an overflow
         there is no step.
         """
-        loss = self._stepped = None
+        loss = self._row_keys = None
+        straight, self.straight = self.straight, False
         scale = scaler.get_scale() if scaler is not None else 0.0
         if scaler is not None:
             _unscale(scaler, self.optimizer)
@@ -249,6 +252,10 @@ class Masked(TorchWorld):
             self._note_gradients(graph, skip, masks=slopes is None)
             if slopes is not None:
                 self._step_on_edges(graph, slopes)
+                if straight:
+                    self._late = True
+                else:
+                    self._lay_down()
             elif not skip:
                 scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
         if self.gates is not None and not skip:
@@ -266,6 +273,7 @@ class Masked(TorchWorld):
 
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now."""
+        self.settle()
         held = self.stored
         fast = self._weights() if self.gates is None else addresses(held)
         if fast is not None:
@@ -279,9 +287,13 @@ class Masked(TorchWorld):
         return graph.with_columns({"weight": weight})
 
     def read_stepped(self, graph: Graph) -> Graph:
-        """:meth:`read` right after :meth:`advance`: nothing touched the weights since."""
+        """:meth:`read` right after :meth:`advance`: nothing touched the weights since.
+
+        With ``straight`` set before that step, they may wait until :meth:`write`: whoever sets it
+        calls :meth:`settle` when the rules are done.
+        """
         row = self._row
-        if row is None or self._stepped is not graph.array:
+        if row is None or self._row_keys is not graph.array:
             return self.read(graph)
         return graph.with_columns({"weight": row.weight[: row.size].copy()})
 
@@ -293,6 +305,9 @@ class Masked(TorchWorld):
         gates = self.gates
         if gates is not None:
             gates.open()
+        if "weight" in edit.given:  # all of them are written
+            self._late = False
+        self.settle()
         moved = len(edit.dropped) or len(edit.added)
         if moved:
             self._replace(before, after, edit)
@@ -364,6 +379,10 @@ class Masked(TorchWorld):
                 own = values[here] if isinstance(values, np.ndarray) else values
                 self._views.scatter(tensor, local, own)
 
+    def signals(self, graph: Graph) -> Signals:
+        """What rules may ask, of this graph."""
+        return Signals(self, graph, self.settle)
+
     def holding(self, graph: Graph) -> Masked:
         """The same world as if it held another graph: its probe runs under that graph's masks."""
         other = copy.copy(self)
@@ -375,6 +394,7 @@ class Masked(TorchWorld):
 
     def snapshot(self) -> dict[str, Any]:
         """Everything of model and optimiser that training depends on, copied."""
+        self.settle()
         return {
             "model": _copied(self.model.state_dict()),
             "optimiser": _copied(self.optimizer.state_dict()),
@@ -419,6 +439,7 @@ class Masked(TorchWorld):
     @torch.no_grad()
     def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
         """Bring back the saved parts, under the masks of ``graph``."""
+        self.settle()
         if "model" in parts:
             self.model.load_state_dict(saved["model"])
             if self.gates is not None:
@@ -477,9 +498,9 @@ class Masked(TorchWorld):
         found = []
         for p, lies in zip(self.parameters, fast.layouts, strict=True):
             slope = p.grad
-            if slope is None or slope.dtype is not fast.type or not slope.is_cpu:
+            if slope is None or slope.dtype is not fast.type:
                 return None
-            if layout(slope) != lies:
+            if not (slope.is_contiguous() if lies == PLAIN else layout(slope) == lies):
                 return None
             found.append(slope.data_ptr())
         return found
@@ -503,8 +524,19 @@ class Masked(TorchWorld):
             self.optimizer.step()
         finally:
             group["params"] = whole
+        self._row_keys = keys
+
+    def _lay_down(self) -> None:
+        """Write what was stepped in the row to the weights."""
+        fast, row, keys = self._fast, self._row, self._row_keys
+        assert fast is not None and row is not None and keys is not None
         fast.verbs.scatter(fast.tensors, fast.turned, self.space.ends, keys, row.weight)
-        self._stepped = keys
+
+    def settle(self) -> None:
+        """Let the weights be what the last step made them, if they wait in the row."""
+        if self._late:
+            self._late = False
+            self._lay_down()
 
     def _mask(self, tensors: list[Tensor], which: list[int]) -> None:
         """Multiply tensors of these projections by their masks, in place."""
