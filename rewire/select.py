@@ -291,13 +291,14 @@ def pair_hash(keys: Tensor, seed: int) -> Tensor:
 
 
 @cache
-def _salt(seed: int) -> int:
+def salt(seed: int) -> int:
+    """What is added to keys before they are hashed."""
     return (GOLDEN * (2 * seed + 1)) % 2**64
 
 
 def _hash(keys: Tensor, seed: int) -> np.ndarray:
     z = keys.numpy().astype(np.uint64)
-    z += np.uint64(_salt(seed))  # arrays wrap around, and say nothing
+    z += np.uint64(salt(seed))  # arrays wrap around, and say nothing
     splitmix(z)
     z >>= np.uint64(1)
     return z
@@ -310,19 +311,14 @@ def pair_sign(keys: Tensor, seed: int, turned: Tensor | None = None) -> Tensor:
     ``turned``, ascending keys, have the other sign.
     """
     other = NONE if turned is None else turned.numpy()
-    return torch.from_numpy(hash_sign(keys.numpy(), seed, other))
-
-
-def hash_sign(keys: np.ndarray, seed: int, turned: np.ndarray) -> np.ndarray:
-    """:func:`pair_sign` of arrays, (k,) int8."""
     if kernels is not None:
-        return kernels.hash_sign(keys, _salt(seed), turned)
-    bit = (_hash(torch.from_numpy(keys), seed) >> np.uint64(40)) & np.uint64(1)
+        return torch.from_numpy(kernels.hash_sign(keys.numpy(), salt(seed), other))
+    bit = (_hash(keys, seed) >> np.uint64(40)) & np.uint64(1)
     sign = bit.astype(np.int8) * np.int8(2) - np.int8(1)
-    if len(turned):
-        at = np.minimum(turned.searchsorted(keys), len(turned) - 1)
-        sign[turned[at] == keys] *= -1
-    return sign
+    if len(other):
+        at = np.minimum(other.searchsorted(keys.numpy()), len(other) - 1)
+        sign[other[at] == keys.numpy()] *= -1
+    return torch.from_numpy(sign)
 
 
 def counts_by(rows: Tensor, groups: Sequence[tuple[int, int]]) -> list[int]:

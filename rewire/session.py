@@ -222,12 +222,12 @@ class Session:
 
         Returns whether one of them takes the place of the world's own step.
         """
-        if self.done:
+        step, span, round_, total, dt = self.clock
+        if self.stopped or step >= span:
             raise RuntimeError(
                 f"this session ended after {self.clock.step} of {self.clock.span} steps; nothing "
                 "is left to do. Attach again to train on."
             )
-        step, span, round_, total, dt = self.clock
         clock = self.clock = Clock(step + 1, span, round_, total + 1, dt)
         self._due = [i for i, r in enumerate(self.rules) if r.when(clock)]
         self._planned = True

@@ -77,6 +77,27 @@ Array<T> walk(const Array<T>& weight, const Array<int8_t>& sign, const Array<flo
     return walked;
 }
 
+// -- the hash of a synapse ----------------------------------------------------------------------
+
+// One bit of splitmix64 of (key + salt), as +1 or -1; the other sign for the rising keys `turned`.
+Array<int8_t> hash_sign(const Keys& keys, uint64_t salt, const Keys& turned) {
+    const int64_t n = keys.size();
+    const int64_t* key = keys.data();
+    const int64_t* other = turned.data();
+    Array<int8_t> out = make<int8_t>(n);
+    int8_t* sign = out.mutable_data();
+    const int64_t n_turned = turned.size();
+    Finder finder(other, n_turned);
+    for (int64_t i = 0; i < n; ++i) {
+        const uint64_t z = splitmix(static_cast<uint64_t>(key[i]) + salt);
+        sign[i] = (z >> 41) & 1 ? 1 : -1;
+        if (i && key[i] < key[i - 1]) finder = Finder(other, n_turned);  // not rising
+        const int64_t at = finder.next(key[i]);
+        if (at < n_turned && other[at] == key[i]) sign[i] = static_cast<int8_t>(-sign[i]);
+    }
+    return out;
+}
+
 // -- growth by rejection ------------------------------------------------------------------------
 
 // The first `most` distinct numbers of a sequence, in order of drawing.
@@ -222,16 +243,18 @@ py::object free_keys(const Keys& taken, const Keys& dropped, uint64_t start,
     return draw_free(taken, gone, start, ends, bounds, want);
 }
 
-// A tick of DEEP R: (weights after the walk, rows below 0, as many free keys of each range). No keys
-// where no row fell, where too few are free, and where no ranges are given.
+// A tick of DEEP R: (weights after the walk, rows below 0, as many free keys of each range, their
+// signs as hash_sign gives them). No keys where no row fell, where too few are free, and where no
+// ranges are given.
 template <class T>
 py::tuple walk_and_draw(const Array<T>& weight, const Array<int8_t>& sign,
                         const Array<float>& intervals, uint64_t counter, double drift,
                         double spread, const Keys& keys, const std::vector<int64_t>& ends,
-                        const std::vector<int64_t>& bounds, uint64_t start) {
+                        const std::vector<int64_t>& bounds, uint64_t start, uint64_t salt,
+                        const Keys& turned) {
     std::vector<int64_t> below;
     const Array<T> walked = walk(weight, sign, intervals, counter, drift, spread, below);
-    py::object drawn = py::none();
+    py::object drawn = py::none(), signs = py::none();
     if (!below.empty() && !ends.empty()) {
         std::vector<int64_t> counts(bounds.size() - 1, 0);
         size_t g = 0;
@@ -240,8 +263,10 @@ py::tuple walk_and_draw(const Array<T>& weight, const Array<int8_t>& sign,
             ++counts[g];
         }
         drawn = draw_free(keys, below, start, ends, bounds, counts);
+        if (!drawn.is_none())
+            signs = hash_sign(py::reinterpret_borrow<Keys>(drawn), salt, turned);
     }
-    return py::make_tuple(walked, array_of(below), drawn);
+    return py::make_tuple(walked, array_of(below), drawn, signs);
 }
 
 // -- the merge of an edit -----------------------------------------------------------------------
@@ -634,27 +659,6 @@ void add_tensor_kernels(py::module_& m, const std::string& type) {
     m.def(("keep_only_" + type).c_str(), &keep_only<T>);
 }
 
-// -- the hash of a synapse ----------------------------------------------------------------------
-
-// One bit of splitmix64 of (key + salt), as +1 or -1; the other sign for the rising keys `turned`.
-Array<int8_t> hash_sign(const Keys& keys, uint64_t salt, const Keys& turned) {
-    const int64_t n = keys.size();
-    const int64_t* key = keys.data();
-    const int64_t* other = turned.data();
-    Array<int8_t> out = make<int8_t>(n);
-    int8_t* sign = out.mutable_data();
-    const int64_t n_turned = turned.size();
-    Finder finder(other, n_turned);
-    for (int64_t i = 0; i < n; ++i) {
-        const uint64_t z = splitmix(static_cast<uint64_t>(key[i]) + salt);
-        sign[i] = (z >> 41) & 1 ? 1 : -1;
-        if (i && key[i] < key[i - 1]) finder = Finder(other, n_turned);  // not rising
-        const int64_t at = finder.next(key[i]);
-        if (at < n_turned && other[at] == key[i]) sign[i] = static_cast<int8_t>(-sign[i]);
-    }
-    return out;
-}
-
 // -- examples -----------------------------------------------------------------------------------
 
 // to[i] = table[from[i]]; eight at once where they are background.
@@ -711,10 +715,12 @@ PYBIND11_MODULE(_kernels, m) {
     m.def("generation", &generation);
     m.def("walk_and_draw", &walk_and_draw<float>, py::arg("weight").noconvert(),
           py::arg("sign").noconvert(), py::arg("intervals"), py::arg("counter"), py::arg("drift"),
-          py::arg("spread"), py::arg("keys"), py::arg("ends"), py::arg("bounds"), py::arg("start"));
+          py::arg("spread"), py::arg("keys"), py::arg("ends"), py::arg("bounds"), py::arg("start"),
+          py::arg("salt"), py::arg("turned"));
     m.def("walk_and_draw", &walk_and_draw<double>, py::arg("weight").noconvert(),
           py::arg("sign").noconvert(), py::arg("intervals"), py::arg("counter"), py::arg("drift"),
-          py::arg("spread"), py::arg("keys"), py::arg("ends"), py::arg("bounds"), py::arg("start"));
+          py::arg("spread"), py::arg("keys"), py::arg("ends"), py::arg("bounds"), py::arg("start"),
+          py::arg("salt"), py::arg("turned"));
     m.def("first_of", &first_of<float, uint32_t>, py::arg("values").noconvert(), py::arg("low"),
           py::arg("high"), py::arg("counts"), py::arg("order"), py::arg("taken"));
     m.def("first_of", &first_of<double, uint64_t>, py::arg("values").noconvert(), py::arg("low"),

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..graph import Edit, Graph
 from ..native import kernels
 from ..rule import Budget, Clock, Rule, State
-from ..select import counts_by, hash_sign, pair_sign, sample_absent
+from ..select import counts_by, pair_sign, salt, sample_absent
 from ..signals import Signals
 from ..streams import Stream, intervals
 from ..when import Every, When
@@ -75,8 +75,6 @@ class _Walk(Rule):
         birth = graph.births["sign"]
         if not callable(birth):  # the world has one sign for all
             return np.full(len(keys), birth, np.int8)
-        if isinstance(birth, partial) and birth.func is pair_sign:
-            return hash_sign(keys, birth.keywords["seed"], state["turned"].numpy())
         return birth(torch.from_numpy(keys), turned=state["turned"]).numpy()  # type: ignore[call-arg]
 
     def _rate(self, graph: Graph, signals: Signals) -> float | Tensor:
@@ -136,12 +134,13 @@ class DeepR(_Walk):
     ) -> tuple[Edit, State]:
         drift, spread = self._scales(self._rate(graph, signals))
         still = self.temperature == 0 or (self.temperature is None and not self.noise)
-        weight, drop, add = walk_and_draw(
-            graph, drift, spread, rng, noisy=not still, apart=self.scope == "layer"
-        )
+        weight, drop, add, sign = walk_and_draw(
+            graph, drift, spread, rng, noisy=not still, apart=self.scope == "layer",
+            turned=state["turned"],
+        )  # fmt: skip
         if add is None:
             return Edit.of_arrays({"weight": weight}), state
-        birth = {"sign": self._signs_of(graph, add, state)}
+        birth = {"sign": self._signs_of(graph, add, state) if sign is None else sign}
         if self.birth:
             birth["weight"] = birth["sign"] * np.float32(self.birth)
         return Edit.of_arrays({"weight": weight}, drop, add, birth), state
@@ -155,36 +154,42 @@ def walk_and_draw(
     *,
     noisy: bool = True,
     apart: bool = True,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    turned: Tensor,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """One move of theta = sign * weight, (E,): theta - drift + spread * N(0, 1).
 
     Returns the weights that it gives; the rows whose theta is below 0, ascending; and as many keys
     of absent synapses, those rows counted as absent, or None where there are none. ``apart``: as
-    many in each projection, else anywhere.
+    many in each projection, else anywhere. Last, those keys' signs where the graph's newborns get
+    :func:`pair_sign`, with ``turned`` as there, and a kernel drew them; else None.
     """
     space = graph.space
     keys = graph.array
     bounds, ends = (graph.bounds, space.bounds) if apart else ([0, len(keys)], [0, space.possible])
-    sign, add = graph.numbers("sign"), None
+    sign, birth, add = graph.numbers("sign"), graph.births["sign"], None
     if kernels is not None and sign.dtype == np.int8 and not isinstance(drift, Tensor):
         table, counter = (intervals(), rng.skip_normals(len(keys))) if noisy else (STILL, 0)
         plain = not space.capped and not space.multapses
-        moved, drop, add = kernels.walk_and_draw(
+        hashed = isinstance(birth, partial) and birth.func is pair_sign
+        moved, drop, add, signs = kernels.walk_and_draw(
             graph.numbers("weight"), sign, table, counter, drift, spread, keys,
             ends if plain else [], bounds, rng.sequence() if plain else 0,
+            salt(birth.keywords["seed"]) if hashed else 0, turned.numpy(),
         )  # fmt: skip
+        if add is not None:
+            return moved, drop, add, signs if hashed else None
     else:
         theta = (graph["sign"] * graph["weight"]).sub_(drift)
         if noisy:
             theta += rng.normal(len(graph)).mul_(spread)
         drop = (theta.numpy() < 0).nonzero()[0]
         moved = theta.mul_(graph["sign"]).numpy()
-    if add is not None or not len(drop):
-        return moved, drop, add
+    if not len(drop):
+        return moved, drop, None, None
     rows = torch.from_numpy(drop)
     k = counts_by(rows, list(pairwise(bounds)))
     add = sample_absent(graph, k if apart else k[0], rng, without=rows).numpy()
-    return moved, drop, add
+    return moved, drop, add, None
 
 
 def _where(condition: np.ndarray) -> Tensor:

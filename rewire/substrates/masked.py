@@ -289,13 +289,14 @@ class Masked(TorchWorld):
     def read_stepped(self, graph: Graph) -> Graph:
         """:meth:`read` right after :meth:`advance`: nothing touched the weights since.
 
-        With ``straight`` set before that step, they may wait until :meth:`write`: whoever sets it
-        calls :meth:`settle` when the rules are done.
+        Where the row was stepped, the column is its own memory, good until the next step. With
+        ``straight`` set before that step, the weights may wait there until :meth:`write`: whoever
+        sets it calls :meth:`settle` when the rules are done.
         """
         row = self._row
         if row is None or self._row_keys is not graph.array:
             return self.read(graph)
-        return graph.with_columns({"weight": row.weight[: row.size].copy()})
+        return graph.with_columns({"weight": row.held})
 
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make masks, weights and moments match the graph after an edit.
@@ -330,8 +331,10 @@ class Masked(TorchWorld):
         """
         drop, born = edit.dropped, after.born
         weight, whole = after.numbers("weight"), "weight" in edit.given
-        fast = self._weights() if self.masks[0].dtype is torch.bool else None
-        if fast is not None:
+        # a step on the row has just looked where the weights lie
+        here = self._row is not None and self._row_keys is before.array
+        fast = self._fast if here else self._weights()
+        if fast is not None and self.masks[0].dtype is torch.bool:
             fast.verbs.replace(
                 fast.tensors, [m.data_ptr() for m in self.masks], fast.turned, self.space.ends,
                 before.array, drop, after.array, born, weight, whole,
@@ -829,7 +832,8 @@ class Row:
     """The weights of the edges and their gradients in a row, (E,) and zeros up to a full vector.
 
     So that torch steps all edges by the same instructions. weight, slope: what ``parameter`` and
-    its gradient hold; replaces: ids of the parameters that it stands for.
+    its gradient hold; held: the weights without the zeros; replaces: ids of the parameters that
+    the row stands for.
     """
 
     size: int
@@ -837,6 +841,7 @@ class Row:
     parameter: nn.Parameter
     weight: np.ndarray
     slope: np.ndarray
+    held: np.ndarray
     replaces: frozenset[int]
 
     @classmethod
@@ -845,7 +850,8 @@ class Row:
         parameter = nn.Parameter(torch.zeros(-(-size // 16) * 16, dtype=like.type))
         parameter.grad = torch.zeros_like(parameter)
         weight, slope = parameter.detach().numpy(), parameter.grad.numpy()
-        return cls(size, like.type, parameter, weight, slope, frozenset(map(id, parameters)))
+        replaces = frozenset(map(id, parameters))
+        return cls(size, like.type, parameter, weight, slope, weight[:size], replaces)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """A copy of the world makes its own."""
