@@ -455,14 +455,22 @@ class Sparse(TorchWorld):
         moments = self._moments()
         drop = NONE if edit.drop is None else np.sort(edit.drop.numpy())
         born = after.born
-        moved = np.concatenate([before.array[drop], after.array[born]])
-        which = set((self.space.ends.searchsorted(moved, "right") - 1).tolist())
+        ends = self.space.ends
+        weight_of = ends.searchsorted(after.array[born], "right") - 1  # the weights of the newborns
+        which = {
+            *weight_of.tolist(),
+            *(ends.searchsorted(before.array[drop], "right") - 1).tolist(),
+        }
         same = [i for i in range(len(self.weights)) if i not in which]
         self._hold(after, flat, same, drop)
         for name, held in moments.items():
             birth = self._births.get(name)
-            value = 0.0 if birth is None else birth(self.optimizer.param_groups[0])
-            self._set_moments(name, _spliced(held, drop, born, value))
+            spliced = _spliced(held, drop, born, 0.0)
+            if birth is not None and len(born):
+                groups = self.optimizer.param_groups
+                each = torch.tensor([birth(groups[g]) for g in self._groups], dtype=held.dtype)
+                spliced[torch.from_numpy(born)] = each[torch.from_numpy(weight_of)]
+            self._set_moments(name, spliced)
         self._rewire_plan()
 
     # -- moments, laid out as the graph's keys --------------------------------------------------

@@ -87,6 +87,35 @@ def test_a_training_is_that_of_the_masked_world(rule, optimizer, whole):
     same(trained("masked", RULES[rule], optimizer, whole=whole), sparse)
 
 
+@pytest.mark.parametrize("substrate", ["masked", "sparse", "auto"])
+def test_newborns_start_at_the_step_size_of_their_own_group(substrate):
+    """Rprop's step sizes begin at the learning rate, which is each group's own."""
+    model = mlp()
+    rates = {"0.weight": 0.01, "2.weight": 0.02, "4.weight": 0.03}
+    groups = [{"params": model.get_submodule(n[0]).parameters(), "lr": r} for n, r in rates.items()]
+    net = rewire.attach(
+        model, torch.optim.Rprop(groups), rewire.SET(when=every(2), fraction=0.5), density=0.3,
+        seed=3, steps=9, substrate=substrate, distribution={"0": 0.2, "2": 0.9, "4": 0.5},
+    )  # fmt: skip
+    for x, y in batches(4):
+        model.zero_grad(set_to_none=True)
+        cross_entropy(model(x), y).backward()
+        net.step()
+    born = torch.from_numpy(net.history.records[-1].add)
+    rows, there = net.graph.find(born)
+    assert there.all()
+    states = [s["step_size"] for p, s in net.world.optimizer.state.items() if "prev" in s]
+    seen = 0
+    for i, (name, rate) in enumerate(rates.items()):
+        mine = rows[(rows >= net.graph.bounds[i]) & (rows < net.graph.bounds[i + 1])]
+        size = states[2 * i]  # a weight's state comes before its bias's
+        edges = net.world.forms[name] == "edges"
+        at = mine - net.graph.bounds[i] if edges else net.graph.keys[mine] - net.graph.offsets[i]
+        assert (size.reshape(-1)[at] == rate).all()
+        seen += len(mine)
+    assert seen == len(born) > 10
+
+
 def test_no_dense_tensor_is_left():
     net, _ = trained("sparse", RULES["RigL"], "Adam")
     edges = dict(zip(["0.weight", "2.weight", "4.weight"], net.counts, strict=True))
