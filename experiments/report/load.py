@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rewire.graph import Graph
 
 
+FOLLOWED = 200_000  # edges whose lives are followed; of more, a sample
+
+
 @dataclass(frozen=True)
 class CellState:
     """One cell that the experiment lists: how far it came."""
@@ -141,8 +144,8 @@ class Loaded:
         return [lives for lives in found if lives is not None and len(lives.key)]
 
     def _lives(self, row: Mapping[str, Any]) -> Lifetimes | None:
-        from rewire.analysis.lifetimes import lifetimes
-        from rewire.history import parse
+        from rewire.analysis.lifetimes import lifetimes, sampled
+        from rewire.history import read
 
         cell = store.CellStore(self.out / "cells" / row["cell"])
         events = self.curves.get((row["cell"], row["level"]))
@@ -151,9 +154,10 @@ class Loaded:
                 return None
             start = cell.read_start(cell.starts[0])[0]["keys"]
             end = events[-1]["total"]
-            # a level is written down before the edit of its last step
-            records = [r for r in parse(cell.edit_log.read()) if r.total < end]
-            return lifetimes(start, records, end)
+            with cell.edit_log.reader() as log:
+                # a level is written down before the edit of its last step
+                records = (r for r in read(log) if r.total < end)
+                return lifetimes(*sampled(start, records, FOLLOWED), end)
         return None
 
 
