@@ -852,9 +852,9 @@ class Graph:
         return out
 
     def _merge(self, edit: Edit, columns: Mapping[str, Tensor | np.ndarray]) -> Graph:
-        drop, add, births = edit.dropped, edit.added, edit.births
+        drop, add, given = edit.dropped, edit.added, edit.births
         _refuse_mask(drop)
-        births = [self._birth(name, births.get(name), add) for name in columns]
+        births = [self._birth(name, given.get(name), add) for name in columns]
         held = [c if isinstance(c, np.ndarray) else c.numpy() for c in columns.values()]
         merged = None
         if kernels is not None:  # None for what is wrong or out of order

@@ -171,13 +171,14 @@ def walk_and_draw(
         table, counter = (intervals(), rng.skip_normals(len(keys))) if noisy else (STILL, 0)
         plain = not space.capped and not space.multapses
         hashed = isinstance(birth, partial) and birth.func is pair_sign
+        seed = birth.keywords["seed"] if hashed else None  # type: ignore[union-attr]
         moved, drop, add, signs = kernels.walk_and_draw(
             graph.numbers("weight"), sign, table, counter, drift, spread, keys,
             ends if plain else [], bounds, rng.sequence() if plain else 0,
-            salt(birth.keywords["seed"]) if hashed else 0, turned.numpy(),
+            0 if seed is None else salt(seed), turned.numpy(),
         )  # fmt: skip
         if add is not None:
-            return moved, drop, add, signs if hashed else None
+            return moved, drop, add, None if seed is None else signs
     else:
         theta = (graph["sign"] * graph["weight"]).sub_(drift)
         if noisy:

@@ -457,10 +457,8 @@ class Sparse(TorchWorld):
         born = after.born
         ends = self.space.ends
         weight_of = ends.searchsorted(after.array[born], "right") - 1  # the weights of the newborns
-        which = {
-            *weight_of.tolist(),
-            *(ends.searchsorted(before.array[drop], "right") - 1).tolist(),
-        }
+        weight_was = ends.searchsorted(before.array[drop], "right") - 1
+        which = {*weight_of.tolist(), *weight_was.tolist()}
         same = [i for i in range(len(self.weights)) if i not in which]
         self._hold(after, flat, same, drop)
         for name, held in moments.items():
