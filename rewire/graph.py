@@ -853,7 +853,8 @@ class Graph:
 
     def _merge(self, edit: Edit, columns: Mapping[str, Tensor | np.ndarray]) -> Graph:
         drop, add, given = edit.dropped, edit.added, edit.births
-        _refuse_mask(drop)
+        if drop.dtype.char == "?":
+            _refuse_mask(drop)
         births = [self._birth(name, given.get(name), add) for name in columns]
         held = [c if isinstance(c, np.ndarray) else c.numpy() for c in columns.values()]
         merged = None
@@ -1107,11 +1108,10 @@ class Graph:
 
 
 def _refuse_mask(drop: np.ndarray) -> None:
-    if drop.dtype == np.bool_:
-        raise ValueError(
-            f"Edit.drop is a mask of {len(drop)} booleans; it holds row numbers. Give "
-            "mask.nonzero().squeeze(1)."
-        )
+    raise ValueError(
+        f"Edit.drop is a mask of {len(drop)} booleans; it holds row numbers. Give "
+        "mask.nonzero().squeeze(1)."
+    )
 
 
 def _stored(p: Projection) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from .rule import Clock, Rule, State
 from .rules.combined import parts_of
 from .select import largest
 from .signals import Signals, registered
-from .streams import rng_for
+from .streams import Stream, rng_for
 from .substrates.masked import Masked, Probe
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class Session:
         self.data_step += 1
         for i in self._due:
             shown, read = read(self._graph), self.world.read
-            rng = rng_for(self.seed, self.names[i], self.clock.total)
+            rng = Stream(self.seed, self.names[i], self.clock.total)
             edit, self.states[i] = self.rules[i].update(
                 shown, self.world.signals(shown), self.states[i], rng, self.clock
             )

@@ -30,6 +30,7 @@ PAPER = """
   year = {2018},
 }
 """
+INT8 = np.dtype(np.int8)
 STILL = np.empty(0, np.float32)  # no table of normal numbers: no noise
 
 
@@ -167,7 +168,7 @@ def walk_and_draw(
     keys = graph.array
     bounds, ends = (graph.bounds, space.bounds) if apart else ([0, len(keys)], [0, space.possible])
     sign, birth, add = graph.numbers("sign"), graph.births["sign"], None
-    if kernels is not None and sign.dtype == np.int8 and not isinstance(drift, Tensor):
+    if kernels is not None and sign.dtype == INT8 and not isinstance(drift, Tensor):
         table, counter = (intervals(), rng.skip_normals(len(keys))) if noisy else (STILL, 0)
         plain = not space.capped and not space.multapses
         hashed = isinstance(birth, partial) and birth.func is pair_sign

@@ -249,7 +249,8 @@ class Masked(TorchWorld):
                 loss = self.optimizer.step(lambda: self._closed(graph, closure))
         else:
             slopes = self._slopes(graph) if not skip and scaler is None else None
-            self._note_gradients(graph, skip, masks=slopes is None)
+            if slopes is None or self._want_grads:
+                self._note_gradients(graph, skip, masks=slopes is None)
             if slopes is not None:
                 self._step_on_edges(graph, slopes)
                 if straight:
@@ -493,7 +494,8 @@ class Masked(TorchWorld):
         In the place of the dense weights: plain SGD, which remembers nothing, where few synapses
         exist and the kernels reach weights and gradients.
         """
-        if self.gates is not None or not self._one_group or not self._scarce(graph):
+        scarce = SCARCE * len(graph.array) < self.space.possible
+        if not scarce or self.gates is not None or not self._one_group:
             return None
         fast = self._weights() if self._forgets() else None
         if fast is None:
