@@ -365,10 +365,11 @@ class StructuralPlasticity(Rule):
                 self._try(graph, signals, sheet, attempts, drop, add)
         if not drop and not add:
             return NOTHING, after
-        edit = Edit(
-            drop=torch.from_numpy(np.array(sorted(drop), np.int64)) if drop else None,
-            add=torch.from_numpy(np.array(sorted(add), np.int64)) if add else None,
-            birth={"weight": self.birth} if self.birth else {},
+        edit = Edit.of_arrays(
+            {},
+            np.array(sorted(drop), np.int64),
+            np.array(sorted(add), np.int64),
+            {"weight": self.birth} if self.birth else None,
         )
         return edit, after
 
