@@ -145,6 +145,7 @@ class Session:
         self.history = History(self._graph.keys, self.names)
         self._due: list[int] = []
         self._planned = False
+        self._straight = False  # whether nothing but the rules comes after the world's own step
         self.skipped = False  # whether a rule took the place of the last step
         self._keep_if_asked()
 
@@ -255,15 +256,13 @@ class Session:
         """Let every due rule edit the graph; carry out a rewind where one asks for it."""
         if not self._planned:
             raise RuntimeError("nothing was stepped since the last tick: call step() once a batch.")
-        self._tick(self.world.read)
-
-    def _tick(self, read: Callable[[Graph], Graph]) -> None:
-        """``read``: how the world is read the first time."""
         self._planned = False
         self.schedule_step += 1
         self.data_step += 1
+        read = self.world.read_stepped if self._straight else self.world.read  # type: ignore[attr-defined]
         for i in self._due:
-            shown, read = read(self._graph), self.world.read
+            shown = read(self._graph)
+            read = self.world.read
             rng = Stream(self.seed, self.names[i], self.clock.total)
             edit, self.states[i] = self.rules[i].update(
                 shown, self.world.signals(shown), self.states[i], rng, self.clock
@@ -511,13 +510,12 @@ class Session:
             loss = self.optimise(scaler, closure)
             self.rewire()
             return loss
-        world.straight = True
+        world.straight = self._straight = True
         try:
             loss = self.optimise(scaler, closure)
-            if self._planned:  # not where mixed precision skipped the step
-                self._tick(world.read_stepped)
+            self.rewire()
         finally:
-            world.straight = False
+            world.straight = self._straight = False
             world.settle()
         return loss
 

@@ -317,6 +317,7 @@ class Masked(TorchWorld):
                 self._thin = self._find_thin(after)
         elif "weight" in edit.given:
             self._write_weights(after)
+        self._row_keys = None  # the row is of before the edit
         if gates is not None:
             gates.close()
             if moved or {"gain", self.trains} & edit.given.keys():
@@ -444,6 +445,7 @@ class Masked(TorchWorld):
     def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
         """Bring back the saved parts, under the masks of ``graph``."""
         self.settle()
+        self._row_keys = None
         if "model" in parts:
             self.model.load_state_dict(saved["model"])
             if self.gates is not None:

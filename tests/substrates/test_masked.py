@@ -279,6 +279,39 @@ def test_weights_changed_between_the_halves_of_a_step_are_seen(halves):
     assert torch.equal(net.graph["weight"][row[same]], now[same])
 
 
+class Looks(rewire.Rule):
+    """Looks at the weights by a signal, or fails."""
+
+    seen = None
+
+    def update(self, graph, signals, state, rng, clock):
+        if Looks.seen is None:
+            raise RuntimeError("on purpose")
+        Looks.seen.append((signals.pair("weight", graph.keys), graph["weight"].clone()))
+        return rewire.Edit(), state
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_rule_that_looks_at_the_weights_or_fails_finds_the_step_made(fails):
+    torch.manual_seed(0)
+    model = nn.Linear(64, 48)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    Looks.seen = None if fails else []
+    net = rewire.attach(model, optimizer, Looks(), density=0.05, seed=1)
+    model(torch.randn(16, 64)).square().mean().backward()
+    keys = net.graph.keys
+    want = net.graph["weight"] - 0.1 * model.weight.grad.reshape(-1)[keys]
+    if fails:
+        with pytest.raises(RuntimeError, match="on purpose"):
+            net.step()
+    else:
+        net.step()
+        [(signal, column)] = Looks.seen
+        assert torch.equal(signal, column)
+    assert torch.allclose(model.weight.detach().reshape(-1)[keys], want, atol=1e-7)
+    assert torch.allclose(net.graph["weight"], want, atol=1e-7)
+
+
 def test_rigl_leaves_the_whole_optimiser_step_out_on_its_ticks():
     model, optimizer, net = attached(RULES["rigl"], optimizer=None)
     for step in range(1, 5):
