@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rewire.graph import Graph
 
 
+MOST_LINES = 16  # rules that one panel of lines can tell apart
+
+
 @dataclass(frozen=True)
 class CellState:
     """One cell that the experiment lists: how far it came."""
@@ -56,6 +59,11 @@ class Loaded:
         """Labels that the experiment asked for, in its order."""
         rules = self.config.get("rules", [])
         return [str(r.get("label", r.get("rule"))) for r in rules if isinstance(r, Mapping)]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more rules than lines in one panel can show."""
+        return len(self.points) > MOST_LINES
 
     @property
     def config(self) -> Mapping[str, Any]:
