@@ -17,6 +17,7 @@ from .look import THEME, figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 DENSITIES = [("vermillion", "o"), ("blue", "D"), ("green", "s"), ("purple", "^"), ("orange", "v")]
 
@@ -43,7 +44,7 @@ def accuracy_ranked(run: Loaded, *, wide: bool) -> Figure:
     axes.set(xscale="log", ylim=(len(labels) - 0.4, -0.6))
     for i in range(0, len(labels), 2):  # a stripe to read along
         axes.axhspan(i - 0.5, i + 0.5, color=THEME["grid"][0], alpha=0.35, linewidth=0)
-    named: dict[str, object] = {}
+    named: dict[str, Line2D] = {}
     errors = [_row(axes, run, i, label, named) for i, label in enumerate(labels)]
     if run.dense is not None:
         dense = _errors(run.dense)
@@ -65,7 +66,7 @@ def accuracy_ranked(run: Loaded, *, wide: bool) -> Figure:
     return made
 
 
-def _row(axes: Axes, run: Loaded, i: int, label: str, named: dict[str, object]) -> np.ndarray:
+def _row(axes: Axes, run: Loaded, i: int, label: str, named: dict[str, Line2D]) -> np.ndarray:
     """Draw one rule's marks, intervals and seeds; returns all errors drawn."""
     drawn = []
     points = [p for d in run.densities if (p := _point(run, label, d)) is not None]
@@ -104,7 +105,7 @@ def _errors(point: compare.Point) -> np.ndarray:
 
 
 def _mark(densities: Sequence[float], density: float | None) -> tuple[str, str]:
-    if density not in densities:
+    if density is None or density not in densities:
         return INK, "o"
     name, marker = DENSITIES[list(densities).index(density) % len(DENSITIES)]
     return THEME[name][0], marker
