@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from io import SEEK_END, BytesIO
+from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -103,22 +104,28 @@ class History:
 
 def parse(log: bytes) -> list[Record]:
     """The records of a log. Raises ValueError where it is cut off or damaged, saying where."""
-    out, at = [], 0
-    while at < len(log):
-        if at + HEADER.size > len(log):
+    return list(read(BytesIO(log)))
+
+
+def read(file: BinaryIO) -> Iterator[Record]:
+    """The records of a log, one after the other, as :func:`parse` makes them: for a long one."""
+    at, size = 0, file.seek(0, SEEK_END)
+    file.seek(0)
+    while head := file.read(HEADER.size):
+        if len(head) < HEADER.size:
             raise ValueError(f"the edit log ends inside a record's head, at byte {at}.")
-        total, step, round_, rule, n_drop, n_add = HEADER.unpack_from(log, at)
-        drops = at + HEADER.size
-        adds = drops + 4 * n_drop
-        end = adds + 8 * n_add
-        if n_drop < 0 or n_add < 0 or end + CHECKSUM.size > len(log):
+        total, step, round_, rule, n_drop, n_add = HEADER.unpack(head)
+        rest = 4 * n_drop + 8 * n_add + CHECKSUM.size
+        sound = n_drop >= 0 and n_add >= 0 and at + HEADER.size + rest <= size
+        body = file.read(rest) if sound else b""
+        if len(body) < rest or not body:
             raise ValueError(f"the edit log is cut off or damaged in the record at byte {at}.")
-        if CHECKSUM.unpack_from(log, end)[0] != crc32(log[at:end]):
+        end = rest - CHECKSUM.size
+        if CHECKSUM.unpack_from(body, end)[0] != crc32(body[:end], crc32(head)):
             raise ValueError(
                 f"the edit log is damaged: the record at byte {at} fails its checksum."
             )
-        drop = np.frombuffer(log, "<i4", n_drop, drops).copy()
-        add = np.frombuffer(log, "<i8", n_add, adds).copy()
-        out.append(Record(total, step, round_, rule, drop, add))
-        at = end + CHECKSUM.size
-    return out
+        drop = np.frombuffer(body, "<i4", n_drop).copy()
+        add = np.frombuffer(body, "<i8", n_add, 4 * n_drop).copy()
+        yield Record(total, step, round_, rule, drop, add)
+        at += HEADER.size + rest

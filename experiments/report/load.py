@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 
 MOST_LINES = 16  # rules that one panel of lines can tell apart
+FOLLOWED = 200_000  # edges whose lives are followed; of more, a sample
+TOLD_APART = 50_000_000  # pairs of which a report remembers whether they were ever edges
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,31 @@ class Loaded:
         return [lives for lives in found if lives is not None and len(lives.key)]
 
     def _lives(self, row: Mapping[str, Any]) -> Lifetimes | None:
-        from rewire.analysis.lifetimes import lifetimes
-        from rewire.history import parse
+        from rewire.analysis.lifetimes import lifetimes, sampled
+
+        return self._replayed(
+            row, lambda start, records, end: lifetimes(*sampled(start, records, FOLLOWED), end)
+        )
+
+    def explored(self, point: compare.Point) -> float | None:
+        """Fraction of all pairs that were edges at any time, R_s, its mean over the seeds.
+
+        None where a log is not whole, or there are too many pairs to tell them apart.
+        """
+        from rewire.analysis.exploration import exploration
+
+        def fraction(possible: int) -> Callable[..., float]:
+            return lambda start, records, end: float(exploration(start, records, possible)[-1])
+
+        if any(row["possible"] > TOLD_APART for row in point.rows):
+            return None
+        found = [self._replayed(row, fraction(row["possible"])) for row in point.rows]
+        known = [f for f in found if f is not None]
+        return sum(known) / len(known) if known and len(known) == len(found) else None
+
+    def _replayed(self, row: Mapping[str, Any], what: Callable[..., T]) -> T | None:
+        """``what`` of the keys of a finished cell's start, its edits up to a level, and its end."""
+        from rewire.history import read
 
         cell = store.CellStore(self.out / "cells" / row["cell"])
         events = self.curves.get((row["cell"], row["level"]))
@@ -159,9 +185,9 @@ class Loaded:
                 return None
             start = cell.read_start(cell.starts[0])[0]["keys"]
             end = events[-1]["total"]
-            # a level is written down before the edit of its last step
-            records = [r for r in parse(cell.edit_log.read()) if r.total < end]
-            return lifetimes(start, records, end)
+            with cell.edit_log.reader() as log:
+                # a level is written down before the edit of its last step
+                return what(start, (r for r in read(log) if r.total < end), end)
         return None
 
 

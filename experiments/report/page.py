@@ -453,6 +453,7 @@ def _table(run: Loaded) -> Iterator[dict[str, Any]]:
                 "dense": point.mean("train_flops_dense"),
                 "formed": point.mean("formed"),
                 "dropped": point.mean("dropped"),
+                "explored": run.explored(point),
                 "seconds": point.mean("seconds"),
             }
 

@@ -100,13 +100,14 @@ class Simulated:
     def lives(self) -> Lifetimes | None:
         """The life of every synapse, born and died in ticks; of a finished cell only."""
         from rewire.analysis.lifetimes import lifetimes
-        from rewire.history import parse
+        from rewire.history import read
 
         if self.last is None:
             return None
         with self.run.reading(f"the edits of {self.label}, seed {self.seed}"):
             start = self._cell.read_start(START)[0]["keys"]
-            return lifetimes(start, parse(self._cell.edit_log.read()), self.last["step"])
+            with self._cell.edit_log.reader() as log:
+                return lifetimes(start, read(log), self.last["step"])
         return None
 
     @cached_property

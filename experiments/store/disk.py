@@ -12,8 +12,9 @@ import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rewire import atomic
 
@@ -97,13 +98,20 @@ class AppendFile:
             os.ftruncate(fd, size)
             os.fsync(fd)
 
+    @contextmanager
+    def reader(self) -> Iterator[BinaryIO]:
+        """The file, to read what is there from its beginning; empty where there is none."""
+        if not self.path.exists():
+            yield BytesIO()
+            return
+        with blame(self.path, "read"), open(open_regular(self.path), "rb") as file:
+            yield file
+
     def read(self) -> bytes:
         """All of it; nothing where there is no file."""
         if self.size() > MAX_LOG:
             raise StoreError(f"{self.path}: more than {MAX_LOG} bytes; no cell writes so much")
-        if not self.path.exists():
-            return b""
-        with blame(self.path, "read"), open(open_regular(self.path), "rb") as file:
+        with self.reader() as file:
             return file.read(MAX_LOG)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -95,6 +95,50 @@ def lifetimes(start: ArrayLike, records: Iterable[Any], end: int, begin: int = 0
         ),
         np.repeat([False, True], [sum(len(k) for k, _, _ in dead), len(keys)]),
     )
+
+
+class Edits(NamedTuple):
+    """A record as far as a sample of the edges goes."""
+
+    total: int
+    drop: np.ndarray
+    add: np.ndarray
+
+
+def sampled(
+    start: ArrayLike, records: Iterable[Any], edges: int, stretches: int = 64
+) -> tuple[np.ndarray, Iterable[Any]]:
+    """The start and the records of about ``edges`` edges alone, for :func:`lifetimes`.
+
+    Followed are the pairs of some stretches of keys, as many edges in each at the start, spread
+    evenly over all edges of the start: every projection has its share. Lives in the sample are
+    whole lives. What it costs goes with the sample and the changes, not with all edges. Everything
+    where there are no more than ``edges``.
+    """
+    keys = np.asarray(start, np.int64)
+    if len(keys) <= edges:
+        return keys, records
+    first = np.linspace(0, len(keys), stretches, endpoint=False).astype(np.int64)
+    ends = np.append(keys, np.iinfo(np.int64).max)
+    limits = np.stack([keys[first], ends[first + edges // stretches]], 1).ravel()
+    bounds = keys.searchsorted(limits)  # rows where each stretch begins and ends
+    held = np.concatenate([keys[a:b] for a, b in bounds.reshape(-1, 2)])
+    return held, _within(limits, bounds, records)
+
+
+def _within(limits: np.ndarray, bounds: np.ndarray, records: Iterable[Any]) -> Iterator[Edits]:
+    for record in records:
+        drop, add = np.sort(np.asarray(record.drop, np.int64)), np.asarray(record.add, np.int64)
+        cut, place = bounds.searchsorted(drop, "right"), limits.searchsorted(add, "right")
+        within = cut % 2 == 1
+        size = np.diff(bounds)[::2]
+        shift = bounds[::2] - (
+            size.cumsum() - size
+        )  # from rows of the graph to those of the sample
+        yield Edits(record.total, drop[within] - shift[cut[within] // 2], add[place % 2 == 1])
+        gone = np.bincount(cut, minlength=len(bounds) + 1)
+        come = np.bincount(place, minlength=len(bounds) + 1)
+        bounds = bounds + (come - gone).cumsum()[:-1]
 
 
 def _follow(

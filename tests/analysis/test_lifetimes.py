@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewire.analysis.lifetimes import churn, lifetimes
+from rewire.analysis.lifetimes import churn, lifetimes, sampled
 
 
 @dataclass
@@ -86,3 +86,36 @@ def test_lives_add_up_to_the_edges_of_every_moment(data):
     assert lives.alive.sum() == len(keys)
     assert (lives.age >= 0).all()
     assert np.count_nonzero(~lives.alive) == churn(records).dropped.sum()
+
+
+@pytest.mark.parametrize("multapses", [False, True])
+def test_a_sample_lives_as_its_edges_do_among_all(multapses):
+    rng = np.random.default_rng(int(multapses))
+    keys = np.sort(rng.choice(4000, 900, replace=multapses))
+    start, records = keys, []
+    for step in range(1, 60):
+        drop = rng.choice(len(keys), 40, replace=False)
+        kept = np.delete(keys, drop)
+        free = np.arange(4000) if multapses else np.setdiff1d(np.arange(4000), kept)
+        add = np.sort(rng.choice(free, 45, replace=False))
+        records.append(Record(step, drop, add))
+        keys = np.sort(np.concatenate([kept, add]))
+    held, some = sampled(start, records, 200, stretches=8)
+    assert 200 <= len(held) < 260
+    found, whole = lifetimes(held, some, 60), lifetimes(start, records, 60)
+    # the ranges of keys that were followed, as the sample of the start shows them
+    first = np.linspace(0, 900, 8, endpoint=False).astype(int)
+    ends = np.append(start, 4000)
+    inside = np.zeros(len(whole.key), bool)
+    for a in first:
+        inside |= (whole.key >= start[a]) & (whole.key < ends[a + 25])
+    assert inside.sum() > 600
+    told = [np.stack([x.key, x.born, x.died, x.alive]).T.tolist()
+            for x in (found, whole.where(inside))]  # fmt: skip
+    assert sorted(told[0]) == sorted(told[1])
+
+
+def test_few_edges_are_all_followed():
+    records = [Record(1, [0], [9])]
+    held, some = sampled([1, 5], records, 200)
+    assert held.tolist() == [1, 5] and some is records

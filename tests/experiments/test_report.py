@@ -389,6 +389,9 @@ def test_survival_is_of_the_edges_of_the_start_and_of_those_formed(tmp_path):
     assert [x.tolist() for x in first.survival()] == [[100, 600], [0.8, 0.8]]
     assert sorted(lives.key[lives.born > 0].tolist()) == [100, 101]
     assert load(out).lives("Static", 0.2) == []
+    run = load(out)  # 10 edges at the start, and two more
+    assert run.explored(run.point("SET", 0.2)) == pytest.approx(12 / run.rows[0]["possible"])
+    assert run.explored(run.point("Static", 0.2)) is None  # no start was kept of it
     page = Page(write_report(out).read_text())
     pictures = [a["aria-label"] for t, a in page.tags if t == "svg" and "aria-label" in a]
     told = [text for text in pictures if "Survival" in text]
