@@ -6,14 +6,15 @@ RUN_DIR is a finished run of the preset ``all-rules``. With ``--markdown`` the t
 For each density asked for, the rules from best to worst mean test accuracy after the last step,
 with the standard deviation over seeds, the density achieved, training FLOPs (``sparse``: live
 edges only, ``dense``: as a machine without sparsity counts) and CPU seconds, ancestors included.
-``rank`` counts the rules that kept to the density; one that kept over 5 % more edges has none, and
-stands where its accuracy puts it.
+``rank`` counts the rules that kept to the density or below it; one that kept over 5 % more edges
+has none, and stands where its accuracy puts it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -52,7 +53,7 @@ def summary(out: Path) -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
         "experiment": EXPERIMENT,
-        "command": experiment["command"],
+        "command": _command(experiment["command"]),
         "machine": machine(),
         "versions": experiment["versions"],
         "seeds": sorted({row["seed"] for row in rows}),
@@ -64,6 +65,13 @@ def summary(out: Path) -> dict[str, Any]:
             for density in compare.requested_densities(points)
         },
     }
+
+
+def _command(given: str) -> str:
+    """What was run, without the folder it was put in."""
+    words = shlex.split(given)
+    at = [i for i, word in enumerate(words) if word in ("-o", "--out")]
+    return shlex.join(w for i, w in enumerate(words) if i not in at and i - 1 not in at)
 
 
 def _ranked(points: Sequence[compare.Point]) -> list[Entry]:

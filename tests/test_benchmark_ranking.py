@@ -61,6 +61,12 @@ def test_the_tables_say_the_same(run, capsys):
     assert sum("| Dense |" in line and "| 1 | 1 |" in line for line in lines) == 2
 
 
+def test_the_command_is_told_without_the_folder_it_was_given():
+    assert ranking._command("rewire run all-rules -o /here/runs seeds=2 -j 1") == (
+        "rewire run all-rules seeds=2 -j 1"
+    )
+
+
 def test_another_run_and_an_unfinished_one_are_refused(run, tmp_path):
     other = store.Run(tmp_path / "other")
     other.write_experiment("", {"name": "quickstart", "versions": {}, "cells": []})

@@ -119,7 +119,7 @@ def _name(run: Loaded, label: str, wide: bool) -> str:
     """The label, and the densities that it came to where they are not those asked for."""
     most = 24 if wide else 20
     name = label if len(label) <= most else f"{label[: most - 1]}…"
-    own = [p for p in run.points[label] if p.over_budget or p.under_budget]
-    if not own or not wide:
+    points = run.points[label]
+    if not wide or not any(p.over_budget or p.under_budget for p in points):
         return name
-    return f"{name}  ({', '.join(f'{100 * p.density:.2g}' for p in own)} %)"
+    return f"{name}  ({', '.join(f'{100 * p.density:.2g}' for p in points)} %)"
