@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 INK, MUTED, PAPER = (THEME[name][0] for name in ("ink", "muted", "paper"))
 PANEL = (4.1, 2.9)  # inches: a phone's width at a legible size
+ERRORS = (0.01, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 90)  # in %, where an axis of them has ticks
+LEAST_ERROR = 0.01  # %, for an axis where all images are right
 Looks = dict[str, Look]
 
 
@@ -213,6 +215,8 @@ def accuracy_against_cost(run: Loaded, looks: Looks, cost: str, *, legend: bool 
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{COSTS[cost]}, log scale")
     axes.set_ylabel("test accuracy, %")
+    if run.crowded:
+        _by_error(axes)
     return made
 
 
@@ -248,6 +252,8 @@ def learning_curves(run: Loaded, looks: Looks, density: float, column: str) -> F
         axes.yaxis.set_major_locator(FixedLocator(log_ticks(low / 1.08, high * 1.1)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
         axes.yaxis.set_minor_locator(NullLocator())
+    if factor == 100 and run.crowded:
+        _by_error(axes)
     axes.set_title(f"density {density:g}")
     axes.set_xlabel("step")
     axes.set_ylabel("validation accuracy, %" if factor == 100 else "validation loss, log scale")
@@ -459,6 +465,25 @@ def panel(
     )
     axes.tick_params(length=3, width=0.7)
     return axes
+
+
+def _by_error(axes: Axes) -> None:
+    """Space accuracies by the logarithm of the error, so that 97 and 98 % stand well apart."""
+
+    def rise(accuracy: np.ndarray) -> np.ndarray:
+        return -np.log10(np.maximum(100 - np.asarray(accuracy), LEAST_ERROR))
+
+    def back(height: np.ndarray) -> np.ndarray:
+        return 100 - 10 ** -np.asarray(height)
+
+    low = max(axes.get_ylim()[0], 0)
+    high = 100 - max(0.85 * (100 - axes.dataLim.y1), LEAST_ERROR)
+    axes.set_yscale("function", functions=(rise, back))
+    axes.set_ylim(low, high)
+    ticks = [100 - error for error in ERRORS if low <= 100 - error <= high]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def density_axis(axes: Axes, ticks: Sequence[float]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rewire.graph import Graph
 
 
+MOST_LINES = 16  # rules that one panel of lines can tell apart
 FOLLOWED = 200_000  # edges whose lives are followed; of more, a sample
 TOLD_APART = 50_000_000  # pairs of which a report remembers whether they were ever edges
 T = TypeVar("T")
@@ -61,6 +62,11 @@ class Loaded:
         """Labels that the experiment asked for, in its order."""
         rules = self.config.get("rules", [])
         return [str(r.get("label", r.get("rule"))) for r in rules if isinstance(r, Mapping)]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more rules than lines in one panel can show."""
+        return len(self.points) > MOST_LINES
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -75,8 +75,8 @@ OTHERS = [
 def looks(rules: Mapping[str, str]) -> dict[str, Look]:
     """A look for every label, given its rule's name: the rule's own for its first label.
 
-    Rules that have no look of their own, and further labels of one rule, take the others in turn
-    (with another line each time round).
+    Rules that have no look of their own, and further labels of one rule, take the others in turn,
+    with another line each time round, and another marker once all lines are used: 100 in all.
     """
     found: dict[str, Look] = {}
     taken: set[str] = set()
@@ -92,8 +92,10 @@ def _others() -> Iterator[Look]:
     lines: list[Any] = ["-", DASHED, DOTTED, DASHDOT]
     turn = 0
     while True:
-        for look in OTHERS:
-            yield replace(look, line=lines[(lines.index(look.line) + turn) % len(lines)])
+        for i, look in enumerate(OTHERS):
+            worn = OTHERS[(i + turn // len(lines)) % len(OTHERS)]
+            line = lines[(lines.index(look.line) + turn) % len(lines)]
+            yield replace(look, marker=worn.marker, size=worn.size, line=line)
         turn += 1
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from rewire.analysis import metrics
 from rewire.analysis.lifetimes import Lifetimes
@@ -20,6 +21,7 @@ from rewire.analysis.overlap import pairwise
 from rewire.experiments import compare
 
 from . import figures, in_spikes, words
+from .crowded import accuracy_ranked
 from .load import Loaded
 from .look import Look, drawing, inline, looks, swatch, theme_css, to_svg
 
@@ -66,7 +68,7 @@ def standalone(run: Loaded, which: str) -> str:
     look = _looks(run)
     with drawing(standalone=True):
         if which == "accuracy":
-            return to_svg(figures.accuracy_against_density(run, look, wide=True))
+            return to_svg(_accuracy(run, look, wide=True))
         made = figures.accuracy_against_cost(run, look, "train_flops_sparse", legend=True)
         return to_svg(made)
 
@@ -177,13 +179,16 @@ def _hero(run: Loaded, look: dict[str, Look]) -> dict[str, Markup]:
     best = words.headline(run)[0]
     alt = f"Test accuracy against density for {', '.join(run.points)}. {best}"
     return {
-        name: Markup(
-            inline(
-                figures.accuracy_against_density(run, look, wide=name == "wide"), f"a{name[0]}", alt
-            )
-        )
+        name: Markup(inline(_accuracy(run, look, wide=name == "wide"), f"a{name[0]}", alt))
         for name in ("wide", "narrow")
     }
+
+
+def _accuracy(run: Loaded, look: dict[str, Look], *, wide: bool) -> Figure:
+    """Lines against density, or where those would be too many a row for each rule."""
+    if run.crowded:
+        return accuracy_ranked(run, wide=wide)
+    return figures.accuracy_against_density(run, look, wide=wide)
 
 
 def _costs(run: Loaded, look: dict[str, Look]) -> list[Markup]:

@@ -478,9 +478,31 @@ def test_rules_keep_their_look_and_no_two_share_one():
 
     some = looks({"IMP": "IMP", "my IMP": "IMP", "x": "Mine", "DeepR": "DeepR"})
     assert some["IMP"] == looks({"a": "Dense", "IMP": "IMP"})["IMP"]
-    many = looks({str(i): f"Rule{i}" for i in range(12)})
-    assert len({*many.values()}) == 12
+    many = looks({str(i): f"Rule{i}" for i in range(100)})
+    assert len({*many.values()}) == 100
     assert len({*some.values()}) == 4
+
+
+def test_a_run_of_many_rules_shows_each_in_a_row_of_its_own(tmp_path):
+    labels = [*RULES, *(f"SET:{i}" for i in range(10))]
+    out = make_run(tmp_path / "run", labels=labels, seeds=1, densities=(0.2, 0.05))
+    run = load(out)
+    page = write_report(out).read_text()
+    (figure,) = re.findall(r'<div class="wide">(.*?)</svg>', page, flags=re.S)
+    height = float(re.search(r'viewBox="0 0 \S+ ([\d.]+)"', figure)[1])
+    # a row each, in the order of accuracy
+    names = [n for n in re.findall(r">([^<]+)</text>", figure) if n.split("  ")[0] in labels]
+    accuracy = {
+        label: (run.point(label, 0.05) or found[-1]).mean(compare.ACCURACY)
+        for label, found in run.points.items()
+    }
+    assert sorted(names, key=lambda n: -accuracy[n.split("  ")[0]]) == names
+    assert len(names) == len(labels) and height > 12 * len(labels)
+    assert "Every rule, from best to worst" in page and "Accuracy against density</h2>" not in page
+
+
+def test_few_rules_keep_their_lines(full):
+    assert "Every rule, from best to worst" not in full[1].read_text()
 
 
 @pytest.mark.slow
