@@ -258,7 +258,7 @@ class Data(Table):
         return load(**self.model_dump())
 
 
-DISTRIBUTIONS = ("erk", "er", "uniform", "imp")
+DISTRIBUTIONS = ("erk", "er", "uniform", "balanced", "imp")
 
 
 def _distribution(value: Any) -> str | dict[str, float]:

@@ -90,11 +90,12 @@ def allot(total: int, shares: Sequence[float], room: Sequence[int]) -> list[int]
 
 # Edges in proportion to: the possible edges (one density everywhere); n_in + n_out at every
 # kernel position (Erdos-Renyi, Mocanu et al. 2018); the sum of all dimensions (ERK, Evci et al.
-# 2020, whose density is that sum over the product).
+# 2020, whose density is that sum over the product); nothing: as many edges everywhere ("balanced").
 DISTRIBUTIONS: Mapping[str, Callable[[Projection], float]] = {
     "uniform": lambda p: p.size,
     "er": lambda p: (p.shape[0] + p.shape[1]) * prod(p.shape[2:]),
     "erk": lambda p: sum(p.shape),
+    "balanced": lambda p: 1,
 }
 
 
@@ -106,7 +107,8 @@ def counts_for(
     """Edges of each projection.
 
     density: edges / possible edges over all projections, in (0, 1].
-    distribution: "uniform", "er" or "erk"; or a mapping from projection names (patterns with *
+    distribution: "uniform", "er", "erk" or "balanced" (equally many edges in each projection,
+        those with too little room full); or a mapping from projection names (patterns with *
         allowed, a trailing ".weight" may be left out) to their own densities, where ``density``
         may be None; or the counts themselves.
 

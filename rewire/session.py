@@ -681,8 +681,8 @@ def attach(
         prune end at it: those that do so at the start (SNIP) begin with every edge, others
         (GMP, GraNet) with as many as they say.
     steps: length of the training, for rules that act at its end or at fractions of it.
-    distribution: how the density is spread over layers: "erk", "er", "uniform", densities by
-        parameter name, or counts.
+    distribution: how the density is spread over layers: "erk", "er", "uniform", "balanced",
+        densities by parameter name, or counts.
     initial: "random", "magnitude" (a trained model keeps its largest weights), or a Graph.
     include, exclude: patterns of parameter names; by default the weights of all linear,
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.

@@ -34,6 +34,8 @@ def shares(shapes, distribution):
         return [Fraction(prod(s)) for s in shapes]
     if distribution == "er":
         return [Fraction(s[0] + s[1], s[0] * s[1]) * prod(s) for s in shapes]
+    if distribution == "balanced":
+        return [Fraction(1) for _ in shapes]
     return [Fraction(sum(s), prod(s)) * prod(s) for s in shapes]
 
 
@@ -93,6 +95,11 @@ def test_a_layer_that_erk_would_overfill_is_dense_and_pays_for_itself():
 def test_uniform_gives_every_layer_the_density():
     assert counts_for(space_of(LENET), 0.1, "uniform") == [23520, 3000, 100]
     assert counts_for(space_of(LENET), 1.0, "erk") == [235200, 30000, 1000]
+
+
+def test_balanced_gives_every_layer_as_many_edges_and_fills_small_ones():
+    assert counts_for(space_of(LENET), 0.01, "balanced") == [888, 887, 887]
+    assert counts_for(space_of(LENET), 0.05, "balanced") == [6155, 6155, 1000]
 
 
 @given(st.data())
