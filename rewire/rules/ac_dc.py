@@ -16,6 +16,17 @@ from ..streams import Stream
 from ..when import Every, When
 from .gmp import level, weakest
 
+PAPER = """
+@inproceedings{peste2021acdc,
+  title = {{AC/DC}: Alternating Compressed/DeCompressed Training of Deep Neural Networks},
+  author = {Peste, Alexandra and Iofinova, Eugenia and Vladu, Adrian and Alistarh, Dan},
+  booktitle = {Advances in Neural Information Processing Systems},
+  eprint = {2106.12379},
+  archiveprefix = {arXiv},
+  year = {2021},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ACDC(Rule):
@@ -39,6 +50,7 @@ class ACDC(Rule):
     budget: ClassVar[Budget] = "cap"
     kind: ClassVar[str] = "during training, falling budget"
     source: ClassVar[str] = "Peste et al. 2021, arXiv:2106.12379"
+    bibtex: ClassVar[str] = PAPER
 
     to: float | None = None
     scope: Literal["layer", "global"] = "global"

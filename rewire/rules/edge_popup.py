@@ -17,6 +17,18 @@ from ..streams import Stream
 from ..when import Cosine, Schedule, value
 from .silent import Silencing, foremost
 
+PAPER = """
+@inproceedings{ramanujan2020hidden,
+  title = {What's Hidden in a Randomly Weighted Neural Network?},
+  author = {Ramanujan, Vivek and Wortsman, Mitchell and Kembhavi, Aniruddha and Farhadi, Ali
+    and Rastegari, Mohammad},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  eprint = {1911.13299},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EdgePopup(Silencing):
@@ -43,6 +55,7 @@ class EdgePopup(Silencing):
     trains: ClassVar[str] = "none"
     kind: ClassVar[str] = "supermask"
     source: ClassVar[str] = "Ramanujan et al. 2020, arXiv:1911.13299"
+    bibtex: ClassVar[str] = PAPER
 
     weights: Literal["signed", "given"] = "signed"
     scaled: bool = True

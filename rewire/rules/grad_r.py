@@ -16,6 +16,17 @@ from ..signals import Signals
 from ..streams import Stream
 from .silent import rate_of
 
+PAPER = """
+@inproceedings{chen2021pruning,
+  title = {Pruning of Deep Spiking Neural Networks through Gradient Rewiring},
+  author = {Chen, Yanqi and Yu, Zhaofei and Fang, Wei and Huang, Tiejun and Tian, Yonghong},
+  booktitle = {International Joint Conference on Artificial Intelligence},
+  eprint = {2105.04916},
+  archiveprefix = {arXiv},
+  year = {2021},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradR(Rule):
@@ -41,6 +52,7 @@ class GradR(Rule):
     budget: ClassVar[Budget] = "reported"
     kind: ClassVar[str] = "during training, learnt density"
     source: ClassVar[str] = "Chen et al. 2021, arXiv:2105.04916"
+    bibtex: ClassVar[str] = PAPER
 
     to: float | None = None
     alpha: float = 1e-3

@@ -20,7 +20,9 @@ from .rigl import exchange
 PAPER = """
 @inproceedings{liu2021sparse,
   title = {Sparse Training via Boosting Pruning Plasticity with Neuroregeneration},
-  author = {Liu, Shiwei and others},
+  author = {Liu, Shiwei and Chen, Tianlong and Chen, Xiaohan and Atashgahi, Zahra and Yin, Lu
+    and Kou, Huanyu and Shen, Li and Pechenizkiy, Mykola and Wang, Zhangyang and Mocanu, Decebal
+    Constantin},
   booktitle = {Advances in Neural Information Processing Systems},
   eprint = {2106.10404},
   archiveprefix = {arXiv},

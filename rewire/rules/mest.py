@@ -15,7 +15,9 @@ from ..when import Every, Linear, Schedule, When, value
 PAPER = """
 @inproceedings{yuan2021mest,
   title = {{MEST}: Accurate and Fast Memory-Economic Sparse Training Framework on the Edge},
-  author = {Yuan, Geng and others},
+  author = {Yuan, Geng and Ma, Xiaolong and Niu, Wei and Li, Zhengang and Kong, Zhenglun and Liu,
+    Ning and Gong, Yifan and Zhan, Zheng and He, Chaoyang and Jin, Qing and Wang, Siyue and Qin,
+    Minghai and Ren, Bin and Wang, Yanzhi and Liu, Sijia and Lin, Xue},
   booktitle = {Advances in Neural Information Processing Systems},
   eprint = {2110.14032},
   archiveprefix = {arXiv},

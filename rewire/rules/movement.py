@@ -14,6 +14,17 @@ from ..when import Bound, Every, When
 from .gmp import Gradual, level
 from .silent import foremost
 
+PAPER = """
+@inproceedings{sanh2020movement,
+  title = {Movement Pruning: Adaptive Sparsity by Fine-Tuning},
+  author = {Sanh, Victor and Wolf, Thomas and Rush, Alexander M.},
+  booktitle = {Advances in Neural Information Processing Systems},
+  eprint = {2005.07683},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MovementPruning(Gradual):
@@ -41,6 +52,7 @@ class MovementPruning(Gradual):
     trains: ClassVar[str] = "live"
     kind: ClassVar[str] = "during training, falling budget"
     source: ClassVar[str] = "Sanh et al. 2020, arXiv:2005.07683"
+    bibtex: ClassVar[str] = PAPER
 
     scope: Literal["layer", "global"] = "global"
     rate: float = 0.01

@@ -16,6 +16,17 @@ from ..signals import Signals
 from ..streams import Stream
 from ..when import When, never
 
+PAPER = """
+@misc{mishra2021accelerating,
+  title = {Accelerating Sparse Deep Neural Networks},
+  author = {Mishra, Asit and Latorre, Jorge Albericio and Pool, Jeff and Stosic, Darko and
+    Stosic, Dusan and Venkatesh, Ganesh and Yu, Chong and Micikevicius, Paulius},
+  eprint = {2104.08378},
+  archiveprefix = {arXiv},
+  year = {2021},
+}
+"""
+
 INPUTS = {"embedding": 0, "conv_transpose": 0}  # the axis of the inputs; 1 for all other kinds
 
 
@@ -36,6 +47,7 @@ class NM(Rule):
     prunes_at_start: ClassVar[bool] = True
     kind: ClassVar[str] = "at initialisation"
     source: ClassVar[str] = "Mishra et al. 2021, arXiv:2104.08378"
+    bibtex: ClassVar[str] = PAPER
 
     n: int = 2
     m: int = 4

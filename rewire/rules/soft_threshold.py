@@ -16,6 +16,7 @@ from ..streams import Stream
 from ..when import Bound, Every, When
 from .gmp import Gradual, level
 from .silent import foremost, soft_gain
+from .str import PAPER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class SoftThreshold(Gradual):
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}
     kind: ClassVar[str] = "during training, falling budget"
     source: ClassVar[str] = "Kusupati et al. 2020, arXiv:2002.03231"
+    bibtex: ClassVar[str] = PAPER
 
     scope: Literal["layer", "global"] = "layer"
     straight_through: bool = False

@@ -15,6 +15,18 @@ from ..streams import Stream
 from .nm import check, chosen, suits
 from .silent import rate_of
 
+PAPER = """
+@inproceedings{zhou2021learning,
+  title = {Learning {N:M} Fine-grained Structured Sparse Neural Networks From Scratch},
+  author = {Zhou, Aojun and Ma, Yukun and Zhu, Junnan and Liu, Jianbo and Zhang, Zhijie and
+    Yuan, Kun and Sun, Wenxiu and Li, Hongsheng},
+  booktitle = {International Conference on Learning Representations},
+  eprint = {2102.04010},
+  archiveprefix = {arXiv},
+  year = {2021},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SRSTE(Rule):
@@ -34,6 +46,7 @@ class SRSTE(Rule):
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Zhou et al. 2021, arXiv:2102.04010"
+    bibtex: ClassVar[str] = PAPER
 
     n: int = 2
     m: int = 4

@@ -16,6 +16,18 @@ from ..signals import Signals
 from ..streams import Stream
 from .silent import rate_of, soft_gain
 
+PAPER = """
+@inproceedings{kusupati2020soft,
+  title = {Soft Threshold Weight Reparameterization for Learnable Sparsity},
+  author = {Kusupati, Aditya and Ramanujan, Vivek and Somani, Raghav and Wortsman, Mitchell and
+    Jain, Prateek and Kakade, Sham and Farhadi, Ali},
+  booktitle = {International Conference on Machine Learning},
+  eprint = {2002.03231},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class STR(Rule):
@@ -45,6 +57,7 @@ class STR(Rule):
     budget: ClassVar[Budget] = "reported"
     kind: ClassVar[str] = "during training, learnt density"
     source: ClassVar[str] = "Kusupati et al. 2020, arXiv:2002.03231"
+    bibtex: ClassVar[str] = PAPER
 
     initial: float = -8.0
     decay: float = 5e-3

@@ -17,6 +17,17 @@ from ..streams import Stream
 from ..when import Last, When
 from .silent import Silencing
 
+PAPER = """
+@inproceedings{zhou2019deconstructing,
+  title = {Deconstructing Lottery Tickets: Zeros, Signs, and the Supermask},
+  author = {Zhou, Hattie and Lan, Janice and Liu, Rosanne and Yosinski, Jason},
+  booktitle = {Advances in Neural Information Processing Systems},
+  eprint = {1905.01067},
+  archiveprefix = {arXiv},
+  year = {2019},
+}
+"""
+
 # What is kept is what is largest in this: of initial and final weights, (E,) each.
 CRITERIA: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "large_final": lambda first, last: last.abs(),
@@ -52,6 +63,7 @@ class Supermask(Silencing):
     skips_step: ClassVar[bool] = True
     kind: ClassVar[str] = "supermask"
     source: ClassVar[str] = "Zhou et al. 2019, arXiv:1905.01067"
+    bibtex: ClassVar[str] = PAPER
 
     criterion: Literal["large_final", "large_final_same_sign", "magnitude_increase", "movement"] = (
         "large_final_same_sign"

@@ -14,6 +14,18 @@ from ..signals import Signals
 from ..streams import Stream
 from .silent import Silencing, foremost, rate_of
 
+PAPER = """
+@inproceedings{jayakumar2020topkast,
+  title = {{Top-KAST}: Top-{K} Always Sparse Training},
+  author = {Jayakumar, Siddhant M. and Pascanu, Razvan and Rae, Jack W. and Osindero, Simon and
+    Elsen, Erich},
+  booktitle = {Advances in Neural Information Processing Systems},
+  eprint = {2106.03517},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TopKAST(Silencing):
@@ -36,6 +48,7 @@ class TopKAST(Silencing):
     trains: ClassVar[str] = "trained"
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Jayakumar et al. 2020, arXiv:2106.03517"
+    bibtex: ClassVar[str] = PAPER
 
     more: float = 0.1
     decay: float = 1e-4
