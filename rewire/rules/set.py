@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..graph import Edit, Graph
 from ..rule import Clock, Rule, State
-from ..select import groups, largest, sample_absent, smallest
+from ..select import groups, largest, ranked_numbers, sample_absent, smallest
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Cosine, Every, Schedule, When, value
@@ -88,6 +88,7 @@ class SET(Rule):
 
     @staticmethod
     def _by_sign(weight: Tensor, fraction: float) -> Tensor:
+        ranked_numbers(weight.numpy(), "SET's weight")  # NaN has no sign: refuse it by name
         positive = (weight >= 0).nonzero().squeeze(1)
         negative = (weight < 0).nonzero().squeeze(1)
         up = smallest(weight[positive], int(fraction * len(positive)), what="SET's weight")

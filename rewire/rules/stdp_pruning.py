@@ -9,7 +9,7 @@ import torch
 
 from ..graph import NOTHING, Edit, Graph
 from ..rule import Budget, Clock, Rule, State
-from ..select import largest
+from ..select import largest, ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Every, When
@@ -69,6 +69,7 @@ class STDPPruning(Rule):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         strength = graph["weight"].abs()
+        ranked_numbers(strength.numpy(), "STDPPruning's |weight|")
         weak = strength < self.threshold
         if self.relative:
             for i in range(len(graph.projections)):
