@@ -208,6 +208,8 @@ def test_draws_under_caps_are_uniform_among_what_still_fits():
         (rewire.IMP.one_shot(0.1), [FanOut(most=6)], None, "would hold more than 6 outgoing edges"),
         (rewire.GMP(when=when.every(2)), [Memory(bytes=64, units=8)], 0.2, "GMP cannot live under"),
         (rewire.SoftDeepR(), [FanOut(most=9)], 0.2, "SoftDeepR cannot live under FanOut"),
+        (rewire.SynapticSampling(), [FanIn(most=9)], 0.2, "SynapticSampling cannot live under"),
+        (rewire.HomeostaticGrowth(), [FanIn(most=9)], 0.2, "HomeostaticGrowth cannot live"),
         (rewire.DSR(), [FanIn(most=9)], 0.2, "DSR cannot live under FanIn"),
         (rewire.MEST(soft=True), [FanIn(most=9)], 0.2, "MEST cannot live under FanIn"),
         (rewire.StructuralPlasticity(), [Distance(most=0.3)], 0.2, "cannot live under Distance"),

@@ -19,6 +19,7 @@ from ..select import counts_by, pair_sign, salt, sample_absent
 from ..signals import Signals
 from ..streams import Stream, intervals
 from ..when import Every, When
+from .signs import first_signs, waking_signs
 
 PAPER = """
 @inproceedings{bellec2018deep,
@@ -58,25 +59,10 @@ class _Walk(Rule):
     when: When = Every(1)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        weight = graph["weight"]
         if self.eta is None and signals.lr(graph.keys) is None:
             raise ValueError(f"{self.name} needs a learning rate here: set its field eta.")
-        # a synapse that exists keeps its sign, so that a trained network keeps its function
-        sign = torch.where(weight != 0, weight.sign(), graph["sign"]).to(torch.int8)
-        return Edit(set={"sign": sign}), {"turned": graph.keys[sign != graph["sign"]]}
-
-    def _signs(self, graph: Graph, keys: Tensor, state: State) -> Tensor:
-        """The sign of each synapse, (k,), the same at every waking: ``turned`` ones have the other.
-
-        ``turned`` are the keys, ascending, whose sign at the start was not that of the hash.
-        """
-        return torch.from_numpy(self._signs_of(graph, keys.numpy(), state))
-
-    def _signs_of(self, graph: Graph, keys: np.ndarray, state: State) -> np.ndarray:
-        birth = graph.births["sign"]
-        if not callable(birth):  # the world has one sign for all
-            return np.full(len(keys), birth, np.int8)
-        return birth(torch.from_numpy(keys), turned=state["turned"]).numpy()  # type: ignore[call-arg]
+        sign, turned = first_signs(graph)
+        return Edit(set={"sign": sign}), {"turned": turned}
 
     def _rate(self, graph: Graph, signals: Signals) -> float | Tensor:
         eta = signals.lr() if self.eta is None else self.eta
@@ -141,7 +127,7 @@ class DeepR(_Walk):
         )  # fmt: skip
         if add is None:
             return Edit.of_arrays({"weight": weight}), state
-        birth = {"sign": self._signs_of(graph, add, state) if sign is None else sign}
+        birth = {"sign": waking_signs(graph, add, state["turned"]) if sign is None else sign}
         if self.birth:
             birth["weight"] = birth["sign"] * np.float32(self.birth)
         return Edit.of_arrays({"weight": weight}, drop, add, birth), state
@@ -280,7 +266,7 @@ class SoftDeepR(_Walk):
         woken = theta.numpy() >= 0
         woken[at] = False
         add = _where(woken)
-        signs = self._signs(graph, add, state)
+        signs = torch.from_numpy(waking_signs(graph, add.numpy(), state["turned"]))
         edit = Edit(
             set={"weight": active.mul_(sign)},
             drop=drop,

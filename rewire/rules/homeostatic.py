@@ -68,6 +68,7 @@ class HomeostaticGrowth(Rule):
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Butz & van Ooyen 2013, doi:10.1371/journal.pcbi.1003259"
     bibtex: ClassVar[str] = PAPER
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # it pairs units by their elements alone
 
     signal: str = "activity"
     epsilon: float = 0.7

@@ -16,6 +16,7 @@ from ..signals import Signals
 from ..slots import Room
 from ..streams import Stream
 from ..when import Every, When
+from .signs import first_signs, waking_signs
 
 PAPER = """
 @article{kappel2015network,
@@ -66,6 +67,7 @@ class SynapticSampling(Rule):
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Kappel et al. 2015, doi:10.1371/journal.pcbi.1004485"
     bibtex: ClassVar[str] = PAPER
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # whoever crosses 0 wakes
 
     mu: float = 0.5
     sigma: float = 1.0
@@ -91,14 +93,13 @@ class SynapticSampling(Rule):
                 "starting graph hold several synapses: start from one without multapses."
             )
         weight, prior = graph["weight"], torch.distributions.Normal(self.mu, self.sigma)
-        sign = torch.where(weight != 0, weight.sign(), graph["sign"]).to(graph["sign"].dtype)
+        sign, turned = first_signs(graph)
         # absent synapses: the prior where it is below 0
         below = prior.cdf(torch.tensor(0.0, dtype=torch.float64))
         u = torch.from_numpy(rng.doubles(graph.possible)).clamp(min=1e-12)
         theta = prior.icdf(u * below).clamp(max=0.0).to(weight.dtype)
         theta[graph.keys] = self._theta(weight.abs())
         edit = Edit(set={"sign": sign, "weight": sign * (theta[graph.keys] - self.theta_0).exp()})
-        turned = graph.keys[sign != graph["sign"]]
         return edit, {"theta": theta, "turned": turned}
 
     def _theta(self, strength: Tensor) -> Tensor:
@@ -136,7 +137,7 @@ class SynapticSampling(Rule):
             free = torch.from_numpy(Room(graph, drop).take(add.numpy(), len(add)))
             theta[add[~torch.isin(add, free)]] = 0.0
             add = free.sort().values
-        signs = self._signs(graph, add, state)
+        signs = torch.from_numpy(waking_signs(graph, add.numpy(), state["turned"]))
         edit = Edit(
             set={"weight": sign * (theta[keys] - self.theta_0).exp()},
             drop=drop,
@@ -144,13 +145,6 @@ class SynapticSampling(Rule):
             birth={"sign": signs, "weight": signs * (theta[add] - self.theta_0).exp()},
         )
         return edit, {**state, "theta": theta}
-
-    @staticmethod
-    def _signs(graph: Graph, keys: Tensor, state: State) -> Tensor:
-        birth = graph.births["sign"]
-        if not callable(birth):  # the world has one sign for all
-            return torch.full((len(keys),), birth)
-        return birth(keys, turned=state["turned"])  # type: ignore[call-arg]
 
     def settles_at(self) -> float:
         """The fraction of all pairs that are synapses where there is no loss: Phi(mu / sigma)."""
