@@ -379,6 +379,7 @@ class Graph:
     """Who does connect: sorted keys, and columns aligned with them.
 
     keys:    (E,) int64, strictly increasing; equal neighbours only where multapses are allowed.
+    array:   the keys as a numpy array of the same memory.
     columns: name -> (E,) tensor.
     births:  name -> value of a newborn edge (a number, or a function of its key).
 
@@ -400,7 +401,8 @@ class Graph:
         self._lazy: dict[str, Callable[[Any], Any]] = {}
         self.births = dict(births or {})
         # the keys, and what is derived from them alone
-        self._topology: dict[str, Any] = {"keys": keys} if _topology is None else _topology
+        self._topology: dict[str, Any] = _topology or {"keys": keys, "array": keys.numpy()}
+        self.array: np.ndarray = self._topology["array"]
 
     # -- making one -----------------------------------------------------------------------------
 
@@ -459,7 +461,8 @@ class Graph:
     def with_columns(self, columns: Mapping[str, Tensor | np.ndarray]) -> Graph:
         """The same edges with these columns replaced or added; refuses another length."""
         self._check_lengths(columns)
-        return self._with({**self._held(), **columns}, self._topology)
+        held = self._held() if self._lazy else self._columns
+        return self._with({**held, **columns}, self._topology)
 
     def _check_lengths(self, columns: Mapping[str, Tensor | np.ndarray]) -> None:
         for name, values in columns.items():
@@ -595,13 +598,6 @@ class Graph:
         columns["weight"] = columns["weight"] * self["gain"][alive].to(columns["weight"])
         births = {n: b for n, b in self.births.items() if n != "gain"}
         return Graph(self.space, self.keys[alive], columns, births)
-
-    @property
-    def array(self) -> np.ndarray:
-        """The keys as a numpy array, (E,) int64, of the same memory."""
-        if "array" not in self._topology:
-            self._topology["array"] = self._topology["keys"].numpy()
-        return self._topology["array"]
 
     @property
     def bounds(self) -> list[int]:
@@ -839,7 +835,9 @@ class Graph:
                 self[name]  # raises, naming the columns there are
         if given:
             self._check_lengths(given)
-        columns = {**self._held(), **given} if given else self._columns
+        columns = self._columns
+        if given:
+            columns = {**(self._held() if self._lazy else columns), **given}
         if len(edit.dropped) or len(edit.added):
             return self._merge(edit, columns)
         return self._with(columns, self._topology) if given else self
@@ -849,6 +847,7 @@ class Graph:
         out = Graph.__new__(Graph)
         out.space, out.births = self.space, self.births
         out._columns, out._lazy, out._topology = columns, {}, topology
+        out.array = topology["array"]
         return out
 
     def _merge(self, edit: Edit, columns: Mapping[str, Tensor | np.ndarray]) -> Graph:

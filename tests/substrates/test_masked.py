@@ -227,7 +227,7 @@ def test_the_users_own_hooks_on_the_optimiser_still_run():
 @pytest.mark.parametrize(
     "options",
     [{"fused": True}, {"foreach": True}, {"foreach": False}, {"weight_decay": 0.1},
-     {"maximize": True}],
+     {"fused": True, "weight_decay": 0.1}, {"maximize": True}],
 )  # fmt: skip
 def test_plain_sgd_on_a_list_of_the_edges_is_that_on_masked_gradients(rule, options, monkeypatch):
     def run(scarce):
