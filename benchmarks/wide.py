@@ -199,7 +199,7 @@ def against_dense(hidden: int, repetitions: int) -> Result:
     times = interleaved(
         {name: lambda name=name: steps[name](*batches[name]()) for name in steps},
         repetitions,
-        calls=2,  # with an uncounted one before: no training has a dense step between two of its own
+        calls=2,  # after an uncounted one: in training no dense step evicts the caches between two
     )
     edges = sum(int(mask.count_nonzero()) for mask in plain.masks)
     if not edges == masked.edges == on_edges.edges == len(graph):
