@@ -42,6 +42,7 @@ class Edges:
     can_skip = True
     dt: float | None = None
     births: Mapping[str, Any] = {}
+    straight = False
     offers = frozenset({"growth"})
 
     def __init__(self, space: Space, weight: Tensor, grad: Tensor | None = None):
@@ -65,6 +66,8 @@ class Edges:
 
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         self.weight = after["weight"]
+
+    def settle(self) -> None: ...
 
     def lr(self, graph: Graph, keys: Tensor) -> float:
         return 0.05

@@ -36,6 +36,10 @@ class World(Protocol):
     It holds the weights. ``offers`` names its signals; ``can_skip`` says whether a step of its own
     can be left out; ``dt`` is what one step stands for, in seconds, or None; ``births`` are the
     columns' values at birth that hold in this world, whatever a rule declares.
+
+    ``straight`` is set while a step is made that nothing but the rules' edits follows: what
+    ``advance`` made of the weights may then wait where ``read`` finds it, until ``write`` replaces
+    it or ``settle`` asks for it. A world whose weights never wait leaves both as they are here.
     """
 
     name: str
@@ -43,6 +47,7 @@ class World(Protocol):
     dt: float | None
     births: Mapping[str, Any]
     space: Space
+    straight: bool
 
     @property
     def offers(self) -> frozenset[str]: ...
@@ -53,6 +58,7 @@ class World(Protocol):
     def advance(self, graph: Graph, skip: bool, scaler: Any, closure: Any) -> tuple[bool, Any]: ...
     def read(self, graph: Graph) -> Graph: ...
     def write(self, before: Graph, after: Graph, edit: Edit) -> None: ...
+    def settle(self) -> None: ...
     def signals(self, graph: Graph) -> Signals: ...
     def snapshot(self) -> Mapping[str, Any]: ...
     def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None: ...
@@ -145,7 +151,6 @@ class Session:
         self.history = History(self._graph.keys, self.names)
         self._due: list[int] = []
         self._planned = False
-        self._straight = False  # whether nothing but the rules comes after the world's own step
         self.skipped = False  # whether a rule took the place of the last step
         self._keep_if_asked()
 
@@ -259,10 +264,8 @@ class Session:
         self._planned = False
         self.schedule_step += 1
         self.data_step += 1
-        read = self.world.read_stepped if self._straight else self.world.read  # type: ignore[attr-defined]
         for i in self._due:
-            shown = read(self._graph)
-            read = self.world.read
+            shown = self.world.read(self._graph)
             rng = Stream(self.seed, self.names[i], self.clock.total)
             edit, self.states[i] = self.rules[i].update(
                 shown, self.world.signals(shown), self.states[i], rng, self.clock
@@ -506,16 +509,12 @@ class Session:
         skips is no step for the rules. closure: as for ``optimizer.step``; its loss is returned.
         """
         world = self.world
-        if self.limits or self.saves or not isinstance(world, Masked):
-            loss = self.optimise(scaler, closure)
-            self.rewire()
-            return loss
-        world.straight = self._straight = True
+        world.straight = not (self.limits or self.saves)
         try:
             loss = self.optimise(scaler, closure)
             self.rewire()
         finally:
-            world.straight = self._straight = False
+            world.straight = False
             world.settle()
         return loss
 

@@ -15,6 +15,7 @@ from torch import nn
 import rewire
 from rewire import when
 from rewire.graph import Edit, Graph
+from rewire.limits import FanIn
 from rewire.rule import Rule
 from rewire.when import Every, When
 
@@ -498,6 +499,43 @@ def test_importing_rewire_imports_no_torch():
     code = "import sys, rewire; assert 'torch' not in sys.modules; rewire.DeepR; print('ok')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "ok"
+
+
+class Told(rewire.Bare):
+    """Keeps what it is told of whether a step's weights may wait."""
+
+    def __init__(self, space):
+        super().__init__(space)
+        self.told = []
+
+    def advance(self, graph, skip, scaler=None, closure=None):
+        self.told.append(self.straight)
+        return super().advance(graph, skip, scaler, closure)
+
+    def settle(self):
+        self.told.append("settle")
+
+
+class Fails(Rule):
+    def update(self, graph, signals, state, rng, clock):
+        raise RuntimeError("on purpose")
+
+
+@pytest.mark.parametrize("rule", [rewire.DeepR(), Fails()])
+@pytest.mark.parametrize("limits", [(), (FanIn(most=99),)])
+def test_any_world_is_told_whether_only_the_rules_follow_its_step(rule, limits):
+    """Where limits look at the weights too, nothing may wait; ``optimise`` alone is no whole step;
+    and what waits is asked for whatever becomes of the rules."""
+    space = attached(rewire.Static())[2].graph.space
+    net = rewire.Session(Told(space), Graph.full(space), rule, span=5, limits=limits)
+    if isinstance(rule, Fails):
+        with pytest.raises(RuntimeError, match="on purpose"):
+            net.step()
+    else:
+        net.step()
+    assert net.world.told == [not limits, "settle"]
+    net.optimise()
+    assert net.world.told[2:] == [False]
 
 
 def test_a_state_of_another_seed_is_refused() -> None:

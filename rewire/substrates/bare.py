@@ -30,6 +30,7 @@ class Bare:
     can_skip = True
     dt: float | None = None
     births: Mapping[str, Any] = {}
+    straight = False
 
     def __init__(
         self,
@@ -98,6 +99,9 @@ class Bare:
         if edit.n_drop:
             self.weights[before.keys[edit.drop]] = 0.0
         self._hold(after.keys, after["weight"])
+
+    def settle(self) -> None:
+        """Weights wait nowhere."""
 
     def lr(self, graph: Graph, keys: Tensor | None) -> float | None:
         return self._lr

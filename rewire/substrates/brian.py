@@ -343,6 +343,7 @@ class Brian:
 
     name = "brian"
     can_skip = False  # plasticity cannot be left out for a step: rules edit after it
+    straight = False
 
     def __init__(
         self,
@@ -595,6 +596,9 @@ class Brian:
             self.wiring.retarget(new, self._source_of(after, born), weight)
         if "weight" in edit.set:
             self.wiring.w[self._synapses(after)] = after["weight"].numpy()
+
+    def settle(self) -> None:
+        """Weights wait nowhere."""
 
     def lr(self, graph: Graph, keys: Tensor | None) -> None:
         """None: plasticity has no learning rate that a rule could share."""

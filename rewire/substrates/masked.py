@@ -190,8 +190,7 @@ class Masked(TorchWorld):
         self._fast: Addresses | None = None  # of the weights, as last seen
         self._row: Row | None = None  # what the optimiser steps in their place
         self._row_keys: np.ndarray | None = None  # the keys of the row, if the last step was on it
-        self.straight = False  # whether the next step may leave its weights in the row
-        self._late = False  # whether it did
+        self._late = False  # whether the last step's weights wait in the row: ``straight``
         self.trains = "all"  # which edges the step moves, where some are silent: Rule.trains
         self.gates: Gates | None = None
 
@@ -238,7 +237,6 @@ class Masked(TorchWorld):
         there is no step.
         """
         loss = self._row_keys = None
-        straight, self.straight = self.straight, False
         scale = scaler.get_scale() if scaler is not None else 0.0
         if scaler is not None:
             _unscale(scaler, self.optimizer)
@@ -254,7 +252,7 @@ class Masked(TorchWorld):
                 self._note_gradients(graph, skip, masks=slopes is None)
             if slopes is not None:
                 self._step_on_edges(graph, slopes)
-                if straight:
+                if self.straight:
                     self._late = True
                 else:
                     self._lay_down()
@@ -274,8 +272,16 @@ class Masked(TorchWorld):
         return True, loss
 
     def read(self, graph: Graph) -> Graph:
-        """The graph with the weights as they are now."""
-        self.settle()
+        """The graph with the weights as they are now.
+
+        While a step's weights wait in the row, the column is the row's own memory, good until the
+        next step.
+        """
+        if self._late:
+            row = self._row
+            if row is not None and self._row_keys is graph.array:
+                return graph.with_columns({"weight": row.held})
+            self.settle()
         held = self.stored
         fast = self._weights() if self.gates is None else addresses(held)
         if fast is not None:
@@ -287,18 +293,6 @@ class Masked(TorchWorld):
                 self._views.gather(p, graph.local(i).numpy()) for i, p in enumerate(held)
             ])  # fmt: skip
         return graph.with_columns({"weight": weight})
-
-    def read_stepped(self, graph: Graph) -> Graph:
-        """:meth:`read` right after :meth:`advance`: nothing touched the weights since.
-
-        Where the row was stepped, the column is its own memory, good until the next step. With
-        ``straight`` set before that step, the weights may wait there until :meth:`write`: whoever
-        sets it calls :meth:`settle` when the rules are done.
-        """
-        row = self._row
-        if row is None or self._row_keys is not graph.array:
-            return self.read(graph)
-        return graph.with_columns({"weight": row.held})
 
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make masks, weights and moments match the graph after an edit.

@@ -23,6 +23,7 @@ class TorchWorld:
     can_skip = True
     dt: float | None = None
     births: Mapping[str, Any] = {}
+    straight = False
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -36,6 +37,9 @@ class TorchWorld:
         """Names of the signals that can be asked here."""
         signals = registered(self.name).items()
         return frozenset(n for n, s in signals if self.probe or not s.needs_probe)
+
+    def settle(self) -> None:
+        """Let the weights be what the last step made them, where they wait for the rules' edit."""
 
     def signals(self, graph: Graph) -> Signals:
         """What rules may ask, of this graph."""

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import rewire
 from rewire import checkpoint, when
-from rewire.graph import Edit, Graph
+from rewire.graph import NOTHING, Edit, Graph
 from rewire.native import kernels
 from rewire.rule import Rule
 from rewire.substrates import masked
@@ -222,8 +222,21 @@ def test_the_users_own_hooks_on_the_optimiser_still_run():
     assert type(optimizer).step is plain and "step" not in vars(optimizer)
 
 
-@pytest.mark.parametrize("rule", [rewire.Static(), rewire.DeepR(l1=1e-3, noise=1e-2),
-                                  rewire.SET(when=rewire.every(2))])  # fmt: skip
+class Idle(rewire.Rule):
+    """Is due in every step, and does nothing."""
+
+    def update(self, graph, signals, state, rng, clock):
+        return NOTHING, state
+
+
+DEEP_R = rewire.DeepR(l1=1e-3, noise=1e-2)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [rewire.Static(), DEEP_R, rewire.SET(when=rewire.every(2)), [Idle(), DEEP_R], [DEEP_R, Idle()],
+     [DEEP_R, DEEP_R]],
+)  # fmt: skip
 @pytest.mark.parametrize(
     "options",
     [{"fused": True}, {"foreach": True}, {"foreach": False}, {"weight_decay": 0.1},
