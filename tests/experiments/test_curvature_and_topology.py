@@ -1,22 +1,9 @@
 """An experiment file with the rules that ask for curvature, constant fan-in or paths."""
 
 import pytest
+from digits_run import POSSIBLE, assert_exact, run
 
-pytest.importorskip("sklearn")
-
-from rewire.experiments import cli, store
-
-EXPERIMENT = """
-model = { name = "mlp", hidden = [24, 16] }
-substrate = "SUBSTRATE"
-data = "digits"
-optimizer = { name = "sgd", lr = 0.1, momentum = 0.9 }
-batch = 50
-steps = 80
-evaluate_every = 80
-densities = [0.3, 0.1]
-seeds = 1
-
+RULES = """
 [[rules]]
 rule = "OBD"
 when = { every = 20, stop = 0.75 }
@@ -59,16 +46,10 @@ LABELS = (
 
 @pytest.mark.parametrize("substrate", ["masked", "auto"])
 def test_every_rule_ends_at_exactly_each_density(substrate, tmp_path):
-    experiment = tmp_path / "curvature.toml"
-    experiment.write_text(EXPERIMENT.replace("SUBSTRATE", substrate))
-    assert cli.main(["run", str(experiment), "--dry-run"]) == 0  # its costs can be estimated
-    assert cli.main(["run", str(experiment), "--out", str(tmp_path / "out"), "--workers", "1"]) == 0
-    rows = store.results(tmp_path / "out")
-    possible = 64 * 24 + 24 * 16 + 16 * 10
-    ended = sorted((row["label"], row["requested_density"], row["edges"]) for row in rows)
-    assert ended == [(name, d, round(d * possible)) for name in LABELS for d in (0.1, 0.3)]
+    rows = run(tmp_path, RULES, substrate)
+    assert_exact(rows, LABELS)
     for row in rows:
         falls = row["label"] not in ("SRigL", "CHT")
-        assert (row["dropped"] - row["formed"] == possible - row["edges"]) == falls
+        assert (row["dropped"] - row["formed"] == POSSIBLE - row["edges"]) == falls
         assert row["dropped"] > 0
         assert row["test_accuracy"] > 0.3  # of ten classes

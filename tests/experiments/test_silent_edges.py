@@ -2,23 +2,10 @@
 
 import pytest
 import torch
+from digits_run import DENSITIES, POSSIBLE, run
 
-pytest.importorskip("sklearn")
-
-from rewire.experiments import cli, store
 from rewire.experiments.store import CellStore
 
-EXPERIMENT = """
-model = { name = "mlp", hidden = [24, 16] }
-substrate = "SUBSTRATE"
-data = "digits"
-optimizer = { name = "sgd", lr = 0.1, momentum = 0.9 }
-batch = 50
-steps = 80
-evaluate_every = 80
-densities = [DENSITIES]
-seeds = 1
-"""
 RULES = """
 [[rules]]
 rule = "EdgePopup"
@@ -62,23 +49,11 @@ n = 1
 rule = "SRSTE"
 n = 1
 """
-POSSIBLE = 64 * 24 + 24 * 16 + 16 * 10
-
-
-def run(tmp_path, rules, densities, substrate="masked", code=0):
-    experiment = tmp_path / "silent.toml"
-    text = EXPERIMENT.replace("SUBSTRATE", substrate).replace("DENSITIES", densities)
-    experiment.write_text(text + rules)
-    assert cli.main(["run", str(experiment), "--dry-run"]) == code
-    if code:
-        return []
-    assert cli.main(["run", str(experiment), "--out", str(tmp_path / "out"), "--workers", "1"]) == 0
-    return store.results(tmp_path / "out")
 
 
 @pytest.mark.parametrize("substrate", ["masked", "auto"])
 def test_every_rule_ends_at_exactly_the_live_edges_it_promises(substrate, tmp_path):
-    rows = run(tmp_path, RULES, "0.3, 0.1", substrate)
+    rows = run(tmp_path, RULES, substrate)
     ended = {(row["label"], row["requested_density"]): row for row in rows}
     assert len(ended) == 8 * 2
     for (label, density), row in ended.items():
@@ -98,18 +73,18 @@ def test_every_rule_ends_at_exactly_the_live_edges_it_promises(substrate, tmp_pa
         assert torch.equal(kept, level["weight"][level["weight"] != 0])
         if label not in ("Supermask", "ACDC"):  # these drop their edges
             assert row["substrate"] == "masked"
-    for density in (0.3, 0.1):  # a live edge's cost, and dense gradients where they are taken
+    for density in DENSITIES:  # a live edge's cost, and dense gradients where they are taken
         flops = {label: ended[label, density]["train_flops_sparse"] for label, _ in ended}
         assert flops["MovementPruning"] > flops["SoftThreshold"]
 
 
 def test_patterns_of_n_in_m_have_one_density(tmp_path):
-    rows = run(tmp_path, PATTERNS, "0.25")
+    rows = run(tmp_path, PATTERNS, densities=(0.25,))
     assert [row["edges"] for row in rows] == [POSSIBLE // 4] * 2
 
 
 def test_the_sparse_world_and_another_density_are_refused_before_anything_runs(tmp_path, capsys):
-    run(tmp_path, RULES, "0.3", "sparse", code=2)
+    run(tmp_path, RULES, "sparse", (0.3,), code=2)
     assert "has silent edges, which the sparse world does not hold" in capsys.readouterr().err
-    run(tmp_path, PATTERNS, "0.3", code=2)
+    run(tmp_path, PATTERNS, densities=(0.3,), code=2)
     assert "keeps 1 of every 4 weights, density 0.25" in capsys.readouterr().err
