@@ -34,6 +34,7 @@ from torch.nn import functional
 
 from ..native import missing, sparse
 from . import plan_images
+from .outline import hooked, hooks
 
 NUMBERS = 6  # of an optimiser, for each group of parameters
 
@@ -172,6 +173,7 @@ def trace(
     if made is None:
         raise NotTraceable(f"a plan works in float32 or float64, not in {dtype}.")
     shape = tuple(input_shape) if len(input_shape) == 3 else (int(np.prod(input_shape)), 1, 1)
+    _check_plain(model)
     alone = _handler(model) is not None  # a single layer, whose parameters have no prefix
     graph = _fx_graph(nn.Sequential(model) if alone else model)
     modules = {"": model, "0": model} if alone else dict(model.named_modules())
@@ -197,6 +199,18 @@ def trace(
     return Plan(tracing, dtype)
 
 
+def _check_plain(model: nn.Module) -> None:
+    """Refuse modules that do more in a pass than their class says."""
+    for name, module in model.named_modules():
+        called = f"{name or 'the model'} ({type(module).__name__})"
+        if any(hooks(module)) or any(map(hooked, module._parameters.values())):
+            raise NotTraceable(f"{called} has hooks, which a plan would not call.")
+        if "forward" in vars(module):
+            raise NotTraceable(f"{called} has another forward pass than its class.")
+        if hasattr(module, "parametrizations"):
+            raise NotTraceable(f"{called} computes its parameters, which a plan would not.")
+
+
 def _fx_graph(model: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(model)
@@ -216,7 +230,10 @@ def _check_output(node: fx.Node, values: Mapping[fx.Node, Value]) -> None:
 
 
 def _handler(module: nn.Module) -> Add | None:
-    return next((MODULES[t] for t in type(module).__mro__ if t in MODULES), None)
+    known: Any = next((t for t in type(module).__mro__ if t in MODULES), None)
+    if known is None or not (hasattr(module, "wires") or type(module).forward is known.forward):
+        return None  # not known, or by a base class whose forward pass is another
+    return MODULES[known]
 
 
 def _is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
@@ -241,15 +258,7 @@ def _add(tracing: Tracing, node: fx.Node, values: Mapping[fx.Node, Value]) -> Va
     if found is None:
         known = sorted(t.__name__ for t in MODULES)
         raise NotTraceable(f"a plan does not know {called}; it knows {', '.join(known)}.")
-    if any(set(h) for h in _hooks(module)):
-        raise NotTraceable(f"{called} has hooks, which a plan would not call.")
     return found(tracing, str(node.target), module, inputs)
-
-
-def _hooks(module: nn.Module | None) -> tuple[Mapping[int, Any], ...]:
-    if module is None:
-        return ()
-    return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks
 
 
 # -- the kinds of operations --------------------------------------------------------------------

@@ -95,10 +95,8 @@ def _batch_norm(tracing: Tracing, name: str, module: Any, inputs: tuple[Value, .
     x = inputs[0]
     if x.channels != module.num_features:
         raise ValueError(f"{name} takes {module.num_features} channels, not {x.channels}.")
-    if tracing.training and tracing.modules[""].training and not module.training:
-        raise ValueError(
-            f"{name} is frozen (in eval mode while the model trains), which a plan does not know."
-        )
+    if tracing.training and not module.training:
+        raise ValueError(f"{name} is frozen (in eval mode), which a plan cannot train around.")
     node = tracing.node
     names = tracing.names(name, module)
     affine: list[np.ndarray] = []

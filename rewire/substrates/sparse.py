@@ -31,6 +31,7 @@ from . import edgewise, plan
 from .edgewise import Wires, can_wire, unwire, wire
 from .layers import discover, owners
 from .masked import ELEMENTWISE, Probe, Taps, evaluate, sort_optimizer
+from .outline import Outline
 from .torch_world import TorchWorld, groups_of
 
 Form = Literal["edges", "masked"]
@@ -120,6 +121,8 @@ class Sparse(TorchWorld):
         self._stale = True  # whether the plan holds other state than the optimiser
         self._fused = False  # whether the plan makes the optimiser's step
         self.untraceable: str | None = None  # why the model runs layer by layer
+        self._outline: Outline | None = None  # of the model when a plan of it was made, or tried
+        self._viewed: Outline | None = None  # and one for evaluations
 
     def _check_device(self) -> None:
         found = {p.device.type for p in self.model.parameters()} - {"cpu", "meta"}
@@ -247,6 +250,9 @@ class Sparse(TorchWorld):
         _replace(self.optimizer, old, fresh)
         setattr(w.module, w.attribute, fresh)
         self._held = None
+        for outline in (self._outline, self._viewed):
+            if outline is not None:
+                outline.replace(old, fresh)
 
     def _form(self, w: Weight, edges: int) -> Form:
         size = w.shape.numel()
@@ -292,11 +298,17 @@ class Sparse(TorchWorld):
     def learn(self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
         """Forward pass, mean cross-entropy, backward pass and, unless ``skip``, a step: the loss.
 
-        In one native call where the model can be traced, else layer by layer.
+        In one native call where the model can be traced, else layer by layer. A model that is
+        another one than was traced (a norm frozen since, a layer replaced) is traced anew.
         """
+        if self._outline is not None and not self._outline.holds():
+            self.plan = self._outline = self.untraceable = None
         self._trace_if_due(x)
         if self.plan is None:
-            return self._learn_by_layers(x, y, rows, skip)
+            loss = self._learn_by_layers(x, y, rows, skip)
+            if self._outline is not None:  # what a forward pass changes is no other model
+                self._outline.renew()
+            return loss
         if self._stale:
             self._adopt()
         own = not self._fused  # an optimiser of torch's that the engine does not have
@@ -333,12 +345,12 @@ class Sparse(TorchWorld):
 
     def _give_gradients(self) -> None:
         assert self.plan is not None
+        self.optimizer.zero_grad(set_to_none=True)
         known = dict(self.model.named_parameters())
-        for name, gradient in self.plan.gradients.items():
-            known[name].grad = gradient
-        for w in self.weights:
-            if w.wires is not None:
-                w.parameter.grad = self._edges[w.name].gradient
+        given = {n: e.gradient for n, e in self._edges.items()} | self.plan.gradients
+        for name, gradient in given.items():
+            if known[name].requires_grad:
+                known[name].grad = gradient
 
     # -- the plan -------------------------------------------------------------------------------
 
@@ -356,23 +368,48 @@ class Sparse(TorchWorld):
         """Make the native plan of the model, or note why there can be none."""
         try:
             self._edges = {w.name: self._edges_of(w) for w in self.weights if w.wires is not None}
+            self._check_gradients()
             self.plan = self._traced(x, training=True)
-            self._stale, self._held = True, None
+            self._stale, self._held, self._viewer = True, None, None
         except plan.NotTraceable as error:
             self.plan, self.untraceable = None, str(error)
+        self._outline = self._outlined()
 
     def _viewing_plan(self, x: Tensor) -> plan.Plan:
         """A plan for evaluations alone, so that what the last training pass left stays there for
         rules that ask for gradients. Raises NotTraceable."""
+        if self._viewed is not None and not self._viewed.holds():
+            self._viewer = None
         if self._viewer is None:
             self._viewer = self._traced(x, training=False)
+            self._viewed = self._outlined()
         elif self._outdated:
             for name, edges in self._edges.items():
                 self._viewer.rewire(name, edges, trusted=True)
         self._outdated = False
         return self._viewer
 
+    def _outlined(self) -> Outline:
+        return Outline(self.model, frozenset(id(w.parameter) for w in self.weights))
+
+    def _check_gradients(self) -> None:
+        """Layer by layer a frozen weight has no gradient: no plan may give rules another one."""
+        frozen = [w.name for w in self.weights if not w.parameter.requires_grad]
+        if frozen and self._keeping:
+            raise plan.NotTraceable(f"a rule asks for gradients, and {frozen[0]!r} is frozen.")
+
+    def _check_places(self) -> None:
+        """Lists of edges stand for the weights of the layers that they were made for."""
+        modules = dict(self.model.named_modules())
+        for w in self.weights:
+            if w.wires is not None and modules.get(w.name.rpartition(".")[0]) is not w.module:
+                raise plan.NotTraceable(
+                    f"the layer of {w.name!r} was replaced, and its edges with it: attach anew to "
+                    "make the new one sparse."
+                )
+
     def _traced(self, x: Tensor, *, training: bool) -> plan.Plan:
+        self._check_places()
         shape, dtype = tuple(x.shape[1:]), self._flat.dtype
         return plan.trace(
             self.model, self._edges, shape, dtype=dtype, training=training, engine=engine
@@ -391,7 +428,7 @@ class Sparse(TorchWorld):
         self._stale = False
         if self._held is None:
             named = self.model.named_parameters()
-            self._held = {n: p for n, p in named if n in self.plan.places}
+            self._held = {n: p for n, p in named if n in self.plan.places and p.requires_grad}
         try:
             self.plan.adopt(self.optimizer, self._held)
             self._fused, self._rates = True, _rates(self.optimizer)
@@ -412,7 +449,10 @@ class Sparse(TorchWorld):
         """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
         self._trace_if_due(x)
         if self.plan is not None:
-            return self._viewing_plan(x).evaluate(x, y)
+            try:
+                return self._viewing_plan(x).evaluate(x, y)
+            except plan.NotTraceable:  # another model since the last step: the next one says why
+                pass
         return evaluate(self.model, x, y)
 
     # -- reading and writing --------------------------------------------------------------------

@@ -449,6 +449,13 @@ def test_what_cannot_be_traced_is_named():
     with pytest.raises(NotTraceable, match="hooks"):
         tracing(hooked)
 
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    with pytest.raises(NotTraceable, match="does not know 0.weight"):
+        tracing(nn.Sequential(Doubled(6, 3)))
+
     class Branching(nn.Module):
         def forward(self, x):
             return x if x.sum() > 0 else -x
