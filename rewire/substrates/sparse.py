@@ -111,7 +111,8 @@ class Sparse(TorchWorld):
         self._keys = torch.empty(0, dtype=torch.int64)
         self._bounds = [0] * (len(self.weights) + 1)  # rows where each weight's edges begin
         self._flat = torch.empty(0)
-        self._rates: list[Any] = []
+        self._options: list[dict[str, Any]] = []  # of the optimiser, as the plan follows them
+        self._state: Any = None  # of the optimiser, as the plan holds it
         self.plan: plan.Plan | None = None
         self._edges: dict[str, plan.Edges] = {}  # as the plan holds them
         self._held: dict[str, nn.Parameter] | None = None  # what it steps
@@ -309,12 +310,11 @@ class Sparse(TorchWorld):
             if self._outline is not None:  # what a forward pass changes is no other model
                 self._outline.renew()
             return loss
-        if self._stale:
+        if self._stale or self.optimizer.state is not self._state:  # load_state_dict makes another
             self._adopt()
+        elif self._fused and self._options != (now := _options(self.optimizer)):
+            self._follow(now)
         own = not self._fused  # an optimiser of torch's that the engine does not have
-        if self._fused and self._rates != (now := _rates(self.optimizer)):
-            self.plan.follow(self.optimizer)
-            self._rates = now
         loss = self.plan.train_step(x, y, rows, step=not skip and not own)
         if own and not skip:
             self._give_gradients()
@@ -425,15 +425,24 @@ class Sparse(TorchWorld):
     def _adopt(self) -> None:
         """Let the plan step the optimiser's parameters, if it has such an optimiser."""
         assert self.plan is not None
-        self._stale = False
+        self._stale, self._state = False, self.optimizer.state
         if self._held is None:
             named = self.model.named_parameters()
             self._held = {n: p for n, p in named if n in self.plan.places and p.requires_grad}
         try:
             self.plan.adopt(self.optimizer, self._held)
-            self._fused, self._rates = True, _rates(self.optimizer)
+            self._fused, self._options = True, _options(self.optimizer)
         except plan.NotTraceable:
             self._fused = False
+
+    def _follow(self, now: list[dict[str, Any]]) -> None:
+        """Let the plan step with the optimiser's options of now; all but a rate may need state."""
+        assert self.plan is not None
+        if [{**g, "lr": 0.0} for g in now] == [{**g, "lr": 0.0} for g in self._options]:
+            self.plan.follow(self.optimizer)
+            self._options = now
+        else:
+            self._adopt()
 
     def _rewire_plan(self) -> None:
         if self.plan is None:
@@ -717,8 +726,9 @@ def _first(module: nn.Module, name: str, p: Tensor) -> Tensor:
     return torch.full(p.shape, float(norm), dtype=p.dtype)
 
 
-def _rates(optimizer: torch.optim.Optimizer) -> list[Any]:
-    return [(g["lr"], g.get("momentum"), g.get("weight_decay")) for g in optimizer.param_groups]
+def _options(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """The numbers of each group, and how many parameters it has."""
+    return [{**g, "params": len(g["params"]), "lr": float(g["lr"])} for g in optimizer.param_groups]
 
 
 def _csr(

@@ -1,5 +1,6 @@
 """A model that changes after its plan was traced trains on as it does layer by layer."""
 
+import copy
 import re
 
 import pytest
@@ -43,6 +44,14 @@ class Net(nn.Module):
         return x + x if self.twice else x
 
 
+def both(*changes):
+    def change(model, optimizer):
+        for one in changes:
+            one(model, optimizer)
+
+    return change
+
+
 def frozen(*names):
     def change(model, optimizer):
         for name in names:
@@ -55,8 +64,7 @@ def new_head(model, optimizer):
     model.head = nn.Linear(9, 4).double()
 
 
-def new_head_that_is_trained(model, optimizer):
-    new_head(model, optimizer)
+def trained_head(model, optimizer):
     optimizer.add_param_group({"params": model.head.parameters(), "lr": 0.02})
 
 
@@ -80,14 +88,6 @@ def doubled(module, args, out):
     return 2 * out
 
 
-def both(*changes):
-    def change(model, optimizer):
-        for one in changes:
-            one(model, optimizer)
-
-    return change
-
-
 # what is done to the model -> why it then runs layer by layer, None where it is traced anew
 CHANGES = {
     "a norm is frozen": (lambda m, o: m.norm.eval(), "norm is frozen"),
@@ -102,7 +102,7 @@ CHANGES = {
     "a bias moves": (lambda m, o: setattr(m.head.bias, "data", torch.ones(4).double()), None),
     "a layer is dropped from": (lambda m, o: setattr(m.drop, "p", 0.5), "dropout"),
     "the head is another": (new_head, None),
-    "the head is another, trained": (new_head_that_is_trained, None),
+    "the head is another, trained": (both(new_head, trained_head), None),
     "the head starts anew": (lambda m, o: m.head.reset_parameters(), None),
     "a sparse layer is another": (another_layer, "'hidden.weight' was replaced"),
     "a layer is taken out": (lambda m, o: setattr(m.block, "2", nn.Identity()), None),
@@ -184,6 +184,50 @@ def test_a_model_that_was_changed_trains_on_as_layer_by_layer(change, optimizer)
         assert pair.planned.plan is not None and pair.planned.untraceable is None
     else:
         assert pair.planned.plan is None and re.search(reason, pair.planned.untraceable or "")
+
+
+def with_options(**options):
+    return lambda model, optimizer: optimizer.param_groups[0].update(options)
+
+
+def lower_rate(model, optimizer):
+    optimizer.param_groups[0]["lr"].mul_(0.1)
+
+
+def loaded(model, optimizer):
+    saved = copy.deepcopy(optimizer.state_dict())
+    for state in saved["state"].values():
+        state["momentum_buffer"] *= 2
+    optimizer.load_state_dict(saved)
+
+
+SGD = {
+    "a rate": ({"momentum": 0.9}, with_options(lr=0.01)),
+    "a rate in a tensor": ({"lr": torch.tensor(0.1)}, lower_rate),
+    "momentum": ({}, with_options(momentum=0.9)),
+    "no momentum": ({"momentum": 0.9}, with_options(momentum=0.0)),
+    "Nesterov": ({"momentum": 0.9}, with_options(nesterov=True)),
+    "ascent": ({"momentum": 0.9}, with_options(maximize=True)),  # which the engine does not have
+    "another group": ({"momentum": 0.9}, trained_head),
+    "another state": ({"momentum": 0.9}, loaded),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", SGD)
+def test_an_optimizer_that_was_changed_steps_on_as_layer_by_layer(change, monkeypatch):
+    options, what = SGD[change]
+
+    def make(parameters):
+        kept = list(parameters)[:-2]  # the head comes later, if at all
+        return torch.optim.SGD(kept, **{"lr": 0.1, **copy.deepcopy(options)})
+
+    monkeypatch.setitem(OPTIMIZERS, "SGD", make)
+    pair = Pair("SGD", rewire.Static())  # an edit would hand over the state anyway
+    pair.train(4)
+    pair.change(what)
+    pair.train(4)
+    assert pair.planned.plan is not None
+    pair.check()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
