@@ -30,7 +30,7 @@ from ..signals import signal
 from . import edgewise, plan
 from .edgewise import Wires, can_wire, unwire, wire
 from .layers import discover, owners
-from .masked import ELEMENTWISE, Probe, Taps, evaluate, sort_optimizer
+from .masked import ELEMENTWISE, Masked, Probe, Taps, evaluate, sort_optimizer
 from .torch_world import TorchWorld, groups_of
 
 Form = Literal["edges", "masked"]
@@ -90,9 +90,10 @@ class Sparse(TorchWorld):
     ):
         self.model, self.optimizer, self.choose, self.seed = model, optimizer, choose, seed
         self.probe = probe
-        self.space, parameters, sites = discover(
-            model, include=include, exclude=exclude, embeddings=embeddings, positions=positions
-        )
+        self._chosen: dict[str, Any] = {
+            "include": include, "exclude": exclude, "embeddings": embeddings, "positions": positions
+        }  # fmt: skip
+        self.space, parameters, sites = discover(model, **self._chosen)
         self._births = sort_optimizer(optimizer)
         if type(optimizer) not in ELEMENTWISE:
             raise ValueError(
@@ -619,11 +620,45 @@ class Sparse(TorchWorld):
 
     # -- signals --------------------------------------------------------------------------------
 
-    def holding(self, graph: Graph) -> Sparse:
-        raise ValueError(
-            "the sparse world cannot yet look at another graph than its own: attach with "
-            "substrate='masked' for rules that probe others."
-        )
+    def holding(self, graph: Graph) -> Masked:
+        """This world as if it were a masked one that held another graph: its probe runs dense,
+        under that graph's masks, whatever the layers are here.
+
+        For as long as it is used it takes the masked world's time and memory: a mask, and in a
+        pass a weight and a gradient, of every possible synapse. Rules that prune at the start
+        begin with all of those as edges. Nothing of it stays, and this world does not notice.
+        """
+        model, optimizer = self._as_dense(graph)
+        world = Masked(model, optimizer, **self._chosen, probe=self.probe)
+        world.space, world.taps = self.space, self.taps
+        return world.holding(graph)
+
+    def _as_dense(self, graph: Graph) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Model and optimiser with a dense weight in the place of each list of edges; the rest is
+        shared. Before step 0 they are as they came, but for weights on the meta device: those are
+        made for the graph's edges."""
+        listed = [i for i, w in enumerate(self.weights) if w.parameter.shape != w.shape]
+        if not listed:
+            return self.model, self.optimizer
+        if self._begun:
+            held = self.read(Graph(self.space, self._keys))
+        else:
+            held = graph if "weight" in graph.columns else self.read(graph)
+        memo: dict[int, Any] = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
+        for i in listed:
+            w, rows = self.weights[i], held.rows(i)
+            dense = torch.zeros(w.shape.numel(), dtype=w.parameter.dtype)
+            dense[held.local(i)] = held["weight"][rows]
+            memo[id(w.parameter)] = nn.Parameter(dense.view(w.shape))
+            if w.wires is not None:
+                lists: Any = w.module.wires
+                memo.setdefault(id(lists), dict(lists))
+        model = copy.deepcopy(self.model, memo)
+        for i in listed:
+            unwire(memo[id(self.weights[i].module)], self.weights[i].attribute)
+        groups = [{**g, "params": [memo.get(id(p), p) for p in g["params"]]}
+                  for g in self.optimizer.param_groups]  # fmt: skip
+        return model, type(self.optimizer)(groups)
 
     def gradient(self, i: int, keys: Tensor) -> Tensor:
         """dL/dw of the last backward pass at keys of projection i, existing or absent, (k,)."""
