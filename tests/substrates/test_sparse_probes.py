@@ -131,8 +131,11 @@ def test_a_probe_leaves_no_trace_in_the_sparse_world(model):
             loss(own, batch(MODELS[model][1], seed=20 + i)).backward()
             if probes:
                 full = Graph.full(net.world.space)
+                here = net.world.signals(net.graph)
                 for name in PROBED:
-                    net.world.signals(net.graph).at(full).pair(name, full.keys)
+                    here.at(full).pair(name, full.keys)
+                said = here.node("activity", "input")
+                assert torch.equal(here.at(full).node("activity", "input"), said) and said.any()
             net.step()
         assert own.training and net.edges > 0
         runs.append(
