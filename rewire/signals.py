@@ -232,7 +232,10 @@ class Signals:
         return largest_with_room(self._graph, ends, counts, without, ranked)
 
     def at(self, graph: Graph) -> Signals:
-        """The same signals as if the world held another graph."""
+        """The same signals as if the world held another graph.
+
+        A sparse world computes them as a masked one would, with dense weights.
+        """
         if self._settle is not None:
             self._settle()
         return Signals(self._world.holding(graph), graph)

@@ -2,9 +2,10 @@
 
 Each sparse weight is the list of its edges: one number each in the parameter, its gradient and
 the optimiser's moments, which all lie in the order of the graph's keys. The graph's column
-``weight`` is that memory. Nothing is ever as large as a dense weight, so that a model may be built
-on the ``meta`` device and be wider than any memory. A whole model of known layers runs as one
-native plan (:mod:`rewire.substrates.plan`); others run layer by layer
+``weight`` is that memory. Nothing is as large as a dense weight, so that a model may be built on
+the ``meta`` device and be wider than any memory; but for what a rule looks at under another graph
+(:meth:`Sparse.holding`), as those do that begin with every edge and prune. A whole model of known
+layers runs as one native plan (:mod:`rewire.substrates.plan`); others run layer by layer
 (:mod:`rewire.substrates.edgewise`).
 """
 
@@ -658,7 +659,8 @@ class Sparse(TorchWorld):
             unwire(memo[id(self.weights[i].module)], self.weights[i].attribute)
         groups = [{**g, "params": [memo.get(id(p), p) for p in g["params"]]}
                   for g in self.optimizer.param_groups]  # fmt: skip
-        return model, type(self.optimizer)(groups)
+        kind: Any = type(self.optimizer)
+        return model, kind(groups)
 
     def gradient(self, i: int, keys: Tensor) -> Tensor:
         """dL/dw of the last backward pass at keys of projection i, existing or absent, (k,)."""

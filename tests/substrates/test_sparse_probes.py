@@ -36,6 +36,8 @@ MODELS = {
     ),
     "lstm": (Recurrent, (4, 5)),
 }  # fmt: skip
+no_engine = pytest.mark.skipif(engine is None, reason="the engine was not built")
+HELD = ["mlp", pytest.param("conv", marks=no_engine), "lstm"]  # as lists of edges, without it too
 SCORES = ("connection_sensitivity", "gradient_flow", "synaptic_flow")
 CURVATURE = ("fisher", "example_gradients", "hessian_diag")
 PROBED = dict.fromkeys((*SCORES, *CURVATURE, "grad", "growth", "weight"), {}) | {
@@ -94,10 +96,9 @@ def world_of(name, substrate, trained):
     return world, graph
 
 
-@pytest.mark.skipif(engine is None, reason="without the engine convolutions are never edges")
 @pytest.mark.parametrize("trained", [False, True], ids=["before step 0", "after steps"])
 @pytest.mark.parametrize("substrate", ["sparse", "auto"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", HELD)
 def test_signals_at_any_graph_are_those_of_the_masked_world_to_1e_10(model, substrate, trained):
     """Scores, gradients and curvature, at more edges than the world has and at fewer."""
     worlds = [world_of(model, s, trained) for s in ("masked", substrate)]
@@ -117,8 +118,7 @@ def test_signals_at_any_graph_are_those_of_the_masked_world_to_1e_10(model, subs
             assert (b[own.keys] != 0).any() and b.count_nonzero() <= len(own)
 
 
-@pytest.mark.skipif(engine is None, reason="without the engine convolutions are never edges")
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", HELD)
 def test_a_probe_leaves_no_trace_in_the_sparse_world(model):
     """In weights, running statistics, moments, modes, kept gradients and units' activity."""
     runs = []
@@ -145,7 +145,7 @@ def test_a_probe_leaves_no_trace_in_the_sparse_world(model):
     torch.testing.assert_close(runs[1], runs[0], rtol=0, atol=0)
 
 
-@pytest.mark.skipif(engine is None, reason="without the engine there is no plan")
+@no_engine
 @pytest.mark.parametrize("substrate", ["sparse", "auto"])
 @pytest.mark.parametrize("model", ["mlp", "conv"])
 @pytest.mark.parametrize("rule", RULES)
