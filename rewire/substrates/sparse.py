@@ -36,6 +36,7 @@ from .torch_world import TorchWorld, groups_of
 
 Form = Literal["edges", "masked"]
 CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster
+RECURRENT = 0.35 if engine is not None else 0.0  # the same of a recurrent layer as a whole
 SMALL = 2**20  # weights of a dense linear layer whose product the plan makes faster than torch
 KEYS = "rewire.keys"  # in a saved model: which edges its weights are of
 
@@ -66,8 +67,8 @@ class Sparse(TorchWorld):
     """A torch model and its optimiser as a world; made by ``rewire.attach(substrate="sparse")``.
 
     choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
-        recurrent); "auto" those whose density is at most CROSSOVER, each layer by itself. The rest
-        is dense under a mask.
+        recurrent); "auto" those of layers whose density is at most CROSSOVER, or RECURRENT, each
+        layer by itself. The rest is dense under a mask.
     seed: of the first weights of a model on the ``meta`` device: uniform, of variance 2 / fan-in,
         the fan-in being the mean number of edges of a unit; biases start at 0.
 
@@ -209,9 +210,8 @@ class Sparse(TorchWorld):
         before = self._bounds
         plain = [w.form == "masked" for w in self.weights]
         self._keys, self._flat, self._bounds = graph.keys, flat, graph.bounds
-        for i, w in enumerate(self.weights):
+        for i, (w, form) in enumerate(zip(self.weights, self._suitable(graph), strict=True)):
             rows = graph.rows(i)
-            form = self._form(w, rows.stop - rows.start)
             if form == "edges":
                 if w.wires is None or i not in same:
                     passes = [] if w.wires is None else w.wires.passes
@@ -250,10 +250,16 @@ class Sparse(TorchWorld):
         setattr(w.module, w.attribute, fresh)
         self._held = None
 
-    def _form(self, w: Weight, edges: int) -> Form:
-        size = w.shape.numel()
-        few = self.choose == "sparse" or edges <= CROSSOVER * size
-        return "edges" if few and can_wire(w.module) else "masked"
+    def _suitable(self, graph: Graph) -> Iterator[Form]:
+        """The form for each weight; those of one layer share it."""
+        room, bounds = dict[nn.Module, float](), graph.bounds
+        for i, w in enumerate(self.weights):
+            crossover = RECURRENT if isinstance(w.module, nn.RNNBase) else CROSSOVER
+            left = crossover * w.shape.numel() - (bounds[i + 1] - bounds[i])
+            room[w.module] = room.get(w.module, 0.0) + left
+        for w in self.weights:
+            few = self.choose == "sparse" or room[w.module] >= 0
+            yield "edges" if few and can_wire(w.module) else "masked"
 
     def _forget(self, w: Weight, local: Tensor) -> None:
         """Of a dense weight's moments keep those of the edges."""
