@@ -83,7 +83,10 @@ def world_of(name, substrate, trained):
     first layer."""
     model, optimizer, probe = built(name)
     world = torch_world(model, optimizer, substrate, probe=probe)
-    counts = [int(n * (0.3 if i else 0.7)) for i, n in enumerate(world.space.sizes)]
+    names = [p.name for p in world.space.projections]
+    first = [n.partition(".")[0] == names[0].partition(".")[0] for n in names]
+    shares = zip(world.space.sizes, first, strict=True)
+    counts = [int(n * (0.7 if of_first else 0.3)) for n, of_first in shares]
     graph = random_graph(world.space, counts, rewire.rng_for(0, "test"))
     if trained:
         net = rewire.Session(world, graph, rewire.Static())
@@ -91,8 +94,12 @@ def world_of(name, substrate, trained):
             optimizer.zero_grad()
             loss(model, batch(MODELS[name][1], seed=10 + i)).backward()
             net.step()
-        first = "masked" if substrate == "auto" else "edges"
-        assert substrate == "masked" or list(world.forms.values())[:2] == [first, "edges"]
+        dense = {
+            "masked": names,
+            "sparse": [],
+            "auto": [n for n, d in zip(names, first, strict=True) if d],
+        }
+        assert [n for n, form in world.forms.items() if form == "masked"] == dense[substrate]
     return world, graph
 
 
