@@ -31,6 +31,8 @@ class RowReader(nn.Module):
         ValueError: no such cell, or a size below 1.
     """
 
+    fed_by = {"fc": "rnn"}  # their units are the same: see rewire.substrates.layers
+
     def __init__(
         self,
         *,
