@@ -65,6 +65,8 @@ SPEED_UPS = (
           _over_density("sparse.layer_2048_{}_sparseprop_over_ours", **LABELS)),
     Curve("ResNet-20, whole step / dense", "#762a83",
           {"sparse_conv.resnet_20_dense_over_ours": 0.05}),
+    Curve("LSTM of 1,024, whole step / dense", "#8c510a",
+          _over_density("sparse.lstm_1024_{}_dense_over_sparse", **LABELS)),
     Curve("DEEP R, 8,192 wide, whole step / dense", "#e08214",
           {"wide.deep_r_8192_dense_over_sparse": 0.01}),
 )  # fmt: skip

@@ -13,6 +13,8 @@ name                                      what is divided by what               
 ``layer_2048_10_dense_over_sparse``                                                        6
 ``layer_300_05_sparseprop_over_ours``     784 -> 300, batch 64, density .05                2.2
 ``layer_2048_05_sparseprop_over_ours``    2048 -> 2048, batch 128, density .05             2.2
+``lstm_256_05_dense_over_sparse``         a training step of an LSTM that reads mnist5k    3
+``lstm_1024_05_dense_over_sparse``        row by row, batch 64, SGD: dense / on edges      5
 ========================================= ================================================ ====
 
 Layers are batch-first, with the way to and from the engine's layout in their time, and both
@@ -30,7 +32,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -56,6 +58,8 @@ BARS = {
     "layer_2048_10_dense_over_sparse": at_least(6.0),
     "layer_300_05_sparseprop_over_ours": at_least(2.2),
     "layer_2048_05_sparseprop_over_ours": at_least(2.2),
+    "lstm_256_05_dense_over_sparse": at_least(3.0),
+    "lstm_1024_05_dense_over_sparse": at_least(5.0),
 }
 
 
@@ -300,6 +304,48 @@ def wide_times(hidden: int, density: float, repetitions: int) -> Result:
     }
 
 
+# -- recurrent nets -------------------------------------------------------------------------------
+
+
+def lstm_ratios(units: int, repetitions: int, calls: int) -> Result:
+    """Training steps of a dense LSTM over those on edges, at density .01, .05 and .1."""
+    split = data.load("mnist5k").train
+    x, y = split.x[:64].contiguous(), split.y[:64].contiguous()
+
+    def built() -> tuple[nn.Module, torch.optim.Optimizer]:
+        g = torch.Generator().manual_seed(0)
+        model = models.build("lstm", generator=g, input_shape=(1, 28, 28), classes=10, hidden=units)
+        return model, torch.optim.SGD(model.parameters(), lr=0.05, fused=True)
+
+    def stepping(substrate: Literal["masked", "sparse"], density: float) -> Callable[[], float]:
+        model, optimizer = built()
+        net = rewire.attach(
+            model, optimizer, rules.get("Static")(), density=density, substrate=substrate, seed=0
+        )
+        return lambda: net.learn(x, y)
+
+    model, optimizer = built()
+
+    def dense() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    variants: dict[str, Callable[[], object]] = {"dense": dense}
+    for name, density in {"01": 0.01, "05": 0.05, "10": 0.1}.items():
+        step = variants[name] = stepping("sparse", density)
+        want, found = stepping("masked", density)(), step()
+        if abs(want - found) > 1e-4 * want:
+            raise AssertionError(f"the first loss is {found} on edges, {want} under masks.")
+    times = interleaved(variants, repetitions, calls)
+    out: Result = {
+        f"lstm_{units}_{n}_dense_over_sparse": ratio(times, "dense", n)
+        for n in variants
+        if n != "dense"
+    }
+    return out | {f"lstm_{units}_dense_step_ms": float(np.median(times["dense"])) * 1e3}
+
+
 # -- all of it ------------------------------------------------------------------------------------
 
 
@@ -315,6 +361,8 @@ def measure(quick: bool = False) -> Result:
         **lenet_ratios(*((2, 2) if quick else (15, 40))),
         **layer_ratios(300, 784, 64, *((2, 2) if quick else (15, 40))),
         **layer_ratios(2048, 2048, 128, *((1, 1) if quick else (9, 4))),
+        **lstm_ratios(256, *((1, 1) if quick else (9, 4))),
+        **lstm_ratios(1024, *((1, 1) if quick else (7, 2))),
     }
     for hidden, density, repetitions in wide:
         out |= wide_times(hidden, density, repetitions)

@@ -33,6 +33,7 @@ _LAZY = {  # torch is imported with the first of these
     "lenet_300_100": "rewire.models.mlp",
     "ConvNet": "rewire.models.conv",
     "ResNet": "rewire.models.resnet",
+    "RowReader": "rewire.models.recurrent",
     "INITS": "rewire.models.layers",
     "initialise": "rewire.models.layers",
 }
@@ -117,6 +118,19 @@ _BUILT_IN = (
             fixed={"depth": depth},
         )
         for depth, n in ((20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018))
+    ),
+    *(
+        ModelInfo(
+            cell,
+            "rewire.models.recurrent:RowReader",
+            f"reads pictures row by row, {units} of any number and layers: {n:,} on MNIST",
+            source,
+            fixed={"cell": cell},
+        )
+        for cell, units, n, source in (
+            ("lstm", "LSTM units", 82_186, "Hochreiter & Schmidhuber 1997"),
+            ("gru", "GRU units", 61_962, "Cho et al. 2014, arXiv:1406.1078"),
+        )
     ),
 )
 

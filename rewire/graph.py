@@ -413,8 +413,16 @@ class Graph:
 
     @classmethod
     def full(cls, space: Space) -> Graph:
-        """Every possible synapse once."""
-        return cls(space, torch.arange(space.possible))
+        """Every possible synapse once. Raises ValueError where no memory holds their keys."""
+        try:
+            return cls(space, torch.arange(space.possible))
+        except RuntimeError:
+            raise ValueError(
+                f"a graph of every possible synapse has {space.possible:,} of them here, whose "
+                f"keys alone take {space.possible / 2**27:,.0f} GiB, which this machine does not "
+                "have. Start with fewer (density=, initial=), under a rule that does not begin "
+                "with all of them, as rules do that prune."
+            ) from None
 
     @classmethod
     def from_masks(cls, space: Space, masks: Mapping[str, Tensor | np.ndarray]) -> Graph:

@@ -620,7 +620,8 @@ Substrate = Literal["masked", "sparse", "auto"]
 
 
 def masked_only(rule: Rule) -> bool:
-    """Whether a rule needs what the sparse world lacks: silent edges, or a signal (SNIP's)."""
+    """Whether a rule needs what the sparse world lacks: silent edges, or a signal that a package
+    brings for the masked world alone (no rule here does)."""
     from .substrates import sparse
 
     return rule.silences or not rule.needs <= registered(sparse.Sparse.name).keys()
@@ -689,8 +690,9 @@ def attach(
     probe: data for rules that look at it in passes of their own (SNIP, GraSP, OBD, WoodFisher).
     substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
         all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
-        for each layer by its density, see ``net.world.forms``, and masked for rules that need what
-        the sparse world lacks: silent edges, or a signal (SNIP's).
+        for each layer by its density, see ``net.world.forms``, and masked for rules with silent
+        edges. Rules that prune at the start (SNIP) look at the model while it is dense; the edges
+        that they leave are held as lists.
     limits: what holds whatever the rules do: caps on fan-in, fan-out, distance and memory, signs
         and precision of weights; see :mod:`rewire.limits`.
 

@@ -62,6 +62,25 @@ def signal(
     return register
 
 
+def dense_signal(
+    name: str, *, needs_probe: bool = False
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register the decorated function of a masked world as a pair signal of both torch worlds.
+
+    It is handed the sparse world as a masked one that holds the same graph, and so costs there
+    what it costs under masks, O(possible synapses), for as long as it computes.
+    """
+
+    def register(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def of_edges(world: Any, graph: Graph, keys: Tensor, **how: Any) -> Tensor:
+            return compute(world.holding(graph), graph, keys, **how)
+
+        signal("sparse", name, needs_probe=needs_probe)(of_edges)
+        return signal("masked", name, needs_probe=needs_probe)(compute)
+
+    return register
+
+
 _loaded = False
 
 
@@ -213,7 +232,10 @@ class Signals:
         return largest_with_room(self._graph, ends, counts, without, ranked)
 
     def at(self, graph: Graph) -> Signals:
-        """The same signals as if the world held another graph."""
+        """The same signals as if the world held another graph.
+
+        A sparse world computes them as a masked one would, with dense weights.
+        """
         if self._settle is not None:
             self._settle()
         return Signals(self._world.holding(graph), graph)

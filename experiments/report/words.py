@@ -12,7 +12,9 @@ from .load import Loaded
 
 
 def percent(fraction: float, digits: int = 1) -> str:
-    """A fraction as a percentage with a thin space: 95.9 %."""
+    """A fraction as a percentage with a thin space: 95.9 %; a dash for what there is none of."""
+    if math.isnan(fraction):
+        return "–"
     return f"{100 * fraction:.{digits}f}\u202f%"
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..graph import Edit, Graph
 from ..rule import State
-from ..signals import Signals, signal
+from ..signals import Signals, dense_signal
 from ..streams import Stream
 from ..substrates.bare import give_pair
 from .at_start import PruneAtStart
@@ -72,7 +72,7 @@ class GraSP(PruneAtStart):
 give_pair("gradient_flow")
 
 
-@signal("masked", "gradient_flow", needs_probe=True)
+@dense_signal("gradient_flow", needs_probe=True)
 @torch.enable_grad()
 def gradient_flow(world: Masked, graph: Graph, keys: Tensor, *, temperature: float = 1.0) -> Tensor:
     """w * Hg of the probe's mean loss: half of what |g|^2 gains as w grows by itself.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..graph import Edit, Graph
 from ..rule import State
-from ..signals import Signals, signal
+from ..signals import Signals, dense_signal
 from ..streams import Stream
 from ..substrates.bare import give_pair
 from .at_start import PruneAtStart
@@ -69,7 +69,7 @@ class SNIP(PruneAtStart):
 give_pair("connection_sensitivity")
 
 
-@signal("masked", "connection_sensitivity", needs_probe=True)
+@dense_signal("connection_sensitivity", needs_probe=True)
 @torch.no_grad()
 def connection_sensitivity(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
     """|w dL/dw| of the probe's mean loss; 0 at absent synapses."""

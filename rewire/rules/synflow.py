@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from ..graph import Edit, Graph
 from ..rule import State
-from ..signals import Signals, signal
+from ..signals import Signals, dense_signal
 from ..streams import Stream
 from ..substrates.bare import give_pair
 from .at_start import PruneAtStart
@@ -82,7 +82,7 @@ class SynFlow(PruneAtStart):
 give_pair("synaptic_flow")
 
 
-@signal("masked", "synaptic_flow")
+@dense_signal("synaptic_flow")
 @torch.enable_grad()
 def synaptic_flow(
     world: Masked,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
@@ -196,6 +197,63 @@ def _relu(gates: Tensor, h: tuple[Tensor, ...], hidden: Tensor) -> tuple[Tensor,
     return ((gates + hidden).relu(),)
 
 
+class _NativeRecurrent(Function):
+    """A recurrent layer's steps in one direction, in one call each way.
+
+    x: (T, B, n_pre), or (T, B, gates) where the input's wires are None; h, c: (B, n). Returns
+    (T, B, n), and h and c after the last step, c None but for an LSTM.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, h: Tensor, c: Tensor | None, input_value: Tensor | None,
+        input_bias: Tensor | None, value: Tensor, bias: Tensor | None,
+        wires: tuple[Wires | None, Wires], mode: str, backwards: bool, keep: bool,
+    ) -> Any:  # fmt: skip
+        assert sparse is not None
+        ctx.set_materialize_grads(False)
+        into = None if wires[0] is None else _given(wires[0], input_value, input_bias)
+        x, h, c = x.contiguous(), h.contiguous(), None if c is None else c.contiguous()
+        out, *ends, ctx.run = sparse.recurrent_forward(
+            mode, x.numpy(), into, _given(wires[1], value, bias), h.numpy(),
+            None if c is None else c.numpy(), backwards, keep,
+        )  # fmt: skip
+        made = torch.from_numpy(out)
+        ctx.wires, ctx.backwards = wires, backwards
+        ctx.keeping = [keep and w is not None and w.keeping for w in wires]
+        ctx.kept = (x, h, made) if any(ctx.keeping) else None
+        ctx.shape = out.shape
+        return made, *[None if end is None else torch.from_numpy(end) for end in ends]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Tensor | None, dh: Tensor | None, dc: Tensor | None) -> Any:
+        assert sparse is not None
+        if dout is None:
+            dout = next(d for d in (dh, dc) if d is not None).new_zeros(ctx.shape)
+        dx, dh_first, dc_first, *slopes = sparse.recurrent_backward(
+            ctx.run, *[None if d is None else d.contiguous().numpy() for d in (dout, dh, dc)],
+            ctx.needs_input_grad[0], *ctx.keeping,
+        )  # fmt: skip
+        found = [None if d is None else torch.from_numpy(d) for d in (dx, dh_first, dc_first)]
+        for wires, made, of_state in zip(ctx.wires, slopes, (False, True), strict=True):
+            value, bias, passed = made or (None, None, None)
+            found += [None if d is None else torch.from_numpy(d) for d in (value, bias)]
+            if passed is not None:
+                x, h, out = ctx.kept
+                if of_state:  # what each step began with
+                    x = torch.cat([out[1:], h[None]] if ctx.backwards else [h[None], out[:-1]])
+                dy = torch.from_numpy(passed)
+                wires.note(x.flatten(0, 1), dy.flatten(0, 1))
+        return *found, None, None, None, None
+
+
+def _given(wires: Wires, value: Tensor | None, bias: Tensor | None) -> tuple[Any, ...]:
+    assert value is not None
+    numbers = value.detach().numpy(), None if bias is None else bias.detach().numpy()
+    return wires.indptr.numpy(), wires.index.numpy(), *numbers
+
+
 # (gates from the input, state before, gates from the state) -> state
 CELLS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "LSTM": _lstm, "GRU": _gru, "RNN_TANH": _tanh, "RNN_RELU": _relu,
@@ -218,9 +276,10 @@ class _EdgeRecurrent(nn.RNNBase):
         ways = 2 if self.bidirectional else 1
         if hx is None:
             zeros = steps.new_zeros(self.num_layers * ways, steps.shape[1], self.hidden_size)
-            hx = (zeros, zeros) if self.mode == "LSTM" else zeros
-        state = hx if isinstance(hx, tuple) else (hx,)
-        state = tuple(s.unsqueeze(1) if single else s for s in state)
+            state: tuple[Tensor, ...] = (zeros, zeros) if self.mode == "LSTM" else (zeros,)
+        else:
+            state = hx if isinstance(hx, tuple) else (hx,)
+            state = tuple(s.unsqueeze(1) if single else s for s in state)
         ends = []
         for layer in range(self.num_layers):
             outs = []
@@ -241,15 +300,36 @@ class _EdgeRecurrent(nn.RNNBase):
     def _run(
         self, steps: Tensor, suffix: str, state: tuple[Tensor, ...], backwards: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        weight = f"weight_hh_{suffix}"
+        if sparse is not None and weight in self.wires:
+            return self._run_natively(steps, suffix, state, backwards)
         cell = CELLS[self.mode]
         gates = self._product(steps, f"weight_ih_{suffix}", f"bias_ih_{suffix}")
         order = range(len(steps) - 1, -1, -1) if backwards else range(len(steps))
         out: list[Any] = [None] * len(steps)
         for t in order:
-            hidden = self._product(state[0], f"weight_hh_{suffix}", f"bias_hh_{suffix}")
+            hidden = self._product(state[0], weight, f"bias_hh_{suffix}")
             state = cell(gates[t], state, hidden)
             out[t] = state[0]
         return torch.stack(out), state
+
+    def _run_natively(
+        self, steps: Tensor, suffix: str, state: tuple[Tensor, ...], backwards: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """All steps at once; an input weight that is dense multiplies them beforehand."""
+        into, of_state = f"weight_ih_{suffix}", f"weight_hh_{suffix}"
+        values: list[Tensor | None] = [getattr(self, into), None, getattr(self, of_state), None]
+        if self.bias:
+            values[1::2] = getattr(self, f"bias_ih_{suffix}"), getattr(self, f"bias_hh_{suffix}")
+        input_wires = self.wires.get(into)
+        if input_wires is None:
+            steps, values[:2] = self._product(steps, into, f"bias_ih_{suffix}"), (None, None)
+        h, c = state[0], state[1] if len(state) > 1 else None
+        given = steps, h, c, *values
+        keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
+        wires = input_wires, self.wires[of_state]
+        out, *ends = _NativeRecurrent.apply(*given, wires, self.mode, backwards, keep)
+        return out, tuple(ends[: len(state)])
 
     def _product(self, x: Tensor, weight: str, bias: str) -> Tensor:
         offset = getattr(self, bias) if self.bias else None

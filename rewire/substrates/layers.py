@@ -126,8 +126,10 @@ def discover(
 
     Weights of linear, convolutional, recurrent and attention layers are sparse; embeddings where
     asked for; norms and biases never. A parameter that several modules share is one projection,
-    sparse only if all its uses are. ``include`` and ``exclude`` are patterns of parameter names
-    (``fc*``; a trailing ``.weight`` may be left out). Frozen parameters stay as they are.
+    sparse only if all its uses are. Layers of a nn.Sequential share populations, and so do children
+    of a model whose ``fed_by`` says which of them takes whose output. ``include`` and ``exclude``
+    are patterns of parameter names (``fc*``; a trailing ``.weight`` may be left out). Frozen
+    parameters stay as they are.
 
     Raises ValueError when nothing is left, when a pattern matches nothing, and for lazy or
     parametrised weights.
@@ -268,7 +270,8 @@ def _chosen(
 
 
 def _chains(model: nn.Module) -> dict[int, str]:
-    """The population that feeds a layer, where nn.Sequential makes that certain."""
+    """The population that feeds a layer, where nn.Sequential makes that certain, or its model says
+    so: ``fed_by`` = {name of a child: that of the child whose output it takes}."""
     names = {id(m): _clean(n) or "model" for n, m in model.named_modules()}
     feeds: dict[int, str] = {}
 
@@ -279,15 +282,17 @@ def _chains(model: nn.Module) -> dict[int, str]:
             return before
         if isinstance(module, UNITWISE):
             return before
-        for child in module.children():
-            walk(child, None)
+        fed_by, made = getattr(module, "fed_by", {}), dict[str, str | None]()
+        for name, child in module.named_children():
+            made[name] = walk(child, made.get(fed_by.get(name, "")))
         weights = list(uses(module))
         if not weights or isinstance(module, nn.MultiheadAttention):
             return None
         if before is not None:
             feeds.setdefault(id(module), before)
-        if isinstance(module, nn.RNNBase):
-            return None
+        if isinstance(module, nn.RNNBase):  # of two, the next layer sees both
+            top = f"{names[id(module)]}.l{module.num_layers - 1}"
+            return None if module.bidirectional or module.proj_size else top
         return names[id(module)]
 
     walk(model, None)

@@ -2,9 +2,10 @@
 
 Each sparse weight is the list of its edges: one number each in the parameter, its gradient and
 the optimiser's moments, which all lie in the order of the graph's keys. The graph's column
-``weight`` is that memory. Nothing is ever as large as a dense weight, so that a model may be built
-on the ``meta`` device and be wider than any memory. A whole model of known layers runs as one
-native plan (:mod:`rewire.substrates.plan`); others run layer by layer
+``weight`` is that memory. Nothing is as large as a dense weight, so that a model may be built on
+the ``meta`` device and be wider than any memory; but for what a rule looks at under another graph
+(:meth:`Sparse.holding`), as those do that begin with every edge and prune. A whole model of known
+layers runs as one native plan (:mod:`rewire.substrates.plan`); others run layer by layer
 (:mod:`rewire.substrates.edgewise`).
 """
 
@@ -30,12 +31,13 @@ from ..signals import signal
 from . import edgewise, plan
 from .edgewise import Wires, can_wire, unwire, wire
 from .layers import discover, owners
-from .masked import ELEMENTWISE, Probe, Taps, evaluate, sort_optimizer
+from .masked import ELEMENTWISE, Masked, Probe, Taps, evaluate, sort_optimizer
 from .outline import Outline
 from .torch_world import TorchWorld, groups_of
 
 Form = Literal["edges", "masked"]
 CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster
+RECURRENT = 0.35 if engine is not None else 0.0  # the same of a recurrent layer as a whole
 SMALL = 2**20  # weights of a dense linear layer whose product the plan makes faster than torch
 KEYS = "rewire.keys"  # in a saved model: which edges its weights are of
 
@@ -66,8 +68,8 @@ class Sparse(TorchWorld):
     """A torch model and its optimiser as a world; made by ``rewire.attach(substrate="sparse")``.
 
     choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
-        recurrent); "auto" those whose density is at most CROSSOVER, each layer by itself. The rest
-        is dense under a mask.
+        recurrent); "auto" those of layers whose density is at most CROSSOVER, or RECURRENT, each
+        layer by itself. The rest is dense under a mask.
     seed: of the first weights of a model on the ``meta`` device: uniform, of variance 2 / fan-in,
         the fan-in being the mean number of edges of a unit; biases start at 0.
 
@@ -91,9 +93,10 @@ class Sparse(TorchWorld):
     ):
         self.model, self.optimizer, self.choose, self.seed = model, optimizer, choose, seed
         self.probe = probe
-        self.space, parameters, sites = discover(
-            model, include=include, exclude=exclude, embeddings=embeddings, positions=positions
-        )
+        self._chosen: dict[str, Any] = {
+            "include": include, "exclude": exclude, "embeddings": embeddings, "positions": positions
+        }  # fmt: skip
+        self.space, parameters, sites = discover(model, **self._chosen)
         self._births = sort_optimizer(optimizer)
         if type(optimizer) not in ELEMENTWISE:
             raise ValueError(
@@ -211,9 +214,8 @@ class Sparse(TorchWorld):
         before = self._bounds
         plain = [w.form == "masked" for w in self.weights]
         self._keys, self._flat, self._bounds = graph.keys, flat, graph.bounds
-        for i, w in enumerate(self.weights):
+        for i, (w, form) in enumerate(zip(self.weights, self._suitable(graph), strict=True)):
             rows = graph.rows(i)
-            form = self._form(w, rows.stop - rows.start)
             if form == "edges":
                 if w.wires is None or i not in same:
                     passes = [] if w.wires is None else w.wires.passes
@@ -255,10 +257,16 @@ class Sparse(TorchWorld):
             if outline is not None:
                 outline.replace(old, fresh)
 
-    def _form(self, w: Weight, edges: int) -> Form:
-        size = w.shape.numel()
-        few = self.choose == "sparse" or edges <= CROSSOVER * size
-        return "edges" if few and can_wire(w.module) else "masked"
+    def _suitable(self, graph: Graph) -> Iterator[Form]:
+        """The form for each weight; those of one layer share it."""
+        room, bounds = dict[nn.Module, float](), graph.bounds
+        for i, w in enumerate(self.weights):
+            crossover = RECURRENT if isinstance(w.module, nn.RNNBase) else CROSSOVER
+            left = crossover * w.shape.numel() - (bounds[i + 1] - bounds[i])
+            room[w.module] = room.get(w.module, 0.0) + left
+        for w in self.weights:
+            few = self.choose == "sparse" or room[w.module] >= 0
+            yield "edges" if few and can_wire(w.module) else "masked"
 
     def _forget(self, w: Weight, local: Tensor) -> None:
         """Of a dense weight's moments keep those of the edges."""
@@ -668,11 +676,46 @@ class Sparse(TorchWorld):
 
     # -- signals --------------------------------------------------------------------------------
 
-    def holding(self, graph: Graph) -> Sparse:
-        raise ValueError(
-            "the sparse world cannot yet look at another graph than its own: attach with "
-            "substrate='masked' for rules that probe others."
-        )
+    def holding(self, graph: Graph) -> Masked:
+        """This world as if it were a masked one that held another graph: its probe runs dense,
+        under that graph's masks, whatever the layers are here.
+
+        For as long as it is used it takes the masked world's time and memory: a mask, and in a
+        pass a weight and a gradient, of every possible synapse. Rules that prune at the start
+        begin with all of those as edges. Nothing of it stays, and this world does not notice.
+        """
+        model, optimizer = self._as_dense(graph)
+        world = Masked(model, optimizer, **self._chosen, probe=self.probe)
+        world.space, world.taps = self.space, self.taps
+        return world.holding(graph)
+
+    def _as_dense(self, graph: Graph) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Model and optimiser with a dense weight in the place of each list of edges; the rest is
+        shared. Before step 0 they are as they came, but for weights on the meta device: those are
+        made for the graph's edges."""
+        listed = [i for i, w in enumerate(self.weights) if w.parameter.shape != w.shape]
+        if not listed:
+            return self.model, self.optimizer
+        if self._begun:
+            held = self.read(Graph(self.space, self._keys))
+        else:
+            held = graph if "weight" in graph.columns else self.read(graph)
+        memo: dict[int, Any] = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
+        for i in listed:
+            w, rows = self.weights[i], held.rows(i)
+            dense = torch.zeros(w.shape.numel(), dtype=w.parameter.dtype)
+            dense[held.local(i)] = held["weight"][rows]
+            memo[id(w.parameter)] = nn.Parameter(dense.view(w.shape))
+            if w.wires is not None:
+                lists: Any = w.module.wires
+                memo.setdefault(id(lists), dict(lists))
+        model = copy.deepcopy(self.model, memo)
+        for i in listed:
+            unwire(memo[id(self.weights[i].module)], self.weights[i].attribute)
+        groups = [{**g, "params": [memo.get(id(p), p) for p in g["params"]]}
+                  for g in self.optimizer.param_groups]  # fmt: skip
+        kind: Any = type(self.optimizer)
+        return model, kind(groups)
 
     def gradient(self, i: int, keys: Tensor) -> Tensor:
         """dL/dw of the last backward pass at keys of projection i, existing or absent, (k,)."""

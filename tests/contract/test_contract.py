@@ -17,7 +17,7 @@ import rewire
 from rewire import checkpoint, when
 from rewire.budget import random_graph
 from rewire.graph import Edit, square_sheet
-from rewire.session import first_graph, torch_world
+from rewire.session import first_graph, masked_only, torch_world
 
 STEPS, DENSITY = 12, 0.25
 
@@ -445,15 +445,8 @@ def test_a_rules_update_leaves_graph_and_state_as_they_were(rule):
     assert same(before, (shown.keys, shown.columns, state))
 
 
-SPARSE = {  # signals of the sparse world
-    "weight",
-    "grad",
-    "growth",
-    "activity",
-    "fisher",
-    "example_gradients",
-    "hessian_diag",
-}
+def test_only_rules_with_silent_edges_are_masked_under_auto():
+    assert {name for name, rule in RULES.items() if masked_only(rule)} == SILENCING
 
 
 @pytest.mark.parametrize("substrate", ["sparse", "auto"])
@@ -463,14 +456,6 @@ def test_the_sparse_world_makes_the_same_edits_of_the_same_weights(
 ):
     if rule in SILENCING:
         pytest.skip("refused, or masked: tested above")
-    if RULES[rule].needs - SPARSE:
-        if substrate == "auto":
-            assert Run(rule, optimiser, model, substrate=substrate).net.world.name == "masked"
-            return
-        with pytest.raises(ValueError, match="the sparse world does not offer here .* "
-                           "The masked world does: use substrate='masked'"):  # fmt: skip
-            Run(rule, optimiser, model, substrate=substrate)
-        return
     there = Run(rule, optimiser, model, dtype=torch.float64).steps(100)
     here = Run(rule, optimiser, model, substrate=substrate, dtype=torch.float64).steps(100)
     assert len(here.net.history) == len(there.net.history)
@@ -480,6 +465,7 @@ def test_the_sparse_world_makes_the_same_edits_of_the_same_weights(
     assert torch.equal(mine.keys, theirs.keys)
     torch.testing.assert_close(mine["weight"], theirs["weight"], rtol=1e-8, atol=1e-10)
     held = here.net.world
+    assert held.name == "sparse"
     assert sum(w.parameter.numel() for w in held.weights if w.form == "edges") == sum(
         n for n, w in zip(here.net.counts, held.weights, strict=True) if w.form == "edges"
     )

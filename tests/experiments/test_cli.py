@@ -152,7 +152,7 @@ def test_rules_say_what_they_need_and_where_they_live(capsys):
     rigl = rules["RigL"]
     assert rigl["needs"] == ["growth"] and rigl["worlds"] == ["bare", "masked", "sparse", "brian"]
     assert rules["TopKAST"]["worlds"] == ["masked"]
-    assert rules["SNIP"]["worlds"] == ["bare", "masked"]
+    assert rules["SNIP"]["worlds"] == ["bare", "masked", "sparse"]
     assert rules["SoftDeepR"]["budget"] == "reported"
     assert all(row["source"] and row["about"] for row in rules.values())
 

@@ -36,6 +36,8 @@ def n_parameters(model):
         ("resnet-32", (3, 32, 32), 464_154),
         ("resnet-44", (3, 32, 32), 658_586),
         ("resnet-56", (3, 32, 32), 853_018),
+        ("lstm", (1, 28, 28), 4 * 128 * (28 + 128 + 2) + 1290),
+        ("gru", (1, 28, 28), 3 * 128 * (28 + 128 + 2) + 1290),
     ],
 )
 def test_parameter_counts_are_those_of_the_paper(name, shape, expected):
@@ -54,7 +56,8 @@ def test_every_model_takes_every_input_shape(name, shape):
     assert model(torch.zeros(2, *shape)).shape == (2, 7)
 
 
-SEQUENTIAL = [name for name in models.available() if not name.startswith("resnet")]
+OTHERS = ("resnet", "lstm", "gru")
+SEQUENTIAL = [name for name in models.available() if not name.startswith(OTHERS)]
 
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
@@ -64,6 +67,45 @@ def test_every_model_without_shortcuts_is_a_sequential_of_named_layers_in_forwar
     layers = [n for n, m in model.named_children() if isinstance(m, nn.Linear | nn.Conv2d)]
     n_conv = int(name[-1]) if name.startswith("conv") else 0
     assert layers == [f"conv{i + 1}" for i in range(n_conv)] + ["fc1", "fc2", "fc3"]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_recurrent_models_read_rows_down_and_up_and_end_on_the_last_state(cell):
+    model = models.build(
+        cell, generator=generator(), input_shape=(3, 5, 4), classes=2, hidden=6, layers=2,
+        bidirectional=True,
+    )  # fmt: skip
+    x = torch.randn(2, 3, 5, 4)
+    steps = torch.stack([x[:, :, row].flatten(1) for row in range(5)])  # (H, N, C W)
+    model.rnn.batch_first = False
+    _, ends = model.rnn(steps)
+    last = ends[0] if cell == "lstm" else ends
+    model.rnn.batch_first = True
+    torch.testing.assert_close(model(x), model.fc(torch.cat([last[-2], last[-1]], 1)))
+
+
+def test_recurrent_models_draw_from_their_generator_alone_as_torch_draws():
+    before = torch.random.get_rng_state()
+    one, two = (
+        models.build("lstm", generator=generator(), input_shape=(1, 28, 28), classes=10)
+        for _ in range(2)
+    )
+    assert torch.equal(before, torch.random.get_rng_state())
+    for (name, p), q in zip(one.named_parameters(), two.parameters(), strict=True):
+        assert torch.equal(p, q)
+        if name.startswith("rnn"):
+            drawn = p.detach()
+            assert drawn.abs().max() <= 128**-0.5
+            assert float(drawn.std()) == pytest.approx(384**-0.5, rel=0.1)
+    with torch.device("meta"):
+        assert models.build("gru", generator=generator(), input_shape=(1, 8, 8),
+                            classes=10).rnn.weight_hh_l0.is_meta  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{"hidden": 0}, {"layers": 0}])
+def test_a_recurrent_model_of_nothing_is_refused(options):
+    with pytest.raises(ValueError, match="choose 1 or more"):
+        models.build("lstm", generator=generator(), input_shape=(1, 8, 8), classes=3, **options)
 
 
 def test_conv_4_pools_after_each_pair_and_keeps_size_in_between():

@@ -270,3 +270,24 @@ def test_attention_called_by_keyword_is_seen():
     places = q.std((0, 1), correction=0)
     assert any(len(s) == 6 and torch.allclose(s, places, atol=1e-6) for s in seen.values())
     assert all(torch.isfinite(s).all() for s in seen.values())
+
+
+class Fed(nn.Module):
+    """Its linear layer reads the state of its recurrent one."""
+
+    fed_by = {"out": "rnn"}
+
+    def __init__(self, **options):
+        super().__init__()
+        self.rnn = nn.LSTM(5, 4, **options)
+        self.out = nn.Linear(8 if options.get("bidirectional") else 4, 3)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_model_may_say_which_child_feeds_which(layers):
+    space, *_ = discover(Fed(num_layers=layers))
+    assert space.projections[-1].source == f"rnn.l{layers - 1}"
+    reached = nx.descendants(rewire.Graph.full(space).to_networkx(), ("input", 0))
+    assert {("out", u) for u in range(3)} <= reached
+    both, *_ = discover(Fed(bidirectional=True))
+    assert both.projections[-1].source == "out.in"

@@ -11,8 +11,8 @@ namespace rewire {
 // -- kernels ------------------------------------------------------------------------------------
 
 template <class T, int NV>
-void linear_forward_lanes(const Connectivity& csr, const T* weight, const T* bias, const T* x,
-                          T* y, int64_t stride, bool relu) {
+void linear_forward_lanes(const Csr& csr, const T* weight, const T* bias, const T* x,
+                          T* y, int64_t stride, bool relu, bool add) {
     constexpr int n = WIDTH<T>;
     const int64_t* indptr = csr.indptr;
     const int32_t* index = csr.index;
@@ -21,13 +21,17 @@ void linear_forward_lanes(const Connectivity& csr, const T* weight, const T* bia
         const Vec<T> start = splat(bias != nullptr ? bias[r] : T(0));
         REWIRE_UNROLL
         for (int j = 0; j < NV; ++j) total[j] = start;
+        T* to = y + r * stride;
+        if (add) {
+            REWIRE_UNROLL
+            for (int j = 0; j < NV; ++j) total[j] += load(to + n * j);
+        }
         for (int64_t e = indptr[r]; e < indptr[r + 1]; ++e) {
             const Vec<T> w = splat(weight[e]);
             const T* from = x + static_cast<int64_t>(index[e]) * stride;
             REWIRE_UNROLL
             for (int j = 0; j < NV; ++j) total[j] += w * load(from + n * j);
         }
-        T* to = y + r * stride;
         REWIRE_UNROLL
         for (int j = 0; j < NV; ++j) {
             const Vec<T> v = total[j];
@@ -36,12 +40,12 @@ void linear_forward_lanes(const Connectivity& csr, const T* weight, const T* bia
     }
 }
 
-// y = W x + bias, through a ReLU where asked; bias may be null.
+// y = W x + bias, through a ReLU where asked; bias may be null. Where `add`, to what y holds.
 template <class T>
-void linear_forward(const Connectivity& csr, const T* weight, const T* bias, const T* x, T* y,
-                    int64_t lanes, bool relu) {
+void linear_forward(const Csr& csr, const T* weight, const T* bias, const T* x, T* y,
+                    int64_t lanes, bool relu, bool add = false) {
     over_lanes<T>(lanes, [&](int64_t at, auto count) {
-        linear_forward_lanes<T, count.value>(csr, weight, bias, x + at, y + at, lanes, relu);
+        linear_forward_lanes<T, count.value>(csr, weight, bias, x + at, y + at, lanes, relu, add);
     });
 }
 
@@ -124,7 +128,7 @@ REWIRE_INLINE void backward_edges(int64_t e, int64_t end, const int32_t* index, 
 // By rows; where `block` is not 0, by blocks of that many columns and rows within, so that the
 // rows of x and dx that a block touches stay in the cache. cursor: room for a number each row.
 template <class T, int NV, bool DX>
-void linear_backward_lanes(const Connectivity& csr, const T* weight, const T* x, const T* dy,
+void linear_backward_lanes(const Csr& csr, const T* weight, const T* x, const T* dy,
                            T* dw, T* dx, int64_t stride, bool add, int64_t block,
                            int64_t* cursor) {
     constexpr int n = WIDTH<T>;
@@ -154,7 +158,7 @@ void linear_backward_lanes(const Connectivity& csr, const T* weight, const T* x,
 // How many columns a block has where dx is scattered into: as many as leave x and dx in half of a
 // cache of the second level, or more, for a row to have 32 edges in a block; 0 for one block.
 template <class T>
-int64_t column_block(const Connectivity& csr, int64_t lanes) {
+int64_t column_block(const Csr& csr, int64_t lanes) {
     constexpr int64_t CACHE = int64_t{1} << 19, EDGES = 32;
     const int64_t bytes = 2 * sizeof(T) * std::min<int64_t>(lanes, 8 * WIDTH<T>) * csr.columns;
     const int64_t per_row = csr.edges() / std::max<int64_t>(csr.rows, 1);
@@ -172,11 +176,11 @@ struct ByColumn {
 
     bool empty() const { return begin.empty(); }
     void clear() { begin.clear(); }
-    bool of(const Connectivity& csr) const {
+    bool of(const Csr& csr) const {
         return static_cast<int64_t>(begin.size()) == csr.columns + 1 &&
                static_cast<int64_t>(row.size()) == csr.edges();
     }
-    void build(const Connectivity& csr) {
+    void build(const Csr& csr) {
         begin.assign(csr.columns + 1, 0);
         row.resize(csr.edges());
         order.resize(csr.edges() + AHEAD);  // the rest is read, not used
@@ -224,20 +228,20 @@ void gather_dx(const ByColumn& edges, const T* weight, const T* dy, T* dx, int64
     });
 }
 
-// dw, and dx (added to; none where it is null), from dy.
+// dw (added to where `add`), and dx (added to; none where it is null), from dy.
 template <class T>
-void linear_backward(const Connectivity& csr, const T* weight, const T* x, const T* dy, T* dw,
-                     T* dx, int64_t lanes, Memory<int64_t>& scratch) {
+void linear_backward(const Csr& csr, const T* weight, const T* x, const T* dy, T* dw,
+                     T* dx, int64_t lanes, Memory<int64_t>& scratch, bool add = false) {
     const int64_t block = dx == nullptr ? 0 : column_block<T>(csr, lanes);
     int64_t* cursor = block == 0 ? nullptr : scratch.grow(csr.rows);
     over_lanes<T>(lanes, [&](int64_t at, auto count) {
         constexpr int NV = count.value;
         if (dx != nullptr)
             linear_backward_lanes<T, NV, true>(csr, weight, x + at, dy + at, dw, dx + at, lanes,
-                                               at > 0, block, cursor);
+                                               add || at > 0, block, cursor);
         else
             linear_backward_lanes<T, NV, false>(csr, weight, x + at, dy + at, dw, nullptr, lanes,
-                                                at > 0, block, cursor);
+                                                add || at > 0, block, cursor);
     });
 }
 

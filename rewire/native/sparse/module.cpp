@@ -5,6 +5,7 @@
 #include "elementwise.hpp"
 #include "linear.hpp"
 #include "plan.hpp"
+#include "recurrent.hpp"
 
 namespace rewire {
 namespace {
@@ -89,9 +90,120 @@ py::tuple linear_backward_batch(py::array indptr, py::array index, py::array_t<T
     return py::make_tuple(dvalue, dbias, dx);
 }
 
-// -- plans ----------------------------------------------------------------------------------------
+// -- recurrent layers -----------------------------------------------------------------------------
 
 using Maybe = std::optional<py::array>;
+// Edges of a weight as the rows of its gates, and its bias: indptr, index, value, bias.
+using Given = std::tuple<py::array, py::array, py::array, Maybe>;
+
+template <class T>
+void take(Weights<T>& weights, const Given& given, int64_t columns, int64_t rows) {
+    const auto& [indptr, index, value, bias] = given;
+    weights.csr = connectivity(indptr, index, columns);
+    if (weights.csr.rows != rows)
+        refuse("a weight must have a row for each of " + std::to_string(rows) + " gates, got " +
+               std::to_string(weights.csr.rows) + ".");
+    weights.value = memory_of<T>(value, weights.csr.edges(), "value");
+    weights.value_array = value;
+    if (!bias) return;
+    weights.bias = memory_of<T>(*bias, rows, "bias");
+    weights.bias_array = *bias;
+}
+
+// (out (steps, batch, units), state and cells (batch, units) after the last step, what a backward
+// pass needs). x: (steps, batch, features), or the gates' share of it where there is no `input`.
+template <class T>
+py::tuple recurrent_forward(const std::string& mode, py::array_t<T> x,
+                            const std::optional<Given>& input, const Given& state,
+                            py::array_t<T> h, const std::optional<py::array_t<T>>& c,
+                            bool backwards, bool keep) {
+    if (x.ndim() != 3 || h.ndim() != 2 || x.shape(0) == 0)
+        refuse("x must be (steps, batch, features), with a step at least, and h (batch, units).");
+    auto run = std::make_unique<Sequence<T>>();
+    run->cell = cell_of(mode);
+    run->steps = x.shape(0), run->batch = x.shape(1), run->lanes = padded(x.shape(1));
+    run->units = h.shape(1), run->backwards = backwards, run->inputs = x.shape(2);
+    const int64_t size = run->batch * run->units;
+    const T* from = memory_of<T>(h, size, "h");
+    if ((run->cell == Cell::lstm) != c.has_value()) refuse("an LSTM, and no other, has cells.");
+    const T* cells = c ? memory_of<T>(*c, size, "c") : nullptr;
+    take(run->state, state, run->units, run->width());
+    if (input) take(run->input, *input, run->inputs, run->width());
+    else if (run->inputs != run->width()) refuse("x must hold a number for each gate.");
+    const T* given = memory_of<T>(x, -1, "x");
+    py::array_t<T> out({run->steps, run->batch, run->units}), h_end({run->batch, run->units});
+    py::object c_end = py::none();
+    T *to = out.mutable_data(), *h_to = h_end.mutable_data(), *c_to = nullptr;
+    if (c) {
+        py::array_t<T> made({run->batch, run->units});
+        c_to = made.mutable_data();
+        c_end = made;
+    }
+    {
+        py::gil_scoped_release free;
+        run->forward(given, from, cells, to, h_to, c_to, keep);
+    }
+    if (!keep) return py::make_tuple(out, h_end, c_end, py::none());
+    return py::make_tuple(out, h_end, c_end, std::move(run));
+}
+
+// What a backward pass makes for one weight: (dvalue, dbias or None, what reached its gates at each
+// step or None).
+template <class T>
+py::tuple slopes_of(const Sequence<T>& run, const Weights<T>& weights, bool want_passes,
+                    Slopes<T>& to) {
+    py::array_t<T> value(weights.csr.edges());
+    py::object bias = py::none(), passed = py::none();
+    to.value = value.mutable_data();
+    if (weights.bias != nullptr) {
+        py::array_t<T> made(run.width());
+        to.bias = made.mutable_data();
+        bias = made;
+    }
+    if (want_passes) {
+        py::array_t<T> made({run.steps, run.batch, run.width()});
+        to.passed = made.mutable_data();
+        passed = made;
+    }
+    return py::make_tuple(value, bias, passed);
+}
+
+// (dx or None, dh, dc or None, of the input's weight or None, of the state's) from the gradients of
+// what the forward pass returned.
+template <class T>
+py::tuple recurrent_backward(Sequence<T>& run, py::array_t<T> dout,
+                             const std::optional<py::array_t<T>>& dh_end,
+                             const std::optional<py::array_t<T>>& dc_end, bool want_x,
+                             bool want_input_passes, bool want_state_passes) {
+    const int64_t size = run.batch * run.units;
+    const T* from = memory_of<T>(dout, run.steps * size, "dout");
+    const T* dh = dh_end ? memory_of<T>(*dh_end, size, "dh") : nullptr;
+    const T* dc = dc_end ? memory_of<T>(*dc_end, size, "dc") : nullptr;
+    Slopes<T> input, state;
+    py::object of_input = py::none(), dx = py::none(), dcells = py::none();
+    if (run.input.there()) of_input = slopes_of(run, run.input, want_input_passes, input);
+    const py::tuple of_state = slopes_of(run, run.state, want_state_passes, state);
+    T *x_to = nullptr, *c_to = nullptr;
+    if (want_x) {
+        py::array_t<T> made({run.steps, run.batch, run.inputs});
+        x_to = made.mutable_data();
+        dx = made;
+    }
+    if (run.cell == Cell::lstm) {
+        py::array_t<T> made({run.batch, run.units});
+        c_to = made.mutable_data();
+        dcells = made;
+    }
+    py::array_t<T> dstate({run.batch, run.units});
+    T* h_to = dstate.mutable_data();
+    {
+        py::gil_scoped_release free;
+        run.backward(from, dh, dc, x_to, h_to, c_to, input, state);
+    }
+    return py::make_tuple(dx, dstate, dcells, of_input, of_state);
+}
+
+// -- plans ----------------------------------------------------------------------------------------
 
 template <class L, class T>
 int64_t add_layer(Plan<T>& plan, int64_t in, int64_t out, std::unique_ptr<L> layer, Maybe bias,
@@ -280,6 +392,16 @@ void bind(py::module_& m, const char* name) {
     m.def("linear_backward", &linear_backward_batch<T>, py::arg("indptr"), py::arg("index"),
           py::arg("value").noconvert(), py::arg("kept").noconvert(), py::arg("dy").noconvert(),
           py::arg("want_bias"), py::arg("want_x"), py::arg("by_column") = py::none());
+
+    py::class_<Sequence<T>>(m, sizeof(T) == 4 ? "SequenceFloat32" : "SequenceFloat64",
+                            py::module_local());
+    m.def("recurrent_forward", &recurrent_forward<T>, py::arg("mode"), py::arg("x").noconvert(),
+          py::arg("input").none(true), py::arg("state"), py::arg("h").noconvert(),
+          py::arg("c").noconvert().none(true), py::arg("backwards"), py::arg("keep"));
+    m.def("recurrent_backward", &recurrent_backward<T>, py::arg("run"),
+          py::arg("dout").noconvert(), py::arg("dh").noconvert().none(true),
+          py::arg("dc").noconvert().none(true), py::arg("want_x"), py::arg("want_input_passes"),
+          py::arg("want_state_passes"));
 
     const auto none = py::none();
     py::class_<Plan<T>> plan(m, name, py::module_local());

@@ -118,13 +118,21 @@ struct Parameter {
 // The edges of one projection, CSR by output row: edge e of row r, indptr[r] <= e < indptr[r + 1],
 // comes from `index[e]`, the flat index within the row of the weight as it is stored (linear: the
 // input unit; convolution: (in channel within the group, ky, kx)). Indices rise within a row.
-struct Connectivity {
+struct Csr {
     int64_t rows = 0, columns = 0;
     const int64_t* indptr = nullptr;
     const int32_t* index = nullptr;
-    py::array indptr_array, index_array;
 
     int64_t edges() const { return indptr == nullptr ? 0 : indptr[rows]; }
+    // Rows [first, end) of the same edges, which keep their numbers.
+    Csr part(int64_t first, int64_t end) const {
+        return {end - first, columns, indptr + first, index};
+    }
+};
+
+// The same in memory of Python's.
+struct Connectivity : Csr {
+    py::array indptr_array, index_array;
 
     // trusted: whoever hands them over answers for what they say.
     void set(py::array pointers, py::array indices, bool trusted = false) {
