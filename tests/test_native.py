@@ -1,6 +1,7 @@
 """The C++ kernels against the forms without them: the same numbers, bit for bit."""
 
 import importlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 import rewire
 from rewire.graph import Edit, Graph, Population, Projection, Space
 from rewire.native import kernels
+from rewire.rules import deep_r
 from rewire.rules.cht import ch3_l3
 from rewire.rules.rigl import exchange
 from rewire.select import largest, pair_sign, sample_absent, smallest
@@ -329,6 +331,32 @@ def test_deep_r_trains_alike(both, rule, optimiser, density, dtype):
     assert torch.equal(with_kernels.graph.keys, without.graph.keys)
     for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("noisy", [True, False])
+@pytest.mark.parametrize("spread", [1e-3, 0.3])
+@pytest.mark.parametrize("n", [1, 16, 255, 256, 257, 40_000])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_the_walk_of_deep_r_moves_each_weight_alike(both, dtype, n, spread, noisy):
+    """Whole blocks in registers, and the last one; 40,000 draws reach the normal's tails."""
+    space = Space([Population("a", 400), Population("b", 300)],
+                  [Projection("ab", "a", "b", "linear", (300, 400))])  # fmt: skip
+    g = torch.Generator().manual_seed(n)
+    weight = torch.randn(n, generator=g).to(dtype) * 0.1
+    sign = torch.where(torch.rand(n, generator=g) < 0.9, weight.sign(), -weight.sign())
+    keys = torch.randperm(space.possible, generator=g)[:n].sort().values
+    graph = Graph(space, keys, {"weight": weight, "sign": sign.to(torch.int8)})
+    graph = graph.with_birth("sign", partial(pair_sign, seed=3))
+    none = torch.empty(0, dtype=torch.int64)
+
+    def walked():
+        return deep_r.walk_and_draw(graph, 1e-3, spread, rng_for(1, "walk", n), noisy=noisy,
+                                    turned=none)  # fmt: skip
+
+    (weights, drop, add, _), (others, drops, adds, _) = both(walked)
+    assert weights.dtype == others.dtype and np.array_equal(weights, others)
+    assert np.array_equal(drop, drops) and (n < 256 or len(drop) > n / 20)
+    assert (add is None and adds is None) or np.array_equal(add, adds)
 
 
 def a_slotted_graph(n_in=40, n_out=20, slots=8, seed=0):

@@ -53,6 +53,27 @@ inline void sign_block(const int8_t* s, int64_t n, T* out) {
 WIDE void signed_again(const int8_t* s, int64_t n, float* out) { sign_block(s, n, out); }
 WIDE void signed_again(const int8_t* s, int64_t n, double* out) { sign_block(s, n, out); }
 
+#ifdef AVX512
+// All of it for a whole block of float numbers, noise included, in registers; theta's rows below 0
+// are counted from `row` on.
+AVX512 void walked_avx512(const float* w, const int8_t* s, uint64_t counter, const Interval* of,
+                          float down, float spread, int64_t row, float* out,
+                          std::vector<int64_t>& below) {
+    const __m512 drift = _mm512_set1_ps(down), wide = _mm512_set1_ps(spread);
+    Normals16 normals(counter, of);
+    for (int64_t i = 0; i < BLOCK; i += 16) {
+        const __m128i signs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(s + i));
+        const __m512 sign = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(signs));
+        const __m512 kick = _mm512_mul_ps(normals.next(), wide);
+        __m512 theta = _mm512_sub_ps(_mm512_mul_ps(sign, _mm512_loadu_ps(w + i)), drift);
+        theta = _mm512_add_ps(theta, kick);
+        unsigned fell = _mm512_cmp_ps_mask(theta, _mm512_setzero_ps(), _CMP_LT_OQ);
+        for (; fell; fell &= fell - 1) below.push_back(row + i + __builtin_ctz(fell));
+        _mm512_storeu_ps(out + i, _mm512_mul_ps(theta, sign));
+    }
+}
+#endif
+
 // theta = sign * weight - drift + spread * noise, as the weights that it gives; appends the rows below
 // 0. The noise is that of the counter on; none where there are no intervals.
 template <class T>
@@ -67,6 +88,14 @@ Array<T> walk(const Array<T>& weight, const Array<int8_t>& sign, const Array<flo
     float noise[BLOCK];
     for (int64_t i = 0; i < n; i += BLOCK, counter += BLOCK / 2 * GOLDEN) {
         const int64_t size = std::min(BLOCK, n - i), end = i + size;
+#ifdef AVX512
+        if constexpr (std::is_same_v<T, float>)
+            if (size == BLOCK && intervals.size() && has_avx512()) {
+                walked_avx512(w + i, s + i, counter, of, static_cast<float>(drift),
+                              static_cast<float>(spread), i, out + i, below);
+                continue;
+            }
+#endif
         if (intervals.size()) normal_block(counter, of, noise);
         if (moved(w + i, s + i, intervals.size() ? noise : nullptr, static_cast<T>(drift),
                   static_cast<float>(spread), size, out + i))
