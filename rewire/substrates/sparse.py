@@ -12,7 +12,7 @@ layers runs as one native plan (:mod:`rewire.substrates.plan`); others run layer
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..graph import NONE, Edit, Graph
+from ..graph import Edit, Graph
 from ..native import kernels
 from ..native import sparse as engine
 from ..select import pair_hash
@@ -38,6 +38,7 @@ from .torch_world import TorchWorld, groups_of
 Form = Literal["edges", "masked"]
 CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster
 RECURRENT = 0.35 if engine is not None else 0.0  # the same of a recurrent layer as a whole
+FEW = 2**17  # edges whose weights are copied sooner than all parameters are told of other memory
 SMALL = 2**20  # weights of a dense linear layer whose product the plan makes faster than torch
 KEYS = "rewire.keys"  # in a saved model: which edges its weights are of
 
@@ -497,36 +498,67 @@ class Sparse(TorchWorld):
         u = pair_hash(keys, self.seed).double() * 2.0**-62 - 1  # in [-1, 1)
         return (u * sqrt(6 / fan_in)).to(w.parameter.dtype)
 
-    @torch.no_grad()
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make edges, weights and moments match the graph after an edit; newborns remember nothing.
 
-        Where the topology changed, the graph's column becomes this world's memory.
+        Where the topology changed, the graph's column becomes this world's memory, or a copy of it.
         """
-        flat = after["weight"]
-        if not edit.n_drop and not edit.n_add:
-            if "weight" in edit.set:
-                self._flat.copy_(flat)
+        drop, born = edit.dropped, after.born
+        if not len(drop) and not len(edit.added):
+            if "weight" in edit.given:
+                self._flat.copy_(after["weight"])
                 self._point(after)
             return
-        moments = self._moments()
-        drop = NONE if edit.drop is None else np.sort(edit.drop.numpy())
-        born = after.born
+        drop = np.sort(drop) if len(drop) > 1 else drop
         ends = self.space.ends
         weight_of = ends.searchsorted(after.array[born], "right") - 1  # the weights of the newborns
         weight_was = ends.searchsorted(before.array[drop], "right") - 1
-        which = {*weight_of.tolist(), *weight_was.tolist()}
-        same = [i for i in range(len(self.weights)) if i not in which]
-        self._hold(after, flat, same, drop)
-        for name, held in moments.items():
-            birth = self._births.get(name)
-            spliced = _spliced(held, drop, born, 0.0)
-            if birth is not None and len(born):
-                groups = self.optimizer.param_groups
-                each = torch.tensor([birth(groups[g]) for g in self._groups], dtype=held.dtype)
-                spliced[torch.from_numpy(born)] = each[torch.from_numpy(weight_of)]
-            self._set_moments(name, spliced)
-        self._rewire_plan()
+        touched = {*weight_of.tolist(), *weight_was.tolist()}
+        lists = all(self.weights[i].wires is not None for i in touched)
+        if lists and len(after) <= FEW and before.bounds == after.bounds:
+            self._exchange(after, drop, born, touched)
+            return
+        with torch.no_grad():
+            moments = self._moments()
+            same = [i for i in range(len(self.weights)) if i not in touched]
+            self._hold(after, after["weight"], same, drop)
+            groups = self.optimizer.param_groups
+            for name, held in moments.items():
+                birth = self._births.get(name)
+                spliced = _spliced(held, drop, born, 0.0)
+                if birth is not None and len(born):
+                    each = torch.tensor([birth(groups[g]) for g in self._groups], dtype=held.dtype)
+                    spliced[torch.from_numpy(born)] = each[torch.from_numpy(weight_of)]
+                self._set_moments(name, spliced)
+            self._rewire_plan()
+
+    def _exchange(
+        self, after: Graph, drop: np.ndarray, born: np.ndarray, touched: Iterable[int]
+    ) -> None:
+        """An edit of lists after which each projection has as many edges as before: what is held
+        stays where it is, and only lists that changed are handed on."""
+        np.copyto(self._flat.numpy(), after.numbers("weight"))
+        self._point(after)
+        self._keys, bounds = after.keys, after.bounds
+        for i in touched:
+            w, rows = self.weights[i], bounds[i : i + 2]
+            assert w.wires is not None
+            csr = _csr(after, i, w.shape, (w.wires, rows[0], drop))
+            w.wires = Wires(w.wires.shape, *csr, self._keeping, True, w.wires.passes)
+            wire(w.module, w.attribute, w.wires)
+            gone, new = (x[slice(*x.searchsorted(rows))] - rows[0] for x in (drop, born))
+            parameter, group = w.parameter, self.optimizer.param_groups[self._groups[i]]
+            for name, v in self.optimizer.state.get(parameter, {}).items():
+                if isinstance(v, Tensor) and v.dim() and v.shape == parameter.shape:
+                    birth = self._births.get(name)
+                    v.copy_(_spliced(v, gone, new, 0.0 if birth is None else birth(group)))
+            if self.plan is not None:
+                held = self._edges[w.name]
+                edges = self._edges[w.name] = plan.Edges(*csr, held.value, held.gradient)
+                self.plan.rewire(w.name, edges, trusted=True)
+        for w in self.weights:
+            w.parameter.grad = None
+        self._outdated = True
 
     # -- moments, laid out as the graph's keys --------------------------------------------------
 
