@@ -381,10 +381,12 @@ def _grouped(value: float) -> str:
 
 def _survival(seeds: Sequence[Lifetimes], least: float) -> Curve:
     """Times (from ``least`` on, for a log scale) and per cent that live beyond, seeds pooled."""
-    pooled = type(seeds[0])(
-        *(np.concatenate([getattr(s, name) for s in seeds])
-          for name in ("key", "born", "died", "alive"))
-    )  # fmt: skip
+    pooled = seeds[0]
+    if len(seeds) > 1:
+        pooled = type(pooled)(
+            *(np.concatenate([getattr(s, name) for s in seeds])
+              for name in ("key", "born", "died", "alive"))
+        )  # fmt: skip
     age, beyond = pooled.survival()
     last = beyond[-1] if len(beyond) else 1.0
     times = np.concatenate([[least], np.maximum(age, least), [max(pooled.age.max(), least)]])

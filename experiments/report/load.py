@@ -122,6 +122,14 @@ class Loaded:
                         found[label, point.requested, row["seed"]] = graph
         return found
 
+    def graphs_at(self, label: str, density: float | None) -> list[Graph]:
+        """Per seed the graph at a requested density, to look at: what is derived from one goes with
+        it, where those of :attr:`graphs` would keep it."""
+        from rewire.graph import Graph
+
+        return [Graph(g.space, g.keys) for (one, d, _), g in self.graphs.items()
+                if (one, d) == (label, density)]  # fmt: skip
+
     def _graph(self, row: Mapping[str, Any]) -> Graph | None:
         cell = store.CellStore(self.out / "cells" / row["cell"])
         if row["level"] not in cell.levels:

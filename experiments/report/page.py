@@ -246,14 +246,11 @@ def _survival(run: Loaded, look: dict[str, Look]) -> dict[str, Any]:
         return {"survival": [], "survivors": []}
     lives = {label: run.lives(label, run.focus) for label in run.points}
     lives = {k: v for k, v in lives.items() if not all(one.alive.all() for one in v)}
-    parts = (
-        ("edges of the start", "steps since the start, log scale",
-         {k: [one.where(one.born == 0) for one in v] for k, v in lives.items()}),
-        ("edges formed later", "steps since it was formed, log scale",
-         {k: [one.where(one.born > 0) for one in v] for k, v in lives.items()}),
-    )  # fmt: skip
+    parts = (("edges of the start", "steps since the start, log scale"),
+             ("edges formed later", "steps since it was formed, log scale"))  # fmt: skip
     panels = []
-    for i, (title, xlabel, part) in enumerate(parts):
+    for i, (title, xlabel) in enumerate(parts):
+        part = {k: [one.where((one.born > 0) == bool(i)) for one in v] for k, v in lives.items()}
         part = {k: v for k, v in part.items() if all(len(one.key) for one in v)}
         if part:
             made = figures.survival_panel(part, title, look, xlabel)
@@ -274,9 +271,8 @@ def _maps(run: Loaded, shown: Sequence[float]) -> list[dict[str, Any]]:
     for density in shown:
         pictures = {}
         for label in run.points:
-            seeds = [g for (one, d, _), g in run.graphs.items() if (one, d) == (label, density)]
             try:
-                maps = [metrics.input_map(g) for g in seeds]
+                maps = [metrics.input_map(g) for g in run.graphs_at(label, density)]
             except ValueError:
                 continue  # inputs that are no picture, or several input populations
             if maps and min(maps[0].shape) > 3:
@@ -315,7 +311,7 @@ def _structure(run: Loaded, look: dict[str, Look]) -> dict[str, Any]:
     tails: dict[tuple[str, str], dict[str, list[np.ndarray]]] = {}
     dead = []
     for label in run.points:
-        graphs = [g for (one, d, _), g in run.graphs.items() if (one, d) == (label, run.focus)]
+        graphs = run.graphs_at(label, run.focus)
         if not graphs:
             continue
         first, last = metrics.ends(graphs[0])
@@ -418,7 +414,7 @@ def _layers(run: Loaded) -> dict[str, Any] | None:
     rows: list[dict[str, Any]] = []
     names: tuple[str, ...] = ()
     for label in run.points:
-        graphs = [g for (one, d, _), g in run.graphs.items() if (one, d) == (label, run.focus)]
+        graphs = run.graphs_at(label, run.focus)
         if len(graphs) < 2:
             continue
         pairs = pairwise([g.keys for g in graphs], graphs[0].projections)
