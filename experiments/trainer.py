@@ -42,6 +42,7 @@ from .store import CellStore
 Emit = Callable[[dict[str, Any]], None]
 EVALUATION_BATCH = 1000
 PROBED = 10  # examples of each class that rules see before the first step, at least
+HELD = 2**23  # bytes of edits that wait in memory at the most, until they are written
 COSTS = ("train_flops_dense", "train_flops_sparse", "updates", "formed", "dropped")
 TIMES = ("seconds", "cpu_seconds")
 
@@ -300,6 +301,8 @@ class _Training:
                 if step == span:
                     self._finish_level()
             net.rewire()
+            if net.history.held > HELD:  # a checkpoint knows how much of the log it counts on
+                self.store.edit_log.append(net.history.take())
             if due(time.monotonic() - self._checkpointed, self._saving):
                 self._save()
         return True
@@ -334,6 +337,7 @@ class _Training:
                 + ". Lower the learning rate."
             )
         if loss < self.best.loss:
+            self.best = _Best()  # two copies of a model may be more than there is room for
             self.best = _Best(clock.step, loss, self.world.model_state())
         self._note_times()
         event = {
@@ -362,10 +366,12 @@ class _Training:
         """Test at the end and at the early-stopping point, and write the level down."""
         net = self.net
         _, at_end = measure(self.world.evaluate, self.data.test)
-        end = self.world.model_state()
-        self.world.show(self.best.model)
-        _, at_best = measure(self.world.evaluate, self.data.test)
-        self.world.show(end)
+        at_best = at_end
+        if self.best.step != net.clock.step:
+            end = self.world.model_state()
+            self.world.show(self.best.model)
+            _, at_best = measure(self.world.evaluate, self.data.test)
+            self.world.show(end)
         self._note_times()
         history = net.history
         row = {

@@ -51,6 +51,7 @@ class History:
     records: list[Record] = field(default_factory=list)
     formed: int = 0
     dropped: int = 0
+    held: int = 0  # bytes of the edges in records since the last :meth:`take`
 
     @property
     def start(self) -> Tensor:
@@ -74,6 +75,7 @@ class History:
         self.records.append(Record(total, step, round_, rule, drop.astype(np.int32), add))
         self.dropped += len(drop)
         self.formed += len(add)
+        self.held += 4 * len(drop) + 8 * len(add)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -99,7 +101,7 @@ class History:
         """The records as bytes, and forget them and the start: for a log written as it grows."""
         out = b"".join(r.to_bytes() for r in self.records)
         self.records.clear()
-        self._start = None
+        self._start, self.held = None, 0
         return out
 
 

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-from rewire.history import Record, parse
+from rewire.graph import NOTHING, Edit
+from rewire.history import History, Record, parse
+from rewire.rule import Clock
 
 RECORDS = [
     Record(3, 3, 0, 0, np.array([1, 5], np.int32), np.array([7, 2**40], np.int64)),
@@ -36,3 +39,15 @@ def test_every_cut_but_those_between_records_is_found() -> None:
         else:
             with pytest.raises(ValueError, match="edit log"):
                 parse(LOG[:end])
+
+
+def test_a_log_knows_what_waits_to_be_written() -> None:
+    edit = Edit(drop=torch.tensor([0, 2]), add=torch.tensor([5, 6, 7]))
+    history = History(torch.arange(4))
+    clock = Clock(1, 10, 0, 1, None)
+    history.note(clock, 0, edit)
+    history.note(clock, 0, NOTHING)
+    assert history.held == 2 * 4 + 3 * 8
+    assert len(history.take()) > history.held == 0
+    history.note(clock, 0, edit)
+    assert history.held == 32 and (history.formed, history.dropped) == (6, 4)

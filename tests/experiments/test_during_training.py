@@ -3,6 +3,8 @@
 import pytest
 from digits_run import POSSIBLE, assert_exact, run
 
+from rewire.experiments import trainer
+
 RULES = """
 [[rules]]
 rule = "GMP"
@@ -56,3 +58,15 @@ def test_every_rule_ends_at_exactly_each_density(substrate, tmp_path):
         random = by["RandomRewiring", density]
         assert gmp["train_flops_sparse"] > granet["train_flops_sparse"]
         assert granet["train_flops_sparse"] > random["train_flops_sparse"]
+
+
+def test_edits_written_as_they_come_are_the_same_log(tmp_path, monkeypatch):
+    """Every tick hands its edit to the file, or a checkpoint hands over all of them."""
+    logs = []
+    for held in (0, trainer.HELD):
+        monkeypatch.setattr(trainer, "HELD", held)
+        (tmp_path / str(held)).mkdir()
+        run(tmp_path / str(held), RULES)
+        cells = sorted((tmp_path / str(held) / "out" / "cells").iterdir())
+        logs.append({cell.name: (cell / "edits.bin").read_bytes() for cell in cells})
+    assert logs[0] == logs[1] and any(len(log) > 1000 for log in logs[0].values())
