@@ -30,7 +30,9 @@ from benchmarks.suite import Result, at_least, at_most, command
 from benchmarks.timing import interleaved, ratio
 from rewire.models.spiking.topographic_map import TopographicMap
 from rewire.native import kernels
-from rewire.substrates.brian import Brian, Wiring, drive
+from rewire.worlds.brian.loop import drive
+from rewire.worlds.brian.wiring import Wiring
+from rewire.worlds.brian.world import Brian
 
 SEEDS = 10
 BARS = {

@@ -36,7 +36,9 @@ import rewire
 from rewire.experiments import data
 from rewire.models.spiking.columns import Columns, parameters
 from rewire.models.spiking.topographic_map import TopographicMap
-from rewire.substrates.brian import Brian, Wiring, drive
+from rewire.worlds.brian.loop import drive
+from rewire.worlds.brian.wiring import Wiring
+from rewire.worlds.brian.world import Brian
 
 CASES: dict[str, dict[str, Any]] = {
     "case 1": {},

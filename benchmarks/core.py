@@ -57,9 +57,9 @@ from benchmarks.suite import Result, at_least, at_most, command
 from benchmarks.timing import interleaved, ratio
 from rewire import models, rules
 from rewire.experiments import data
-from rewire.experiments.trainer import _Batches
+from rewire.experiments.trainings.batches import _Batches
 from rewire.graph import Graph
-from rewire.substrates.masked import Masked
+from rewire.worlds.masked.world import Masked
 
 BATCH, STEPS = 60, 10**6
 BARS = {

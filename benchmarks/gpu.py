@@ -3,7 +3,7 @@
 Replicate-steps per second of R = 1, 8, 32 and 128 replicates of LeNet-300-100 and of a small
 convolutional net with BatchNorm, under RigL at every hundredth step, Adam, batch 60:
 ``..._serial_per_s``: a loop over R sessions of the masked world, fused Adam, each with its own
-batches; ``..._stacked_per_s``: ``rewire.substrates.stacked``; ``..._graphs_per_s``: the same,
+batches; ``..._stacked_per_s``: ``rewire.worlds.stacked``; ``..._graphs_per_s``: the same,
 replaying CUDA graphs. Then their ratios to the loop. All on the same device in the same run, wall
 time, synchronised. On a CPU the numbers of graphs are null; ``--quick`` measures nothing there
 (every rate is null) and only checks, as every run does, that gradients and edits of stacked
@@ -24,9 +24,11 @@ import rewire
 from benchmarks.suite import Result, command
 from rewire import models
 from rewire.rule import Rule
-from rewire.session import Session, first_graph
-from rewire.substrates.masked import Masked
-from rewire.substrates.stacked import Batches, Stacked, drive
+from rewire.session import Session
+from rewire.starting_graph import first_graph
+from rewire.worlds.masked.world import Masked
+from rewire.worlds.stacked.loop import Batches, drive
+from rewire.worlds.stacked.stack import Stacked
 
 BATCH, EXAMPLES, DENSITY, EVERY = 60, 6000, 0.1, 100
 REPLICATES = (1, 8, 32, 128)

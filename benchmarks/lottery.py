@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite import Result, at_least, command
-from rewire.experiments import config, data, store
-from rewire.experiments.engines import local
+from rewire.experiments import data, kinds, store
+from rewire.experiments.engines import local, outcome
 from rewire.experiments.errors import DataError
-from rewire.experiments.worlds import world_of
+from rewire.experiments.kinds import world_of
 
 BARS = {"imp_over_open_lth": at_least(10.0)}
 LEVELS, ITERATIONS = 21, 2000
@@ -47,7 +47,7 @@ def lottery(
     substrate: str, digits: str, levels: int, iterations: int, folder: Path
 ) -> list[dict[str, Any]]:
     """Rows of the levels of one replicate, the dense one first, trained in forked processes."""
-    experiment = config.load(
+    experiment = kinds.load(
         "lenet-mnist-short",
         [
             f'substrate="{substrate}"',
@@ -63,7 +63,7 @@ def lottery(
     world = world_of(experiment)
     cells = world.plan(experiment)
     ended = local.run_cells(cells, out=folder, workers=1, work=world.work(experiment))
-    if local.exit_code(ended):
+    if outcome.exit_code(ended):
         raise RuntimeError("; ".join(o.message for o in ended.values() if not o.ok))
     return [row for row in store.results(folder) if row["label"] == "IMP"]
 

@@ -22,9 +22,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.timing import machine
 from rewire.experiments import compare, store
-
-from .timing import machine
 
 EXPERIMENT = "all-rules"
 COSTS = {"train_flops_sparse": "sparse", "train_flops_dense": "dense"}

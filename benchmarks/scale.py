@@ -18,10 +18,11 @@ import rewire
 from benchmarks.timing import interleaved, ratio
 from rewire.budget import random_graph
 from rewire.graph import Edit, Graph, Population, Projection, Space
-from rewire.rule import Clock
-from rewire.select import sample_absent, smallest
+from rewire.select.choose import smallest
+from rewire.select.grow import sample_absent
 from rewire.signals import Signals, blockwise, signal
 from rewire.streams import rng_for
+from rewire.when import Clock
 
 DENSITY, GROWN = 0.1, 1e-3
 RULES: Mapping[str, rewire.Rule] = {

@@ -47,7 +47,8 @@ from benchmarks.timing import interleaved, ratio
 from rewire import models, rules
 from rewire.experiments import data
 from rewire.native import sparse
-from rewire.substrates.plan import Edges, Plan, trace
+from rewire.worlds.sparse.plan.plan import Plan, trace
+from rewire.worlds.sparse.plan.tracing import Edges
 
 BARS = {
     "lenet_21_masked_over_sparse": at_least(4.4),

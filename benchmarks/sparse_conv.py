@@ -34,7 +34,8 @@ from benchmarks import peers
 from benchmarks.suite import Result, at_least, command, unmeasured
 from benchmarks.timing import Times, interleaved, ratio
 from rewire import models, native
-from rewire.substrates.plan import Edges, trace
+from rewire.worlds.sparse.plan.plan import trace
+from rewire.worlds.sparse.plan.tracing import Edges
 
 DENSITY, BATCH = 0.05, 128
 SHAPES = {"16_32": (16, 32), "32_16": (32, 16), "64_8": (64, 8), "64_32": (64, 32)}

@@ -18,9 +18,9 @@ from statistics import median
 
 from benchmarks.suite import Result, at_least, command
 from benchmarks.timing import load
-from rewire.experiments import config
-from rewire.experiments.engines import local
-from rewire.experiments.worlds import world_of
+from rewire.experiments import kinds
+from rewire.experiments.engines import local, outcome
+from rewire.experiments.kinds import world_of
 
 BARS = {"two_workers_gain": at_least(1.75)}
 BUSY, CELLS = 1.5, 4
@@ -28,7 +28,7 @@ BUSY, CELLS = 1.5, 4
 
 def seconds(workers: int, steps: int) -> float:
     """Wall seconds from the first fork to the last result."""
-    experiment = config.load(
+    experiment = kinds.load(
         "quickstart",
         [f"steps={steps}", f"seeds={CELLS}", "densities=[0.05]", 'rules=["DeepR"]',
          'substrate="sparse"', "contrasts=[]"],
@@ -39,7 +39,7 @@ def seconds(workers: int, steps: int) -> float:
         start = time.perf_counter()
         ended = local.run_cells(cells, out=Path(folder), workers=workers, work=work)
         spent = time.perf_counter() - start
-    if len(ended) != CELLS or local.exit_code(ended):
+    if len(ended) != CELLS or outcome.exit_code(ended):
         raise RuntimeError("; ".join(o.message for o in ended.values() if not o.ok))
     return spent
 

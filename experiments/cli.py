@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +17,24 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 import rewire
 
+from .dry_run import _dry_run
 from .errors import RewireError
+from .printing import (
+    SHOWN,
+    SHOWN_IN_SPIKES,
+    SHOWN_SPIKING,
+    _cell,
+    _console,
+    _first_line,
+    _is_spiking,
+    _list,
+    _print_json,
+    _summary,
+    _table,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 app = App(
     name="rewire",
@@ -78,7 +92,7 @@ def run(
         raise _usage(f"--workers is {workers}; it takes a number of processes, 0 or more")
     if dry_run:
         return _dry_run(experiment, overrides, out, workers, json)
-    from . import runner
+    from . import provenance, runner
 
     finished = runner.run_experiment(
         experiment,
@@ -86,7 +100,7 @@ def run(
         out=out,
         workers=workers,
         progress="json" if json else "auto",
-        command=runner.command_line(),
+        command=provenance.command_line(),
         warn=_warn,
     )
     return _told(finished, json)
@@ -119,7 +133,7 @@ def branch(
     json
         Progress as JSON lines.
     """
-    from . import runner
+    from . import provenance, runner
 
     tree = runner.branched(cell, kind, fields, label)
     finished = runner.run_experiment(
@@ -127,7 +141,7 @@ def branch(
         out=cell.parent.parent,
         workers=workers,
         progress="json" if json else "auto",
-        command=runner.command_line(),
+        command=provenance.command_line(),
         warn=_warn,
     )
     return _told(finished, json)
@@ -240,9 +254,8 @@ def cite(*names: str) -> None:
         Rules by name; left out: all of them.
     """
     from rewire.citations import bibliography
+    from rewire.names import unknown
     from rewire.rules import available
-
-    from .schema import unknown
 
     known = available()
     for name in names:
@@ -280,7 +293,7 @@ def datasets(*, json: AsJson = False) -> int:
 @app.command(group=CHOICE)
 def presets(*, json: AsJson = False) -> int:
     """The experiments that come with rewire: `rewire run NAME`."""
-    from . import config
+    from .config import presets as config
 
     found = [
         {"name": p.name, "title": p.title, "time": p.time, "about": p.about.strip(),
@@ -296,7 +309,7 @@ def presets(*, json: AsJson = False) -> int:
 @app.command(group=CHOICE)
 def schema() -> None:
     """The JSON Schema of experiment files, for an editor."""
-    from .config import json_schema
+    from .kinds import json_schema
 
     _print_json(json_schema(), indent=1)
 
@@ -342,168 +355,13 @@ def data_fetch(name: str, /) -> None:
     _console().print(f"{name} is in {folder}", soft_wrap=True, highlight=False, markup=False)
 
 
-# --- how things are shown ---
-
-SHOWN = ("label", "seed", "level", "density", "edges", "step", "test_accuracy",
-         "test_accuracy_at_early_stop", "val_loss", "updates", "seconds")  # fmt: skip
-SHOWN_SPIKING = ("label", "seed", "simulated_seconds", "sigma_aff_conn", "sigma_aff_weight",
-                 "ad_conn", "ad_weight", "rate_hz", "ff_synapses", "lateral_synapses",
-                 "events_per_s", "seconds")  # fmt: skip
-
-SHOWN_IN_SPIKES = ("label", "seed", "density", "edges", "images", "ann_accuracy",
-                   "spiking_accuracy", "spikes_per_image", "events_per_image",
-                   "images_per_second")  # fmt: skip
-
-
-def _is_spiking(rows: Sequence[Mapping[str, Any]]) -> bool:
-    return bool(rows) and "simulated_seconds" in rows[0]
-
-
-def _dry_run(
-    source: str, overrides: Sequence[str], out: Path | None, workers: int | None, json: bool
-) -> int:
-    from . import config, runner
-    from .engines.local import is_finished
-    from .estimate import wall_seconds
-    from .progress import duration
-    from .worlds import world_of
-
-    experiment = config.load(source, overrides)
-    world = world_of(experiment)
-    planned = world.plan(experiment)
-    costs = world.estimate(experiment, planned)
-    folder = out if out is not None else runner.RUNS / experiment.name
-    done = {c.hash for c in planned if is_finished(folder / "cells" / c.hash)}
-    workers = runner.default_workers(experiment) if workers is None else max(1, workers)
-    left = [cell for cell in planned if cell.hash not in done]
-    seconds = wall_seconds(left, costs, workers)
-    size = sum(costs[cell.hash].bytes for cell in left)
-    rows: list[dict[str, Any]] = [
-        {"cell": c.hash, "rule": c.label, "seed": c.seed, "density": c.density,
-         "densities": c.config.get("densities"), "steps": int(c.weight),
-         "needs": dict(c.parents), "seconds": round(costs[c.hash].seconds, 3),
-         "bytes": costs[c.hash].bytes, "finished": c.hash in done}
-        for c in planned
-    ]  # fmt: skip
-    if json:
-        _print_json({"out": str(folder), "cells": rows, "seconds": round(seconds, 3),
-                     "bytes": size, "workers": workers}, indent=1)  # fmt: skip
-        return 0
-    names = {cell.hash: cell.label for cell in planned}
-    table = _table("cell", "rule", "seed", "density", "steps", "after", "about", "disk")
-    for row in rows:
-        several = row["densities"] and ", ".join(f"{d:g}" for d in row["densities"])
-        table.add_row(
-            row["cell"],
-            row["rule"],
-            str(row["seed"]),
-            several or ("as given" if row["density"] is None else f"{row['density']:g}"),
-            f"{row['steps']:,}",
-            ", ".join(names[parent] for parent in row["needs"].values()),
-            "finished" if row["finished"] else duration(row["seconds"]),
-            _bytes(row["bytes"]),
-        )
-    console = _console()
-    console.print(table)
-    console.print(
-        f"{len(left)} of {len(planned)} cells to train into {folder}: about {duration(seconds)} "
-        f"on {workers} worker{'s' * (workers != 1)}, {_bytes(size)} of disk when all is done. "
-        "Estimated from a few steps of every rule, timed just now.",
-        highlight=False,
-    )
-    return 0
-
-
-def _summary(out: Path) -> tuple[str, Any]:
-    """A title, and rules by density: mean test accuracy at the end, its spread over seeds."""
-    from statistics import mean, stdev
-
-    from . import store
-
-    rows = [row for row in store.results(out, listed=True) if "spiking_accuracy" not in row]
-    if _is_spiking(rows):
-        return _spiking_summary(rows)
-    found: dict[str, dict[float, list[float]]] = {}
-    for row in rows:
-        density = row["requested_density"]
-        density = 1.0 if density is None and row["rule"] == "Dense" else density
-        if density is not None and row["test_accuracy"] is not None:
-            at = found.setdefault(row["label"], {})
-            at.setdefault(density, []).append(100 * row["test_accuracy"])
-    densities = sorted({d for at in found.values() for d in at}, reverse=True)
-    seeds = max((len(values) for at in found.values() for values in at.values()), default=0)
-    table = _table("rule", *(f"{d:.4g}" for d in densities))
-    several = f", mean +- standard deviation over {seeds} seeds" if seeds > 1 else ""
-    title = f"\nTest accuracy in %{several}, by density:"
-    for label, at in found.items():
-        texts = []
-        for density in densities:
-            values = at.get(density, [])
-            spread = f" +- {stdev(values):.2f}" if len(values) > 1 else ""
-            texts.append(f"{mean(values):.2f}{spread}" if values else "")
-        table.add_row(label, *texts)
-    return title, table
-
-
-def _spiking_summary(rows: Sequence[Mapping[str, Any]]) -> tuple[str, Any]:
-    """A title, and the map that each rule ends with: means over seeds, and their spread."""
-    from statistics import mean, stdev
-
-    ends = [row for row in rows if row["level"] > 0]
-    shown = ("sigma_aff_conn", "ad_conn", "rate_hz", "ff_synapses", "events_per_s")
-    table = _table("rule", *(name.replace("_", " ") for name in shown))
-    most = 0
-    for label in dict.fromkeys(row["label"] for row in ends):
-        texts = []
-        for name in shown:
-            values = [r[name] for r in ends if r["label"] == label and r[name] is not None]
-            most = max(most, len(values))
-            spread = f" +- {stdev(values):.3f}" if len(values) > 1 else ""
-            texts.append(f"{mean(values):.3f}{spread}" if values else "")
-        table.add_row(label, *texts)
-    several = f", mean +- standard deviation over {most} seeds" if most > 1 else ""
-    return f"\nThe map at the end{several}:", table
-
-
-def _list(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], json: bool) -> int:
-    rows = list(rows)
-    if json:
-        _print_json(rows, indent=1)
-        return 0
-    table = _table(*columns, left=True)
-    for row in rows:
-        cells = (row[c] for c in columns)
-        table.add_row(*(", ".join(c) if isinstance(c, list) else str(c) for c in cells))
-    _console().print(table)
-    return 0
-
-
-def _table(*columns: str, left: bool = False) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title_justify="left")
-    words = ("cell", "rule", "after", "what", "found", "")
-    for i, column in enumerate(columns):
-        text = left or i == 0 or column in words
-        table.add_column(
-            column, justify="left" if text else "right", overflow="fold", no_wrap=i == 0
-        )
-    return table
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if name.startswith("test") or name.endswith("accuracy"):
-        return f"{100 * value:.2f} %"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(
-        value, float) else str(value)  # fmt: skip
-
-
 def _worlds(rule: Any) -> list[str]:
     """The worlds that can offer what the rule asks for."""
     from rewire.signals import registered
-    from rewire.substrates import bare, brian, masked, sparse
+    from rewire.worlds import bare
+    from rewire.worlds.brian import world as brian
+    from rewire.worlds.masked import world as masked
+    from rewire.worlds.sparse import world as sparse
 
     if rule.silences:
         return ["masked"]
@@ -511,32 +369,6 @@ def _worlds(rule: Any) -> list[str]:
         return ["masked"] if rule.begins != "fresh" else ["masked", "sparse"]
     worlds = (bare.Bare, masked.Masked, sparse.Sparse, brian.Brian)
     return [w.name for w in worlds if rule.needs <= registered(w.name).keys()]
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n\n")[0].replace("\n", " ")
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def _print_json(value: Any, indent: int | None = None) -> None:
-    import json
-
-    print(json.dumps(value, indent=indent, ensure_ascii=False))
-
-
-def _console(stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout
-    # a file or a pipe has no edge to fold lines at
-    return Console(stderr=stderr, width=None if stream.isatty() else 160)
 
 
 def _warn(text: str) -> None:

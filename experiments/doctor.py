@@ -95,8 +95,8 @@ def _ourselves() -> Check:
 
 
 def _machine() -> Iterator[Check]:
-    from .engines.local import fork_available
-    from .runner import usable_cores
+    from .engines.fork import fork_available
+    from .machine import usable_cores
 
     cores = usable_cores()
     forks = fork_available()
@@ -130,7 +130,7 @@ def _engine() -> Check:
 
 def _gpu() -> Check:
     try:
-        from .engines.local import prepare_parent
+        from .engines.fork import prepare_parent
 
         prepare_parent()
         import torch

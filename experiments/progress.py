@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
-from rewire.experiments.engines.local import Cell, Event, Outcome
+from .engines.outcome import Event, Outcome
+from .engines.schedule import Cell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

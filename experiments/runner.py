@@ -7,31 +7,26 @@ experiment that would leave some of its cells behind is sent to a folder of its 
 
 from __future__ import annotations
 
-import os
-import platform
-import shlex
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from . import store
-from .cells import Cell, in_order
-from .config import load, parse
-from .engines import local
+from .cells import Cell
+from .config.schema import Experiment
+from .config.toml import override
+from .engines import local, outcome
+from .engines.run import is_finished
 from .errors import ConfigError
-from .files import override, to_toml
+from .kinds import load, parse, world_of
+from .machine import default_workers
 from .progress import Kind, Progress
-from .schema import Experiment
+from .provenance import _changed_versions, _describe, _refuse_another
 from .spiking.schema import SpikingExperiment
-from .worlds import world_of
 
 AnyExperiment = Experiment | SpikingExperiment
 RUNS = Path("runs")
-TOP = ("name", "title", "about", "source", "time", "device", "threads", "contrasts")  # no identity
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Finished:
     out: Path
     report: Path
     cells: Sequence[Cell]
-    outcomes: Mapping[str, local.Outcome]
+    outcomes: Mapping[str, outcome.Outcome]
 
     @property
     def failures(self) -> list[str]:
@@ -56,7 +51,7 @@ class Finished:
     @property
     def exit_code(self) -> int:
         """0, or the code of the first cell that failed."""
-        return local.exit_code(self.outcomes)
+        return outcome.exit_code(self.outcomes)
 
 
 def run_experiment(
@@ -90,7 +85,7 @@ def run_experiment(
             warn(text)
         _describe(run, before, experiment, cells, command)
         report = run.path / "report.html"
-        waiting = [cell for cell in cells if not local.is_finished(run.cell(cell.hash).path)]
+        waiting = [cell for cell in cells if not is_finished(run.cell(cell.hash).path)]
         outcomes = _train(experiment, cells, run.path, workers, progress, bool(waiting))
         if waiting or not report.exists() or before is None:
             from .report import write_report
@@ -105,7 +100,9 @@ def branched(cell: Path, kind: str, fields: Sequence[str], label: str | None) ->
     kind: a branch by name, as RandomMask or random-mask. fields: ``key=value``.
     Raises ConfigError for a kind or a cell that is none, StoreError for a damaged run.
     """
-    from .schema import available, is_branch, unknown
+    from rewire.names import unknown
+
+    from .config.schema import available, is_branch
 
     kinds = {n.lower(): n for n, rule in available("rule").items() if is_branch(rule)}
     rule = kinds.get(kind.lower().replace("-", "").replace("_", ""))
@@ -116,7 +113,7 @@ def branched(cell: Path, kind: str, fields: Sequence[str], label: str | None) ->
     listed = [c["hash"] for c in (found or {}).get("cells", [])]
     if found is None or name not in listed:
         raise ConfigError(f"{cell} is no cell of a run: give RUN/cells/HASH, see `rewire results`")
-    if not local.is_finished(cell):
+    if not is_finished(cell):
         raise ConfigError(f"{cell} is not finished: end its run before branching off it")
     tree = dict(found["config"])
     taken = {str(t.get("label", t["rule"])) for t in tree["rules"]}
@@ -137,11 +134,11 @@ def _train(
     workers: int | None,
     progress: Kind,
     needed: bool,
-) -> Mapping[str, local.Outcome]:
+) -> Mapping[str, outcome.Outcome]:
     reporter = Progress(progress)
     work = world_of(experiment).work(experiment) if needed else _nothing
     reporter.start(cells)
-    outcomes: Mapping[str, local.Outcome] = {}
+    outcomes: Mapping[str, outcome.Outcome] = {}
     try:
         outcomes = local.run_cells(
             cells,
@@ -151,7 +148,7 @@ def _train(
             on_event=reporter.event,
             on_tick=reporter.tick,
         )
-    except local.Interrupted as stopped:
+    except outcome.Interrupted as stopped:
         outcomes = stopped.outcomes
         raise
     finally:
@@ -161,128 +158,3 @@ def _train(
 
 def _nothing(*args: Any) -> None:
     raise AssertionError("every cell was finished")
-
-
-def resolve_device(device: str) -> str:
-    """ "cpu" or "cuda" for what an experiment asks. Raises ConfigError for a GPU that is not there.
-
-    The driver is asked without claiming the GPU, which workers could not inherit.
-    """
-    if device == "cpu":
-        return "cpu"
-    local.prepare_parent()
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if device == "cuda":
-        raise ConfigError(
-            "device = 'cuda', but torch finds no GPU here; `rewire doctor` says more, "
-            "device=auto takes the CPU"
-        )
-    return "cpu"
-
-
-def default_workers(experiment: AnyExperiment) -> int:
-    """As many single-thread workers as this process may use cores; two share a GPU."""
-    if experiment.device != "cpu" and resolve_device(experiment.device) == "cuda":
-        return 2
-    return max(1, usable_cores() // experiment.threads)
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-# --- the folder's description ---
-
-
-def versions(experiment: AnyExperiment) -> dict[str, str]:
-    """The versions that its results may depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("neurorewire", "torch", "numpy", "scipy", *world_of(experiment).packages):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
-
-
-def _describe(
-    run: store.Run,
-    before: Mapping[str, Any] | None,
-    experiment: AnyExperiment,
-    cells: Sequence[Cell],
-    command: Sequence[str],
-) -> None:
-    tree = experiment.as_tree()
-    listed = [
-        {"hash": cell.hash, "label": cell.label, "seed": cell.seed}
-        for cell in in_order(experiment, cells)
-    ]
-    described = {
-        "name": experiment.name,
-        "title": experiment.title,
-        "about": experiment.about,
-        "config": tree,
-        "cells": listed,
-        "command": shlex.join(command),
-        "versions": versions(experiment),
-        "created": (before or {}).get("created") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    if before is None or any(before.get(key) != described[key] for key in ("config", "cells")):
-        run.write_experiment(to_toml(tree), described)
-
-
-def _changed_versions(before: Mapping[str, Any] | None, experiment: AnyExperiment) -> list[str]:
-    then, now = (before or {}).get("versions"), versions(experiment)
-    if not isinstance(then, Mapping):
-        return []
-    changed = [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
-    if not changed:
-        return []
-    return [f"begun with other versions ({', '.join(changed)}): new cells may differ in the last "
-            "digits from those that are finished"]  # fmt: skip
-
-
-def _refuse_another(
-    out: Path, before: Mapping[str, Any] | None, experiment: AnyExperiment, cells: Sequence[Cell]
-) -> None:
-    """A folder may grow, but no cell of its experiment may be left behind."""
-    if before is None:
-        return
-    listed = [item.get("hash") for item in before.get("cells", []) if isinstance(item, Mapping)]
-    if set(listed) <= {cell.hash for cell in cells}:
-        return
-    old = before.get("config") if isinstance(before.get("config"), Mapping) else {}
-    lines = [f"  {key}: {there} there, {here} asked for" for key, there, here in _differences(
-        old, experiment.as_tree()) if key.partition(".")[0] not in TOP]  # fmt: skip
-    lines = lines or ["  (made by another version of rewire)"]
-    raise ConfigError(
-        "\n".join([f"{out} holds another experiment:", *lines[:20],
-                   "Give this one a folder of its own with --out DIR, or remove that one."])
-    )  # fmt: skip
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str]]:
-    """(path, old, new) wherever two trees differ."""
-    if path == "rules" and isinstance(old, list) and isinstance(new, list):
-        old, new = ({str(t.get("label", t["rule"])): t for t in tree} for tree in (old, new))
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return [
-            found
-            for key in {**old, **new}
-            for found in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    if old == new:
-        return []
-    there, here = ("nothing" if value is None else str(value)[:60] for value in (old, new))
-    return [(path, there, here)]
-
-
-def command_line() -> list[str]:
-    """This process's command, as one would type it."""
-    return ["rewire", *sys.argv[1:]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Generator, nn
 
-from rewire.models.layers import Stack, convolution, dense_layers
+from .layers import Stack, convolution, dense_layers
 
 
 class ConvNet(Stack):

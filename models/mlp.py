@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Generator, nn
 
-from rewire.models.layers import Stack, dense_layers
+from .layers import Stack, dense_layers
 
 
 class MLP(Stack):

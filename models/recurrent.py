@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from rewire.models.layers import INITS, linear
+from .layers import INITS, linear
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
@@ -31,7 +31,7 @@ class RowReader(nn.Module):
         ValueError: no such cell, or a size below 1.
     """
 
-    fed_by = {"fc": "rnn"}  # their units are the same: see rewire.substrates.layers
+    fed_by = {"fc": "rnn"}  # their units are the same: see rewire.worlds.torch_model.layers
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils import skip_init
 
-from rewire.models.layers import initialise, linear
+from .layers import initialise, linear
 
 SHORTCUTS = ("A", "B")
 

@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Population": "graph", "Projection": "graph", "Space": "graph", "Graph": "graph",
     "Edit": "graph", "Rewind": "graph",
-    "Rule": "rule", "Clock": "rule",
+    "Rule": "rule", "Clock": "when",
     "every": "when", "between": "when", "at_steps": "when", "at_end": "when", "never": "when",
     "cosine": "when", "linear": "when", "cubic": "when",
     "smallest": "select", "largest": "select", "sample_absent": "select", "groups": "select",
@@ -25,10 +25,10 @@ _HOMES = {
     "FanIn": "limits", "FanOut": "limits", "Distance": "limits", "Memory": "limits",
     "Dale": "limits", "FixedPoint": "limits",
     "signal": "signals", "Signals": "signals",
-    "attach": "session", "train": "session", "Session": "session",
-    "History": "history",
+    "attach": "torch_loop", "train": "torch_loop", "Session": "session",
+    "History": "edit_log",
     "rng_for": "streams", "Stream": "streams",
-    "Probe": "substrates.masked", "Masked": "substrates.masked", "Bare": "substrates.bare",
+    "Probe": "worlds.torch_model.probe", "Masked": "worlds.masked.world", "Bare": "worlds.bare",
     "Dense": "rules", "Static": "rules", "RandomReinit": "rules", "IMP": "rules",
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
@@ -47,20 +47,19 @@ __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from .budget import counts_for as counts_for
+    from .edit_log import History as History
     from .graph import Edit as Edit
     from .graph import Graph as Graph
     from .graph import Population as Population
     from .graph import Projection as Projection
     from .graph import Rewind as Rewind
     from .graph import Space as Space
-    from .history import History as History
     from .limits import Dale as Dale
     from .limits import Distance as Distance
     from .limits import FanIn as FanIn
     from .limits import FanOut as FanOut
     from .limits import FixedPoint as FixedPoint
     from .limits import Memory as Memory
-    from .rule import Clock as Clock
     from .rule import Rule as Rule
     from .rules import ACDC as ACDC
     from .rules import CHT as CHT
@@ -104,21 +103,19 @@ if TYPE_CHECKING:
     from .rules import SynFlow as SynFlow
     from .rules import TopKAST as TopKAST
     from .rules import WoodFisher as WoodFisher
-    from .select import groups as groups
-    from .select import largest as largest
-    from .select import pair_sign as pair_sign
-    from .select import sample_absent as sample_absent
-    from .select import smallest as smallest
+    from .select.choose import groups as groups
+    from .select.choose import largest as largest
+    from .select.choose import smallest as smallest
+    from .select.grow import sample_absent as sample_absent
+    from .select.pairs import pair_sign as pair_sign
     from .session import Session as Session
-    from .session import attach as attach
-    from .session import train as train
     from .signals import Signals as Signals
     from .signals import signal as signal
     from .streams import Stream as Stream
     from .streams import rng_for as rng_for
-    from .substrates.bare import Bare as Bare
-    from .substrates.masked import Masked as Masked
-    from .substrates.masked import Probe as Probe
+    from .torch_loop import attach as attach
+    from .torch_loop import train as train
+    from .when import Clock as Clock
     from .when import at_end as at_end
     from .when import at_steps as at_steps
     from .when import between as between
@@ -127,6 +124,9 @@ if TYPE_CHECKING:
     from .when import every as every
     from .when import linear as linear
     from .when import never as never
+    from .worlds.bare import Bare as Bare
+    from .worlds.masked.world import Masked as Masked
+    from .worlds.torch_model.probe import Probe as Probe
 
 
 def __getattr__(name: str) -> Any:

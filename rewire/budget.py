@@ -13,7 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from .graph import Graph, Projection, Space
-from .select import sample_absent
+from .select.grow import sample_absent
 
 if TYPE_CHECKING:
     from .streams import Stream

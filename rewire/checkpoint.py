@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from rewire.atomic import Buffer, write_atomic
+from .atomic import Buffer, write_atomic
 
 FORMAT = 1
 MAX_HEADER = 8 << 20  # bytes; read before anything is known to be true

@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 
 from .graph import Birth, Graph, Space
-from .rule import Plain, Rule
+from .rule import Rule
+from .strategy import Plain
 from .streams import Stream, rng_for
 
 if TYPE_CHECKING:
-    from .session import World
+    from .world import World
 
 
 class Cap(NamedTuple):
@@ -331,7 +332,7 @@ def _dale_sign(
     of: Callable[[np.ndarray], np.ndarray], seed: int, keys: Tensor, turned: Tensor | None = None
 ) -> Tensor:
     """The sign of each key's unit; where the limit binds none, that of the key itself."""
-    from .select import pair_sign
+    from .select.pairs import pair_sign
 
     found = torch.from_numpy(of(keys.numpy()))
     return torch.where(found == 0, pair_sign(keys, seed, turned), found)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .graph import NONE
 from .native import kernels
-from .select import ORDERS, first_of, largest
+from .select.choose import ORDERS, first_of, largest
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -214,7 +214,7 @@ class Signals:
     def _largest_with_room(
         self, offered: Signal, k: int | Sequence[int], without: Tensor | None
     ) -> Tensor:
-        from .slots import Room, largest_with_room
+        from .select.capacity import Room, largest_with_room
 
         space = self._graph.space
         ends, counts = ([0, space.possible], [k]) if isinstance(k, int) else (space.bounds, [*k])

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import cos, pi
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from .rule import Clock
+    pass  # REMOVED
 
 Bound = int | float
 
@@ -233,3 +233,20 @@ def to_table(schedule: When | Schedule) -> Any:
     name = type(schedule).__name__.lower()
     fields = {k: v for k, v in vars(schedule).items() if v is not None}
     return {name: fields.pop(_TABLES[name][1]), **fields}
+
+
+class Clock(NamedTuple):
+    """Where training stands.
+
+    step:  training steps done in this round; a rewind sets it back.
+    span:  steps in a round.
+    round: rewinds so far.
+    total: steps since the start; never goes back.
+    dt:    seconds that one step stands for, where the world has a time of its own, else None.
+    """
+
+    step: int
+    span: int
+    round: int = 0
+    total: int = 0
+    dt: float | None = None

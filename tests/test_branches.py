@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from rewire import branches, rng_for
-from rewire.budget import random_graph
-from rewire.graph import Graph, Population, Projection, Space
-from rewire.rules.branches import (
+from rewire import rng_for
+from rewire.branches import operations
+from rewire.branches.kinds import (
     MaskAlgebra,
     OneShot,
     Pretrained,
@@ -17,6 +16,8 @@ from rewire.rules.branches import (
     Ticket,
     WeightNoise,
 )
+from rewire.budget import random_graph
+from rewire.graph import Graph, Population, Projection, Space
 
 SPACE = Space(
     [Population("x", 40), Population("h", 30), Population("y", 10)],
@@ -41,16 +42,16 @@ def ticket() -> Ticket:
 )
 def test_a_random_mask_has_exactly_the_edges_that_its_scope_promises(scope, counts):
     t = ticket()
-    mask = branches.random_mask(t.graph, rng_for(0, "mask"), scope)
+    mask = operations.random_mask(t.graph, rng_for(0, "mask"), scope)
     assert len(mask) == 360 and (mask.keys.diff() > 0).all()
     if counts is not None:
         assert mask.counts().tolist() == counts
-    again = branches.random_mask(t.graph, rng_for(0, "mask"), scope)
+    again = operations.random_mask(t.graph, rng_for(0, "mask"), scope)
     assert torch.equal(mask.keys, again.keys) and not torch.equal(mask.keys, t.graph.keys)
     if scope == "global":  # each of 1,500 pairs in 400 draws: 96 times, give or take 5 x 8.5
         drawn = torch.zeros(SPACE.possible)
         for i in range(400):
-            drawn[branches.random_mask(t.graph, rng_for(i, "mask"), scope).keys] += 1
+            drawn[operations.random_mask(t.graph, rng_for(i, "mask"), scope).keys] += 1
         assert (drawn - 96).abs().max() < 5 * 8.55
 
 
@@ -60,15 +61,15 @@ def test_shuffles_keep_the_weights_of_each_part_and_move_them_within_it():
     which, _, post = t.graph.locate()
     parts = {"network": which * 0, "layer": which, "filter": which * 100 + post}
     for scope, part in parts.items():
-        out = branches.shuffled(t.graph, weight, rng_for(3, "s"), scope)
+        out = operations.shuffled(t.graph, weight, rng_for(3, "s"), scope)
         for value in part.unique():
             mine = part == value
             assert torch.equal(out[mine].sort().values, weight[mine].sort().values), scope
         assert (out != weight).float().mean() > 0.85  # 1 - 1/n of an edge among n stays
-    in_layer = branches.shuffled(t.graph, weight, rng_for(3, "s"), "layer")
+    in_layer = operations.shuffled(t.graph, weight, rng_for(3, "s"), "layer")
     assert not torch.equal(in_layer[:12].sort().values, weight[:12].sort().values)
     with pytest.raises(ValueError, match="'network', 'layer' or 'filter', got 'unit'"):
-        branches.shuffled(t.graph, weight, rng_for(3, "s"), "unit")
+        operations.shuffled(t.graph, weight, rng_for(3, "s"), "unit")
 
 
 def test_signs_and_magnitudes_come_from_where_the_branch_says():
@@ -120,36 +121,36 @@ def test_masks_are_sets():
     assert found["complement"] == sorted(set(range(SPACE.possible)) - a)
     other = Graph.full(Space(SPACE.populations, SPACE.projections[:1]))
     with pytest.raises(ValueError, match="masks of two models cannot be joined"):
-        branches.union(t.graph, other)
+        operations.union(t.graph, other)
     with pytest.raises(ValueError, match="union and intersection take other="):
         MaskAlgebra(operation="union")
 
 
 def test_images_are_turned_exactly_and_all_four_ways():
     x = torch.arange(64 * 2 * 5 * 5, dtype=torch.float32).view(64, 2, 5, 5)
-    turned, turns = branches.rotated(x, rng_for(0, "turn"))
+    turned, turns = operations.rotated(x, rng_for(0, "turn"))
     assert turns.bincount(minlength=4).min() > 5
     for before, after, quarter in zip(x, turned, turns.tolist(), strict=True):
         assert torch.equal(after, torch.rot90(before, quarter, (1, 2)))  # to the bit
         assert sorted(after.flatten().tolist()) == sorted(before.flatten().tolist())
     with pytest.raises(ValueError, match="only square images"):
-        branches.rotated(x[..., :4], rng_for(0, "turn"))
+        operations.rotated(x[..., :4], rng_for(0, "turn"))
 
 
 def test_blurring_keeps_flat_images_and_loses_what_is_finer_than_its_blocks():
     flat = torch.full((2, 1, 28, 28), 0.7)
-    torch.testing.assert_close(branches.blurred(flat), flat)
+    torch.testing.assert_close(operations.blurred(flat), flat)
     fine = (torch.arange(28)[:, None] + torch.arange(28)) % 2 * 1.0
-    out = branches.blurred(fine[None, None])
+    out = operations.blurred(fine[None, None])
     torch.testing.assert_close(out, torch.full_like(out, 0.5))
-    assert branches.blurred(torch.rand(3, 1, 30, 30)).shape == (3, 1, 30, 30)
+    assert operations.blurred(torch.rand(3, 1, 30, 30)).shape == (3, 1, 30, 30)
     with pytest.raises(ValueError, match=r"can be blurred; these inputs have the shape \(3, 8\)"):
-        branches.blurred(torch.rand(3, 8))
+        operations.blurred(torch.rand(3, 8))
 
 
 def test_random_labels_are_uniform_and_know_nothing_of_the_true_ones():
     y = torch.arange(10).repeat(400)
-    drawn = branches.random_labels(y, 10, rng_for(0, "labels"))
+    drawn = operations.random_labels(y, 10, rng_for(0, "labels"))
     table = torch.zeros(10, 10).index_put_((y, drawn), torch.ones(4000), accumulate=True)
     chi2 = ((table - 40) ** 2 / 40).sum()
     assert chi2 < 99 + 5 * (2 * 99) ** 0.5

@@ -6,8 +6,9 @@ import torch
 import rewire
 from rewire import rules, when
 from rewire.graph import Edit
-from rewire.rule import Clock, Rule
-from rewire.select import pair_sign
+from rewire.rule import Rule
+from rewire.select.pairs import pair_sign
+from rewire.when import Clock
 
 EVERY = when.every(2)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from rewire.edit_log import History, Record, parse
 from rewire.graph import NOTHING, Edit
-from rewire.history import History, Record, parse
-from rewire.rule import Clock
+from rewire.when import Clock
 
 RECORDS = [
     Record(3, 3, 0, 0, np.array([1, 5], np.int32), np.array([7, 2**40], np.int64)),

@@ -1,6 +1,7 @@
 """The C++ kernels against the forms without them: the same numbers, bit for bit."""
 
 import importlib
+import sys
 from functools import partial
 
 import numpy as np
@@ -13,24 +14,15 @@ from rewire.graph import Edit, Graph, Population, Projection, Space
 from rewire.native import kernels
 from rewire.rules import deep_r
 from rewire.rules.cht import ch3_l3
-from rewire.rules.rigl import exchange
-from rewire.select import largest, pair_sign, sample_absent, smallest
+from rewire.rules.shared.exchange import exchange
+from rewire.select.choose import largest, smallest
+from rewire.select.grow import sample_absent
+from rewire.select.pairs import pair_sign
 from rewire.signals import top_absent
 from rewire.streams import rng_for
+from rewire.worlds.sparse import moments
 
 pytestmark = pytest.mark.skipif(kernels is None, reason="the kernels were not built")
-USERS = [
-    "streams",
-    "graph",
-    "select",
-    "substrates.masked",
-    "rules.cht",
-    "rules.deep_r",
-    "rules.rigl",
-    "rules.structural_plasticity",
-    "signals",
-    "substrates.brian",
-]
 TYPES = [torch.float32, torch.float64]
 ORDERS = [(f, m) for f in (smallest, largest) for m in (False, True)]
 
@@ -38,12 +30,18 @@ ORDERS = [(f, m) for f in (smallest, largest) for m in (False, True)]
 @pytest.fixture
 def both(monkeypatch):
     """Runs a function with the kernels and without them, and returns both results."""
+    for name in ("rules", "worlds.masked.world", "worlds.brian.world"):
+        importlib.import_module(f"rewire.{name}")
+    users = [
+        module for name, module in sorted(sys.modules.items())
+        if name.startswith("rewire.") and getattr(module, "kernels", None) is kernels
+    ]  # fmt: skip
 
     def run(what):
         fast = what()
         with monkeypatch.context() as patch:
-            for name in USERS:
-                patch.setattr(importlib.import_module(f"rewire.{name}"), "kernels", None)
+            for module in users:
+                patch.setattr(module, "kernels", None)
             return fast, what()
 
     return run
@@ -424,7 +422,9 @@ def test_attempts_of_structural_plasticity(both):
 def test_a_rewiring_map_in_brian(both):
     b2 = pytest.importorskip("brian2")
     from rewire.models.spiking.topographic_map import TopographicMap
-    from rewire.substrates.brian import Brian, Wiring, drive
+    from rewire.worlds.brian.loop import drive
+    from rewire.worlds.brian.wiring import Wiring
+    from rewire.worlds.brian.world import Brian
 
     target, b2.prefs.codegen.target = b2.prefs.codegen.target, "numpy"
 
@@ -563,15 +563,13 @@ def test_our_spike_queue_does_what_brian2s_does(delays):
     ("n", "d", "b"), [(50, 7, 9), (50, 50, 3), (0, 0, 4), (20, 0, 5), (5, 3, 0)]
 )
 def test_a_column_after_an_edit(monkeypatch, dtype, n, d, b):
-    from rewire.substrates import sparse as world
-
     rng = np.random.default_rng(n + d + b)
     values = torch.from_numpy(rng.random(n)).to(dtype)
     drop = np.sort(rng.choice(n, d, replace=False)).astype(np.int64)
     born = np.sort(rng.choice(n - d + b, b, replace=False)).astype(np.int64)
-    fast = world._spliced(values, drop, born, 0.5)
-    monkeypatch.setattr(world, "kernels", None)
-    slow = world._spliced(values, drop, born, 0.5)
+    fast = moments._spliced(values, drop, born, 0.5)
+    monkeypatch.setattr(moments, "kernels", None)
+    slow = moments._spliced(values, drop, born, 0.5)
     assert fast.dtype == dtype and torch.equal(fast, slow)
 
 

@@ -11,9 +11,11 @@ from torch import nn
 
 import rewire
 from rewire import when
+from rewire.experiments import building, kinds
+from rewire.experiments.trainings import plan
 from rewire.graph import Graph, Population, Projection, Space, square_sheet
-from rewire.rule import Clock
 from rewire.streams import rng_for
+from rewire.when import Clock
 
 
 def space_of(*shapes, multapses=False):
@@ -146,15 +148,16 @@ def test_rahulvigneswaran_trains_level_0_at_another_learning_rate():
 def test_rahulvigneswaran_picks_the_best_test_epoch(tmp_path):
     """Here the early-stopping point is that of the least validation loss, whatever the test set."""
     pytest.importorskip("sklearn")
-    from rewire.experiments import cells, config, store, trainer
+    from rewire.experiments import store
     from rewire.experiments.data.dataset import Split
+    from rewire.experiments.trainings import trainer
 
-    experiment = config.parse({
+    experiment = kinds.parse({
         "name": "x", "model": "lenet-300-100", "data": "digits", "batch": 60, "steps": 150,
         "optimizer": {"name": "adam", "lr": 0.03}, "evaluate_every": 5, "seeds": 1,
         "rules": ["Dense"],
     })  # fmt: skip
-    cell = cells.plan(experiment, config.n_train(experiment.data))[0]
+    cell = plan.plan(experiment, building.n_train(experiment.data))[0]
     data, found = experiment.data.load(), []
     for i, labels in enumerate((data.test.y, data.test.y.roll(1))):
         scrambled = replace(data, test=Split(data.test.x, labels))

@@ -6,8 +6,9 @@ from scipy.stats import kstest, norm
 
 import rewire
 from rewire import rules, when
-from rewire.rule import Clock, Rule
+from rewire.rule import Rule
 from rewire.streams import rng_for
+from rewire.when import Clock
 
 RULES = [
     rewire.Dense(), rewire.Static(), rewire.RandomReinit(),

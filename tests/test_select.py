@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from rewire.graph import Graph, Population, Projection, Space
-from rewire.select import (
-    counts_by,
-    groups,
-    largest,
-    pair_hash,
-    pair_sign,
-    sample_absent,
-    smallest,
-)
+from rewire.select.choose import counts_by, groups, largest, smallest
+from rewire.select.grow import sample_absent
+from rewire.select.pairs import pair_hash, pair_sign
 from rewire.streams import rng_for
 
 SCORES = st.lists(

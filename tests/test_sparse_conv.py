@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from rewire import native
-from rewire.substrates.sparse_conv import sparse_conv2d
+from rewire.worlds.sparse.edge_conv import sparse_conv2d
 
 if not native.engines():
     pytest.skip("the sparse engine was not built", allow_module_level=True)

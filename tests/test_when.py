@@ -5,8 +5,7 @@ from math import cos, pi
 import pytest
 
 from rewire import when
-from rewire.rule import Clock
-from rewire.when import Cosine, Cubic, Every, Linear, at_end, at_steps, between, every, never
+from rewire.when import Clock, Cosine, Cubic, Every, Linear, at_end, at_steps, between, every, never
 
 
 def due(schedule, span=20):

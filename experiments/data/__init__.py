@@ -15,19 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rewire.experiments.data.dataset import Dataset, Raw, Scaling, Split, stratified
-from rewire.experiments.data.events import Events, Recording, load_events
-from rewire.experiments.data.fetch import fetch
-from rewire.experiments.data.places import Place, cache_folder
-from rewire.experiments.data.sources import (
-    BUILT_IN,
-    Remote,
-    Source,
-    plugins,
-    source,
-    unknown,
-)
-from rewire.experiments.errors import ConfigError, DataError
+from ..errors import ConfigError, DataError
+from .dataset import Dataset, Raw, Scaling, Split, stratified
+from .events import Events, Recording, load_events
+from .fetch import fetch
+from .places import Place, cache_folder
+from .sources import BUILT_IN, Remote, Source, plugins, source, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor

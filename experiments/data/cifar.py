@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rewire.experiments.errors import DataError
+from ..errors import DataError
 
 CLASSES, SHAPE, ROWS = 10, (3, 32, 32), 10_000
 PIXELS = 3 * 32 * 32

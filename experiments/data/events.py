@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rewire.experiments.data import places
-from rewire.experiments.data.dataset import Raw
-from rewire.experiments.data.places import Place
-from rewire.experiments.errors import DataError
+from ..errors import DataError
+from . import places
+from .dataset import Raw
+from .places import Place
 
 SIDE, CLASSES = 34, 10
 FIRST_TEST_ID = 60_001

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from rewire.experiments.data import places
-from rewire.experiments.data.sources import Remote, Source, source
-from rewire.experiments.errors import DataError, StoreError
+from ..errors import DataError, StoreError
+from . import places
+from .sources import Remote, Source, source
 
 CHUNK = 1 << 20
 Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in all

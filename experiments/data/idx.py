@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rewire.experiments.errors import DataError
+from ..errors import DataError
 
 UBYTE = 0x08
 TYPES = {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rewire.experiments.data.dataset import Raw, shuffled, stratified
-from rewire.experiments.data.places import Place
-from rewire.experiments.errors import DataError
+from ..errors import DataError
+from .dataset import Raw, shuffled, stratified
+from .places import Place
 
 SPLIT_SEED = 0  # never to change: it decides which images are test images
 MOST_BYTES = 64 << 20  # of text; the larger table has 9 MB

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewire.experiments.errors import DataError
+from ..errors import DataError
 
 VARIABLE = "REWIRE_DATA"
 

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rewire.experiments.data import cifar, events, places
-from rewire.experiments.data.dataset import Raw
-from rewire.experiments.data.idx import read_idx
-from rewire.experiments.data.packaged import Table
-from rewire.experiments.data.places import Place
-from rewire.experiments.errors import ConfigError
+from ..errors import ConfigError
+from . import cifar, events, places
+from .dataset import Raw
+from .idx import read_idx
+from .packaged import Table
+from .places import Place
 
 ENTRY_POINTS = "rewire.datasets"
 

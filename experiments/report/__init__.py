@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .load import Loaded
+    from .run import Loaded
 
 __all__ = ["FIGURES", "SPIKING_FIGURES", "figure_svg", "write_report"]
 
@@ -24,10 +24,10 @@ def write_report(out_dir: str | Path, path: str | Path | None = None) -> Path:
     ``path`` is OUT/report.html unless given. The same folder gives the same bytes. Raises
     StoreError where no run is, where a cell's records are damaged, or where the disk refuses.
     """
-    from rewire.experiments import store
-
-    from . import page, spiking
-    from .load import load
+    from .. import store
+    from .run import load
+    from .spiking import page as spiking
+    from .trainings import page
 
     target = Path(path) if path is not None else Path(out_dir) / "report.html"
     run = load(out_dir)
@@ -42,8 +42,9 @@ def figure_svg(out_dir: str | Path, which: str = "accuracy") -> str:
     run of the spiking world "map" (sigma_aff over time). Raises ValueError for another name,
     StoreError as `write_report`.
     """
-    from . import page, spiking
-    from .load import load
+    from .run import load
+    from .spiking import page as spiking
+    from .trainings import page
 
     run = load(out_dir)
     figures = SPIKING_FIGURES if _spiking(run) else FIGURES

@@ -14,14 +14,14 @@ import matplotlib
 import numpy as np
 
 from rewire.analysis import topography
-from rewire.experiments.spiking.cells import FORWARD, LATERAL
 
-from .sheets import Sheet, Simulated, example, keys_at
+from ..spiking.cells import FORWARD, LATERAL
+from .spiking.maps import Sheet, Simulated, example, keys_at
 
 if TYPE_CHECKING:
     from rewire.analysis.lifetimes import Lifetimes
 
-    from .look import Look
+    from .style import Look
 
 FRAMES = (60, 30, 15, 6)  # after the first; fewer where more would make the page too large
 MOST = 2_000_000  # bytes

@@ -10,8 +10,8 @@ from rewire.limits import Limit, from_tables
 from rewire.models import spiking
 
 from ..cells import SCHEMA, Cell
+from ..config.schema import available
 from ..errors import ConfigError
-from ..schema import available
 from ..store import cell_hash
 from .schema import SpikingEntry, SpikingExperiment
 

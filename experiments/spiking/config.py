@@ -10,11 +10,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from rewire.models import ModelInfo, spiking
 from rewire.models.spiking.brian import brian2
+from rewire.names import did_you_mean, short, unknown
 
-from ..config import check, rule_problems
+from ..config.checking import check, rule_problems
+from ..config.schema import available, is_dense, named
+from ..config.toml import Problems, odd_values, refusal
 from ..errors import ConfigError
-from ..files import Problems, odd_values, refusal
-from ..schema import available, did_you_mean, is_dense, named, short, unknown
 from .cells import cell_of, settings
 from .schema import SpikingEntry, SpikingExperiment
 

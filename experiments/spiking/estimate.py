@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rewire.models.spiking.brian import code_target
 
-from ..cells import Cell
-from ..estimate import KEY, NUMBER, Estimate
+from ..cells import KEY, NUMBER, Cell, Estimate
 from .cells import Settings, settings
 from .simulation import RASTER, Simulation
 

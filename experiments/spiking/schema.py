@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..schema import Contrasts, Count, Limits, Model, Name, Positive, Seeds, Table
+from ..config.schema import Contrasts, Count, Limits, Model, Name, Positive, Seeds, Table
 
 
 @dataclass(frozen=True)

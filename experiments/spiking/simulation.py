@@ -14,7 +14,9 @@ from rewire import Session, rng_for
 from rewire.analysis import topography
 from rewire.graph import Graph
 from rewire.models.spiking.brian import brian2
-from rewire.substrates.brian import ORDER, Brian, Wiring, drive
+from rewire.worlds.brian.loop import ORDER, drive
+from rewire.worlds.brian.wiring import Wiring
+from rewire.worlds.brian.world import Brian
 
 from .cells import FORWARD, LATERAL, Settings
 

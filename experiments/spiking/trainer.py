@@ -13,9 +13,9 @@ import torch
 import rewire
 from rewire.models.spiking.brian import code_target
 
+from ..cell_run import Emit, checkpoint_seconds
 from ..cells import Cell
 from ..store import CellStore
-from ..trainer import Emit, checkpoint_seconds
 from .cells import END, START, settings
 from .simulation import Simulation
 

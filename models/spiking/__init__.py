@@ -8,7 +8,7 @@ object with a fixed number of slots for each target, and a null neuron.
 
 from __future__ import annotations
 
-from rewire.models import ModelInfo
+from .. import ModelInfo
 
 _BUILT_IN = (
     ModelInfo(

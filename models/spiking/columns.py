@@ -20,7 +20,7 @@ import brian2 as b2
 import numpy as np
 from brian2 import ms
 
-from rewire.models.spiking.topographic_map import Built, TopographicMap
+from .topographic_map import Built, TopographicMap
 
 # Of the authors' script for the paper (neurogenesis, mnist_topographic_map_rate_based.py). Its
 # later version has t_stim 200 and an empty start, and its analysis names 96 slots.

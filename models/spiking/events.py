@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rewire.models.spiking.brian import brian2
+from .brian import brian2
 
 SHAPE = (2, 34, 34)  # polarities, rows and columns of N-MNIST
 

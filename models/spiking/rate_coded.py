@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from rewire.models.spiking.brian import code_target
+from .brian import code_target
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 if TYPE_CHECKING:
-    from rewire.graph import Graph
+    from ..graph import Graph
 
 
 @dataclass(frozen=True, eq=False)

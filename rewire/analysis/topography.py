@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from rewire.analysis.lifetimes import Lifetimes, churn, lifetimes
+from .lifetimes import Lifetimes, churn, lifetimes
 
 if TYPE_CHECKING:
-    from rewire.graph import Graph
-    from rewire.history import History
+    from ..edit_log import History
+    from ..graph import Graph
 
 SIGMA_FORM = 2.5 / 16  # of feed-forward formation in the papers, in sides of the sheet
 FINE = np.arange(-5, 6) / 10  # cells from the best whole position, tried in the second search

@@ -1,7 +1,7 @@
 """The compiled parts, where the package was built with a compiler; every caller has another form.
 
 ``kernels`` is the compiled module of rewiring ticks, which gives the same numbers as the forms
-without it. ``sparse`` is the engine that trains on lists of edges (``rewire.substrates.plan``),
+without it. ``sparse`` is the engine that trains on lists of edges (``rewire.worlds.sparse.plan``),
 in the form that this processor runs fastest. Each is None where it was not built, or where the
 environment says ``REWIRE_NATIVE=0``.
 """

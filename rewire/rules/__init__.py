@@ -8,10 +8,7 @@ from __future__ import annotations
 import difflib
 from importlib.metadata import entry_points
 
-from ..rule import Rule
-from .ac_dc import ACDC
-from .age_limit import AgeLimit
-from .branches import (
+from ..branches.kinds import (
     Branch,
     FineTune,
     MaskAlgebra,
@@ -26,8 +23,11 @@ from .branches import (
     Transfer,
     WeightNoise,
 )
+from ..rule import Rule
+from .ac_dc import ACDC
+from .age_limit import AgeLimit
 from .cht import CHT
-from .combined import Combined, On
+from .combined import Combined
 from .controls import Dense, Static
 from .deep_r import DeepR, SoftDeepR
 from .diagonal_fisher import DiagonalFisher
@@ -46,9 +46,18 @@ from .mest import MEST
 from .movement import MovementPruning
 from .nm import NM
 from .obd import OBD
+from .on_part import On
 from .random_rewiring import RandomRewiring
 from .rigl import RigL
 from .set import SET
+from .shared.turnover import (
+    DistanceDependentFormation,
+    Elimination,
+    Formation,
+    UniformElimination,
+    UniformFormation,
+    WeightDependentElimination,
+)
 from .snfs import SNFS
 from .snip import SNIP
 from .soft_threshold import SoftThreshold
@@ -56,15 +65,7 @@ from .sr_ste import SRSTE
 from .srigl import SRigL
 from .stdp_pruning import STDPPruning
 from .str import STR
-from .structural_plasticity import (
-    DistanceDependentFormation,
-    Elimination,
-    Formation,
-    StructuralPlasticity,
-    UniformElimination,
-    UniformFormation,
-    WeightDependentElimination,
-)
+from .structural_plasticity import StructuralPlasticity
 from .supermask import Supermask
 from .synaptic_sampling import SynapticSampling
 from .synflow import SynFlow

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from ..graph import NOTHING, Edit, Graph
-from ..rule import Budget, Clock, Rule, State
+from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Every, When
-from .gmp import level, weakest
+from ..when import Clock, Every, When
+from .shared.gradual import level, weakest
 
 PAPER = """
 @inproceedings{peste2021acdc,

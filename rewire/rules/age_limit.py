@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import torch
 
 from ..graph import Edit, Graph
-from ..rule import Clock, Rule, State
-from ..select import counts_by, groups, sample_absent
+from ..rule import Rule, State
+from ..select.choose import counts_by, groups
+from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Every, When
+from ..when import Clock, Every, When
 
 
 @dataclass(frozen=True, kw_only=True)

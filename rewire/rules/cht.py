@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ..graph import Edit, Graph
 from ..native import kernels
-from ..rule import Clock, Rule, State
-from ..select import groups, largest, sample_absent, smallest
+from ..rule import Rule, State
+from ..select.choose import groups, largest, smallest
+from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Every, Schedule, When, value
-from .rigl import exchange
+from ..when import Clock, Every, Schedule, When, value
+from .shared.exchange import exchange
 
 PAPER = """
 @inproceedings{zhang2024epitopological,

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from ..graph import Edit, Graph
 from ..native import kernels
-from ..rule import Budget, Clock, Rule, State
-from ..select import counts_by, pair_sign, salt, sample_absent
+from ..rule import Budget, Rule, State
+from ..select.choose import counts_by
+from ..select.grow import sample_absent
+from ..select.pairs import pair_sign, salt
 from ..signals import Signals
 from ..streams import Stream, intervals
-from ..when import Every, When
-from .signs import first_signs, waking_signs
+from ..when import Clock, Every, When
+from .shared.signs import first_signs, waking_signs
 
 PAPER = """
 @inproceedings{bellec2018deep,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..graph import Edit, Graph
-from ..select import groups, smallest
+from ..select.choose import groups, smallest
 from ..signals import Signals
-from . import curvature  # noqa: F401  (brings the signal)
-from .gmp import Ranked
+from ..worlds.torch_model import curvature  # noqa: F401  (brings the signal)
+from .shared.gradual import Ranked
 
 PAPER = r"""
 @misc{theis2018faster,

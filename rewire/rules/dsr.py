@@ -9,11 +9,12 @@ from torch import Tensor
 
 from ..budget import allot
 from ..graph import NOTHING, Edit, Graph
-from ..rule import Clock, Rule, State
-from ..select import counts_by, groups, largest, sample_absent, smallest
+from ..rule import Rule, State
+from ..select.choose import counts_by, groups, largest, smallest
+from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Every, When
+from ..when import Clock, Every, When
 
 PAPER = """
 @inproceedings{mostafa2019parameter,

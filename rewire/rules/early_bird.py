@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ..budget import apportion
 from ..graph import NOTHING, Edit, Graph
-from ..rule import Clock, State
-from ..select import groups, smallest
+from ..rule import State
+from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Bound, Every, When
-from .gmp import Gradual
+from ..when import Bound, Clock, Every, When
+from .shared.gradual import Gradual
 
 PAPER = """
 @inproceedings{you2020drawing,

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
-from ..rule import Clock, State
+from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Cosine, Schedule, value
-from .silent import Silencing, foremost
+from ..when import Clock, Cosine, Schedule, value
+from .shared.silencing import Silencing, foremost
 
 PAPER = """
 @inproceedings{ramanujan2020hidden,

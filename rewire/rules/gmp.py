@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from torch import Tensor
-
-from ..budget import apportion
-from ..graph import NOTHING, Edit, Graph
-from ..rule import Budget, Clock, Rule, State
-from ..select import groups, smallest
+from ..graph import Edit, Graph
 from ..signals import Signals
-from ..streams import Stream
-from ..when import Bound, Every, When
+from .shared.gradual import Ranked, weakest
 
 PAPER = """
 @misc{zhu2017prune,
@@ -25,98 +19,6 @@ PAPER = """
   year = {2017},
 }
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gradual(Rule):
-    """What rules share whose number of synapses falls along a cubic (Zhu & Gupta 2017, eq. 1).
-
-    With K_i synapses at the start and K_f = round(to x possible) at the end, the j-th of n
-    prunings leaves round(K_f + (K_i - K_f) (1 - j / n)^3): the paper's s_t, as counts.
-
-    to:    the density to end at; filled in by ``density`` of ``attach`` and ``train``, and by an
-           experiment's densities.
-    until: the last pruning is the last tick not after this; None: the last tick of ``when``.
-    """
-
-    budget: ClassVar[Budget] = "cap"
-
-    to: float | None = None
-    when: When = Every(100, stop=0.75)
-    until: Bound | None = None
-
-    def __post_init__(self) -> None:
-        if self.to is not None and not 0 < self.to <= 1:
-            raise ValueError(f"{self.name} goes to a density in (0, 1], got {self.to}.")
-        if not isinstance(self.when, Every):
-            raise ValueError(
-                f"{self.name} prunes in equal periods: when must be every(n, first, stop), got "
-                f"{self.when}."
-            )
-
-    def towards(self, densities: Sequence[float]) -> Self:
-        """The same rule ending at the smallest of these densities, unless it names its own."""
-        return self if self.to is not None else replace(self, to=min(densities))
-
-    def unsuited(self, span: int | None) -> str | None:
-        assert isinstance(self.when, Every)
-        if span is None and all(
-            b is None or isinstance(b, float) for b in (self.until, self.when.stop)
-        ):
-            return "its schedule ends with the training, whose length is not known: pass steps="
-        if span is not None and not self.when.last(span, self.until):
-            return f"it would never prune in {span} steps: {self.when} is not due before its end"
-        return None
-
-    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        if self.to is None:
-            raise ValueError(f"{self.name} needs the density to end at: pass density=, or set to=.")
-        counts, end = graph.counts().tolist(), round(self.to * graph.possible)
-        if end < sum(map(bool, counts)):
-            raise ValueError(
-                f"{self.name} cannot end at density {self.to:g}, {end:,} of {graph.possible:,} "
-                f"edges: each of {len(counts)} projections keeps at least one."
-            )
-        return Edit(), {"start": counts, "end": end}
-
-    def edges(self, clock: Clock, state: State) -> int:
-        """The number of synapses that the schedule asks for at this tick."""
-        assert isinstance(self.when, Every)
-        n = self.when.n
-        begin = (n if self.when.first is None else self.when.first) - n  # the paper's t_0
-        last = self.when.last(clock.span, self.until)
-        left = max(last - clock.step, 0) / max(last - begin, 1)
-        start, end = sum(state["start"]), state["end"]
-        return round(end + (start - end) * left**3)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranked(Gradual):
-    """Base of those that start dense and drop what scores least until the cubic's count is left.
-
-    scope: "global" ranks all projections together, "layer" gives every one the same density.
-    """
-
-    kind: ClassVar[str] = "during training, falling budget"
-
-    scope: Literal["layer", "global"] = "global"
-
-    def starts_at(self, density: float) -> float:
-        return 1.0
-
-    def update(
-        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
-    ) -> tuple[Edit, State]:
-        keep = self.edges(clock, state)
-        if keep >= len(graph):
-            return NOTHING, state
-        counts = graph.counts().tolist() if self.scope == "layer" else [len(graph)]
-        kept = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
-        return self.prune(graph, signals, [n - k for n, k in zip(counts, kept, strict=True)]), state
-
-    def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
-        """The edit that drops ``k`` edges, of each projection or in all."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,18 +44,3 @@ class GMP(Ranked):
 
     def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
         return Edit(drop=weakest(graph, k, self.scope))
-
-
-def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:
-    """``keep`` edges over the projections, one fraction of what each had at the start."""
-    some = [i for i, n in enumerate(counts) if n]
-    kept = apportion([start[i] for i in some], keep, [counts[i] for i in some])
-    found = dict(zip(some, kept, strict=True))
-    return [found.get(i, 0) for i in range(len(counts))]
-
-
-def weakest(graph: Graph, k: Sequence[int], scope: str, rule: str = "GMP") -> Tensor:
-    """Rows of the ``k`` smallest |w|, per projection or over all."""
-    return smallest(
-        graph["weight"], k, groups(graph, scope), magnitude=True, what=f"{rule}'s |weight|"
-    )

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import torch
 
 from ..graph import Edit, Graph
-from ..rule import Budget, Clock, Rule, State
-from ..select import pair_sign
+from ..rule import Budget, Rule, State
+from ..select.pairs import pair_sign
 from ..signals import Signals
 from ..streams import Stream
-from .silent import rate_of
+from ..when import Clock
+from .shared.silencing import rate_of
 
 PAPER = """
 @inproceedings{chen2021pruning,

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from ..graph import Edit, Graph
-from ..rule import Clock, State
-from ..select import smallest
+from ..rule import State
+from ..select.choose import smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Bound, Cosine, Every, Schedule, When, value
-from .gmp import Gradual
-from .rigl import exchange
+from ..when import Bound, Clock, Cosine, Every, Schedule, When, value
+from .shared.exchange import exchange
+from .shared.gradual import Gradual
 
 PAPER = """
 @inproceedings{liu2021sparse,

@@ -13,11 +13,11 @@ from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals, dense_signal
 from ..streams import Stream
-from ..substrates.bare import give_pair
-from .at_start import PruneAtStart
+from ..worlds.bare import give_pair
+from .shared.prune_at_start import PruneAtStart
 
 if TYPE_CHECKING:
-    from ..substrates.masked import Masked
+    from ..worlds.masked.world import Masked
 
 PAPER = """
 @inproceedings{wang2020picking,

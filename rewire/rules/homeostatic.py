@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import NOTHING, Edit, Graph
-from ..rule import Budget, Clock, Rule, State
+from ..graph import NOTHING, Edit, Graph, pair_key
+from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Every, When
-from .structural_plasticity import pair_key
+from ..when import Clock, Every, When
 
 PAPER = """
 @article{butz2013simple,

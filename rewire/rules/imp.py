@@ -10,11 +10,11 @@ import torch
 
 from ..budget import apportion, match
 from ..graph import PARTS, Edit, Graph, Rewind
-from ..rule import Clock, Rule, State
-from ..select import groups, smallest
+from ..rule import Rule, State
+from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import When, at_end
+from ..when import Clock, When, at_end
 
 PAPER = """
 @inproceedings{frankle2019lottery,

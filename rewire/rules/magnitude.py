@@ -9,7 +9,7 @@ from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
-from .at_start import PruneAtStart
+from .shared.prune_at_start import PruneAtStart
 
 PAPER = """
 @inproceedings{frankle2021pruning,

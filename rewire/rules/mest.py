@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..graph import Edit, Graph
-from ..rule import Budget, Clock, Rule, State
-from ..select import groups, sample_absent, smallest
+from ..rule import Budget, Rule, State
+from ..select.choose import groups, smallest
+from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Every, Linear, Schedule, When, value
+from ..when import Clock, Every, Linear, Schedule, When, value
 
 PAPER = """
 @inproceedings{yuan2021mest,

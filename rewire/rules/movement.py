@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ..graph import Edit, Graph
-from ..rule import Clock, State
+from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Bound, Every, When
-from .gmp import Gradual, level
-from .silent import foremost
+from ..when import Bound, Clock, Every, When
+from .shared.gradual import Gradual, level
+from .shared.silencing import foremost
 
 PAPER = """
 @inproceedings{sanh2020movement,

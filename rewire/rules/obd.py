@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from ..graph import Edit, Graph
 from ..rule import State
-from ..select import groups, smallest
+from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
-from . import curvature  # noqa: F401  (brings the signal)
-from .gmp import Ranked
+from ..worlds.torch_model import curvature  # noqa: F401  (brings the signal)
+from .shared.gradual import Ranked
 
 PAPER = """
 @inproceedings{lecun1990optimal,

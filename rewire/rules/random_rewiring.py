@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import torch
 
 from ..graph import Edit, Graph
-from ..rule import Clock, Rule, State
-from ..select import groups, sample_absent, smallest
+from ..rule import Rule, State
+from ..select.choose import groups, smallest
+from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Cosine, Every, Schedule, When, value
+from ..when import Clock, Cosine, Every, Schedule, When, value
 
 
 @dataclass(frozen=True, kw_only=True)

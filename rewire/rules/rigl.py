@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from ..graph import Edit, Graph
-from ..native import kernels
-from ..rule import Clock, Rule, State
-from ..select import groups, smallest
+from ..rule import Rule, State
+from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Cosine, Every, Schedule, When, value
+from ..when import Clock, Cosine, Every, Schedule, When, value
+from .shared.exchange import exchange
 
 PAPER = """
 @inproceedings{evci2020rigging,
@@ -78,17 +75,3 @@ class RigL(Rule):
         drop = smallest(graph["weight"], k, ranges, magnitude=True, what="RigL's |weight|")
         grow = signals.largest("growth", k, without=drop)
         return exchange(graph, drop, grow), state
-
-
-def exchange(graph: Graph, drop: Tensor, grow: Tensor) -> Edit:
-    """Drop these rows and grow these keys; what is dropped and grown again never left.
-
-    Both ascending; ``grow`` has no edge that is not dropped.
-    """
-    if kernels is not None and not graph.space.multapses:
-        rows, keys = kernels.exchange(graph.array, drop.numpy(), grow.numpy())
-        return Edit(drop=torch.from_numpy(rows), add=torch.from_numpy(keys))
-    row, there = graph.find(grow)
-    stays = torch.zeros(len(graph), dtype=torch.bool)
-    stays[row[there]] = True
-    return Edit(drop=drop[~stays[drop]], add=grow[~there])

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
-from ..rule import Clock, Rule, State
-from ..select import groups, largest, ranked_numbers, sample_absent, smallest
+from ..rule import Rule, State
+from ..select.choose import groups, largest, ranked_numbers, smallest
+from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Cosine, Every, Schedule, When, value
+from ..when import Clock, Cosine, Every, Schedule, When, value
 
 PAPER = """
 @article{mocanu2018scalable,

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ..budget import allot
 from ..graph import NOTHING, Edit, Graph
-from ..rule import Clock, Rule, State
-from ..select import groups, smallest
+from ..rule import Rule, State
+from ..select.choose import groups, smallest
 from ..signals import Signals, top_absent
 from ..streams import Stream
-from ..when import Cosine, Every, Schedule, When, value
-from .rigl import exchange
+from ..when import Clock, Cosine, Every, Schedule, When, value
+from .shared.exchange import exchange
 
 PAPER = """
 @misc{dettmers2019sparse,

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from ..graph import Edit, Graph
-from ..rule import Clock, State
-from ..select import groups
+from ..rule import State
+from ..select.choose import groups
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Bound, Every, When
-from .gmp import Gradual, level
-from .silent import foremost, soft_gain
+from ..when import Bound, Clock, Every, When
+from .shared.gradual import Gradual, level
+from .shared.silencing import foremost, soft_gain
 from .str import PAPER
 
 

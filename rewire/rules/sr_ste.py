@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import torch
 
 from ..graph import Edit, Graph
-from ..rule import Clock, Rule, State
+from ..rule import Rule, State
 from ..signals import Signals
 from ..streams import Stream
-from .nm import check, chosen, suits
-from .silent import rate_of
+from ..when import Clock
+from .shared.n_of_m import check, chosen, suits
+from .shared.silencing import rate_of
 
 PAPER = """
 @inproceedings{zhou2021learning,

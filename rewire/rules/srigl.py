@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph, Projection
-from ..rule import Clock, Rule, State
+from ..rule import Rule, State
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Cosine, Every, Schedule, When, value
+from ..when import Clock, Cosine, Every, Schedule, When, value
 
 PAPER = """
 @misc{lasby2023dynamic,

@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 
 from ..graph import NOTHING, Edit, Graph
-from ..rule import Budget, Clock, Rule, State
-from ..select import largest, ranked_numbers
+from ..rule import Budget, Rule, State
+from ..select.choose import largest, ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Every, When
+from ..when import Clock, Every, When
 
 PAPER = """
 @article{rathi2019stdp,

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
-from ..rule import Budget, Clock, Rule, State
-from ..select import largest, ranked_numbers
+from ..rule import Budget, Rule, State
+from ..select.choose import largest, ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
-from .silent import rate_of, soft_gain
+from ..when import Clock
+from .shared.silencing import rate_of, soft_gain
 
 PAPER = """
 @inproceedings{kusupati2020soft,

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import accumulate
-from math import prod
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import NONE, NOTHING, Edit, Graph, Population, Projection, Space
+from ..graph import NOTHING, Edit, Graph, Population, Space, pair_key
 from ..native import kernels
-from ..rule import Budget, Clock, Rule, State, Strategy
+from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Every, When
+from ..when import Clock, Every, When
+from .shared.attempts import AHEAD, AHEAD_TICKS, Attempts, Triple, _ahead, _screen, _Sheet
+from .shared.turnover import (
+    SHEET,
+    DistanceDependentFormation,
+    Elimination,
+    Formation,
+    WeightDependentElimination,
+    _probabilities,
+)
 
 PAPER = """
 @article{bogdan2018structural,
@@ -33,138 +39,8 @@ PAPER = """
   year = {2018},
 }
 """
-SHEET = 16.0  # the sheet of the published model is 16 units wide; lengths here are in sheet sides
-AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
-Triple = tuple[int, int, int]
 NO_OUTCOME: tuple[Sequence[int], Sequence[Triple]] = ((), ())
 NOT_YET = (0, None, None)
-
-
-def _probabilities(of: Any, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(of, name) <= 1:
-            raise ValueError(
-                f"{type(of).__name__}.{name} is a probability, got {getattr(of, name)}."
-            )
-
-
-@dataclass(frozen=True)
-class Formation(Strategy):
-    """How likely a partner that was drawn forms a synapse."""
-
-    def chance(self, lateral: bool, apart: np.ndarray | None) -> Any:
-        """The probability for pairs of units.
-
-        lateral: whether both are of one population; apart: squared distances on the torus of side
-        1, (k,), or one number, or None where units have no place.
-        """
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class DistanceDependentFormation(Formation):
-    """p exp(-d^2 / (2 sigma^2)); p_lateral and sigma_lateral within one population.
-
-    Units without a place form with p whatever the distance; a sigma of infinity makes all do so.
-    """
-
-    p: float = 0.16
-    sigma: float = 2.5 / SHEET
-    p_lateral: float = 1.0
-    sigma_lateral: float = 1.0 / SHEET
-
-    def __post_init__(self) -> None:
-        _probabilities(self, "p", "p_lateral")
-
-    def law(self, lateral: bool) -> tuple[float, float]:
-        """p and -1 / (2 sigma^2)."""
-        p, sigma = (self.p_lateral, self.sigma_lateral) if lateral else (self.p, self.sigma)
-        return p, -1 / (2 * sigma**2)
-
-    def chance(self, lateral: bool, apart: np.ndarray | None) -> Any:
-        p, fall = self.law(lateral)
-        return p if apart is None else p * np.exp(apart * fall)
-
-
-@dataclass(frozen=True)
-class UniformFormation(Formation):
-    """Every partner forms a synapse with the same probability."""
-
-    p: float = 0.16
-
-    def __post_init__(self) -> None:
-        _probabilities(self, "p")
-
-    def chance(self, lateral: bool, apart: np.ndarray | None) -> Any:
-        return self.p if apart is None else np.full(np.shape(apart), self.p)
-
-
-@dataclass(frozen=True)
-class Elimination(Strategy):
-    """How likely a synapse whose slot is tried is eliminated."""
-
-    @property
-    def most(self) -> float:
-        """The most that the probability can be."""
-        raise NotImplementedError
-
-    def chances(
-        self, graph: Graph, rows: Sequence[int], projections: Sequence[int]
-    ) -> Sequence[float]:
-        """The probability for each of these rows, which are of these projections."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class WeightDependentElimination(Elimination):
-    """p_depressed for synapses below the threshold, p_potentiated for the others.
-
-    threshold: None stands for half of the projection's mean |weight|, of which |weight| is taken.
-    """
-
-    p_depressed: float = 0.0245
-    p_potentiated: float = 1.36e-4
-    threshold: float | None = None
-
-    def __post_init__(self) -> None:
-        _probabilities(self, "p_depressed", "p_potentiated")
-
-    @property
-    def most(self) -> float:
-        return max(self.p_depressed, self.p_potentiated)
-
-    def chances(
-        self, graph: Graph, rows: Sequence[int], projections: Sequence[int]
-    ) -> Sequence[float]:
-        weights = graph.values("weight", rows)
-        if self.threshold is not None:
-            weak = [weight < self.threshold for weight in weights]
-        else:
-            half = {
-                i: 0.5 * float(graph["weight"][graph.rows(i)].abs().mean())
-                for i in set(projections)
-            }
-            weak = [abs(w) < half[i] for w, i in zip(weights, projections, strict=True)]
-        return [self.p_depressed if yes else self.p_potentiated for yes in weak]
-
-
-@dataclass(frozen=True)
-class UniformElimination(Elimination):
-    """Every synapse is eliminated with the same probability, whatever its weight."""
-
-    p: float = 0.0245
-
-    def __post_init__(self) -> None:
-        _probabilities(self, "p")
-
-    @property
-    def most(self) -> float:
-        return self.p
-
-    def chances(
-        self, graph: Graph, rows: Sequence[int], projections: Sequence[int]
-    ) -> Sequence[float]:
-        return [self.p] * len(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -480,160 +356,3 @@ class StructuralPlasticity(Rule):
         luck, rows = attempts.luck[attempts.at, 0], [row for _, _, row in full]
         chances = self.eliminates.chances(graph, rows, [sheet.into[i] for _, i, _ in full])
         return [row for (k, _, row), chance in zip(full, chances, strict=True) if luck[k] < chance]
-
-
-class Attempts(NamedTuple):
-    """Attempts drawn ahead, and which of their ticks it is.
-
-    place: (ticks, 2, n) unit and slot; luck: (ticks, 3, n) numbers in [0, 1) that decide on the
-    attempt, choose the partner, and choose among parallel synapses.
-    """
-
-    at: int
-    place: np.ndarray
-    luck: np.ndarray
-
-
-def _ahead(
-    u: np.ndarray, slots: np.ndarray, ticks: int, n: int, one_more: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the kernel draws: places and luck of ``n`` attempts, of some ticks, from numbers u."""
-    lucky, u = u[:ticks] < one_more, u[ticks:].reshape(ticks, 4, n)
-    # a unit, then one of its slots: uniform over all slots where units have equally many
-    ticket = (u[:, 0] * slots[-1]).astype(np.int64)
-    unit = slots.searchsorted(ticket, "right") - 1
-    luck = u[:, 1:].copy()
-    luck[~lucky, 0, -1] = 2
-    order = ticket.argsort(1, kind="stable")
-    ranked = np.take_along_axis(ticket, order, 1)
-    tick, again = (ranked[:, 1:] == ranked[:, :-1]).nonzero()
-    luck[tick, 0, order[tick, again + 1]] = 2
-    return np.stack([unit, ticket - slots[unit]], 1), luck
-
-
-def _screen(graph: Graph, sheet: _Sheet, attempts: Attempts) -> tuple[list[int], list[Triple]]:
-    """The attempts on empty slots, and those on full ones that may well succeed."""
-    at, place, luck = attempts
-    unit, slot = place[at]
-    empty = slot >= graph.fan_in(sheet.name).numpy()[unit]
-    full = []
-    for k in (~empty & (luck[at, 0] < sheet.likely)).nonzero()[0].tolist():
-        i, row = graph.incoming_edge(sheet.name, unit[k], slot[k])
-        full.append((k, sheet.into.index(i), row))
-    return empty.nonzero()[0].tolist(), full
-
-
-class _Sheet:
-    """The sources of all projections into one population, in a row, and where they lie.
-
-    into: the projections; sources: their source populations; ends: where in the row each ends;
-    slots, tried: names of what the rule keeps of the population; ahead: the attempts drawn last;
-    likely: the most that elimination can be.
-    """
-
-    def __init__(self, rule: StructuralPlasticity, space: Space, name: str):
-        self.name, self.into = name, space.into[name]
-        self.slots, self.tried = f"slots/{name}", f"tried/{name}"
-        self.ahead: tuple[Tensor | None, np.ndarray, np.ndarray] = None, NONE, NONE
-        self.forms, elimination = rule.forms, rule.eliminates
-        self.likely, self.limits = elimination.most, _limits(elimination)
-        projections = [space.projections[i] for i in self.into]
-        self.sources = tuple(p.source for p in projections)
-        self.ends = list(accumulate(space.population[s].size for s in self.sources))
-        self.lateral = [p.source == p.target for p in projections]
-        self.here = [_places(space.population[s]) for s in self.sources]
-        self.there = _places(space.population[name])
-
-        self.native = None if kernels is None else self._native()
-
-    def _native(self) -> Any:
-        """What the kernel knows; a fall of 0 stands for units without a place."""
-        if not isinstance(self.forms, DistanceDependentFormation):
-            return None
-        scale, falls = zip(*map(self.forms.law, self.lateral), strict=True)
-        nowhere = [h is None or self.there is None for h in self.here]
-        falls = tuple(0.0 if none else fall for none, fall in zip(nowhere, falls, strict=True))
-        sizes = np.diff([0, *self.ends])
-        here = [np.zeros((n, 2)) if h is None else h for n, h in zip(sizes, self.here, strict=True)]
-        there = np.zeros((1, 2)) if self.there is None else np.array(self.there)
-        places = np.concatenate(here).astype(np.float64)
-        assert kernels is not None
-        return kernels.Sheet(self.ends, scale, falls, places, there)
-
-    def accepted(self, attempts: Attempts, tried: list[int], partners: list[int]) -> list[Triple]:
-        """(attempt, projection, presynaptic unit) of the partners that form a synapse.
-
-        tried: the attempt for which each partner was drawn; there may be no partners at all.
-        """
-        at, place, luck = attempts
-        if self.native is not None:
-            return self.native.accepted(place, luck, at, tried, partners)
-        out = []
-        for k, partner in zip(tried, partners, strict=False):
-            which = bisect_right(self.ends, partner)
-            pre = partner - (self.ends[which - 1] if which else 0)
-            if luck[at, 0, k] < self._chance(which, pre, int(place[at, 0, k])):
-                out.append((k, which, pre))
-        return out
-
-    def _chance(self, which: int, pre: int, post: int) -> float:
-        """Probability that a pair that was drawn forms a synapse."""
-        here, apart = self.here[which], None
-        if here is not None and self.there is not None:
-            apart = np.asarray(_squared(here[pre], self.there[post]))
-        return float(self.forms.chance(self.lateral[which], apart))
-
-    def chances(self, which: int, pre: Tensor, post: Tensor) -> Tensor:
-        """The same of many pairs, (k,) float64."""
-        here, lateral = self.here[which], self.lateral[which]
-        if here is None or self.there is None:
-            same = float(self.forms.chance(lateral, None))
-            return torch.full((len(pre),), same, dtype=torch.float64)
-        start, end = np.array(here)[pre.numpy()], np.array(self.there)[post.numpy()]
-        return torch.from_numpy(self.forms.chance(lateral, _squared(start.T, end.T)))
-
-
-def _limits(elimination: Elimination) -> tuple[float, float, float] | None:
-    """The kernel's form of an elimination: a weight, the chance below it, and that from it up."""
-    match elimination:
-        case WeightDependentElimination(weak, strong, threshold) if threshold is not None:
-            return threshold, weak, strong
-        case UniformElimination(p):
-            return 0.0, p, p
-    return None
-
-
-def _squared(a: Any, b: Any) -> Any:
-    """Squared distance of two places, or of (2, k) places, on the torus of side 1."""
-    dx, dy = (0.5 - abs(abs(here - there) - 0.5) for here, there in zip(a, b, strict=True))
-    return dx * dx + dy * dy
-
-
-def _places(population: Population) -> list[list[float]] | None:
-    return None if population.positions is None else population.positions.tolist()
-
-
-def pair_key(graph: Graph, i: int, pre: int, post: int, luck: float) -> int | None:
-    """Key of a new synapse pre -> post; None where there can be none, or is one already."""
-    p = graph.projections[i]
-    if p.kind in ("linear", "spiking"):
-        local = post * p.shape[1] + pre
-    elif p.kind == "embedding":
-        local = pre * p.shape[1] + post
-    else:  # several parallel synapses join a pair: one of them, at random
-        local = _parallel(p, pre, post, luck)
-    key = local + graph.space.bounds[i]
-    if p.multapses:
-        return key
-    return None if local < 0 or graph.find(torch.tensor([key]))[1] else key
-
-
-def _parallel(p: Projection, pre: int, post: int, luck: float) -> int:
-    """Flat index of one of a pair's parallel synapses; -1 where a grouped pair has none."""
-    shape = p.shape
-    if p.kind in ("rnn", "attention"):  # one row for each gate
-        return (int(luck * p.groups) * (shape[0] // p.groups) + post) * shape[1] + pre
-    row, column = (post, pre) if p.kind == "conv" else (pre, post)
-    block = column - row // (shape[0] // p.groups) * shape[1]
-    taps = prod(shape[2:])
-    return (row * shape[1] + block) * taps + int(luck * taps) if 0 <= block < shape[1] else -1

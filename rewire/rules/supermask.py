@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ..graph import NOTHING, Edit, Graph, Rewind
-from ..rule import Budget, Clock, State
-from ..select import groups, smallest
+from ..rule import Budget, State
+from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Last, When
-from .silent import Silencing
+from ..when import Clock, Last, When
+from .shared.silencing import Silencing
 
 PAPER = """
 @inproceedings{zhou2019deconstructing,

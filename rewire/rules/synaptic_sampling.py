@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
-from ..rule import Budget, Clock, Rule, State
-from ..select import pair_sign
+from ..rule import Budget, Rule, State
+from ..select.capacity import Room
+from ..select.pairs import pair_sign
 from ..signals import Signals
-from ..slots import Room
 from ..streams import Stream
-from ..when import Every, When
-from .signs import first_signs, waking_signs
+from ..when import Clock, Every, When
+from .shared.signs import first_signs, waking_signs
 
 PAPER = """
 @article{kappel2015network,

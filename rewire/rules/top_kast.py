@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 
 from ..graph import Edit, Graph
-from ..rule import Clock, State
+from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
-from .silent import Silencing, foremost, rate_of
+from ..when import Clock
+from .shared.silencing import Silencing, foremost, rate_of
 
 PAPER = """
 @inproceedings{jayakumar2020topkast,

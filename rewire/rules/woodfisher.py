@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
-from ..select import groups, smallest
+from ..select.choose import groups, smallest
 from ..signals import Signals
-from . import curvature  # noqa: F401  (brings the signal)
-from .gmp import Ranked
+from ..worlds.torch_model import curvature  # noqa: F401  (brings the signal)
+from .shared.gradual import Ranked
 
 AT_ONCE = 2**20  # numbers of the block inverses made at a time: 8 MB
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from rewire.analysis import topography as topo
+from rewire.edit_log import History
 from rewire.graph import Edit, Graph, Population, Projection, Space, square_sheet
-from rewire.history import History
-from rewire.rule import Clock
+from rewire.when import Clock
 
 SIDE, FAN_IN = 16, 16
 UNITS = SIDE**2

@@ -17,7 +17,8 @@ import rewire
 from rewire import checkpoint, when
 from rewire.budget import random_graph
 from rewire.graph import Edit, square_sheet
-from rewire.session import first_graph, masked_only, torch_world
+from rewire.starting_graph import first_graph
+from rewire.torch_loop import masked_only, torch_world
 
 STEPS, DENSITY = 12, 0.25
 

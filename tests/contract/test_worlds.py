@@ -16,9 +16,11 @@ import rewire  # noqa: E402
 from rewire import when  # noqa: E402
 from rewire.graph import Edit  # noqa: E402
 from rewire.models.spiking.topographic_map import TopographicMap  # noqa: E402
-from rewire.session import first_graph  # noqa: E402
-from rewire.substrates.brian import Brian, Wiring, drive  # noqa: E402
-from rewire.substrates.masked import Masked  # noqa: E402
+from rewire.starting_graph import first_graph  # noqa: E402
+from rewire.worlds.brian.loop import drive  # noqa: E402
+from rewire.worlds.brian.wiring import Wiring  # noqa: E402
+from rewire.worlds.brian.world import Brian  # noqa: E402
+from rewire.worlds.masked.world import Masked  # noqa: E402
 
 TICKS = 60
 SLOTS = 20  # of each target neuron

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from rewire.experiments import cells, config, store, trainer
-from rewire.experiments.cells import settings
+from rewire.experiments import building, kinds, store
 from rewire.experiments.data import load
 from rewire.experiments.errors import ConfigError
 from rewire.experiments.store import CellStore
+from rewire.experiments.trainings import plan, trainer
+from rewire.experiments.trainings.settings import settings
 
 BASE = {
     "name": "small",
@@ -27,12 +28,12 @@ BASE = {
 
 
 def experiment(**changes):
-    return config.parse({**BASE, **changes})
+    return kinds.parse({**BASE, **changes})
 
 
 def planned(**changes):
     asked = experiment(**changes)
-    return cells.plan(asked, config.n_train(asked.data))
+    return plan.plan(asked, building.n_train(asked.data))
 
 
 def trained(cell, folder, looks=(10**6,)) -> CellStore:

@@ -8,13 +8,12 @@ import torch
 pytest.importorskip("sklearn")
 
 from rewire.experiments import cli, store
-from rewire.experiments.config import parse
-from rewire.experiments.engines.local import is_finished
+from rewire.experiments.config.schema import Data
+from rewire.experiments.config.schema import available as avail
+from rewire.experiments.engines.run import is_finished
 from rewire.experiments.errors import ConfigError
+from rewire.experiments.kinds import parse, world_of
 from rewire.experiments.runner import run_experiment
-from rewire.experiments.schema import Data
-from rewire.experiments.schema import available as avail
-from rewire.experiments.worlds import world_of
 
 BASE = {
     "name": "branches",
@@ -171,12 +170,12 @@ def rows_of(out, cell):
 
 def test_a_ticket_is_transferred_to_another_data_set(tmp_path, monkeypatch):
     """Trained on its images, tested on its images: the accuracies are those of the other set."""
-    from rewire.experiments import branching
     from rewire.experiments.data import available
+    from rewire.experiments.trainings import branch_start
 
     digits = available()["digits"]
     monkeypatch.setattr(
-        "rewire.experiments.cells.available",
+        "rewire.experiments.trainings.settings.available",
         lambda kind: {**avail(kind), **({"turned": digits} if kind == "data" else {})},
     )
     seen = []
@@ -188,7 +187,7 @@ def test_a_ticket_is_transferred_to_another_data_set(tmp_path, monkeypatch):
         def load(self):
             return Data(name="digits").load()
 
-    monkeypatch.setattr(branching, "Data", Other)
+    monkeypatch.setattr(branch_start, "Data", Other)
     done = run(tmp_path, [TICKET, {"rule": "Transfer", "data": "turned"}], densities=[0.3])
     assert seen == ["turned"]
     (row,) = rows(done.out, "Transfer")

@@ -4,8 +4,11 @@ import json
 
 import pytest
 
-from rewire.experiments import cells, config
+from rewire.experiments import cells, kinds
+from rewire.experiments.config import schema
 from rewire.experiments.errors import ConfigError
+from rewire.experiments.trainings import plan as planning
+from rewire.experiments.trainings import settings
 
 BASE = {
     "name": "small",
@@ -23,7 +26,7 @@ BASE = {
 def plan(**changes):
     """The cells of BASE with some keys changed, or removed where they are None."""
     tree = {key: value for key, value in {**BASE, **changes}.items() if value is not None}
-    return cells.plan(config.parse(tree), n_train=4000)
+    return planning.plan(kinds.parse(tree), n_train=4000)
 
 
 def of(planned, label, seed=0):
@@ -56,8 +59,8 @@ def test_parents_come_first_and_the_longest_chain_before_shorter_ones():
 
 
 def test_cells_are_shown_in_the_order_of_the_file():
-    experiment = config.parse(BASE)
-    shown = cells.in_order(experiment, cells.plan(experiment, 4000))
+    experiment = kinds.parse(BASE)
+    shown = cells.in_order(experiment, planning.plan(experiment, 4000))
     assert [(c.label, c.density, c.seed) for c in shown] == [
         *[("Dense", 1.0, seed) for seed in (0, 1)],
         *[(label, None, seed) for label in ("IMP", "RandomReinit") for seed in (0, 1)],
@@ -126,7 +129,7 @@ def test_densities_per_layer_give_one_cell_a_seed_and_keep_their_order():
     turned = plan(densities=None, distribution=dict(reversed(table.items())), rules=["Static"])
     density = (2352 + 9000 + 300) / 266_200  # .01 of fc1, .3 of the rest
     assert [cell.density for cell in planned] == [density, density]
-    assert cells.settings(planned[0].config).distribution == table
+    assert settings.settings(planned[0].config).distribution == table
     assert planned[0].hash != turned[0].hash  # the first pattern that fits wins
 
 
@@ -228,8 +231,8 @@ def test_two_labels_for_one_training_are_refused():
 
 def test_settings_read_a_config_back_after_json():
     imp = next(c for c in plan(schedule={"kind": "milestones", "at": [5]}) if c.rule == "IMP")
-    s = cells.settings(json.loads(json.dumps(imp.config)))
-    assert s.rule == config.available("rule")["IMP"](to=(0.2, 0.05))
+    s = settings.settings(json.loads(json.dumps(imp.config)))
+    assert s.rule == schema.available("rule")["IMP"](to=(0.2, 0.05))
     assert (s.model.name, s.data.name, s.data.normalise) == ("lenet-300-100", "mnist5k", "standard")
     assert (s.training.steps, s.training.batch, s.training.evaluate_every) == (100, 60, 100)
     assert s.training.schedule.at(5, 10) == pytest.approx(0.1)
@@ -250,4 +253,4 @@ def test_settings_read_a_config_back_after_json():
 )  # fmt: skip
 def test_a_config_of_a_stranger_is_refused_in_words(change, said):
     with pytest.raises(ConfigError, match=said):
-        cells.settings({**plan()[0].config, **change})
+        settings.settings({**plan()[0].config, **change})

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rewire.experiments import cli, config, doctor, files, runner, store
+from rewire.experiments import cli, doctor, kinds, runner, store
+from rewire.experiments.config import toml
 from rewire.experiments.errors import ConfigError, DataError, Diverged, Locked, StoreError
 
 TINY = ["rules=[Dense,IMP,RandomReinit,SET]", "steps=30", "evaluate_every=10", "seeds=1",
@@ -217,7 +218,7 @@ def test_imp_goes_on_from_the_dense_training_and_counts_its_cost(tiny):
 
 
 def test_the_edit_log_leads_to_the_edges_of_every_level(tiny):
-    from rewire.experiments.report.load import load
+    from rewire.experiments.report.run import load
 
     run, seen = load(tiny[0]), set()
     for (label, density, _), graph in run.graphs.items():
@@ -282,8 +283,8 @@ def test_the_folder_says_what_it_is_and_can_be_run_again(tiny):
     assert told["command"].startswith("rewire run quickstart") and told["versions"]["torch"]
     labels = [cell["label"] for cell in told["cells"]]
     assert labels == ["Dense", "IMP", "RandomReinit", "SET", "SET"]  # as the override names them
-    experiment = config.load(out / "experiment.toml")
-    assert experiment == config.load("quickstart", TINY)
+    experiment = kinds.load(out / "experiment.toml")
+    assert experiment == kinds.load("quickstart", TINY)
 
 
 def test_another_experiment_is_sent_to_another_folder(tiny, capsys):
@@ -372,6 +373,6 @@ def test_doctor_needs_the_data_of_the_quick_start(monkeypatch):
 def test_examples_of_the_files_module_hold():
     import doctest
 
-    from rewire.experiments import schema
+    from rewire.experiments.config import schema
 
-    assert doctest.testmod(files).failed == doctest.testmod(schema).failed == 0
+    assert doctest.testmod(toml).failed == doctest.testmod(schema).failed == 0

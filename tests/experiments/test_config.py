@@ -9,7 +9,8 @@ import tomllib
 
 import pytest
 
-from rewire.experiments import config, files, schema
+from rewire.experiments import building, kinds
+from rewire.experiments.config import checking, presets, schema, toml
 from rewire.experiments.errors import ConfigError
 
 GOOD = """
@@ -53,7 +54,7 @@ def good(**changes):
 
 
 def test_a_file_becomes_an_experiment(write):
-    experiment = config.load(write(GOOD))
+    experiment = kinds.load(write(GOOD))
     assert experiment.model.name == "lenet-300-100"
     assert experiment.optimizer == schema.Adam(name="adam", lr=1e-3)
     assert experiment.seeds == [0, 1]
@@ -61,33 +62,33 @@ def test_a_file_becomes_an_experiment(write):
 
 
 def test_a_name_is_the_files_unless_it_gives_one(write):
-    assert config.load(write(GOOD.replace('name = "small"', ""), "mine.toml")).name == "mine"
+    assert kinds.load(write(GOOD.replace('name = "small"', ""), "mine.toml")).name == "mine"
 
 
 def test_json_says_the_same_as_toml(write):
     path = write(json.dumps(tomllib.loads(GOOD)), "e.json")
-    assert config.load(path) == config.load(write(GOOD))
+    assert kinds.load(path) == kinds.load(write(GOOD))
 
 
-@pytest.mark.parametrize("name", sorted(config.presets()))
+@pytest.mark.parametrize("name", sorted(presets.presets()))
 def test_every_preset_is_sound_and_survives_a_round_trip(name):
-    experiment = config.load(name)
+    experiment = kinds.load(name)
     assert experiment.title and experiment.about and experiment.source and experiment.time
-    text = files.to_toml(experiment.as_tree())
-    assert config.parse(tomllib.loads(text)) == experiment
+    text = toml.to_toml(experiment.as_tree())
+    assert kinds.parse(tomllib.loads(text)) == experiment
 
 
 def test_toml_comes_back_whatever_the_text_holds():
     tree = {"a": 'quote " back \\ tab \t del \x7f nul \x00 é', "b": {"*.w": 1e-5, "c": [True, 2]},
             "t": [{"x": {}}, {"y": [], "z z": -0.5}]}  # fmt: skip
-    assert tomllib.loads(files.to_toml(tree)) == tree
+    assert tomllib.loads(toml.to_toml(tree)) == tree
 
 
 def test_a_rule_trains_as_the_experiment_does_but_for_its_own_table():
     tree = good(schedule={"kind": "step", "factor": 0.8, "every": "epoch"})
     tree["rules"][2]["train"] = {"optimizer": {"lr": 0.1}, "epochs": 2}
     tree["rules"][1]["train"] = {"optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.9}}
-    dense, imp, deep_r = config.parse(tree).rules
+    dense, imp, deep_r = kinds.parse(tree).rules
     assert dense.training.optimizer.lr == 1e-3
     assert imp.training.optimizer == schema.SGD(name="sgd", lr=0.5, momentum=0.9)
     assert deep_r.training.optimizer == schema.Adam(name="adam", lr=0.1)
@@ -98,7 +99,7 @@ def test_a_rule_trains_as_the_experiment_does_but_for_its_own_table():
 def test_an_epoch_is_a_period_that_rules_understand():
     tree = good()
     tree["rules"][2] = {"rule": "SET", "when": {"every": "epoch", "stop": 0.5}}
-    assert config.parse(tree).rules[2].build(epoch=67).when.n == 67
+    assert kinds.parse(tree).rules[2].build(epoch=67).when.n == 67
 
 
 def test_schedules_multiply_the_learning_rate_as_they_say():
@@ -113,24 +114,24 @@ def test_schedules_multiply_the_learning_rate_as_they_say():
 def test_every_optimiser_is_torchs():
     import torch
 
-    for name in config._TABLES[("optimizer",)][1]:
-        table = config.parse(good(optimizer={"name": name, "lr": 0.1})).optimizer
-        made = schema.build_optimizer(table, [torch.zeros(2, requires_grad=True)])
+    for name in checking._TABLES[("optimizer",)][1]:
+        table = kinds.parse(good(optimizer={"name": name, "lr": 0.1})).optimizer
+        made = building.build_optimizer(table, [torch.zeros(2, requires_grad=True)])
         assert type(made).__name__.lower() == name and made.param_groups[0]["lr"] == 0.1
         default = getattr(torch.optim, type(made).__name__)([torch.zeros(2)], lr=0.1)
         for option in table.model_dump(exclude={"name"}):  # our defaults are torch's
             assert made.param_groups[0][option] == pytest.approx(default.param_groups[0][option])
 
 
-@pytest.mark.parametrize("name", schema.TORCH_OPTIMIZERS)
+@pytest.mark.parametrize("name", building.TORCH_OPTIMIZERS)
 def test_an_optimiser_keeps_as_many_tensors_as_the_table_says(name):
     import torch
 
-    known = schema.TORCH_OPTIMIZERS[name]
+    known = building.TORCH_OPTIMIZERS[name]
     momentum = {"momentum": 0.9} if name == "sgd" else {}
-    table = config.parse(good(optimizer={"name": name, "lr": 0.1, **momentum})).optimizer
+    table = kinds.parse(good(optimizer={"name": name, "lr": 0.1, **momentum})).optimizer
     weight = torch.ones(3, requires_grad=True)
-    made = schema.build_optimizer(table, [weight])
+    made = building.build_optimizer(table, [weight])
     weight.sum().backward()
     made.step()
     state = [v for v in made.state[weight].values() if getattr(v, "shape", ()) == weight.shape]
@@ -139,7 +140,7 @@ def test_an_optimiser_keeps_as_many_tensors_as_the_table_says(name):
 
 
 def test_the_json_schema_knows_the_names():
-    whole = config.json_schema()
+    whole = kinds.json_schema()
     torch, brian = whole["else"], whole["then"]  # a file with a `world` is of Brian2's
     for tree, model, own in ((torch, "mlp", "batch"), (brian, "topographic-map", "seconds")):
         assert "DeepR" in tree["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
@@ -162,14 +163,14 @@ def test_the_json_schema_knows_the_names():
     ],
 )  # fmt: skip
 def test_override_values_read_as_people_type_them(text, value):
-    assert files.literal(text) == value
+    assert toml.literal(text) == value
 
 
 def test_overrides_reach_everywhere():
     overrides = ["optimizer.lr=0.01", "seeds=[4]", "densities=[.1]", "rules.IMP.fraction=.3",
                  "data=digits", "data.validation=100", "model.dropout=.1", "epochs=3",
                  "rules.DeepR.train.batch=10"]  # fmt: skip
-    e = config.load("quickstart", overrides)
+    e = kinds.load("quickstart", overrides)
     assert (e.optimizer.lr, e.seeds, e.densities) == (0.01, [4], [0.1])
     assert (e.data.name, e.data.validation, e.model.options) == ("digits", 100, {"dropout": 0.1})
     assert (e.steps, e.epochs) == (None, 3)
@@ -179,30 +180,30 @@ def test_overrides_reach_everywhere():
 
 
 def test_rules_override_keeps_the_named_ones_and_adds_new_ones():
-    tree = files.override(
+    tree = toml.override(
         good(contrasts=[["IMP", "Dense"], ["IMP", "DeepR"]]), ["rules=[SET,IMP,Dense]"]
     )
     assert [t["rule"] for t in tree["rules"]] == ["SET", "IMP", "Dense"]
     assert tree["contrasts"] == [["IMP", "Dense"]]
-    assert [entry.label for entry in config.parse(tree).rules] == ["SET", "IMP", "Dense"]
+    assert [entry.label for entry in kinds.parse(tree).rules] == ["SET", "IMP", "Dense"]
 
 
 def test_a_label_with_dots_and_a_rules_name_both_find_their_table():
     tree = good()
     tree["rules"][1] |= {"label": "p.2"}
     tree["rules"][2] |= {"label": "Deep"}
-    changed = files.override(tree, ["rules.p.2.fraction=.5", "rules.DeepR.l1=1e-3"])
+    changed = toml.override(tree, ["rules.p.2.fraction=.5", "rules.DeepR.l1=1e-3"])
     assert changed["rules"][1]["fraction"] == 0.5 and changed["rules"][2]["l1"] == 1e-3
     assert "fraction" not in tree["rules"][1]  # the tree given is left alone
 
 
 def test_none_removes_a_key():
-    tree = files.override(good(schedule={"kind": "cosine"}), ["schedule=none"])
-    assert config.parse(tree).schedule is None
+    tree = toml.override(good(schedule={"kind": "cosine"}), ["schedule=none"])
+    assert kinds.parse(tree).schedule is None
 
 
 def test_steps_and_epochs_replace_each_other():
-    assert "steps" not in files.override(good(), ["epochs=2"])
+    assert "steps" not in toml.override(good(), ["epochs=2"])
 
 
 # --- mistakes: (what to change, path that is named, what is said) ---
@@ -294,7 +295,7 @@ def test_mistakes_are_named_with_their_path_and_a_way_out(case):
     tree = good(**changes)
     begin = time.perf_counter()
     with pytest.raises(ConfigError) as caught:
-        config.parse(tree)
+        kinds.parse(tree)
     assert time.perf_counter() - begin < 1
     message = str(caught.value)
     assert caught.value.exit_code == 2
@@ -308,7 +309,7 @@ def test_all_mistakes_are_told_at_once():
         rules=[{"rule": "IPM"}, {"rule": "DeepR", "l2": 1, "train": {"bach": 3}}],
     )  # fmt: skip
     with pytest.raises(ConfigError) as caught:
-        config.parse(tree)
+        kinds.parse(tree)
     message = str(caught.value)
     for path in ("titel", "batch", "model.name", "densities", "optimizer", "rules.IPM.rule",
                  "rules.DeepR:", "rules.DeepR.train.bach"):  # fmt: skip
@@ -347,7 +348,7 @@ def test_files_that_are_no_experiment_are_refused_with_file_line_and_reason(writ
     path = write(content, name)
     begin = time.perf_counter()
     with pytest.raises(ConfigError) as caught:
-        config.load(path)
+        kinds.load(path)
     assert time.perf_counter() - begin < 1
     message = str(caught.value)
     where = f"{path}:{line}: " if line else f"{path}: "
@@ -359,27 +360,27 @@ def test_garbage_never_ends_in_anything_but_a_refusal(write):
     import random
 
     random = random.Random(0)
-    text = files.to_toml(good())
+    text = toml.to_toml(good())
     for _ in range(200):
         cut = bytearray(text.encode())
         for _ in range(random.randrange(1, 8)):
             cut[random.randrange(len(cut))] = random.randrange(256)
         cut = cut[: random.randrange(len(cut) + 1)]
         try:
-            config.load(write(bytes(cut)))
+            kinds.load(write(bytes(cut)))
         except ConfigError as error:
             assert error.exit_code == 2
 
 
 def test_a_folder_a_missing_file_and_a_device_are_no_files(tmp_path):
     with pytest.raises(ConfigError, match="not a regular file"):
-        config.load(tmp_path)
+        kinds.load(tmp_path)
     with pytest.raises(ConfigError, match="not a regular file"):
-        config.load("/dev/zero")
+        kinds.load("/dev/zero")
     with pytest.raises(ConfigError, match="did you mean 'quickstart'"):
-        config.load("quikstart")
+        kinds.load("quikstart")
     with pytest.raises(ConfigError, match="no experiment file or preset"):
-        config.load(tmp_path / "no.toml")
+        kinds.load(tmp_path / "no.toml")
 
 
 @pytest.mark.parametrize(
@@ -398,5 +399,5 @@ def test_a_folder_a_missing_file_and_a_device_are_no_files(tmp_path):
 )
 def test_overrides_that_reach_nothing_are_refused(override, said):
     with pytest.raises(ConfigError) as caught:
-        config.load("quickstart", [override])
+        kinds.load("quickstart", [override])
     assert said in str(caught.value)

@@ -3,7 +3,7 @@
 import pytest
 from digits_run import POSSIBLE, assert_exact, run
 
-from rewire.experiments import trainer
+from rewire.experiments.trainings import trainer
 
 RULES = """
 [[rules]]

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from rewire.experiments import building, kinds
+from rewire.experiments.trainings import plan, settings
+
 pytest.importorskip("sklearn")
 
 import rewire
-from rewire.experiments import cells, config, runner, store
-from rewire.experiments.estimate import _calibrate, estimate
+from rewire.experiments import runner, store
+from rewire.experiments.trainings.estimate import _calibrate, estimate
 from rewire.when import When
 
 EXPERIMENT = {
@@ -36,8 +39,8 @@ class Slow(rewire.Static):
 
 @pytest.fixture(scope="module")
 def planned():
-    experiment = config.parse(EXPERIMENT)
-    return experiment, cells.plan(experiment, config.n_train(experiment.data))
+    experiment = kinds.parse(EXPERIMENT)
+    return experiment, plan.plan(experiment, building.n_train(experiment.data))
 
 
 def test_the_disk_of_finished_cells_is_foretold(planned, tmp_path):
@@ -54,7 +57,7 @@ def test_the_disk_of_finished_cells_is_foretold(planned, tmp_path):
 
 def test_what_a_rule_itself_costs_at_every_step_is_counted(planned):
     experiment, listed = planned
-    s = cells.settings(next(c for c in listed if c.label == "Static").config)
+    s = settings.settings(next(c for c in listed if c.label == "Static").config)
     own = _calibrate(experiment, s)[1]
     slow = _calibrate(experiment, replace(s, rule=Slow()))[1]
     assert 0.0045 < slow - own < 0.02
@@ -65,8 +68,8 @@ def test_a_cell_takes_as_long_as_its_steps(planned):
     told = estimate(experiment, listed)
     at = {cell.label: told[cell.hash].seconds for cell in listed}
     assert all(s > 0 for s in at.values())
-    longer = config.parse({**EXPERIMENT, "steps": 2000})
-    many = cells.plan(longer, config.n_train(longer.data))
+    longer = kinds.parse({**EXPERIMENT, "steps": 2000})
+    many = plan.plan(longer, building.n_train(longer.data))
     static = [c for c in many if c.label == "Static"]
     found = estimate(longer, static)
     assert found[static[0].hash].seconds > 20 * at["Static"]

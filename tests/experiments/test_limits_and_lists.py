@@ -6,10 +6,9 @@ import torch
 pytest.importorskip("sklearn")
 
 from rewire.experiments import store
-from rewire.experiments.config import parse
 from rewire.experiments.errors import ConfigError
+from rewire.experiments.kinds import parse, world_of
 from rewire.experiments.runner import run_experiment
-from rewire.experiments.worlds import world_of
 
 BASE = {
     "name": "limits",

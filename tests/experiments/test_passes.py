@@ -5,11 +5,14 @@ import shutil
 import pytest
 import torch
 
+from rewire.experiments import building, cell_run, kinds
+from rewire.experiments.trainings import passes, plan, settings
+
 pytest.importorskip("sklearn")
 
-from rewire.experiments import cells, config, trainer
 from rewire.experiments.errors import ConfigError
 from rewire.experiments.store import CellStore
+from rewire.experiments.trainings import trainer
 
 OPTIONS = {
     "channels_last": {"memory_format": "channels_last"},
@@ -31,12 +34,12 @@ BASE = {
 
 @pytest.fixture(scope="module")
 def digits():
-    return config.parse(BASE).data.load()
+    return kinds.parse(BASE).data.load()
 
 
 def planned(**changes):
-    experiment = config.parse({**BASE, **changes})
-    return cells.plan(experiment, config.n_train(experiment.data))
+    experiment = kinds.parse({**BASE, **changes})
+    return plan.plan(experiment, building.n_train(experiment.data))
 
 
 def trained(folder, digits, should_stop=lambda: False, **changes):
@@ -59,7 +62,7 @@ def test_they_are_part_of_what_a_cell_is_and_the_ordinary_ones_are_not_written()
     for option in OPTIONS.values():
         cell = planned(**option)[0]
         assert cell.config.items() >= option.items()
-        s = cells.settings(cell.config)
+        s = settings.settings(cell.config)
         assert all(getattr(s, key) == value for key, value in option.items())
         names.add(cell.hash)
     assert len(names) == 5
@@ -111,7 +114,7 @@ def test_a_cell_trains_nearly_as_it_does_without(option, digits, tmp_path):
 
 @OPTION
 def test_a_cell_that_was_stopped_goes_on_to_the_same_bits(option, digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "checkpoint_seconds", lambda: 1e9)
+    monkeypatch.setattr(cell_run, "checkpoint_seconds", lambda: 1e9)
     whole, store = trained(tmp_path / "whole", digits, **OPTIONS[option])
     asked = iter([False] * 5 + [True])
     first, _ = trained(tmp_path / "parts", digits, lambda: next(asked), **OPTIONS[option])
@@ -139,6 +142,6 @@ def test_compiled_passes_meet_rules_that_look_at_every_step(rule, digits, tmp_pa
 
 
 def test_compiling_without_a_compiler_is_refused(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer.shutil, "which", lambda name: None)
+    monkeypatch.setattr(passes.shutil, "which", lambda name: None)
     with pytest.raises(ConfigError, match="needs a C.. compiler"):
         trained(tmp_path, digits, compile=True)

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from rewire.experiments.engines import local
-from rewire.experiments.engines.local import Outcome, Schedule, exit_code, is_finished, run_cells
+from rewire.experiments.engines import attempt, child, fork, pool
+from rewire.experiments.engines.local import run_cells
+from rewire.experiments.engines.outcome import Outcome, exit_code
+from rewire.experiments.engines.run import is_finished
+from rewire.experiments.engines.schedule import Schedule
 from rewire.experiments.errors import ConfigError, StoreError
 from rewire.experiments.store import CellStore
 
@@ -22,7 +25,7 @@ _spec = importlib.util.spec_from_file_location(
 chain = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(chain)
 
-pytestmark = pytest.mark.skipif(not local.fork_available(), reason="needs fork")
+pytestmark = pytest.mark.skipif(not fork.fork_available(), reason="needs fork")
 
 
 def cell(hash, *parents, weight=1.0, **more):
@@ -267,12 +270,12 @@ def test_a_flood_of_events_does_not_stop_anybody(tmp_path, slow):
 def test_events_to_a_parent_that_does_not_listen_cost_a_child_nothing():
     read, write = os.pipe()
     os.set_blocking(write, False)
-    mouth = local._Mouth(write)
+    mouth = child._Mouth(write)
     for i in range(20_000):
         mouth({"event": "eval", "i": i})
     for i in range(50):
         mouth({"event": "level", "row": "x" * 50_000, "i": i})
-    assert len(mouth.kept) <= local.PENDING_LIMIT + 60_000
+    assert len(mouth.kept) <= child.PENDING_LIMIT + 60_000
     os.close(read)
     mouth({"event": "end"})  # nobody there any more
     assert mouth.kept == b""
@@ -284,8 +287,8 @@ def test_events_arrive_whole_and_in_order():
     read, write = os.pipe()
     os.set_blocking(read, False)
     os.set_blocking(write, False)
-    mouth = local._Mouth(write)
-    worker = local._Worker(cell=None, pid=0, fd=read, attempt=1, started=0.0)
+    mouth = child._Mouth(write)
+    worker = pool._Worker(cell=None, pid=0, fd=read, attempt=1, started=0.0)
     heard = []
     for i in range(40):
         mouth({"event": "level", "i": i, "padding": "z" * 20_000})
@@ -365,7 +368,7 @@ def test_a_folder_in_use_is_waited_for_and_then_refused(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     holder = os.open(folder, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)
-    monkeypatch.setattr(local, "LOCK_PATIENCE", 0.2)
+    monkeypatch.setattr(attempt, "LOCK_PATIENCE", 0.2)
     cells = [chain.ChainCell("a", {})]
     outcome = run_cells(cells, out=tmp_path, workers=1, work=chain.chain)["a"]
     assert (outcome.status, outcome.exit_code, outcome.kind) == ("failed", 6, "Locked")

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from rewire.experiments.cells import Cell
-from rewire.experiments.engines.local import Outcome
+from rewire.experiments.engines.outcome import Outcome
 from rewire.experiments.progress import HEARTBEAT, Progress, Tally, duration
 
 

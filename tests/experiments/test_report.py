@@ -9,12 +9,12 @@ import pytest
 import torch
 from pages import Page, on_a_phone
 
+from rewire.edit_log import Record
 from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
 from rewire.experiments.report import figure_svg, write_report
-from rewire.experiments.report.load import load
+from rewire.experiments.report.run import load
 from rewire.graph import Graph, Population, Projection, Space, square_sheet
-from rewire.history import Record
 
 RULES = ["Dense", "Static", "RandomReinit", "IMP", "DeepR", "SoftDeepR",
          "StructuralPlasticity", "SET", "RigL"]  # fmt: skip
@@ -474,7 +474,7 @@ def test_drawing_leaves_the_callers_matplotlib_alone(full):
 
 
 def test_rules_keep_their_look_and_no_two_share_one():
-    from rewire.experiments.report.look import looks
+    from rewire.experiments.report.style import looks
 
     some = looks({"IMP": "IMP", "my IMP": "IMP", "x": "Mine", "DeepR": "DeepR"})
     assert some["IMP"] == looks({"a": "Dense", "IMP": "IMP"})["IMP"]

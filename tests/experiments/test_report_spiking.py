@@ -15,20 +15,16 @@ from pages import Page, in_a_browser, on_a_phone
 pytest.importorskip("brian2")
 
 from rewire.analysis import topography  # noqa: E402
+from rewire.edit_log import parse  # noqa: E402
 from rewire.experiments import cli, compare, store  # noqa: E402
-from rewire.experiments.report import (  # noqa: E402
-    animation,
-    figure_svg,
-    sheet_words,
-    spiking,
-    write_report,
-)
-from rewire.experiments.report.load import Loaded, graph_of, load  # noqa: E402
-from rewire.experiments.report.sheet_figures import _wrapped_lines, turnover_of  # noqa: E402
-from rewire.experiments.report.sheets import Change, Sheet, simulated  # noqa: E402
+from rewire.experiments.report import animation, figure_svg, write_report
+from rewire.experiments.report.run import Loaded, graph_of, load  # noqa: E402
+from rewire.experiments.report.spiking import page as spiking
+from rewire.experiments.report.spiking import sentences
+from rewire.experiments.report.spiking.figures import _wrapped_lines, turnover_of  # noqa: E402
+from rewire.experiments.report.spiking.maps import Change, Sheet, simulated  # noqa: E402
 from rewire.experiments.spiking.published import CASES, PUBLISHED, published  # noqa: E402
 from rewire.graph import Edit, Graph, Population, Projection, Space, square_sheet  # noqa: E402
-from rewire.history import parse  # noqa: E402
 
 EVIL = "Static <script>alert(1)</script>$\\frac"
 PLASTIC = {
@@ -223,7 +219,7 @@ def change(label, start, end, seeds=2):
 
 def said(*changes, contrasts=()):
     run = Loaded(Path(), {"contrasts": contrasts}, [], [], [])
-    headline, qualified = sheet_words.headline(run, dict(changes))
+    headline, qualified = sentences.headline(run, dict(changes))
     return " ".join([headline, *qualified])
 
 
@@ -285,8 +281,8 @@ def test_the_named_contrast_is_of_both_measures_and_too_few_seeds_are_not_tested
 
 
 def test_published_numbers_belong_to_the_same_network_rule_and_time_only():
-    from rewire.experiments.config import PRESETS
-    from rewire.experiments.files import read
+    from rewire.experiments.config.presets import PRESETS
+    from rewire.experiments.config.toml import read
 
     preset = read(PRESETS / "bogdan_2018_cases.toml")
     found = published({**preset, "seeds": 2, "name": "mine"})
@@ -393,8 +389,8 @@ def test_bimodality_stands_under_the_weights_it_is_of(out, text):
     found = topography.bimodality(weights, 1.0)
     assert 0 < found.coefficient <= 1
     assert f"in the highest; bimodality {found.coefficient:.2f}" in section(text, "weights")
-    assert sheet_words.bimodality(np.ones(3)) == "all 1.00"
-    assert sheet_words.bimodality(np.empty(0)) == "no synapse"
+    assert sentences.bimodality(np.ones(3)) == "all 1.00"
+    assert sentences.bimodality(np.empty(0)) == "no synapse"
 
 
 def test_survival_is_of_the_synapses_of_the_start_and_of_those_formed(out, text):

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from rewire.experiments import kinds
+
 pytest.importorskip("brian2")
 
 from rewire.analysis import topography  # noqa: E402
 from rewire.analysis.lifetimes import lifetimes  # noqa: E402
-from rewire.experiments import cli, config, store, worlds  # noqa: E402
+from rewire.edit_log import parse  # noqa: E402
+from rewire.experiments import cli, store  # noqa: E402
 from rewire.experiments.cells import Cell  # noqa: E402
 from rewire.experiments.errors import ConfigError  # noqa: E402
-from rewire.experiments.report.load import graph_of  # noqa: E402
+from rewire.experiments.report.run import graph_of  # noqa: E402
 from rewire.experiments.spiking import cells, simulation, trainer  # noqa: E402
-from rewire.history import parse  # noqa: E402
 
 PLASTIC = {
     "rule": "StructuralPlasticity", "rate": 2e4, "slots": 32, "initial": "given",
@@ -37,11 +39,11 @@ BASE = {
 
 def experiment(**changes):
     tree = {key: value for key, value in {**BASE, **changes}.items() if value is not None}
-    return config.parse(tree)
+    return kinds.parse(tree)
 
 
 def planned(**changes):
-    return worlds.world_of(asked := experiment(**changes)).plan(asked)
+    return kinds.world_of(asked := experiment(**changes)).plan(asked)
 
 
 def refusal(**changes):
@@ -110,7 +112,7 @@ def test_what_the_model_and_the_network_refuse_is_told_once():
 
 def test_an_experiment_reads_back_from_its_own_tree():
     asked = experiment(period=2.0, contrasts=[["StructuralPlasticity", "Static"]])
-    again = config.parse(asked.as_tree())
+    again = kinds.parse(asked.as_tree())
     assert again == asked and again.as_tree() == asked.as_tree()
 
 
@@ -118,11 +120,12 @@ def test_without_brian2_the_message_says_what_to_install_and_the_rest_works():
     code = f"""
         import sys
         sys.modules["brian2"] = None  # as if it were not installed
-        from rewire.experiments import cli, config
+        from rewire.experiments import cli, kinds
+        from rewire.experiments.config import presets
         from rewire.experiments.errors import ConfigError
-        assert {{"quickstart", "topographic-map"}} <= set(config.presets())
+        assert {{"quickstart", "topographic-map"}} <= set(presets.presets())
         try:
-            config.parse({BASE!r})
+            kinds.parse({BASE!r})
         except ConfigError as error:
             assert 'pip install "neurorewire[spiking]"' in str(error), error
         else:
@@ -309,13 +312,13 @@ def test_a_run_is_shown_resumed_estimated_and_reported_like_all_others(tmp_path,
 
 def test_the_estimate_grows_with_the_time_simulated():
     longer = planned(seconds=300)
-    by = worlds.world_of(experiment(seconds=300)).estimate(experiment(seconds=300), longer)
+    by = kinds.world_of(experiment(seconds=300)).estimate(experiment(seconds=300), longer)
     assert all(0.3 < by[c.hash].seconds < 3000 for c in longer)
     assert simulation.RASTER * by[longer[0].hash].bytes > 5000
 
 
 @pytest.mark.parametrize("name", ["topographic-map", "bogdan_2018_cases", "rules-in-spikes"])
 def test_the_presets_are_right_and_every_rule_in_them_can_live(name):
-    asked = config.load(name)
+    asked = kinds.load(name)
     assert asked.about and asked.time and asked.source
-    assert len(worlds.world_of(asked).plan(asked)) == len(asked.rules) * len(asked.seeds)
+    assert len(kinds.world_of(asked).plan(asked)) == len(asked.rules) * len(asked.seeds)

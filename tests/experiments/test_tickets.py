@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from rewire.experiments import kinds
+from rewire.experiments.config import toml
+
 pytest.importorskip("brian2")
 
-from rewire.experiments import cells, config, runner, store, tickets, worlds  # noqa: E402
+from rewire.experiments import cells, runner, store  # noqa: E402
+from rewire.experiments.conversion import run as tickets
 from rewire.experiments.data import load  # noqa: E402
 from rewire.experiments.errors import ConfigError  # noqa: E402
 from rewire.experiments.store import CellStore  # noqa: E402
@@ -30,11 +34,11 @@ BASE = {
 
 def experiment(**changes):
     tree = {key: value for key, value in {**BASE, **changes}.items() if value is not None}
-    return config.parse(tree)
+    return kinds.parse(tree)
 
 
 def planned(**changes):
-    return worlds.world_of(asked := experiment(**changes)).plan(asked)
+    return kinds.world_of(asked := experiment(**changes)).plan(asked)
 
 
 def refusal(**changes):
@@ -65,7 +69,7 @@ def test_what_the_table_cannot_mean_is_refused():
 
 def test_the_table_is_written_down_and_read_back():
     asked = experiment(spikes={})
-    assert asked.spikes is not None and config.parse(asked.as_tree()) == asked
+    assert asked.spikes is not None and kinds.parse(asked.as_tree()) == asked
     assert experiment(spikes=None).spikes is None
 
 
@@ -89,7 +93,7 @@ def test_a_cell_is_named_by_what_decides_its_result():
 
 def test_a_dry_run_knows_what_every_cell_costs():
     asked = experiment()
-    found = worlds.world_of(asked).estimate(asked, planned())
+    found = kinds.world_of(asked).estimate(asked, planned())
     assert set(found) == {cell.hash for cell in planned()}
     assert all(cost.seconds > 0 and cost.bytes > 0 for cost in found.values())
 
@@ -102,7 +106,7 @@ def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     asked = experiment()
     path = out / "small.toml"
-    path.write_text(runner.to_toml(asked.as_tree()))
+    path.write_text(toml.to_toml(asked.as_tree()))
     finished = runner.run_experiment(path, out=out / "run", workers=0, progress="quiet")
     assert finished.exit_code == 0
     return finished
@@ -170,7 +174,7 @@ def test_the_report_puts_spikes_beside_the_activations_of_their_rule(run, rows):
 
 def test_without_the_table_the_report_has_no_such_section(tmp_path):
     path = tmp_path / "plain.toml"
-    path.write_text(runner.to_toml(experiment(spikes=None, rules=["Dense"], steps=5).as_tree()))
+    path.write_text(toml.to_toml(experiment(spikes=None, rules=["Dense"], steps=5).as_tree()))
     done = runner.run_experiment(path, out=tmp_path / "run", workers=0, progress="quiet")
     assert "in spikes" not in done.report.read_text()
 

@@ -11,7 +11,7 @@ from torch.func import functional_call, hessian, jacrev, vmap
 import rewire
 from rewire import when
 from rewire.rules.woodfisher import inverse_fisher, step
-from rewire.session import torch_world
+from rewire.torch_loop import torch_world
 
 SIZES = (6, 8, 5, 3)
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import rewire
-from rewire.select import pair_sign, sample_absent
+from rewire.select.grow import sample_absent
+from rewire.select.pairs import pair_sign
 from rewire.streams import rng_for
 
 ETA, STEPS = 0.3, 60

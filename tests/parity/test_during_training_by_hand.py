@@ -12,8 +12,8 @@ import rewire
 from rewire import when
 from rewire.budget import allot
 from rewire.graph import Graph, Population, Projection, Space
-from rewire.rule import Clock
 from rewire.streams import rng_for
+from rewire.when import Clock
 
 NUMBERS = st.sampled_from([0.5, 0.5, 1.0, -1.0, 2.0, -0.25, 0.125, -3.0])
 SHAPES = [(4, 5), (3, 4)]

@@ -10,8 +10,8 @@ from torch import nn
 import rewire
 from rewire import when
 from rewire.graph import Graph, Population, Projection, Space
-from rewire.rule import Clock
 from rewire.streams import rng_for
+from rewire.when import Clock
 
 
 def space_of(*shapes):

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rewire.edit_log import History, parse
 from rewire.graph import Edit, Graph, Population, Projection, Space
-from rewire.history import History, parse
-from rewire.rule import Clock
+from rewire.when import Clock
 
 SLOTS = 6
 

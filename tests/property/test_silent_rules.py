@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import rewire
 from rewire.graph import Graph, Population, Projection, Space
-from rewire.rule import Clock
-from rewire.rules.nm import INPUTS, chosen
-from rewire.rules.silent import FAINTEST
+from rewire.rules.shared.n_of_m import INPUTS, chosen
+from rewire.rules.shared.silencing import FAINTEST
+from rewire.when import Clock
 
 SPACE = Space(
     [Population("a", 6), Population("b", 5)],

@@ -18,7 +18,7 @@ from pathlib import Path
 def serve():
     import torch
 
-    from rewire.experiments import cli, report, runner, trainer  # noqa: F401
+    from rewire.experiments import cli, report, runner  # noqa: F401
 
     report.write_report = lambda out: (out / "report.html").touch()
     torch.set_num_threads(1)

@@ -17,7 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from rewire.experiments.engines.local import Interrupted, exit_code, run_cells
+from rewire.experiments.engines.local import run_cells
+from rewire.experiments.engines.outcome import Interrupted, exit_code
 from rewire.experiments.errors import DataError
 from rewire.experiments.store import CellStore
 

@@ -8,9 +8,9 @@ import time
 import chain
 import pytest
 
-from rewire.experiments.engines import local
+from rewire.experiments.engines import fork
 
-pytestmark = pytest.mark.skipif(not local.fork_available(), reason="needs fork")
+pytestmark = pytest.mark.skipif(not fork.fork_available(), reason="needs fork")
 
 SLOW = {"steps": 50, "pause": 0.003}
 

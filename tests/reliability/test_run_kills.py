@@ -10,12 +10,13 @@ import time
 import attempts
 import pytest
 
+from rewire.experiments.engines import fork
+
 pytest.importorskip("sklearn")
 
 from rewire.experiments import store
-from rewire.experiments.engines import local
 
-pytestmark = pytest.mark.skipif(not local.fork_available(), reason="needs fork")
+pytestmark = pytest.mark.skipif(not fork.fork_available(), reason="needs fork")
 
 EXPERIMENT = """
 model = { name = "mlp", hidden = [24, 16], dropout = DROPOUT }

@@ -8,11 +8,12 @@ import attempts
 import pytest
 from test_run_kills import remains
 
+from rewire.experiments.engines import fork
+
 pytest.importorskip("brian2")
 
-from rewire.experiments.engines import local  # noqa: E402
 
-pytestmark = pytest.mark.skipif(not local.fork_available(), reason="needs fork")
+pytestmark = pytest.mark.skipif(not fork.fork_available(), reason="needs fork")
 
 EXPERIMENT = """
 world = "brian"

@@ -1,0 +1,90 @@
+"""Checks of an experiment's tables: unknown keys, rules, models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from rewire.names import did_you_mean, short, unknown
+
+from .schema import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    ConstantSchedule,
+    CosineSchedule,
+    Data,
+    MilestoneSchedule,
+    RMSprop,
+    Spikes,
+    StepSchedule,
+    Table,
+    in_steps,
+)
+from .toml import Problems
+
+_TABLES: dict[tuple[str, ...], tuple[str, dict[str, type[Table]]]] = {
+    ("optimizer",): ("optimiser", {
+        name: cls
+        for cls in (SGD, Adam, AdamW, RMSprop, Adagrad)
+        for name in cls.model_fields["name"].annotation.__args__  # type: ignore[union-attr]
+    }),
+    ("schedule",): ("kind of schedule", {
+        "constant": ConstantSchedule, "step": StepSchedule,
+        "milestones": MilestoneSchedule, "cosine": CosineSchedule,
+    }),
+}  # fmt: skip
+
+
+def _keys(cls: type[BaseModel]) -> list[str]:
+    return [info.alias or name for name, info in cls.model_fields.items()]
+
+
+def _problem(error: ErrorDetails, root: type[Table]) -> tuple[str, str]:
+    """One of pydantic's errors as (path, sentence)."""
+    loc = [part for part in error["loc"]]
+    table: type[Table] = root
+    if loc and tuple(loc[:1]) in _TABLES:
+        kinds = _TABLES[(str(loc[0]),)][1]
+        if len(loc) > 1 and loc[1] in kinds:  # pydantic writes the union's tag into the path
+            table = kinds[str(loc.pop(1))]
+    elif loc and loc[0] in ("data", "spikes"):
+        table = Data if loc[0] == "data" else Spikes
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    kind, found = error["type"], error.get("input")
+    if kind == "extra_forbidden":
+        names = _keys(table)
+        return path, f"unknown key{did_you_mean(str(loc[-1]), names)}; it takes {', '.join(names)}"
+    if kind == "missing":
+        return path, "is missing"
+    if kind == "union_tag_invalid":
+        noun, kinds = _TABLES[(str(loc[0]),)]
+        return path, unknown(noun, error["ctx"]["tag"], kinds)
+    if kind == "union_tag_not_found":
+        noun, kinds = _TABLES[(str(loc[0]),)]
+        which = error["ctx"]["discriminator"].strip("'")
+        return path, f"needs '{which}', the {noun}: one of {', '.join(kinds)}"
+    if kind == "value_error":
+        return path, str(error["ctx"]["error"])
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return path, f"should be a table, found {short(found)}"
+    said = error["msg"].removeprefix("Input ").replace("valid ", "")
+    return path, f"{said}, found {short(found)}"
+
+
+def check(cls: type[Table], tree: Any) -> tuple[Any, Problems]:
+    try:
+        return cls.model_validate(tree), []
+    except ValidationError as error:
+        return None, [_problem(e, cls) for e in error.errors(include_url=False)]
+
+
+def rule_problems(cls: Any, fields: dict[str, Any], path: str) -> Problems:
+    try:
+        cls.from_table(in_steps(fields, 100))  # how long an epoch is matters to no check
+    except (ValueError, TypeError) as error:
+        return [(path, line.strip()) for line in str(error).splitlines() if line.strip()]
+    return []

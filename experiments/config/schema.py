@@ -1,0 +1,432 @@
+"""The tables of an experiment file as typed, frozen objects, and where their names are looked up.
+
+Values are checked strictly: no text where a number belongs, no number out of range, no key that
+the table does not have. `experiments.config` turns what pydantic finds into sentences.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+
+from rewire.names import did_you_mean, short
+
+MAX_SEEDS = 10_000
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _period(value: Any) -> int | str:
+    if value == "epoch" or (type(value) is int and 1 <= value <= 10**12):
+        return value
+    raise ValueError(f"should be a number of steps (1 or more) or 'epoch', found {short(value)}")
+
+
+Period = Annotated[
+    int | Literal["epoch"],
+    PlainValidator(_period),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "epoch"}]}),
+]
+
+
+class SGD(Table):
+    name: Literal["sgd"]
+    lr: Positive
+    momentum: Fraction = 0.0
+    dampening: NonNegative = 0.0
+    nesterov: bool = False
+    weight_decay: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> "SGD":
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError("nesterov = true takes a momentum above 0 and no dampening")
+        return self
+
+
+class Adam(Table):
+    name: Literal["adam", "nadam", "radam", "adamax"]
+    lr: Positive
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
+
+
+class AdamW(Adam):
+    name: Literal["adamw"]  # type: ignore[assignment]
+    weight_decay: NonNegative = 0.01
+
+
+class RMSprop(Table):
+    name: Literal["rmsprop"]
+    lr: Positive
+    alpha: Fraction = 0.99
+    eps: Positive = 1e-8
+    momentum: Fraction = 0.0
+    centered: bool = False
+    weight_decay: NonNegative = 0.0
+
+
+class Adagrad(Table):
+    name: Literal["adagrad"]
+    lr: Positive
+    lr_decay: NonNegative = 0.0
+    eps: Positive = 1e-10
+    weight_decay: NonNegative = 0.0
+
+
+Optimizer = Annotated[SGD | Adam | AdamW | RMSprop | Adagrad, Field(discriminator="name")]
+
+
+class _Schedule(Table):
+    warmup: Annotated[int, Field(ge=0)] = 0
+
+    def at(self, step: int, steps: int) -> float:
+        """What the learning rate is multiplied by at ``step`` (0-based) of a level of ``steps``."""
+        ramp = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        return ramp * self._factor(step, steps)
+
+    def _factor(self, step: int, steps: int) -> float:
+        return 1.0
+
+
+class ConstantSchedule(_Schedule):
+    """No change but the warm-up, which rises linearly over the first ``warmup`` steps."""
+
+    kind: Literal["constant"]
+
+
+class StepSchedule(_Schedule):
+    """Times ``factor`` after every ``every`` steps."""
+
+    kind: Literal["step"]
+    factor: Positive
+    every: Period
+
+    def _factor(self, step: int, steps: int) -> float:
+        return self.factor ** (step // self.every)  # type: ignore[operator]
+
+
+class MilestoneSchedule(_Schedule):
+    """Times ``factor`` at each of the steps ``at_steps`` (written ``at`` in the file)."""
+
+    kind: Literal["milestones"]
+    at_steps: Annotated[list[Count], Field(alias="at", min_length=1)]
+    factor: Positive = 0.1
+
+    def _factor(self, step: int, steps: int) -> float:
+        return self.factor ** sum(step >= at for at in self.at_steps)
+
+
+class CosineSchedule(_Schedule):
+    """Half a cosine from 1 at the first step to 0 after the last."""
+
+    kind: Literal["cosine"]
+
+    def _factor(self, step: int, steps: int) -> float:
+        return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
+
+
+Schedule = Annotated[
+    ConstantSchedule | StepSchedule | MilestoneSchedule | CosineSchedule,
+    Field(discriminator="kind"),
+]
+
+
+class Training(Table):
+    """How a level is trained. A rule's ``train`` table may replace any of it."""
+
+    optimizer: Optimizer
+    schedule: Schedule | None = None
+    batch: Count
+    steps: Count | None = Field(default=None, description="optimiser steps of one level")
+    epochs: Count | None = Field(default=None, description="instead of steps")
+    evaluate_every: Period = 100
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> "Training":
+        if (self.steps is None) == (self.epochs is None):
+            both = "both are given" if self.steps else "neither is given"
+            raise ValueError(f"give either 'steps' or 'epochs' (per level); {both}")
+        return self
+
+    def resolved(self, n_train: int) -> "Training":
+        """The same with ``epochs`` and every "epoch" turned into steps."""
+        epoch = steps_per_epoch(n_train, self.batch)
+        changes: dict[str, Any] = {
+            "steps": self.steps or (self.epochs or 0) * epoch,
+            "epochs": None,
+            "evaluate_every": epoch if self.evaluate_every == "epoch" else self.evaluate_every,
+        }
+        if getattr(self.schedule, "every", None) == "epoch":
+            changes["schedule"] = self.schedule.model_copy(update={"every": epoch})  # type: ignore[union-attr]
+        return self.model_copy(update=changes)
+
+
+def steps_per_epoch(n_train: int, batch: int) -> int:
+    """Steps that visit every example once; the last batch of an epoch may be smaller."""
+    return -(-n_train // batch)
+
+
+class Model(Table):
+    """A model by name; every other key is an option of that model."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Data(Table):
+    """A data set by name, its validation split (how many, drawn how), and how inputs are scaled."""
+
+    name: str
+    validation: Annotated[int, Field(ge=1)] | None = None
+    normalise: Literal["standard", "unit"] = "standard"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None  # None: the published split
+
+    def load(self) -> Any:
+        """The data set in memory. Raises DataError where its files are missing or damaged."""
+        from ..data import load
+
+        return load(**self.model_dump())
+
+
+DISTRIBUTIONS = ("erk", "er", "uniform", "balanced", "imp")
+
+
+def _distribution(value: Any) -> str | dict[str, float]:
+    if isinstance(value, str):
+        if value in DISTRIBUTIONS:
+            return value
+        names = ", ".join(DISTRIBUTIONS)
+        raise ValueError(f"there is no distribution {value!r}{did_you_mean(value, DISTRIBUTIONS)}; "
+                         f"one of {names}, or a table of parameter pattern -> density")  # fmt: skip
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"should be a name or a table of pattern -> density, found {short(value)}")
+    for pattern, density in value.items():
+        if type(density) not in (int, float) or not 0 < density <= 1:
+            raise ValueError(
+                f"the density of {pattern!r} should be in (0, 1], not {short(density)}"
+            )
+    return {pattern: float(density) for pattern, density in value.items()}
+
+
+def _seeds(value: Any) -> list[int]:
+    if type(value) is int and 1 <= value <= MAX_SEEDS:
+        return list(range(value))
+    if isinstance(value, list) and value and all(type(s) is int and s >= 0 for s in value):
+        if len(set(value)) < len(value):
+            raise ValueError(f"each seed once, found {short(value)}")
+        if len(value) <= MAX_SEEDS and max(value) < 2**63:
+            return value
+    raise ValueError(
+        f"should be a count (1 to {MAX_SEEDS:,}) or a list of non-negative integers, "
+        f"found {short(value)}"
+    )
+
+
+def _densities(value: Any) -> list[float]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"should be a list of fractions of edges kept, found {short(value)}")
+    for density in value:
+        if type(density) is not float or not 0 < density < 1:
+            raise ValueError(
+                f"a density is above 0 and below 1 (Dense is 1), found {short(density)}"
+            )
+    if len(set(value)) < len(value):
+        raise ValueError(f"each density once, found {short(value)}")
+    return sorted(value, reverse=True)
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        return value
+    raise ValueError(
+        f"names a folder: letters, digits, '.', '_' and '-', at most 64; found {short(value)}"
+    )
+
+
+Name = Annotated[str, PlainValidator(_name), WithJsonSchema({"type": "string"})]
+Seeds = Annotated[
+    list[int],
+    PlainValidator(_seeds),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array"}]}),
+]
+Contrasts = list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+
+
+def _limits(value: Any) -> list[dict[str, Any]]:
+    from rewire.limits import from_tables
+
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        raise ValueError(
+            f"should be a list of tables, e.g. {{ limit = 'FanIn', most = 32 }}, not {short(value)}"
+        )
+    from_tables(value)
+    return value
+
+
+Limits = Annotated[
+    list[dict[str, Any]],
+    PlainValidator(_limits),
+    WithJsonSchema({"type": "array", "items": {"type": "object", "required": ["limit"]}}),
+]
+
+
+@dataclass(frozen=True)
+class RuleEntry:
+    """One of an experiment's rules: the fields given for it, and what it trains with."""
+
+    rule: str
+    cls: Any  # the class of that name
+    label: str
+    training: Training  # the experiment's, with `train` laid over it
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    of: str | None = None  # of a branch: label or cell that it branches off; None: all tickets
+
+    def build(self, epoch: int, **more: Any) -> Any:
+        """The rule object, every period of an "epoch" being ``epoch`` steps."""
+        return self.cls.from_table({**in_steps(dict(self.fields), epoch), **more})
+
+    def as_table(self) -> dict[str, Any]:
+        table = {"rule": self.rule, **self.fields}
+        if self.label != self.rule:
+            table["label"] = self.label
+        if self.of is not None:
+            table["of"] = self.of
+        return table | ({"train": dict(self.train)} if self.train else {})
+
+
+def visits_densities(rule: Any) -> bool:
+    """Whether one run of the rule (class or object) visits all densities, as IMP does."""
+    return bool(getattr(rule, "visits_densities", False))
+
+
+def is_branch(rule: Any) -> bool:
+    """Whether it is no rule of its own but a new start from another one's tickets."""
+    return bool(getattr(rule, "branch", False))
+
+
+def is_cell(name: str) -> bool:
+    """Whether it is the name of a cell: 16 hexadecimal digits."""
+    return re.fullmatch(r"[0-9a-f]{16}", name) is not None
+
+
+def is_dense(rule: Any) -> bool:
+    """Whether it is the control that keeps every edge."""
+    return (rule if isinstance(rule, type) else type(rule)).__name__ == "Dense"
+
+
+class Spikes(Table):
+    """How trained networks are run in spikes; see `experiments.tickets`."""
+
+    images: Count | None = Field(default=None, description="of the test set; all unless given")
+    milliseconds: Annotated[float, Field(ge=1)] = 100.0
+    rate: Annotated[float, Field(gt=0, le=1000, description="Hz, of a pixel of 1")] = 200.0
+    encoding: Literal["current", "poisson"] = "current"
+    codegen: Literal["numpy", "cython"] = "numpy"
+    copies: Annotated[Count, Field(description="images at a time, at most")] = 400
+
+
+PASSES: Mapping[str, Any] = {"memory_format": "contiguous", "precision": "float32",
+                             "compile": False}  # fmt: skip
+
+
+class Experiment(Training):
+    """One experiment: what is trained, by which rules, at which densities, from which seeds."""
+
+    name: Name
+    title: str = ""
+    about: str = ""
+    source: str = Field(default="", description="where the protocol comes from")
+    time: str = Field(default="", description="how long it takes on two cores, for people")
+    model: Model
+    data: Data
+    densities: Annotated[
+        list[float],
+        PlainValidator(_densities),
+        WithJsonSchema({"type": "array", "items": {"type": "number"}}),
+    ] = []
+    distribution: Annotated[
+        str | dict[str, float],
+        PlainValidator(_distribution),
+        WithJsonSchema({"anyOf": [{"enum": list(DISTRIBUTIONS)}, {"type": "object"}]}),
+    ] = "erk"
+    seeds: Seeds = [0, 1, 2]
+    include: list[str] = Field(default=[], description="patterns of parameters that are sparse")
+    exclude: list[str] = []
+    substrate: Literal["masked", "sparse", "auto"] = Field(
+        default="masked",
+        description="how weights are held: dense under masks, as lists of edges, or by density",
+    )
+    memory_format: Literal["contiguous", "channels_last"] = Field(
+        default="contiguous", description="the order of the numbers of convolutions"
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        default="float32",
+        description="of training passes; weights and evaluations are float32 in both",
+    )
+    compile: bool = Field(default=False, description="training passes, by torch.compile")
+    limits: Limits = []
+    contrasts: Contrasts = []
+    spikes: Spikes | None = None
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    threads: Count = 1
+    rules: Annotated[list[Any], Field(min_length=1)]
+
+    @property
+    def passes(self) -> dict[str, Any]:
+        """How training passes are made, where not in the ordinary way."""
+        return {key: value for key, usual in PASSES.items()
+                if (value := getattr(self, key)) != usual}  # fmt: skip
+
+    def as_tree(self) -> dict[str, Any]:
+        """As a plain tree that `parse` reads back to an equal experiment; defaults are left out."""
+        tree = self.model_dump(exclude_defaults=True, by_alias=True, exclude={"rules"})
+        return tree | {"rules": [entry.as_table() for entry in self.rules]}
+
+
+# --- Where names are looked up ---
+
+
+def available(kind: str) -> Mapping[str, Any]:
+    """The rules, models or data sets ("rule", "model", "data") that are installed, by name."""
+    if kind == "rule":
+        import rewire.rules
+
+        return rewire.rules.available()
+    if kind == "model":
+        import rewire.models
+
+        return rewire.models.available()
+    import rewire.experiments.data
+
+    return rewire.experiments.data.available()
+
+
+def in_steps(value: Any, epoch: int) -> Any:
+    if isinstance(value, Mapping):
+        return {key: in_steps(item, epoch) for key, item in value.items()}
+    if isinstance(value, list):
+        return [in_steps(item, epoch) for item in value]
+    return epoch if value == "epoch" else value
+
+
+def named(value: Any) -> Any:
+    """``"adam"`` as the table that it is short for."""
+    return {"name": value} if isinstance(value, str) else value

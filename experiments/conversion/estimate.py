@@ -1,0 +1,45 @@
+"""Time and memory of converted cells, before they run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from rewire.models.spiking import rate_coded
+
+from ..cells import Cell, Estimate
+from ..config.schema import Experiment, available
+from .run import _model, _simulated
+
+TRIED = 100  # images that an estimate is made from
+BYTES = 4096  # of a finished cell
+
+
+def estimate(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Estimate]:
+    """By hash, from a few made-up images shown to random networks of each density."""
+    timed: dict[float, float] = {}
+    found = {}
+    for cell in cells:
+        densities = [cell.density] if cell.density else experiment.densities
+        for density in densities:
+            if density not in timed:
+                timed[density] = _seconds_per_image(experiment, density)
+        images = cell.weight / len(densities)
+        found[cell.hash] = Estimate(images * sum(timed[d] for d in densities), BYTES)
+    return found
+
+
+def _seconds_per_image(experiment: Experiment, density: float) -> float:
+    asked, info = experiment.spikes, available("data")[experiment.data.name]
+    assert asked is not None
+    rng = np.random.default_rng(0)
+    images = rng.random((TRIED, *info.shape)) * (rng.random((TRIED, *info.shape)) < 0.2)
+    weights = []
+    for w in rate_coded.matrices(_model(experiment.model, info)):
+        w.data *= rng.random(w.nnz) < density
+        weights.append(w)
+    start = time.process_time()
+    _simulated(asked, rate_coded.balanced(weights, images), images, 0)
+    return (time.process_time() - start) / TRIED

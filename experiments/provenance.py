@@ -1,0 +1,114 @@
+"""Versions, command line and machine of a run, and whether a run may go on with others."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import store
+from .cells import Cell, in_order
+from .config.toml import to_toml
+from .errors import ConfigError
+from .kinds import world_of
+
+if TYPE_CHECKING:
+    from .runner import AnyExperiment
+
+TOP = ("name", "title", "about", "source", "time", "device", "threads", "contrasts")  # no identity
+
+
+# --- the folder's description ---
+
+
+def versions(experiment: AnyExperiment) -> dict[str, str]:
+    """The versions that its results may depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("neurorewire", "torch", "numpy", "scipy", *world_of(experiment).packages):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def _describe(
+    run: store.Run,
+    before: Mapping[str, Any] | None,
+    experiment: AnyExperiment,
+    cells: Sequence[Cell],
+    command: Sequence[str],
+) -> None:
+    tree = experiment.as_tree()
+    listed = [
+        {"hash": cell.hash, "label": cell.label, "seed": cell.seed}
+        for cell in in_order(experiment, cells)
+    ]
+    described = {
+        "name": experiment.name,
+        "title": experiment.title,
+        "about": experiment.about,
+        "config": tree,
+        "cells": listed,
+        "command": shlex.join(command),
+        "versions": versions(experiment),
+        "created": (before or {}).get("created") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    if before is None or any(before.get(key) != described[key] for key in ("config", "cells")):
+        run.write_experiment(to_toml(tree), described)
+
+
+def _changed_versions(before: Mapping[str, Any] | None, experiment: AnyExperiment) -> list[str]:
+    then, now = (before or {}).get("versions"), versions(experiment)
+    if not isinstance(then, Mapping):
+        return []
+    changed = [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
+    if not changed:
+        return []
+    return [f"begun with other versions ({', '.join(changed)}): new cells may differ in the last "
+            "digits from those that are finished"]  # fmt: skip
+
+
+def _refuse_another(
+    out: Path, before: Mapping[str, Any] | None, experiment: AnyExperiment, cells: Sequence[Cell]
+) -> None:
+    """A folder may grow, but no cell of its experiment may be left behind."""
+    if before is None:
+        return
+    listed = [item.get("hash") for item in before.get("cells", []) if isinstance(item, Mapping)]
+    if set(listed) <= {cell.hash for cell in cells}:
+        return
+    old = before.get("config") if isinstance(before.get("config"), Mapping) else {}
+    lines = [f"  {key}: {there} there, {here} asked for" for key, there, here in _differences(
+        old, experiment.as_tree()) if key.partition(".")[0] not in TOP]  # fmt: skip
+    lines = lines or ["  (made by another version of rewire)"]
+    raise ConfigError(
+        "\n".join([f"{out} holds another experiment:", *lines[:20],
+                   "Give this one a folder of its own with --out DIR, or remove that one."])
+    )  # fmt: skip
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str]]:
+    """(path, old, new) wherever two trees differ."""
+    if path == "rules" and isinstance(old, list) and isinstance(new, list):
+        old, new = ({str(t.get("label", t["rule"])): t for t in tree} for tree in (old, new))
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [
+            found
+            for key in {**old, **new}
+            for found in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    if old == new:
+        return []
+    there, here = ("nothing" if value is None else str(value)[:60] for value in (old, new))
+    return [(path, there, here)]
+
+
+def command_line() -> list[str]:
+    """This process's command, as one would type it."""
+    return ["rewire", *sys.argv[1:]]

@@ -1,0 +1,234 @@
+"""Axes, panels and colours of every figure."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from .style import THEME, Look, figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from rewire.analysis.lifetimes import Lifetimes
+
+INK, MUTED, PAPER = (THEME[name][0] for name in ("ink", "muted", "paper"))
+PANEL = (4.1, 2.9)  # inches: a phone's width at a legible size
+ERRORS = (0.01, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 90)  # in %, where an axis of them has ticks
+LEAST_ERROR = 0.01  # %, for an axis where all images are right
+Looks = dict[str, Look]
+
+
+def percent(density: float) -> str:
+    """A density as people say it: 5 %, 1.33 %."""
+    return f"{100 * density:.3g} %"
+
+
+def power_of_ten(value: float) -> str:
+    """1e12 as 10¹², 2e9 as 2·10⁹."""
+    if not value > 0:
+        return "0"
+    exponent = math.floor(math.log10(value) + 1e-9)
+    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    front = round(value / 10**exponent, 1)
+    return f"10{raised}" if front == 1 else f"{front:g}·10{raised}"
+
+
+def dots(axes: Axes, places: Sequence[tuple[float, float]], look: Look, size: float) -> None:
+    x, y = np.array(places, dtype=float).reshape(-1, 2).T
+    axes.scatter(x, y, s=size, color=look.hex, alpha=0.55, linewidths=0)
+
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def mean_curve(curves: Sequence[Curve]) -> Curve:
+    """The mean over seeds where all of them were evaluated."""
+    steps = sorted(set.intersection(*({*step.tolist()} for step, _ in curves)))
+    rows = [dict(zip(step.tolist(), value, strict=True)) for step, value in curves]
+    return np.array(steps), np.array([np.mean([row[s] for row in rows]) for s in steps])
+
+
+def churn_panel(
+    seeds: Sequence[tuple[np.ndarray, ...]],
+    label: str,
+    look: Look,
+    most: float,
+    xlabel: str = "step, all levels",
+) -> Figure:
+    """Edges formed (up) and dropped (down) over time by one rule; ``most`` sets the common scale.
+
+    ``seeds``: of each the ends of its stretches of time, and the rates in them.
+    """
+    made = figure(PANEL[0], 2.5)
+    axes = panel(made, left=0.68, bottom=0.5, top=0.3)
+    for total, formed, dropped in seeds:
+        for value, sign, line in ((formed, 1, "-"), (dropped, -1, (0, (2.5, 1)))):
+            axes.plot(
+                total, sign * value, color=look.hex, linewidth=1.1, alpha=0.75, linestyle=line,
+                drawstyle="steps-pre",
+            )  # fmt: skip
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_yscale("symlog", linthresh=1, linscale=0.6)
+    top = 10 ** math.ceil(math.log10(max(most, 10)))
+    axes.set_ylim(-top, top)
+    decades = [10.0**k for k in range(int(math.log10(top)) + 1)]
+    decades = decades if len(decades) < 4 else decades[::2]
+    axes.yaxis.set_major_locator(FixedLocator([*(-d for d in decades[::-1]), 0, *decades]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{abs(v):,.0f}".replace(",", " ")))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_title(label)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("← dropped   formed →")
+    return made
+
+
+# --- survival ---
+
+
+def survival_panel(
+    lives: Mapping[str, Sequence[Lifetimes]],
+    title: str,
+    looks: Looks,
+    xlabel: str,
+    least: float = 1,
+) -> Figure:
+    """Fraction of edges that live longer than so long: all seeds of a rule, and each.
+
+    ``least``: the shortest time on the log scale.
+    """
+    made = figure(4.7, 3.4)
+    axes = panel(made, left=0.58, bottom=0.52, top=0.3)
+    for label, seeds in lives.items():
+        look = looks[label]
+        if len(seeds) > 1:
+            for one in seeds:
+                axes.plot(*_survival([one], least), color=look.hex, linewidth=0.6, alpha=0.35,
+                          drawstyle="steps-post")  # fmt: skip
+        axes.plot(*_survival(seeds, least), color=look.hex, linestyle=look.line, linewidth=1.6,
+                  drawstyle="steps-post", zorder=3)  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlim(left=least)
+    axes.xaxis.set_major_locator(LogLocator(numticks=8))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _grouped(v)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(0, 103)
+    axes.set_title(title)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("still there, %")
+    return made
+
+
+def _grouped(value: float) -> str:
+    """10 000, 0.01."""
+    return f"{value:,.0f}".replace(",", " ") if value >= 1 else f"{value:g}"
+
+
+def _survival(seeds: Sequence[Lifetimes], least: float) -> Curve:
+    """Times (from ``least`` on, for a log scale) and per cent that live beyond, seeds pooled."""
+    pooled = seeds[0]
+    if len(seeds) > 1:
+        pooled = type(pooled)(
+            *(np.concatenate([getattr(s, name) for s in seeds])
+              for name in ("key", "born", "died", "alive"))
+        )  # fmt: skip
+    age, beyond = pooled.survival()
+    last = beyond[-1] if len(beyond) else 1.0
+    times = np.concatenate([[least], np.maximum(age, least), [max(pooled.age.max(), least)]])
+    return times, 100 * np.concatenate([[1.0], beyond, [last]])
+
+
+# --- maps and colours without axes ---
+
+
+def heat(values: np.ndarray, most: float) -> str:
+    """A picture, one pixel a value, as a PNG in a data address; 0 is dark, ``most`` is bright."""
+    from PIL import Image
+
+    colours = matplotlib.colormaps["inferno"](np.clip(values / max(most, 1e-12), 0, 1), bytes=True)
+    data = io.BytesIO()
+    Image.fromarray(colours[..., :3]).save(data, format="PNG", optimize=True)
+    return address(data.getvalue())
+
+
+def address(png: bytes) -> str:
+    """A PNG as an address that holds its data."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def ratio_colour(ratio: float, most: float) -> tuple[str, str]:
+    """Background and text colour of a ratio to chance: white at 1, blue above, orange below."""
+    if not math.isfinite(ratio):
+        return "transparent", "inherit"
+    strength = min(abs(math.log2(max(ratio, 2**-10))) / max(math.log2(max(most, 2)), 1), 1) ** 0.75
+    end = (0, 84, 147) if ratio >= 1 else (200, 90, 0)
+    mixed = tuple(round(250 + (e - 250) * strength) for e in end)
+    return f"rgb({mixed[0]} {mixed[1]} {mixed[2]})", "#fff" if strength > 0.55 else "#1b1f24"
+
+
+# --- what figures share ---
+
+
+def panel(
+    made: Figure, *, left: float, bottom: float, right: float = 0.03, top: float = 0.12
+) -> Axes:
+    """Axes with margins in inches (``right`` as a fraction); no layout engine, which is slow."""
+    width, height = made.get_size_inches()
+    axes = made.add_axes(
+        (left / width, bottom / height, 1 - left / width - right, 1 - (bottom + top) / height)
+    )
+    axes.tick_params(length=3, width=0.7)
+    return axes
+
+
+def _by_error(axes: Axes) -> None:
+    """Space accuracies by the logarithm of the error, so that 97 and 98 % stand well apart."""
+
+    def rise(accuracy: np.ndarray) -> np.ndarray:
+        return -np.log10(np.maximum(100 - np.asarray(accuracy), LEAST_ERROR))
+
+    def back(height: np.ndarray) -> np.ndarray:
+        return 100 - 10 ** -np.asarray(height)
+
+    low = max(axes.get_ylim()[0], 0)
+    high = 100 - max(0.85 * (100 - axes.dataLim.y1), LEAST_ERROR)
+    axes.set_yscale("function", functions=(rise, back))
+    axes.set_ylim(low, high)
+    ticks = [100 - error for error in ERRORS if low <= 100 - error <= high]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def density_axis(axes: Axes, ticks: Sequence[float]) -> None:
+    axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def log_ticks(low: float, high: float, least: int = 3) -> list[float]:
+    """Round numbers in [low, high], at least so many where any set of fronts has them."""
+    ticks: list[float] = []
+    for fronts in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), range(1, 10), range(10, 100, 2)):
+        decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+        ticks = [f * 10.0**k for k in decades for f in fronts if low <= f * 10.0**k <= high]
+        if len({*ticks}) >= least:
+            break
+    return sorted({*ticks})
+
+
+def thinned(values: Iterable[float], ratio: float) -> list[float]:
+    """Values that differ by at least a factor, from the largest down."""
+    kept: list[float] = []
+    for value in sorted(set(values), reverse=True):
+        if not kept or kept[-1] / value >= ratio:
+            kept.append(value)
+    return kept

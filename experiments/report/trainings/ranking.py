@@ -1,0 +1,124 @@
+"""The main figure of a run of more rules than lines can show: a row for each, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from ... import compare
+from ..axes import ERRORS, INK, LEAST_ERROR, MUTED, PAPER, panel, percent
+from ..run import Loaded
+from ..style import THEME, figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+DENSITIES = [("vermillion", "o"), ("blue", "D"), ("green", "s"), ("purple", "^"), ("orange", "v")]
+
+
+def ranking(run: Loaded) -> list[str]:
+    """Labels from best to worst mean test accuracy at the focus density (Dense at its own)."""
+
+    def accuracy(label: str) -> float:
+        point = run.point(label, run.focus) if run.focus is not None else None
+        return (point or run.points[label][-1]).mean(compare.ACCURACY)
+
+    return sorted(run.points, key=lambda label: (-accuracy(label), label))
+
+
+def accuracy_ranked(run: Loaded, *, wide: bool) -> Figure:
+    """Test accuracy of every rule, a row each, best first; a mark for each density asked for.
+
+    The axis is logarithmic in the error, so that 97 and 98 % stand apart as 70 and 80 % do.
+    """
+    labels = ranking(run)
+    row = 0.235 if wide else 0.215
+    made = figure(10.4 if wide else 4.1, row * len(labels) + 0.85)
+    axes = panel(made, left=2.45 if wide else 1.62, bottom=0.52, top=0.33, right=0.02)
+    axes.set(xscale="log", ylim=(len(labels) - 0.4, -0.6))
+    for i in range(0, len(labels), 2):  # a stripe to read along
+        axes.axhspan(i - 0.5, i + 0.5, color=THEME["grid"][0], alpha=0.35, linewidth=0)
+    named: dict[str, Line2D] = {}
+    errors = [_row(axes, run, i, label, named) for i, label in enumerate(labels)]
+    if run.dense is not None:
+        dense = _errors(run.dense)
+        axes.axvline(dense.mean(), color=INK, linewidth=1, zorder=1)
+    every = np.concatenate(errors)
+    low, high = every.min() / 1.15, every.max() * 1.15
+    axes.set_xlim(high, low)
+    ticks = [t for t in ERRORS if low <= t <= high]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("test accuracy, %" + (", log scale of the error" if wide else ""))
+    axes.set_yticks(range(len(labels)), [_name(run, label, wide) for label in labels])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    handles, said = list(named.values()), list(named)
+    axes.legend(handles, said, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(said),
+                frameon=False, borderaxespad=0.1, handletextpad=0.2, columnspacing=1.2)  # fmt: skip
+    return made
+
+
+def _row(axes: Axes, run: Loaded, i: int, label: str, named: dict[str, Line2D]) -> np.ndarray:
+    """Draw one rule's marks, intervals and seeds; returns all errors drawn."""
+    drawn = []
+    points = [p for d in run.densities if (p := _point(run, label, d)) is not None]
+    if run.dense is not None and label == run.dense.label:
+        points = [run.dense]
+    axes.plot([_errors(p).mean() for p in points], [i] * len(points), color=MUTED, linewidth=0.8,
+              zorder=2)  # fmt: skip
+    for point in points:
+        colour, marker = _mark(run.densities, point.requested)
+        errors = _errors(point)
+        found = compare.summarise(point.values(compare.ACCURACY))
+        if found.low is not None and found.high is not None:
+            ends = np.maximum([100 - 100 * found.high, 100 - 100 * found.low], LEAST_ERROR)
+            axes.plot(ends, [i, i], color=colour, linewidth=2.2, alpha=0.4, zorder=2.5)
+        axes.scatter(errors, [i] * len(errors), s=6, color=colour, alpha=0.55, linewidths=0)
+        (mark,) = axes.plot(
+            errors.mean(), i, linestyle="none", marker=marker, color=colour, markersize=6,
+            markerfacecolor=PAPER if point.over_budget else colour,
+            markeredgecolor=colour if point.over_budget else PAPER,
+            markeredgewidth=1.4 if point.over_budget else 0.7, zorder=4,
+        )  # fmt: skip
+        if not point.over_budget:
+            named.setdefault(_said(point.requested), mark)
+        drawn.append(errors)
+    return np.concatenate(drawn) if drawn else np.empty(0)
+
+
+def _point(run: Loaded, label: str, density: float) -> compare.Point | None:
+    """The point of a label that was asked for at this density."""
+    return next((p for p in run.points[label] if p.requested == density), None)
+
+
+def _errors(point: compare.Point) -> np.ndarray:
+    """Test errors of the seeds in %, above 0 for the axis."""
+    return np.maximum(100 - 100 * point.values(compare.ACCURACY), LEAST_ERROR)
+
+
+def _mark(densities: Sequence[float], density: float | None) -> tuple[str, str]:
+    if density is None or density not in densities:
+        return INK, "o"
+    name, marker = DENSITIES[list(densities).index(density) % len(DENSITIES)]
+    return THEME[name][0], marker
+
+
+def _said(density: float | None) -> str:
+    return "all edges" if density in (None, 1) else percent(float(density or 0))
+
+
+def _name(run: Loaded, label: str, wide: bool) -> str:
+    """The label, and the densities that it came to where they are not those asked for."""
+    most = 24 if wide else 20
+    name = label if len(label) <= most else f"{label[: most - 1]}…"
+    points = run.points[label]
+    if not wide or not any(p.over_budget or p.under_budget for p in points):
+        return name
+    return f"{name}  ({', '.join(f'{100 * p.density:.2g}' for p in points)} %)"

@@ -1,0 +1,333 @@
+"""The configuration of trainings: parsed, looked up, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rewire.names import did_you_mean, short, unknown
+
+from ..building import empty_model, space_of
+from ..config.checking import check, rule_problems
+from ..config.schema import (
+    Experiment,
+    RuleEntry,
+    Training,
+    available,
+    is_branch,
+    is_cell,
+    is_dense,
+    named,
+    visits_densities,
+)
+from ..config.toml import Problems, odd_values, refusal
+from ..conversion import config as conversion
+
+
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``base``; a table that changes its kind replaces the old one whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            if all(old.get(k) == value.get(k, old.get(k)) for k in ("name", "kind")):
+                value = _overlay(old, value)
+        merged[key] = value
+    if "epochs" in over and "steps" not in over:
+        merged.pop("steps", None)
+    if "steps" in over and "epochs" not in over:
+        merged.pop("epochs", None)
+    return merged
+
+
+def parse(tree: Mapping[str, Any]) -> Experiment:
+    """Validate a plain tree (what a TOML file holds). Raises ConfigError with every problem."""
+    if problems := odd_values(tree):
+        raise refusal(tree, problems)
+    given = {**tree}
+    for key in ("model", "data", "optimizer"):
+        if key in given:
+            given[key] = named(given[key])
+    listed = given.get("rules")
+    if isinstance(listed, list):
+        given["rules"] = listed[:1]  # each is checked below, against its own class
+    experiment, problems = check(Experiment, given)
+    training = {key: given[key] for key in Training.model_fields if key in given}
+    entries = _rules(listed, training, problems) if isinstance(listed, list) else []
+    _look_up(given, problems)
+    problems += _across(entries, experiment)
+    if not problems:
+        experiment = experiment.model_copy(update={"rules": entries})
+        problems = (
+            _unfeasible(experiment) + conversion.problems(experiment) + _no_passes(experiment)
+        )
+        problems = problems or _beyond_limits(experiment)
+    if problems:
+        raise refusal(tree, problems)
+    return experiment
+
+
+def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> list[RuleEntry]:
+    """The experiment's rules; what is wrong with them goes to ``problems``.
+
+    A rule that is known is returned even if something is wrong with it, so that others can be
+    checked against it; its `training` may then be None.
+    """
+    classes = available("rule")
+    base_problems = set(check(Training, training)[1])
+    entries: list[RuleEntry] = []
+    for i, item in enumerate(listed):
+        table = {"rule": item} if isinstance(item, str) else item
+        if not isinstance(table, Mapping):
+            problems.append((f"rules[{i}]", f"should be a table, found {short(item)}"))
+            continue
+        fields = dict(table)
+        rule, train = fields.pop("rule", None), fields.pop("train", {})
+        of = fields.pop("of", None) if is_branch(classes.get(str(rule))) else None
+        label = fields.pop("label", rule)
+        path = f"rules.{label}" if isinstance(label, str) else f"rules[{i}]"
+        if rule is None:
+            hint = did_you_mean("rule", fields) or ": the name of a rule, e.g. rule = 'DeepR'"
+            problems.append((path, f"'rule' is missing{hint}"))
+        elif not isinstance(rule, str) or rule not in classes:
+            problems.append((f"{path}.rule", unknown("rule", rule, classes)))
+        else:
+            problems += rule_problems(classes[rule], fields, path)
+        if not isinstance(label, str) or not label.strip() or len(label) > 80:
+            if rule is not None:
+                problems.append((f"{path}.label", f"should be a short text, found {short(label)}"))
+        elif label in [entry.label for entry in entries]:
+            problems.append((path, "two rules have this label; give one of them another 'label'"))
+        own: Training | None = None
+        if not isinstance(train, Mapping):
+            problems.append((f"{path}.train", f"should be a table, found {short(train)}"))
+        else:
+            train = {k: named(v) if k == "optimizer" else v for k, v in train.items()}
+            own, wrong = check(Training, _overlay(training, train))
+            problems += [
+                (f"{path}.train.{where}".rstrip("."), said)
+                for where, said in wrong
+                if (where, said) not in base_problems
+            ]
+        if not (of is None or isinstance(of, str)):
+            problems.append((f"{path}.of", f"should be the label of a rule, found {short(of)}"))
+        if isinstance(label, str) and isinstance(rule, str) and rule in classes:
+            entries.append(RuleEntry(rule, classes[rule], label, own, fields, train, of))  # type: ignore[arg-type]
+    return entries
+
+
+def _look_up(given: Mapping[str, Any], problems: Problems) -> None:
+    """Do the model and the data set exist, and does the model take its options?"""
+    found = {}
+    for kind, what in (("model", "model"), ("data", "data set")):
+        table = given.get(kind)
+        name = table.get("name") if isinstance(table, Mapping) else None
+        if not isinstance(name, str):
+            continue
+        known = available(kind)
+        if name in known:
+            found[kind] = known[name]
+        else:
+            problems.append((f"{kind}.name", unknown(what, name, known)))
+    info = found.get("data")
+    if info is not None and info.problem:
+        problems.append(("data", info.problem))
+    elif info is not None and type(size := given["data"].get("validation")) is int:
+        most = info.train + info.validation - 1
+        if size > most:
+            problems.append(("data.validation", f"{info.name} has no {size:,} to hold out; "
+                             f"1 to {most:,}, {info.validation:,} by default"))  # fmt: skip
+    if "model" in found:
+        options = {key: value for key, value in given["model"].items() if key != "name"}
+        problems += _model_problems(found["model"], options, info)
+
+
+def _model_problems(model: Any, options: dict[str, Any], data: Any) -> Problems:
+    """What the model says of its options; it is built once where nothing else tells."""
+    try:
+        takes = model.options()
+    except ValueError as error:
+        return [("model", str(error))]
+    wrong = [
+        (f"model.{key}", f"unknown option{did_you_mean(key, takes)}; {model.name} takes "
+         f"{', '.join(takes)}")
+        for key in options
+        if key not in takes
+    ]  # fmt: skip
+    if wrong or data is None or data.problem:
+        return wrong
+    try:
+        empty_model(model.name, options, data)
+    except (ValueError, TypeError, RuntimeError) as error:
+        return [("model", f"{model.name} on {data.name} cannot be built: {error}")]
+    return []
+
+
+def _unfeasible(experiment: Experiment) -> Problems:
+    """Patterns and densities that fit no layer of the model."""
+    from rewire.budget import counts_for
+
+    try:
+        space = space_of(experiment)
+    except ValueError as error:
+        return [("include" if experiment.include else "exclude", str(error))]
+    spread = experiment.distribution
+    if isinstance(spread, dict):
+        asked: list[tuple[str, float | None]] = [("distribution", None)]
+    else:
+        asked = [("densities", density) for density in experiment.densities]
+    problems = []
+    for path, density in asked:
+        try:
+            counts_for(space, density, "erk" if spread == "imp" else spread)
+        except ValueError as error:
+            problems.append((path, str(error)))
+    return problems or _unreachable(experiment, space) + _unseen(experiment)
+
+
+def _beyond_limits(experiment: Experiment) -> Problems:
+    """Limits that bind nothing, and rules and densities that cannot live under them."""
+    from rewire.budget import counts_for, random_graph
+    from rewire.graph import Graph
+    from rewire.limits import from_tables, limited
+    from rewire.streams import rng_for
+
+    limits = from_tables(experiment.limits)
+    if not limits:
+        return []
+    try:
+        space = limited(space_of(experiment), limits)
+    except ValueError as error:
+        return [("limits", str(error))]
+    problems: dict[tuple[str, str], None] = {}
+    spread = "erk" if experiment.distribution == "imp" else experiment.distribution
+    for entry in experiment.rules:
+        rule, path = entry.build(1), f"rules.{entry.label}"
+        if is_dense(rule) or is_branch(rule):
+            continue
+        if visits_densities(rule):
+            problems[path, f"{entry.rule} begins as the dense network, which has no limits"] = None
+            continue
+        for limit in limits:
+            if limit.connects and limit.kind not in rule.lives_under:
+                said = f"{entry.rule} chooses or shares out absent synapses without regard to"
+                problems[path, f"{said} {limit!r}"] = None
+        asked: Sequence[float | None] = experiment.densities or [None]
+        for density in asked:
+            start = None if density is None else rule.starts_at(density)
+            try:
+                if rule.prunes_at_start:
+                    Graph.full(space).check_limits()
+                else:
+                    random_graph(space, counts_for(space, start, spread), rng_for(0, "try"))
+            except ValueError as error:
+                where = "" if start is None else f" at density {start:g}"
+                problems[path, f"{entry.rule} cannot start{where}: {error}"] = None
+    return list(problems)
+
+
+def _no_passes(experiment: Experiment) -> Problems:
+    """Ways to make training passes that the world, or the model, does not have."""
+    if experiment.substrate != "masked":
+        return [
+            (key, f"is of dense weights under masks: leave it out with substrate = "
+                  f"{experiment.substrate!r}, or set substrate = 'masked'")
+            for key in experiment.passes
+        ]  # fmt: skip
+    if experiment.memory_format == "channels_last":
+        info = available("data")[experiment.data.name]
+        model = empty_model(experiment.model.name, experiment.model.options, info)
+        if not any(p.dim() in (4, 5) for p in model.parameters()):
+            return [("memory_format", f"{experiment.model.name} has no convolution whose channels "
+                     "could come last: leave it out")]  # fmt: skip
+    return []
+
+
+def _unreachable(experiment: Experiment, space: Any) -> Problems:
+    """Densities that a rule cannot have, or which cuts its way down and cannot reach."""
+    names, problems = [p.name for p in space.projections], []
+    for entry in experiment.rules:
+        try:
+            if not visits_densities(entry.cls):
+                for density in experiment.densities:
+                    entry.build(1).towards((density,))
+            elif hasattr(entry.cls, "ladder"):
+                entry.build(1).towards(experiment.densities).ladder(space.sizes, names)
+        except ValueError as error:
+            problems.append((f"rules.{entry.label}", str(error)))
+    return problems
+
+
+def _unseen(experiment: Experiment) -> Problems:
+    """Rules that look at what the experiment's substrate does not show."""
+    if experiment.substrate != "sparse":  # "auto" trains such rules under masks
+        return []
+    from rewire.signals import registered
+    from rewire.worlds.sparse import world as sparse
+
+    problems, offered = [], registered(sparse.Sparse.name)
+    for entry in experiment.rules:
+        rule = entry.build(1)
+        missing = sorted(rule.needs - offered.keys())
+        if rule.silences:
+            why = "has silent edges, which the sparse world does not hold"
+        elif missing:
+            why = f"needs the signal {missing[0]!r}, which the sparse world does not offer"
+        else:
+            continue
+        problems.append((
+            f"rules.{entry.label}",
+            f"{entry.rule} {why}: set 'substrate' to 'auto' or 'masked'",
+        ))  # fmt: skip
+    return problems
+
+
+def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Problems:
+    """What can only be wrong between two keys. The entries may have problems of their own."""
+    problems: Problems = []
+    labels = [entry.label for entry in entries]
+    visiting = [entry for entry in entries if visits_densities(entry.cls)]
+    grown = [entry for entry in entries if not is_branch(entry.cls) and not is_dense(entry.cls)]
+    for entry in entries:
+        if not is_branch(entry.cls):
+            continue
+        of, other = entry.of, entry.fields.get("other")
+        if of is None and not visiting:
+            problems.append((
+                f"rules.{entry.label}",
+                f"{entry.rule} branches off another rule's tickets: it needs a rule such as IMP "
+                "in the same experiment, or the label of another rule as of",
+            ))  # fmt: skip
+        elif of is not None and not is_cell(of) and of not in (names := [g.label for g in grown]):
+            problems.append((f"rules.{entry.label}.of", unknown("ticket rule", of, names)))
+        if other and other not in (names := [v.label for v in visiting]):
+            problems.append((f"rules.{entry.label}.other", unknown("ticket rule", other, names)))
+    if experiment is None:
+        return problems
+    problems += [
+        (f"rules.{entry.label}.to", "the experiment says it: give 'densities' instead")
+        for entry in entries
+        if entry.cls.prunes_at_start and "to" in entry.fields
+    ]
+    for i, pair in enumerate(experiment.contrasts):
+        problems += [
+            (f"contrasts[{i}]", unknown("rule with the label", label, labels))
+            for label in pair
+            if label not in labels
+        ]
+    spread = experiment.distribution
+    sparse = [entry for entry in entries if not is_dense(entry.cls)]
+    if isinstance(spread, dict):
+        if experiment.densities:
+            problems.append(("densities", "follow from the table 'distribution'; give only one"))
+        problems += [
+            (f"rules.{entry.label}", f"{entry.rule} cuts its way to given densities, and the table "
+             "'distribution' names none; use a named distribution and 'densities'")
+            for entry in visiting
+        ]  # fmt: skip
+    elif sparse and not experiment.densities:
+        problems.append(("densities", f"is missing: which fractions of the edges does "
+                         f"{sparse[0].label} keep? E.g. densities = [0.2, 0.05]"))  # fmt: skip
+    if spread == "imp" and not visiting:
+        problems.append(("distribution", "'imp' spreads edges as IMP found: add IMP to rules"))
+    return problems

@@ -1,0 +1,211 @@
+"""The cells of an experiment that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from rewire.budget import counts_for
+
+from ..building import space_of
+from ..cells import SCHEMA, Cell, _longest_chain_first
+from ..config.schema import (
+    Data,
+    Experiment,
+    Model,
+    RuleEntry,
+    available,
+    is_branch,
+    is_cell,
+    is_dense,
+    steps_per_epoch,
+    visits_densities,
+)
+from ..errors import ConfigError
+from ..store import cell_hash
+from .settings import rungs, unfit
+
+
+def plan(experiment: Experiment, n_train: int) -> list[Cell]:
+    """The cells of ``experiment``, parents first, the longest chain of work before shorter ones.
+
+    ``n_train`` is the number of training examples: it says how long an epoch is.
+    """
+    planner, cells = _Planner(experiment, n_train), dict[str, Cell]()
+    for seed in experiment.seeds:
+        for cell in planner.of_seed(seed):
+            same = cells.setdefault(cell.hash, cell)
+            if same.label != cell.label:
+                raise ConfigError(
+                    f"rules.{cell.label} asks for the same training as rules.{same.label}; "
+                    "remove one of them"
+                )
+    for entry in experiment.rules:
+        if entry.of is not None and is_cell(entry.of) and entry.of not in cells:
+            raise ConfigError(f"rules.{entry.label}.of: there is no cell {entry.of} to branch off")
+    return _longest_chain_first(list(cells.values()))
+
+
+class _Planner:
+    """What the cells of all seeds share."""
+
+    def __init__(self, experiment: Experiment, n_train: int) -> None:
+        self.experiment = experiment
+        self.entries = [
+            replace(entry, training=entry.training.resolved(n_train)) for entry in experiment.rules
+        ]
+        self.rules = {}
+        for entry in self.entries:
+            rule = entry.build(steps_per_epoch(n_train, entry.training.batch))
+            if visits_densities(rule) and experiment.densities:
+                rule = rule.towards(experiment.densities)  # unless it names its own
+            self.rules[entry.label] = rule
+        self.dense = [entry for entry in self.entries if is_dense(entry.cls)]
+        self.visiting = [entry for entry in self.entries if visits_densities(entry.cls)]
+        self.task = {
+            "model": _model_table(experiment.model),
+            "data": _data_table(experiment.data),
+            "include": experiment.include,
+            "exclude": experiment.exclude,
+            "substrate": "" if experiment.substrate == "masked" else experiment.substrate,
+            **experiment.passes,
+        }
+        self.limits = {"limits": experiment.limits}
+
+    @cached_property
+    def implied(self) -> float:
+        """The density of the whole that densities per layer come to."""
+        space = space_of(self.experiment)
+        counts = counts_for(space, None, self.experiment.distribution)
+        return sum(counts) / space.possible
+
+    def of_seed(self, seed: int) -> Iterator[Cell]:
+        for entry in self.dense:
+            yield self.level0(entry, seed)
+        tickets: dict[str, Cell] = {}
+        for entry in self.visiting:
+            start, rule = self.level0(entry, seed), self.rules[entry.label]
+            densities = list(getattr(rule, "to", ()) or self.experiment.densities)
+            parents = {"dense": start.hash}
+            ticket = self.cell(entry, rule, seed, parents, rungs(rule), densities=densities)
+            tickets[entry.label] = ticket
+            yield from (start, ticket)
+        grown = {label: [ticket] for label, ticket in tickets.items()}
+        for entry in self.entries:
+            if is_branch(entry.cls) or entry in self.dense or entry in self.visiting:
+                continue
+            grown[entry.label] = list(self.budgets(entry, seed, tickets))
+            yield from grown[entry.label]
+        for entry in self.entries:
+            if is_branch(entry.cls):
+                yield from self.branches(entry, seed, tickets, grown)
+
+    def level0(self, entry: RuleEntry, seed: int) -> Cell:
+        """The dense training that an entry is, or that its ladder starts from."""
+        from rewire.rules import Dense
+
+        alike = [other for other in self.visiting if other.training == entry.training]
+        saves = {step for other in alike for step in self.rules[other.label].saves} - {0}
+        same = [d.label for d in self.dense if d.training == entry.training]
+        hidden = f"Dense for {entry.label}" if self.dense else "Dense"
+        label = entry.label if entry in self.dense else same[0] if same else hidden
+        dense = RuleEntry("Dense", Dense, label, entry.training)
+        return self.cell(dense, Dense(), seed, {}, 1, saves=sorted(saves))
+
+    def branches(
+        self,
+        entry: RuleEntry,
+        seed: int,
+        tickets: Mapping[str, Cell],
+        grown: Mapping[str, list[Cell]],
+    ) -> Iterator[Cell]:
+        """One for each rule with tickets, or for each cell of the rule that the entry names."""
+        rule = self.rules[entry.label]
+        if entry.of is None:
+            parents = [(of, ticket) for of, ticket in tickets.items()]
+        else:
+            parents = [(of, cell) for of, cells in grown.items() for cell in cells
+                       if entry.of in (of, cell.hash)]  # fmt: skip
+        several = len({of for of, _ in parents}) > 1
+        for of, parent in parents:
+            why = unfit(rule, self.rules[of], self.experiment)
+            if why is not None:
+                raise ConfigError(f"rules.{entry.label}: {entry.rule} {why}")
+            at = parent.config.get("densities") or [parent.density]
+            roles = {"ticket": parent.hash}
+            if other := getattr(rule, "other", ""):
+                roles["other"] = tickets[other].hash
+            cell = self.cell(entry, rule, seed, roles, len(at), densities=at)
+            label = f"{entry.label} of {of}" if several else entry.label
+            yield replace(cell, density=parent.density, label=label)
+
+    def budgets(self, entry: RuleEntry, seed: int, tickets: Mapping[str, Cell]) -> Iterator[Cell]:
+        """One for each density."""
+        rule, spread = self.rules[entry.label], self.experiment.distribution
+        prunes = any(rule.starts_at(d) != d for d in self.experiment.densities or [self.implied])
+        if prunes and getattr(rule, "to", None) is not None:
+            raise ConfigError(f"rules.{entry.label}: leave out `to`: densities says where it ends")
+        if prunes and isinstance(spread, dict):
+            raise ConfigError(
+                f"rules.{entry.label} prunes, and shares the density out over layers itself: name "
+                "densities and a distribution instead of densities by layer"
+            )
+        if prunes and spread == "imp":
+            spread = "erk"  # it does not start at the counts that a ticket has
+        if isinstance(spread, dict):  # the first pattern that fits wins: their order matters
+            pairs = [list(item) for item in spread.items()]
+            yield self.cell(entry, rule, seed, {}, 1, density=self.implied, distribution=pairs)
+            return
+        parents = {"counts": next(iter(tickets.values())).hash} if spread == "imp" else {}
+        named = {} if spread == "erk" else {"distribution": spread}
+        for density in self.experiment.densities:
+            yield self.cell(entry, rule, seed, parents, 1, density=density, **named)
+
+    def cell(
+        self,
+        entry: RuleEntry,
+        rule: Any,
+        seed: int,
+        parents: Mapping[str, str],
+        levels: int,
+        **more: Any,
+    ) -> Cell:
+        training = entry.training.model_dump(exclude_defaults=True, by_alias=True)
+        # the dense network is what the others are measured against: nothing limits it
+        limits = {} if is_dense(rule) else self.limits
+        optional = {**self.task, **limits, **more, "parents": dict(parents)}
+        config = {
+            "schema": SCHEMA,
+            "kind": "branch" if is_branch(rule) else "rule",
+            "rule": {"rule": entry.rule, **rule.to_table()},
+            "seed": seed,
+            **training,
+            **{key: value for key, value in optional.items() if value},
+        }
+        return Cell(
+            hash=cell_hash(config),
+            label=entry.label,
+            rule=entry.rule,
+            config=config,
+            seed=seed,
+            density=1.0 if is_dense(rule) else more.get("density"),
+            parents=dict(parents),
+            weight=float(entry.training.steps or 0) * levels,
+        )
+
+
+def _model_table(model: Model) -> dict[str, Any]:
+    """Name and those options that differ from the model's defaults."""
+    defaults = available("model")[model.name].options()
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}
+    given = {k: v for k, v in model.options.items() if k not in plain or plain[k] != v}
+    return {"name": model.name, **given}
+
+
+def _data_table(data: Data) -> dict[str, Any]:
+    table = data.model_dump(exclude_defaults=True)
+    if table.get("validation") == available("data")[data.name].validation:
+        del table["validation"]
+    return table

@@ -1,0 +1,102 @@
+"""What one training cell runs with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rewire.limits import Limit, from_tables
+from rewire.torch_loop import Substrate, masked_only
+
+from ..cells import SCHEMA
+from ..config.schema import PASSES, Data, Experiment, Model, Training, available
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A cell's `config` as objects, defaults filled in: what a trainer works from."""
+
+    kind: str  # "rule" or "branch"
+    rule: Any
+    model: Model
+    data: Data
+    training: Training  # steps and evaluate_every are numbers here
+    seed: int
+    density: float | None
+    densities: tuple[float, ...]
+    distribution: str | dict[str, float]
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    substrate: Substrate
+    memory_format: str
+    precision: str
+    compile: bool
+    limits: tuple[Limit, ...]
+    saves: tuple[int, ...]  # steps of level 0 whose state later levels rewind to, besides 0
+
+
+def settings(config: Mapping[str, Any]) -> Settings:
+    """Read a cell's config back. Raises ConfigError where it is none, or from a newer version."""
+    try:
+        if config["schema"] > SCHEMA:
+            raise ConfigError(
+                f"this cell has schema {config['schema']}, made by a newer version of rewire; "
+                f"this one reads up to {SCHEMA}: update it, or run into another folder"
+            )
+        table = dict(config["rule"])
+        spread = config.get("distribution", "erk")
+        rule = available("rule")[table.pop("rule")].from_table(table)
+        substrate = config.get("substrate", "masked")
+        return Settings(
+            kind=config["kind"],
+            rule=rule,
+            model=Model.model_validate(config["model"]),
+            data=Data.model_validate(config["data"]),
+            training=Training.model_validate(
+                {key: config[key] for key in Training.model_fields if key in config}
+            ),
+            seed=config["seed"],
+            density=config.get("density"),
+            densities=tuple(config.get("densities", ())),
+            distribution=spread if isinstance(spread, str) else dict(spread),
+            include=tuple(config.get("include", ())),
+            exclude=tuple(config.get("exclude", ())),
+            substrate="masked" if substrate == "auto" and masked_only(rule) else substrate,
+            **{key: config.get(key, usual) for key, usual in PASSES.items()},
+            limits=from_tables(config.get("limits", ())),
+            saves=tuple(config.get("saves", ())),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise ConfigError(f"this is no config of a cell: {type(error).__name__}: {error}") from None
+
+
+def unfit(branch: Any, parent: Any, experiment: Experiment) -> str | None:
+    """Why an experiment cannot branch so off what the rule ``parent`` leaves, or None."""
+    why = branch.unfit(parent)
+    if why is None and branch.begins != "fresh" and experiment.substrate != "masked":
+        why = f"begins with weights that substrate = {experiment.substrate!r} does not keep"
+    if why is None and hasattr(branch, "data"):
+        why = _no_transfer(branch.data, experiment)
+    return why
+
+
+def _no_transfer(name: str, experiment: Experiment) -> str | None:
+    known = available("data")
+    if name not in known:
+        return f"needs data, a data set to train on: one of {', '.join(known)}; found {name!r}"
+    here, there = known[experiment.data.name], known[name]
+    if (here.shape, here.classes) != (there.shape, there.classes):
+        return (
+            f"cannot go from {here.name} to {name}: inputs {here.shape} and {here.classes} classes "
+            f"there, {there.shape} and {there.classes} here"
+        )
+    return there.problem or None
+
+
+def rungs(rule: Any) -> int:
+    """How many levels a rule that visits densities trains below the dense one, about."""
+    if hasattr(rule, "ladder"):
+        return max(1, len(rule.ladder([10**12], ["*"])))
+    return max(1, len(getattr(rule, "to", ())))

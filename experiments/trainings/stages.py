@@ -1,0 +1,94 @@
+"""The rounds of a cell and their budgets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+import rewire
+from rewire.graph import Graph
+from rewire.rule import Rule
+from rewire.starting_graph import aimed, first_graph
+from rewire.world import Trainable
+
+from ..cell_run import TIMES
+from ..data import Dataset
+from ..errors import StoreError
+from ..store import CellStore
+from .branch_start import Twig, twigs
+from .settings import Settings
+
+COSTS = ("train_flops_dense", "train_flops_sparse", "updates", "formed", "dropped")
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One training of a cell.
+
+    weights: label of the stream that the model is drawn from. graph: how its topology starts.
+    parent: the dense training that it goes on from. before: what its ancestors cost.
+    twig: where a branch begins.
+    """
+
+    rule: Rule
+    graph: Callable[[Trainable, Settings], Graph]
+    density: float | None = None
+    level: int = 0
+    weights: str = "model"
+    parent: CellStore | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
+    twig: Twig | None = None
+
+
+def _stages(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[_Stage]:
+    if s.kind == "branch":
+        yield from _branches(s, parents, data)
+    elif s.rule.visits_densities:
+        yield _Stage(s.rule.towards(s.densities), _full, parent=parents.get("dense"))
+    elif s.rule.name == "Dense":
+        yield _Stage(s.rule, _full, density=1.0)
+    elif "counts" in parents:
+        counts = _counts(parents["counts"], s.density)
+        yield _Stage(s.rule, lambda world, s: first_graph(world, s.density, counts, "random",
+                                                          s.seed), s.density)  # fmt: skip
+    else:
+        yield _Stage(s.rule.towards((s.density,)), _budgeted, s.density)
+
+
+def _full(world: Trainable, s: Settings) -> Graph:
+    return Graph.full(world.space)
+
+
+def _budgeted(world: Trainable, s: Settings) -> Graph:
+    _, start = aimed(s.rule, s.density, s.distribution)
+    return first_graph(world, start, s.distribution, "random", s.seed)
+
+
+def _branches(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[_Stage]:
+    """A training at each requested density of what the cell branches off."""
+    for twig in twigs(s, parents["ticket"], parents.get("other"), data):
+        row = twig.row
+        yield _Stage(
+            rewire.Static(),
+            twig.graph,
+            row["requested_density"],
+            level=twig.level,
+            weights=twig.stream,
+            before={k: row[k] for k in (*COSTS, *TIMES)},
+            twig=twig,
+        )
+
+
+def _counts(ticket: CellStore, density: float | None) -> list[int]:
+    """Edges of each projection as the ticket has them at this density."""
+    for row in ticket.events():
+        if row["event"] == "level" and row["requested_density"] == density:
+            tree, meta = ticket.read_level(row["level"])
+            sizes = torch.tensor([math.prod(p["shape"]) for p in meta["projections"]])
+            edges = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+            return torch.searchsorted(tree["keys"], edges).diff().tolist()
+    raise StoreError(f"{ticket.path}: has no level at density {density}")

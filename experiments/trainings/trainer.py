@@ -1,0 +1,427 @@
+"""One cell, trained: resumable at every step, bit for bit.
+
+A cell is one training or a ladder of them. Batches, dropout and every rule draw from streams
+named by seed and step, so that a checkpoint needs no generator's state; model, optimiser, session
+and what has been noted so far are in it, and after a kill the logs are cut back to it.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import rewire
+from rewire import rng_for
+from rewire.graph import Graph
+from rewire.limits import limited
+from rewire.session import Session
+from rewire.torch_loop import torch_world
+from rewire.worlds.torch_model.probe import Probe
+
+from ..building import TOO_MANY, build_optimizer, empty_model, model_for
+from ..cell_run import TIMES, Emit, due
+from ..cells import Cell
+from ..data import Dataset
+from ..errors import Diverged
+from ..store import CellStore
+from . import flops as costs
+from .batches import _Batches
+from .branch_start import data_of
+from .passes import laid_out, make_passes, measure, substrate
+from .settings import settings
+from .stages import COSTS, _Stage, _stages
+
+PROBED = 10  # examples of each class that rules see before the first step, at least
+HELD = 2**23  # bytes of edits that wait in memory at the most, until they are written
+
+
+def run_cell(
+    cell: Cell,
+    folder: Path,
+    parents: Mapping[str, Path],
+    dataset: Dataset,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+    device: str = "cpu",
+) -> None:
+    """Train a cell from where it stands to its end, or until ``should_stop``.
+
+    Raises Diverged (exit 4) when a loss is no number any more, StoreError and CheckpointError
+    (exit 5) for a damaged folder.
+    """
+    _Training(cell, folder, parents, dataset, emit, should_stop, device).run()
+
+
+@dataclass
+class _Best:
+    """The point of least validation loss in a level: the early-stopping point."""
+
+    step: int = 0
+    loss: float = math.inf
+    model: dict[str, Tensor] = field(default_factory=dict)
+
+
+class _Training:
+    def __init__(
+        self,
+        cell: Cell,
+        folder: Path,
+        parents: Mapping[str, Path],
+        dataset: Dataset,
+        emit: Emit,
+        should_stop: Callable[[], bool],
+        device: str,
+    ):
+        self.cell, self.settings = cell, settings(cell.config)
+        self.store = CellStore(folder)
+        self.parents = {role: CellStore(path) for role, path in parents.items()}
+        self.data, self.device = data_of(self.settings, dataset).to(device), device
+        self.emit, self.should_stop = emit, should_stop
+        self.batches = _Batches(self.data.train, self.settings.training.batch, self.settings.seed)
+        self.stages = list(_stages(self.settings, self.parents, self.data))
+        self.stage = 0
+        self.checkpoints = self.store.checkpoints
+        self.spent: dict[str, Any] = dict.fromkeys((*COSTS, *TIMES), 0)
+        self.best = _Best()
+        self._charged: list[int] = []  # the counts of edges that _macs were counted for
+        self._macs = 0
+
+    # -- the whole cell -------------------------------------------------------------------------
+
+    def run(self) -> None:
+        self.store.create(
+            {
+                "config": dict(self.cell.config),
+                "label": self.cell.label,
+                "parents": list(self.cell.parents.values()),
+                "versions": {"neurorewire": rewire.__version__, "torch": torch.__version__},
+                "threads": torch.get_num_threads(),
+                "device": self.device,
+            }
+        )
+        self._started = time.perf_counter(), time.process_time()
+        saved = self.checkpoints.load_newest()
+        if saved is not None:
+            self.stage, self.spent = saved["stage"], dict(saved["spent"])
+        self._cut_logs(saved)
+        while self.stage < len(self.stages):
+            self._begin(self.stages[self.stage], saved)
+            saved = None
+            if not self._train():
+                self._save()
+                return
+            self.stage += 1
+            if self.stage < len(self.stages):
+                self.spent = dict.fromkeys((*COSTS, *TIMES), 0)
+        self._flush()
+        self.store.append({"event": "end", "levels": self._level + 1, "stopped": None})
+        self.store.sync()
+        self.store.close()
+        self.checkpoints.clear()
+        self.emit({"event": "end"})
+
+    def _cut_logs(self, saved: Mapping[str, Any] | None) -> None:
+        """Back to what the checkpoint knows: a kill may have come after later lines."""
+        self.store.truncate(saved["metrics"] if saved else 0)
+        self.store.edit_log.truncate(saved["edits"] if saved else 0)
+
+    # -- one training ---------------------------------------------------------------------------
+
+    def _begin(self, stage: _Stage, saved: Mapping[str, Any] | None) -> None:
+        """Model, optimiser and session of a stage: fresh, continued, or grown from a parent."""
+        s = self.settings
+        training = s.training
+        self.current = stage
+        self.model = self._build(stage)
+        self._drops = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p
+                          for m in self.model.modules())  # fmt: skip
+        self.optimizer = build_optimizer(training.optimizer, self.model.parameters())
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.world = torch_world(
+            self.model, self.optimizer, s.substrate, s.seed,
+            include=s.include or None, exclude=s.exclude, probe=self._probe(),
+        )  # fmt: skip
+        self.world.space = limited(self.world.space, s.limits)
+        make_passes(self.world, s)
+        graph, rule = stage.graph(self.world, s), stage.rule
+        if rule.prunes_at_start:  # to the edges that others start with
+            rule, graph = rule.aimed(graph.counts().tolist()), Graph.full(graph.space)
+        names = [p.name for p in graph.projections]
+        shapes = empty_model(s.model.name, s.model.options, self.data)
+        self.costs = costs.measure(shapes, names, self.data.train.part(slice(1))[0].to("meta"))
+        self.net = Session(self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True,
+                           limits=s.limits)  # fmt: skip
+        self.net.saves |= frozenset(s.saves)  # what later levels rewind to
+        self._kept: set[int] = set()
+        if saved is not None:
+            self._continue(saved)
+        else:
+            self.spent |= stage.before
+            self._start_log()
+            if stage.parent is not None:
+                self._grow_from(stage.parent)
+            if stage.twig is not None:
+                steps = stage.twig.settle(self.net, self.batches, training)
+                flops = costs.STEP * training.batch * self.costs.dense * steps
+                for name, spent in (("updates", steps), ("train_flops_dense", flops),
+                                    ("train_flops_sparse", flops)):  # fmt: skip
+                    self.spent[name] += spent
+        self._level = stage.level + self.net.clock.round
+        self._checkpointed, self._saving = time.monotonic(), 0.0
+
+    def _build(self, stage: _Stage) -> nn.Module:
+        """The model, drawn from the stage's stream."""
+        s = self.settings
+        draw = partial(self._generator, stage)
+        model = model_for(s.model.name, s.model.options, self.data, s.substrate, draw)
+        return model if s.substrate != "masked" else laid_out(model.to(self.device), s)
+
+    def _probe(self) -> Probe:
+        """What rules see of the training set before the first step: batches of a draw of their
+        own, as many as hold ten examples a class; mean cross-entropy."""
+        train, size = self.data.train, self.settings.training.batch
+        n = max(1, -(-PROBED * self.data.classes // size))
+        order = rng_for(self.settings.seed, "probe").permutation(len(train)).to(train.y.device)
+        return Probe(
+            [train.batch(rows) for rows in order[: n * size].split(size)],
+            lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
+        )
+
+    def _generator(self, stage: _Stage) -> torch.Generator:
+        return rng_for(self.settings.seed, stage.weights).torch
+
+    def _continue(self, saved: Mapping[str, Any]) -> None:
+        self.world.load(saved)
+        for step in self.net.saves & set(self.store.snapshots):
+            self.net.saved[step] = self.store.read_snapshot(step)[0]
+            self._kept.add(step)
+        self.net.load_state_dict(saved["net"])
+        best = saved["best"]
+        self.best = _Best(best["step"], best["loss"], dict(best["model"]))
+        if torch.get_num_threads() != saved["threads"]:
+            print(
+                f"cell {self.store.hash} was begun with {saved['threads']} threads and continues "
+                f"with {torch.get_num_threads()}: the last digits may differ.",
+                file=sys.stderr,
+            )
+
+    def _start_log(self) -> None:
+        """The topology that the edit log replays from."""
+        graph = self.net.graph
+        self.store.write_start(self.current.level, {"keys": graph.keys}, graph.description)
+
+    def _grow_from(self, parent: CellStore) -> None:
+        """Stand where the parent's dense training ended, as if it had been this cell's level 0."""
+        tree, _ = parent.read_level(0)
+        self.world.load(tree.get("world", tree))
+        for step in self.net.saves - {0}:
+            self.net.saved[step] = {**parent.read_snapshot(step)[0], "rules": list(self.net.states)}
+        row = next(e for e in parent.events() if e["event"] == "level")
+        self.spent |= {k: row[k] for k in (*COSTS, *TIMES)}
+        span, net = self.net.clock.span, self.net
+        net.clock = net.clock._replace(step=span - 1, total=span - 1)
+        net.schedule_step = net.data_step = span - 1
+        net.plan()
+        own = {"rule": self.cell.rule, "label": self.cell.label, "cell": self.store.hash}
+        self._keep_level(0, {**row, **own})
+        net.rewire()
+
+    def _train(self) -> bool:
+        """Train to the end of the stage; False when asked to stop first."""
+        training, net, schedule = self.settings.training, self.net, self.settings.training.schedule
+        span, every = net.clock.span, training.evaluate_every
+        assert isinstance(every, int)
+        self.model.train()
+        while not net.done:
+            if self.should_stop():
+                return False
+            if schedule is not None:
+                factor = schedule.at(net.schedule_step, span)
+                for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                    group["lr"] = rate * factor
+            if self._drops:
+                torch.manual_seed(rng_for(self.settings.seed, "dropout", net.clock.total).key >> 65)
+            x, y = self.batches(net.data_step)
+            loss = net.learn(x, y)
+            step = net.clock.step
+            self._charge(len(y))
+            if step % every == 0 or step == span:
+                self._evaluate(loss)
+                if step == span:
+                    self._finish_level()
+            net.rewire()
+            if net.history.held > HELD:  # a checkpoint knows how much of the log it counts on
+                self.store.edit_log.append(net.history.take())
+            if due(time.monotonic() - self._checkpointed, self._saving):
+                self._save()
+        return True
+
+    def _charge(self, batch: int) -> None:
+        """Add what this step cost, by the synapses that were there."""
+        net, spent = self.net, self.spent
+        if self._charged != (counts := net.counts):
+            self._charged = counts
+            self._macs = self.costs.sparse(counts)
+        spent["train_flops_dense"] += costs.STEP * batch * self.costs.dense
+        spent["train_flops_sparse"] += costs.STEP * batch * self._macs
+        # the weight gradient of synapses that compute nothing is computed as well
+        if net.wants_grads or net.trains_silent:
+            absent = self.costs.dense - self._macs
+            spent["train_flops_sparse"] += costs.FORWARD * batch * absent
+        spent["updates"] += not net.skipped
+
+    # -- what is measured -----------------------------------------------------------------------
+
+    def _evaluate(self, train_loss: float) -> None:
+        loss, accuracy = measure(self.world.evaluate, self.data.validation)
+        clock, net = self.net.clock, self.net
+        self._level = self.current.level + clock.round
+        if not (math.isfinite(loss) and math.isfinite(train_loss)):
+            self._flush()
+            where = [n for n, p in self.model.named_parameters() if not p.isfinite().all()]
+            raise Diverged(
+                f"{self.cell.label} (seed {self.cell.seed}) diverged by step {clock.step} of level "
+                f"{self._level}: training loss {train_loss:.4g}, validation loss {loss:.4g}"
+                + (f", numbers lost in {', '.join(where)}" if where else "")
+                + ". Lower the learning rate."
+            )
+        if loss < self.best.loss:
+            self.best = _Best()  # two copies of a model may be more than there is room for
+            self.best = _Best(clock.step, loss, self.world.model_state())
+        self._note_times()
+        event = {
+            "event": "eval",
+            "level": self._level,
+            "round": clock.round,
+            "step": clock.step,
+            "total": clock.total,
+            "train_loss": train_loss,
+            "val_loss": loss,
+            "val_accuracy": accuracy,
+            "edges": net.edges,
+            "formed": net.history.formed,
+            "dropped": net.history.dropped,
+            "seconds": self.spent["seconds"],
+        }
+        self.store.append(event)
+        self.emit({**event, "steps": clock.span, "levels": self._levels()})
+        self._last = (loss, accuracy)
+
+    def _levels(self) -> int:
+        rungs = next((len(s["ladder"]) for s in self.net.states if "ladder" in s), 0)
+        return max(rungs + 1, len(self.stages))
+
+    def _finish_level(self) -> None:
+        """Test at the end and at the early-stopping point, and write the level down."""
+        net = self.net
+        _, at_end = measure(self.world.evaluate, self.data.test)
+        at_best = at_end
+        if self.best.step != net.clock.step:
+            end = self.world.model_state()
+            self.world.show(self.best.model)
+            _, at_best = measure(self.world.evaluate, self.data.test)
+            self.world.show(end)
+        self._note_times()
+        history = net.history
+        row = {
+            "event": "level",
+            "rule": self.cell.rule,
+            "label": self.cell.label,
+            "seed": self.cell.seed,
+            "level": self._level,
+            "requested_density": self._requested(),
+            "density": net.density,
+            "edges": net.edges,
+            "possible": net.world.space.possible,
+            "step": net.clock.step,
+            "early_stop_step": self.best.step,
+            "test_accuracy": at_end,
+            "test_accuracy_at_early_stop": at_best,
+            "val_loss": self._last[0],
+            "val_accuracy": self._last[1],
+            **self.spent,
+            "formed": self.spent["formed"] + history.formed,
+            "dropped": self.spent["dropped"] + history.dropped,
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "substrate": substrate(self.world.forms),
+            "cell": self.store.hash,
+        }
+        self._keep_level(self._level, row)
+        self.best = _Best()
+
+    def _keep_level(self, level: int, row: Mapping[str, Any]) -> None:
+        graph = self.net.graph.effective()
+        tree: dict[str, Any] = {"keys": graph.keys, "weight": graph["weight"]}
+        if row["requested_density"] is not None:
+            tree |= self._model_tree()
+        self.store.write_level(level, tree, graph.description)
+        self.store.append(row)
+        self.emit(dict(row))
+
+    def _model_tree(self) -> dict[str, Any]:
+        """The model in its own form, and of a dense training what others go on from."""
+        state = self.world.model_state()
+        if self.settings.substrate == "masked":
+            more = {"optimiser": self.optimizer.state_dict()} if self.cell.rule == "Dense" else {}
+            return {"model": state, **more}
+        more = {"world": self.world.snapshot()} if self.cell.rule == "Dense" else {}
+        if self.world.space.possible > TOO_MANY:
+            return more
+        graph = self.net.graph
+        weights = {p.name: graph.dense(i) for i, p in enumerate(graph.projections)}
+        rest = {name: value for name, value in state.items() if not name.startswith("rewire.")}
+        return {"model": {**rest, **weights}, **more}
+
+    def _requested(self) -> float | None:
+        """The density asked for; None where a level is only a rung of the ladder."""
+        edges, possible = self.net.edges, self.net.world.space.possible
+        if self.current.density is not None:
+            # a branch may have other edges than its ticket, such as those that the ticket lacks
+            planned = self.current.twig is None or edges == self.current.twig.row["edges"]
+            return self.current.density if planned else self.net.density
+        wanted = {round(d * possible): d for d in (1.0, *self.settings.densities)}
+        return wanted.get(edges)
+
+    def _note_times(self) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.spent["seconds"] += wall - self._started[0]
+        self.spent["cpu_seconds"] += cpu - self._started[1]
+        self._started = wall, cpu
+
+    # -- what is kept ---------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        for step in self.net.saved.keys() - self._kept - {0}:  # step 0 is made again from the seed
+            self.store.write_snapshot(step, self.net.saved[step])
+            self._kept.add(step)
+        self.store.edit_log.append(self.net.history.take())
+        self.store.sync()
+
+    def _save(self) -> None:
+        began = time.monotonic()
+        self._flush()
+        self._note_times()
+        self.checkpoints.save(
+            {
+                "stage": self.stage,
+                **self.world.snapshot(),
+                "net": self.net.state_dict(history=False, saved=False),
+                "best": vars(self.best),
+                "spent": self.spent,
+                "metrics": self.store.size(),
+                "edits": self.store.edit_log.size(),
+                "threads": torch.get_num_threads(),
+            }
+        )
+        self._checkpointed = time.monotonic()
+        self._saving = self._checkpointed - began

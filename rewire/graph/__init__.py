@@ -1,0 +1,24 @@
+"""The shared sparse graph: who may connect, who does, and what each synapse carries.
+
+Every possible synapse has one integer **key**: the offset of its projection plus the flat index
+into the projection's parameter as it is stored. A :class:`Graph` is the sorted keys of the
+synapses that exist and aligned columns (weight, sign, age, ...). For linear, convolutional and
+spiking projections that is compressed-sparse-row by postsynaptic unit; a mask is a derived view.
+"""
+
+from .edit import NOTHING, PARTS, Birth, Edit, Rewind
+from .graph import Graph, edges_of
+from .space import (
+    KINDS,
+    NONE,
+    Population,
+    Projection,
+    Space,
+    pair_key,
+    square_sheet,
+)
+
+__all__ = [
+    "KINDS", "NONE", "NOTHING", "PARTS", "Birth", "Edit", "Graph", "Population", "Projection",
+    "Rewind", "Space", "edges_of", "pair_key", "square_sheet",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""What several papers share, so that a listing of ``rewire.rules`` is a list of papers."""

@@ -1,0 +1,68 @@
+"""N of every M consecutive inputs of a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...graph import Graph
+from ...select.choose import ranked_numbers
+
+INPUTS = {"embedding": 0, "conv_transpose": 0}  # the axis of the inputs; 1 for all other kinds
+
+
+def check(name: str, n: int, m: int) -> None:
+    """Raise ValueError where n of m is no pattern."""
+    if not 1 <= n <= m:
+        raise ValueError(f"{name} keeps n of every m weights, 1 <= n <= m; got n={n}, m={m}.")
+
+
+def suits(name: str, n: int, m: int, densities: Sequence[float]) -> None:
+    """Raise ValueError for a density that n of m is not."""
+    for density in densities:
+        if abs(density - n / m) > 1e-3 * n / m:
+            raise ValueError(
+                f"{name} keeps {n} of every {m} weights, density {n / m:.4g}, and was asked for "
+                f"{density:g}: ask for {n / m:.4g}, or set n and m."
+            )
+
+
+def chosen(graph: Graph, n: int, m: int, what: str) -> Tensor:
+    """Whether each edge is among the n largest |w| of its group of m, (E,) bool.
+
+    Raises ValueError for NaN, naming ``what``.
+    """
+    if graph.space.multapses:
+        raise ValueError("n of m counts weights of pairs, and a projection here allows multapses.")
+    size = graph["weight"].abs()
+    ranked_numbers(size.numpy(), what)
+    parts = [
+        _of_projection(graph, i, size[graph.rows(i)], n, m) for i in range(len(graph.projections))
+    ]
+    return torch.cat(parts)
+
+
+def _of_projection(graph: Graph, i: int, size: Tensor, n: int, m: int) -> Tensor:
+    p, local = graph.projections[i], graph.local(i)
+    scores = size.new_full((p.size,), -1.0)  # below every magnitude: absent
+    scores[local] = size
+    axis = INPUTS.get(p.kind, 1)
+    scores = scores.view(p.shape).movedim(axis, -1)
+    short = -scores.shape[-1] % m
+    padded = torch.nn.functional.pad(scores, (0, short), value=-1.0)
+    rows = padded.reshape(-1, m)
+    best = _best(rows, n)
+    best = best.view(padded.shape)[..., : scores.shape[-1]].movedim(-1, axis)
+    return best.reshape(-1)[local]
+
+
+def _best(rows: Tensor, n: int) -> Tensor:
+    """The n largest of each row, the first among equals, as booleans of its shape."""
+    cut = rows.topk(n, dim=1).values[:, -1:]
+    best = rows >= cut
+    tied = (best.sum(1) > n).nonzero().squeeze(1)
+    equal, above = rows[tied] == cut[tied], rows[tied] > cut[tied]
+    best[tied] = above | equal & (equal.cumsum(1) <= n - above.sum(1, keepdim=True))
+    return best

@@ -1,1 +1,0 @@
-"""Worlds: where the weights live. One file each; no world knows a rule, no rule knows a world."""

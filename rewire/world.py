@@ -1,0 +1,59 @@
+"""What a world is: where the weights live, and what a session asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from .graph import Edit, Graph, Space
+from .signals import Signals
+
+
+class World(Protocol):
+    """A substrate: a torch model, a Brian2 network, or nothing at all.
+
+    It holds the weights. ``offers`` names its signals; ``can_skip`` says whether a step of its own
+    can be left out; ``dt`` is what one step stands for, in seconds, or None; ``births`` are the
+    columns' values at birth that hold in this world, whatever a rule declares.
+
+    ``straight`` is set while a step is made that nothing but the rules' edits follows: what
+    ``advance`` made of the weights may then wait where ``read`` finds it, until ``write`` replaces
+    it or ``settle`` asks for it. A world whose weights never wait leaves both as they are here.
+    """
+
+    name: str
+    can_skip: bool
+    dt: float | None
+    births: Mapping[str, Any]
+    space: Space
+    straight: bool
+
+    @property
+    def offers(self) -> frozenset[str]: ...
+    def unsupported(self, columns: frozenset[str]) -> str | None: ...
+    def watch(self, needs: frozenset[str]) -> None: ...
+    def want_grads(self, wanted: bool) -> None: ...
+    def begin(self, graph: Graph) -> None: ...
+    def advance(self, graph: Graph, skip: bool, scaler: Any, closure: Any) -> tuple[bool, Any]: ...
+    def read(self, graph: Graph) -> Graph: ...
+    def write(self, before: Graph, after: Graph, edit: Edit) -> None: ...
+    def settle(self) -> None: ...
+    def signals(self, graph: Graph) -> Signals: ...
+    def snapshot(self) -> Mapping[str, Any]: ...
+    def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None: ...
+
+
+class Trainable(World, Protocol):
+    """A world that can make a whole training step of a classifier, and show saved states."""
+
+    @property
+    def forms(self) -> Mapping[str, str]: ...
+    def learn(
+        self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool
+    ) -> float: ...
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]: ...
+    def model_state(self) -> dict[str, Tensor]: ...
+    def show(self, state: Mapping[str, Tensor]) -> None: ...
+    def load(self, saved: Mapping[str, Any]) -> None: ...

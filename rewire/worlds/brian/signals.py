@@ -1,0 +1,100 @@
+"""What rules may observe in a Brian2 network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...graph import Graph
+from ...signals import blockwise, evenly, signal
+
+if TYPE_CHECKING:
+    from .world import Brian
+
+# -- signals -------------------------------------------------------------------------------------
+
+NEED_TRACES = ("growth", "activity")
+
+
+@signal("brian", "weight")
+def _weight(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
+    """Weights; w_max for pairs without a synapse: what one starts with."""
+    row, there = graph.find(keys)
+    out = torch.full((len(keys),), world.wiring.w_max, dtype=torch.float64)
+    out[there] = graph["weight"][row[there]]
+    return out
+
+
+@signal("brian", "drift")
+def _drift(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
+    """What plasticity has changed in the weights since the last tick; 0 for absent synapses."""
+    assert world.wiring.last is not None
+    return _at_synapses(world, graph, keys, world.wiring.w - world.wiring.last)
+
+
+@signal("brian", "age")
+def _age(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
+    """Seconds since the formation of each synapse; 0 for absent ones."""
+    return _at_synapses(world, graph, keys, world.wiring.ages())
+
+
+def _at_synapses(world: Brian, graph: Graph, keys: Tensor, values: np.ndarray) -> Tensor:
+    row, there = graph.find(keys)
+    out = torch.zeros(len(keys), dtype=torch.float64)
+    out[there] = torch.from_numpy(values[world._synapses(graph, row[there].numpy())])
+    return out
+
+
+def _trace(world: Brian, end: int, name: str) -> np.ndarray:
+    assert world.wiring._traces is not None
+    where = (world._sources, world._targets)[end][name]
+    return np.abs(world.wiring._traces[end][where])
+
+
+def _coincidence(world: Brian, graph: Graph, i: int) -> Tensor:
+    p = graph.projections[i]
+    outer = np.outer(_trace(world, 1, p.target), _trace(world, 0, p.source))
+    return torch.from_numpy(outer.reshape(-1))
+
+
+@signal("brian", "growth")
+@blockwise(_coincidence)
+def _growth(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
+    """Coincidence of the pair's traces, |pre| x |post|, now."""
+    out = torch.empty(len(keys), dtype=torch.float64)
+    which = graph.space.which(keys)
+    for i in which.unique().tolist():
+        here = which == i
+        out[here] = _coincidence(world, graph, i)[keys[here] - graph.space.bounds[i]]
+    return out
+
+
+@signal("brian", "activity", kind="node")
+def _activity(world: Brian, graph: Graph, population: str) -> Tensor:
+    """The presynaptic trace of each unit: its spikes, those long ago counting less."""
+    return torch.from_numpy(_trace(world, 0, population))
+
+
+@signal("brian", "rate", kind="node")
+def _rate(world: Brian, graph: Graph, population: str) -> Tensor:
+    """Spikes a second of each unit, a running mean over about the last second."""
+    return torch.from_numpy(world.wiring.rates[world._sources[population]])
+
+
+def _among_spiking(world: Brian, populations: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    return world.wiring.spiking(), world._ranges(tuple(populations))
+
+
+@signal("brian", "spiked", kind="node")
+@evenly(_among_spiking)
+def _spiked(world: Brian, graph: Graph, population: str) -> Tensor:
+    """1 for units that spiked in the last time step, else 0."""
+    where, spiking = world._sources[population], world.wiring.spiking()
+    out = np.zeros(where.stop - where.start, np.float32)
+    first, end = spiking.searchsorted((where.start, where.stop))
+    out[spiking[first:end] - where.start] = 1
+    return torch.from_numpy(out)

@@ -1,0 +1,353 @@
+"""The spiking world: a Brian2 network whose synapses are rewired inside one run.
+
+Brian2 can neither remove synapses nor move them. So each target neuron owns a fixed number of
+synapses, its slots, and an empty slot points at a *null neuron*: one that never spikes, so that
+nothing is transmitted and, with traces on neurons, nothing is learned. Rewiring is to change where
+a slot points. Network, equations and plasticity are the user's own::
+
+    wiring = Wiring(network, synapses, null=512, w_max=0.2, traces=("r", "o"))
+    world = Brian(wiring, sources={"in": slice(0, 256)}, targets={"out": slice(256, 512)})
+    session = rewire.Session(world, world.graph(), rewire.StructuralPlasticity.bogdan())
+    drive(session, duration=60 * second)
+
+Several worlds on one wiring are disjoint copies of a network, each with a session of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...graph import Edit, Graph, Population, Projection, Space
+from ...native import kernels
+from ...signals import Signals, registered
+from .signals import NEED_TRACES
+from .wiring import Wiring
+
+if TYPE_CHECKING:
+    pass
+ALL = slice(None)
+Slices = Mapping[str, slice]
+
+
+class Brian:
+    """One population of slots, or several, of a :class:`Wiring` as a world.
+
+    sources, targets: populations by name as slices of the synapses' source and target group. A
+        name in both is one population, whose units are both ends of lateral synapses.
+    projections: name -> (source, target); by default all of them, named "source-target".
+    positions: places in the unit sheet, a torus, by population, (size, 2).
+    multapses: whether one pair may hold several synapses.
+
+    New synapses are born at a tenth of w_max where a rule does not say otherwise: at 0 they would
+    not live to see the next tick. Weights are strengths: the sign of every synapse is +1.
+    A rewind restores the weights of this world's synapses; time, and all that neurons and spikes
+    in flight are, runs on.
+    """
+
+    name = "brian"
+    can_skip = False  # plasticity cannot be left out for a step: rules edit after it
+    straight = False
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        *,
+        sources: Slices,
+        targets: Slices,
+        projections: Mapping[str, tuple[str, str]] | None = None,
+        positions: Mapping[str, Any] | None = None,
+        multapses: bool = True,
+    ):
+        self.wiring = wiring
+        self.dt: float | None = wiring.period
+        self.births: Mapping[str, Any] = {"weight": 0.1 * wiring.w_max, "sign": 1.0}
+        self._sources, self._targets = dict(sources), dict(targets)
+        self._slots = {name: self._table(name, where) for name, where in targets.items()}
+        self._own = np.concatenate([t.ravel() for t in self._slots.values()])
+        self.space = self._space(projections, positions or {}, multapses)
+        projected = self.space.projections
+        self._widths = np.array([p.shape[1] for p in projected])
+        self._starts = np.array([self._sources[p.source].start for p in projected])
+        self._begun = False
+        # of each projection's target: its slots, and where in _own they begin
+        begin = np.cumsum([0, *(t.size for t in self._slots.values())])
+        place = {name: at for name, at in zip(self._slots, begin, strict=False)}
+        self._first = np.array([place[p.target] for p in projected])
+        self._many = np.array([self._slots[p.target].shape[1] for p in projected])
+        self._native = None
+        if kernels is not None:
+            layout = self._widths, self._starts, self._first, self._many, self._own
+            self._native = kernels.Slots(self.space.ends, *layout)
+        self._ranges_of: dict[tuple[str, ...], np.ndarray] = {}
+        self._all: tuple[Tensor | None, np.ndarray] = (None, self._own)
+        self._shown: Graph | None = None  # at the last tick
+
+    def _table(self, name: str, where: slice) -> np.ndarray:
+        """Numbers of the synapses that each unit of a population owns, (size, slots)."""
+        post = self.wiring.post - self.wiring.synapses.target.start
+        mine = np.flatnonzero((post >= where.start) & (post < where.stop))
+        mine = mine[np.argsort(post[mine], kind="stable")]
+        held = np.bincount(post[mine] - where.start, minlength=where.stop - where.start)
+        if len(set(held.tolist())) != 1:
+            raise ValueError(
+                f"neurons of {name!r} own from {held.min()} to {held.max()} synapses; all need "
+                "equally many slots. Connect as many for each, those not in use to the null neuron."
+            )
+        return mine.reshape(len(held), -1)
+
+    def _space(
+        self,
+        projections: Mapping[str, tuple[str, str]] | None,
+        positions: Mapping[str, Any],
+        multapses: bool,
+    ) -> Space:
+        sizes: dict[str, int] = {}
+        for ends in (self._sources, self._targets):
+            for name, where in ends.items():
+                size = where.stop - where.start
+                if sizes.setdefault(name, size) != size:
+                    raise ValueError(f"{name!r} has {sizes[name]} sources but {size} targets.")
+        for name, where in self._sources.items():
+            if where.start <= self.wiring.null < where.stop:
+                raise ValueError(f"the null neuron, {self.wiring.null}, lies within {name!r}.")
+        populations = [
+            Population(
+                name,
+                size,
+                torch.as_tensor(positions[name], dtype=torch.float32)
+                if name in positions
+                else None,
+                slots=self._slots[name].shape[1] if name in self._slots else None,
+            )
+            for name, size in sizes.items()
+        ]
+        if projections is None:
+            projections = {f"{s}-{t}": (s, t) for t, s in product(self._targets, self._sources)}
+        return Space(
+            populations,
+            [
+                Projection(name, s, t, "spiking", (sizes[t], sizes[s]), multapses)
+                for name, (s, t) in projections.items()
+            ],
+        )
+
+    # -- graph and slots ------------------------------------------------------------------------
+
+    def graph(self) -> Graph:
+        """The connectivity as Brian2 holds it now, with columns weight and slot."""
+        keys, weight, slot = [], [], []
+        for i, p in enumerate(self.space.projections):
+            table, source = self._slots[p.target], self._sources[p.source]
+            pre = self.wiring.pre[table] - self.wiring._offset
+            unit, at = np.nonzero((pre >= source.start) & (pre < source.stop))
+            local = unit * p.shape[1] + pre[unit, at] - source.start
+            order = np.argsort(local, kind="stable")
+            keys.append(local[order] + self.space.bounds[i])
+            weight.append(self.wiring.w[table[unit, at]][order])
+            slot.append(at[order])
+        foreign = self.wiring.pre[self._own] - self.wiring._offset != self.wiring.null
+        if sum(map(len, keys)) != np.count_nonzero(foreign):
+            raise ValueError(
+                f"{np.count_nonzero(foreign) - sum(map(len, keys))} slots point at neurons of no "
+                f"source population ({list(self._sources)}); empty ones point at null."
+            )
+        parts = (torch.from_numpy(np.concatenate(x)) for x in (keys, weight, slot))
+        return Graph(self.space, *self._columned(*parts))
+
+    @staticmethod
+    def _columned(keys: Tensor, weight: Tensor, slot: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return keys, {"weight": weight, "slot": slot}
+
+    def _synapses(self, graph: Graph, rows: Any = None) -> np.ndarray:
+        """Number of the Brian2 synapse of each edge, (E,), or of those in a few rows."""
+        if rows is None:
+            if self._all[0] is not graph.keys:
+                self._all = graph.keys, self._place(graph)
+            return self._all[1]
+        if self._native is not None:
+            return self._native.synapses(graph.array, graph.numbers("slot"), rows)
+        keys, slot = graph.array[rows], graph.numbers("slot")[rows]
+        which = self.space.ends.searchsorted(keys, "right") - 1
+        unit = (keys - self.space.ends[which]) // self._widths[which]
+        return self._own[self._first[which] + unit * self._many[which] + slot]
+
+    def _place(self, graph: Graph) -> np.ndarray:
+        slot, out = graph["slot"].numpy(), np.empty(len(graph), np.int64)
+        for i, width in enumerate(self._widths):
+            rows = graph.rows(i)
+            at = graph.local(i).numpy() // width * self._many[i] + slot[rows] + self._first[i]
+            self._own.take(at, out=out[rows], mode="clip")
+        return out
+
+    def _source_of(self, graph: Graph, rows: np.ndarray) -> np.ndarray:
+        """Number of the presynaptic neuron of each row."""
+        if self._native is not None:
+            return self._native.sources(graph.array, rows)
+        keys = graph.array[rows]
+        which = self.space.ends.searchsorted(keys, "right") - 1
+        return (keys - self.space.ends[which]) % self._widths[which] + self._starts[which]
+
+    def _ranges(self, populations: tuple[str, ...]) -> np.ndarray:
+        """Numbers of the neurons of each population among the synapses' sources, (k, 2)."""
+        if populations not in self._ranges_of:
+            where = [self._sources[p] for p in populations]
+            self._ranges_of[populations] = np.array([(s.start, s.stop) for s in where], np.int64)
+        return self._ranges_of[populations]
+
+    # -- what the session asks ------------------------------------------------------------------
+
+    @cached_property
+    def offers(self) -> frozenset[str]:
+        """Names of the signals that can be asked here."""
+        given = self.wiring._traces is not None
+        return frozenset(n for n in registered(self.name) if given or n not in NEED_TRACES)
+
+    def unsupported(self, columns: frozenset[str]) -> str | None:
+        """Why these columns cannot live here, or None."""
+        if "gain" in columns:
+            return "its synapses transmit by the user's equations, which take no gain"
+        return None
+
+    def watch(self, needs: frozenset[str]) -> None:
+        """Keep what the signals of a run are made of."""
+        self.wiring.watch(needs)
+
+    def want_grads(self, wanted: bool) -> None:
+        """There are none."""
+
+    def advance(self, graph: Graph, skip: bool, scaler: Any, closure: Any) -> tuple[bool, Any]:
+        raise RuntimeError(
+            "a Brian2 network runs by itself: call rewire.worlds.brian.drive(session, "
+            "duration=...) instead of session.step()."
+        )
+
+    def begin(self, graph: Graph) -> None:
+        """Let the network's slots hold this graph; what they hold already stays untouched."""
+        wiring, own = self.wiring, self._own
+        if "sign" in graph.columns and (graph["sign"] < 0).any():
+            raise ValueError(
+                f"{int((graph['sign'] < 0).sum())} synapses have the sign -1, and weights here are "
+                "strengths from 0 up: let inhibition be a matter of the neuron equations."
+            )
+        self._check_weights(graph["weight"].numpy())
+        pre = np.full(len(wiring.pre), wiring.null)
+        w = np.zeros(len(wiring.pre))
+        rows = self._synapses(graph)
+        pre[rows], w[rows] = self._source_of(graph, np.arange(len(graph))), graph["weight"].numpy()
+        moved = own[pre[own] != wiring.pre[own] - wiring._offset]
+        wiring.retarget(moved, pre[moved], w[moved])
+        wiring.w[own] = w[own]
+        wiring.settle()
+        if wiring.last is not None and not self._begun:
+            wiring.last[own] = w[own]
+        self._begun = True
+
+    def _check_weights(self, weight: np.ndarray | float) -> None:
+        if isinstance(weight, float) and weight >= 0:
+            return
+        weight = np.atleast_1d(weight)
+        if len(weight) and weight.min() < 0:
+            raise ValueError(
+                f"{np.count_nonzero(weight < 0)} synapses would have a weight below 0 (the least: "
+                f"{weight.min():.3g}); weights here are strengths in [0, {self.wiring.w_max}]."
+            )
+
+    def read(self, graph: Graph) -> Graph:
+        """The graph with the weights as they are now, and with its slots."""
+        if self.wiring.ticking:  # many a rule looks at no weight at all
+            if graph is self._shown and graph.lazy("weight") is not None:
+                return graph
+            self._shown = graph.with_lazy("weight", _Weights(self, graph.only("slot")))
+            return self._shown
+        if "slot" not in graph.columns:
+            graph = self._given_slots(graph)
+        if self._begun:
+            return graph.with_columns({"weight": torch.from_numpy(self._weights(graph))})
+        if "weight" in graph.columns:  # a start with weights of its own
+            return graph
+        start = torch.full((len(graph),), self.wiring.w_max, dtype=torch.float64)
+        return graph.with_columns({"weight": start})
+
+    def _weights(self, graph: Graph) -> np.ndarray:
+        return self.wiring.w[self._synapses(graph)]
+
+    def _given_slots(self, graph: Graph) -> Graph:
+        """The same edges, filling each unit's slots from the first on."""
+        slot = torch.empty(len(graph), dtype=torch.int64)
+        for p in self.space.populations:
+            if p.slots is None:
+                continue
+            rows, pointers = graph.incoming(p.name)
+            fan_in = pointers.diff()
+            if int(fan_in.max()) > p.slots:
+                raise ValueError(
+                    f"a neuron of {p.name!r} has {int(fan_in.max())} synapses and {p.slots} slots; "
+                    "start from fewer, or connect more in Brian2."
+                )
+            slot[rows] = torch.arange(len(rows)) - pointers[:-1].repeat_interleave(fan_in)
+        return graph.with_columns({"slot": slot})
+
+    def write(self, before: Graph, after: Graph, edit: Edit) -> None:
+        """Make slots and weights match the graph after an edit."""
+        if edit.n_drop:
+            gone = self._synapses(before, edit.dropped)
+            self.wiring.retarget(gone, self.wiring.null, 0.0)
+        if edit.n_add:
+            born = after.born
+            new, weight = self._synapses(after, born), before.newborn("weight", edit)
+            self._check_weights(weight)
+            self.wiring.retarget(new, self._source_of(after, born), weight)
+        if "weight" in edit.set:
+            self.wiring.w[self._synapses(after)] = after["weight"].numpy()
+
+    def settle(self) -> None:
+        """Weights wait nowhere."""
+
+    def lr(self, graph: Graph, keys: Tensor | None) -> None:
+        """None: plasticity has no learning rate that a rule could share."""
+
+    def signals(self, graph: Graph) -> Signals:
+        return Signals(self, graph)
+
+    def holding(self, graph: Graph) -> Brian:
+        return self
+
+    def snapshot(self) -> dict[str, Any]:
+        """The weights, and what each slot came from."""
+        own = self._own
+        held = {"w": self.wiring.w[own], "pre": self.wiring.pre[own]}
+        return {"model": {k: torch.from_numpy(v) for k, v in held.items()}, "optimiser": {}}
+
+    def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
+        """Bring back the weights of all synapses that come from where they came from then."""
+        if "model" in parts:
+            held, own = saved["model"], self._own
+            same = own[self.wiring.pre[own] == held["pre"].numpy()]
+            self.wiring.w[same] = held["w"].numpy()[self.wiring.pre[own] == held["pre"].numpy()]
+
+
+class _Weights:
+    """The weights of a graph's edges, read when asked for; ``native`` reads single ones."""
+
+    def __init__(self, world: Brian, graph: Graph):
+        self._world, self._graph = world, graph
+        w = world.wiring.w
+        self.native = None
+        if kernels is not None and world._native is not None and w.dtype == np.float64:
+            slot = graph.numbers("slot")
+            self.native = kernels.Reader(world._native, graph.array, slot, w)
+
+    def __call__(self, rows: Any) -> Any:
+        if isinstance(rows, slice):
+            return self._world._weights(self._graph)
+        if self.native is not None:
+            return self.native(rows)
+        at = self._world._synapses(self._graph, np.array(rows, np.int64))
+        return self._world.wiring.w[at].tolist()

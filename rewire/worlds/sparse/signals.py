@@ -1,0 +1,65 @@
+"""What rules may observe in a sparse model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...graph import Graph
+from ...signals import signal
+
+if TYPE_CHECKING:
+    from .world import Sparse
+
+# -- signals -------------------------------------------------------------------------------------
+
+
+@signal("sparse", "weight")
+def _weight(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
+    """The weight; at absent synapses 0, but before step 0 what the model starts with there."""
+    if not world._begun:
+        return world._first_weights(Graph(graph.space, keys))
+    row, there = graph.find(keys)
+    out = torch.zeros(len(keys), dtype=graph["weight"].dtype)
+    out[there] = graph["weight"][row[there]]
+    return out
+
+
+@signal("sparse", "grad")
+def _grad(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
+    """dL/dw at existing and absent synapses, before the step."""
+    out, which = torch.empty(len(keys), dtype=world._flat.dtype), graph.space.which(keys)
+    for i in which.unique().tolist():
+        here = which == i
+        out[here] = world.gradient(i, keys[here])
+    return out
+
+
+def _best(
+    world: Sparse, graph: Graph, i: int, k: int, leaving: Tensor
+) -> tuple[Tensor, ...] | None:
+    if world.weights[i].wires is None:
+        return None
+    return world.top_absent(i, k, leaving)
+
+
+def _gradient_block(world: Sparse, graph: Graph, i: int) -> Tensor:
+    return world.dense_gradient(i)
+
+
+@signal("sparse", "growth")
+def _growth(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
+    """|dL/dw|: how fast the loss would fall if the synapse moved (RigL's criterion)."""
+    return _grad(world, graph, keys).abs()
+
+
+@signal("sparse", "activity", kind="node")
+def _activity(world: Sparse, graph: Graph, population: str) -> Tensor:
+    """Standard deviation of each unit over the last training batch, shape (size,)."""
+    return world.taps.activity(graph, population)
+
+
+_grad.block = _growth.block = _gradient_block  # type: ignore[attr-defined]
+_growth.magnitude, _growth.best = True, _best  # type: ignore[attr-defined]

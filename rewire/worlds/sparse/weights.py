@@ -1,0 +1,83 @@
+"""Weights held as lists of their edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...graph import Graph
+from ...native import kernels
+from ...native import sparse as engine
+from .edge_layers import Wires
+
+Form = Literal["edges", "masked"]
+CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster
+RECURRENT = 0.35 if engine is not None else 0.0  # the same of a recurrent layer as a whole
+
+
+@dataclass
+class Weight:
+    """One sparse parameter: who owns it, and in which form it is held.
+
+    wires: of its edges, in the form "edges"; mask: in the form "masked".
+    """
+
+    name: str
+    module: nn.Module
+    attribute: str
+    shape: torch.Size
+    form: Form = "masked"
+    wires: Wires | None = None
+    mask: Tensor | None = None
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        p = self.module._parameters[self.attribute]
+        assert p is not None
+        return p
+
+
+def _replace(optimizer: torch.optim.Optimizer, old: nn.Parameter, new: nn.Parameter) -> None:
+    """Let the optimizer step another parameter in the place of one, with its state."""
+    for group in optimizer.param_groups:
+        group["params"] = [new if p is old else p for p in group["params"]]
+    if old in optimizer.state:
+        optimizer.state[new] = optimizer.state.pop(old)
+
+
+def _first(module: nn.Module, name: str, p: Tensor) -> Tensor:
+    """First values of a parameter that is not sparse: 0, but 1 for the scale of a norm."""
+    norm = name == "weight" and p.dim() == 1
+    return torch.full(p.shape, float(norm), dtype=p.dtype)
+
+
+def _csr(
+    graph: Graph, i: int, shape: torch.Size, held: tuple[Wires, int, np.ndarray] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Row pointers (rows + 1,) int64 and columns (E_i,) int32 of a projection's edges.
+
+    held: the wires before the edit that led to ``graph``, their first row, and all that it dropped.
+    """
+    p, first, width = graph.projections[i], graph.space.bounds[i], shape.numel() // shape[0]
+    known = graph.starts(p.target) if p.kind == "linear" else None
+    if known is not None:
+        starts = known[graph.space.into[p.target].index(i)]
+    else:
+        rows = first + np.arange(shape[0] + 1, dtype=np.int64) * width
+        starts = graph.array.searchsorted(rows)
+    if kernels is not None and held is not None:
+        wires, before, drop = held
+        here = graph.rows(i)
+        index = torch.from_numpy(kernels.index_after(
+            wires.index.numpy(), before, drop, graph.array, graph.born, here.start, here.stop,
+            first, width,
+        ))  # fmt: skip
+    elif kernels is not None:
+        index = torch.from_numpy(kernels.columns(graph.array, starts, first, width))
+    else:
+        index = (graph.local(i) % width).to(torch.int32)
+    return torch.from_numpy(starts - starts[0]), index

@@ -1,0 +1,1 @@
+"""What the worlds of a torch model share: its layers, optimisers, activity and probes."""

@@ -1,0 +1,364 @@
+"""What the rules share that ask how the loss curves: passes over the probe's examples, one by one.
+
+Signals, in both torch worlds, of the edges there are (0 at others), means over the probe's
+examples n with L_n the loss of a batch of that example alone: ``fisher``, the mean of
+(dL_n/dw)^2; ``example_gradients``, (k, N), the dL_n/dw themselves; ``hessian_diag``, the
+diagonal of the Gauss-Newton matrix. The model is in evaluation mode meanwhile (batch
+normalisation by its running statistics, no dropout).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ...graph import Graph
+from ...signals import signal
+from ..bare import give_pair
+from .layers import CONVOLUTIONS
+
+if TYPE_CHECKING:
+    from ..masked.world import Masked
+    from ..sparse.world import Sparse
+    from .probe import Probe
+
+# Layers after which LeCun's recursion multiplies by the square of their slope.
+ELEMENTWISE = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
+    nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Identity,
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d,
+)  # fmt: skip
+POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)  # pass the curvature on to the winner
+
+
+@dataclass
+class Passes:
+    """A world's model as a function of what it computes with, to be derived by.
+
+    weights: of the sparse layers, one tensor for each projection, dense or of edges alone.
+    at: tensors like the weights -> the numbers of the graph's edges, (E,).
+    """
+
+    model: Callable[..., Any]
+    weights: Sequence[Tensor]
+    at: Callable[[Sequence[Tensor | None]], Tensor]
+    probe: Probe
+    root: nn.Module
+    owner: Mapping[int, int]  # id of a parameter -> number of its projection
+
+    def gradients(self, of: Tensor, by: Tensor | None = None) -> tuple[Tensor | None, ...]:
+        """d of / d weights, or by^T times it; the graph behind ``of`` stays."""
+        if not of.requires_grad:
+            return (None,) * len(self.weights)
+        return torch.autograd.grad(of, self.weights, by, retain_graph=True, allow_unused=True)
+
+
+@contextmanager
+def passes_of(world: Masked | Sparse, graph: Graph) -> Iterator[Passes]:
+    """The world's model, in evaluation mode and, in the sparse world, unheard by other rules."""
+    assert world.probe is not None
+    modes = [(m, m.training) for m in world.model.modules()]
+    world.model.eval()
+    cudnn = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not _recurs(world))
+    try:
+        with torch.enable_grad(), cudnn, _unheard(world):
+            yield _masked(world, graph) if world.name == "masked" else _sparse(world, graph)  # type: ignore[arg-type]
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _recurs(world: Masked | Sparse) -> bool:
+    """cuDNN's recurrent layers have no backward pass in evaluation mode; torch's own have."""
+    return any(isinstance(m, nn.RNNBase) for m in world.model.modules())
+
+
+@contextmanager
+def _unheard(world: Masked | Sparse) -> Iterator[None]:
+    """Keep what the sparse layers noted in the last training pass, from which gradients come."""
+    wires = [w.wires for w in getattr(world, "weights", ()) if w.wires is not None]
+    held = [(w.keeping, w.over, w.passes) for w in wires]
+    for w in wires:
+        w.keeping, w.over, w.passes = False, False, []
+    try:
+        yield
+    finally:
+        for w, (keeping, over, passes) in zip(wires, held, strict=True):
+            w.keeping, w.over, w.passes = keeping, over, passes
+
+
+def _masked(world: Masked, graph: Graph) -> Passes:
+    weights = world.effective_weights()
+    assert world.probe is not None
+    return Passes(
+        world.model_with(weights), weights, lambda t: world.numbers_at(graph.keys, t),
+        world.probe, world.model, {id(p): i for i, p in enumerate(world.parameters)},
+    )  # fmt: skip
+
+
+def _sparse(world: Sparse, graph: Graph) -> Passes:
+    weights = [w.parameter for w in world.weights]
+
+    def at(tensors: Sequence[Tensor | None]) -> Tensor:
+        parts = []
+        for i, (t, w) in enumerate(zip(tensors, world.weights, strict=True)):
+            if t is None:
+                t = torch.zeros_like(w.parameter)
+            parts.append(t if w.form == "edges" else t.reshape(-1)[graph.local(i)])
+        return torch.cat(parts)
+
+    assert world.probe is not None
+    return Passes(
+        world.model, weights, at, world.probe, world.model,
+        {id(p): i for i, p in enumerate(weights)},
+    )  # fmt: skip
+
+
+def examples(batches: Sequence[Any]) -> Iterator[Any]:
+    """Every example of the batches, as a batch of one. Raises ValueError where they cannot be cut.
+
+    A batch is a tensor, or tuples, lists and dictionaries of tensors with the examples along
+    their first dimension.
+    """
+    for batch in batches:
+        sizes = {len(t) if t.dim() else -1 for t in _tensors(batch)}
+        if len(sizes) != 1 or -1 in sizes:
+            raise ValueError(
+                "curvature is of single examples, and this probe's batches cannot be cut into "
+                f"them: the first dimensions of their tensors are {sorted(sizes)}. Give batches "
+                "whose tensors all have the examples along the first dimension."
+            )
+        for n in range(sizes.pop()):
+            yield _cut(batch, slice(n, n + 1))
+
+
+def _tensors(batch: Any) -> Iterator[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for part in batch.values():
+            yield from _tensors(part)
+    elif isinstance(batch, tuple | list):
+        for part in batch:
+            yield from _tensors(part)
+
+
+def _cut(batch: Any, rows: slice) -> Any:
+    if isinstance(batch, Tensor):
+        return batch[rows]
+    if isinstance(batch, Mapping):
+        return {k: _cut(v, rows) for k, v in batch.items()}
+    if isinstance(batch, tuple | list):
+        return type(batch)(_cut(v, rows) for v in batch)
+    return batch
+
+
+def _asked(graph: Graph, keys: Tensor, values: Tensor) -> Tensor:
+    """The edges' values (E, ...) at keys; 0 where there is no edge."""
+    if keys is graph.keys:
+        return values
+    row, there = graph.find(keys)
+    out = values.new_zeros(len(keys), *values.shape[1:])
+    out[there] = values[row[there]]
+    return out
+
+
+# -- first derivatives ---------------------------------------------------------------------------
+
+for _name in ("fisher", "example_gradients", "hessian_diag"):
+    give_pair(_name)
+
+
+@signal("sparse", "fisher", needs_probe=True)
+@signal("masked", "fisher", needs_probe=True)
+def fisher(world: Masked | Sparse, graph: Graph, keys: Tensor) -> Tensor:
+    """The diagonal of the empirical Fisher matrix: the mean of the squares of the examples'
+    gradients (the square of a batch's gradient is another thing)."""
+    with passes_of(world, graph) as passes:
+        total, n = [torch.zeros_like(w) for w in passes.weights], 0
+        for example in examples(passes.probe.batches):
+            n += 1
+            for t, g in zip(total, passes.gradients(_loss(passes, example)), strict=True):
+                if g is not None:
+                    t.addcmul_(g, g)
+        return _asked(graph, keys, passes.at([t.div_(n).detach() for t in total]))
+
+
+@signal("sparse", "example_gradients", needs_probe=True)
+@signal("masked", "example_gradients", needs_probe=True)
+def example_gradients(world: Masked | Sparse, graph: Graph, keys: Tensor) -> Tensor:
+    """The gradient of each of the probe's examples, (k, N)."""
+    with passes_of(world, graph) as passes:
+        found = [
+            passes.at(passes.gradients(_loss(passes, example)))
+            for example in examples(passes.probe.batches)
+        ]
+    return _asked(graph, keys, torch.stack(found, 1))
+
+
+def _loss(passes: Passes, example: Any) -> Tensor:
+    return passes.probe.loss(passes.model, example)
+
+
+# -- second derivatives --------------------------------------------------------------------------
+
+
+@signal("sparse", "hessian_diag", needs_probe=True)
+@signal("masked", "hessian_diag", needs_probe=True)
+def hessian_diag(
+    world: Masked | Sparse, graph: Graph, keys: Tensor, *, recursion: bool = False
+) -> Tensor:
+    """The diagonal of the Gauss-Newton matrix: mean over examples of diag(J^T H J), J the
+    derivative of the model's output by the weights, H the Hessian of the loss by that output.
+
+    Exact: one backward pass for each example and each direction in which H is not 0.
+    recursion: LeCun, Denker & Solla's (1990, equations 8-11) instead, which leaves out what is
+    off the diagonal in every layer; of chains of linear, convolutional and elementwise modules.
+    Asked for no keys, it only looks whether it can be computed.
+    """
+    with passes_of(world, graph) as passes:
+        if recursion:
+            total = _by_recursion(passes, only_look=not len(keys))
+        else:
+            total = _exact(passes) if len(keys) else [torch.zeros_like(w) for w in passes.weights]
+        return _asked(graph, keys, passes.at(total))
+
+
+def _exact(passes: Passes) -> list[Tensor]:
+    total, n = [torch.zeros_like(w) for w in passes.weights], 0
+    for example in examples(passes.probe.batches):
+        n += 1
+        output = _output(passes, example)
+        curvature, directions = torch.linalg.eigh(_output_hessian(passes, output, example))
+        tiny = curvature.abs().max() * len(curvature) * torch.finfo(curvature.dtype).eps
+        for h, v in zip(curvature, directions.T, strict=True):
+            if h.abs() > tiny:
+                slopes = passes.gradients(output, v.reshape(output.shape).to(output))
+                for t, g in zip(total, slopes, strict=True):
+                    if g is not None:
+                        t.addcmul_(g, g, value=float(h))
+    return [t.div_(n).detach() for t in total]
+
+
+def _output(passes: Passes, batch: Any) -> Tensor:
+    """What the model says of a batch. Raises ValueError unless that is one tensor."""
+    said: list[Any] = []
+
+    def model(*args: Any, **kwargs: Any) -> Any:
+        said.append(passes.model(*args, **kwargs))
+        return said[-1]
+
+    passes.probe.loss(model, batch)
+    if len(said) != 1 or not isinstance(said[0], Tensor):
+        raise ValueError(
+            "the Gauss-Newton matrix is of a loss of one output tensor; the probe's loss called "
+            f"the model {len(said)} times and got {', '.join(type(s).__name__ for s in said)}."
+        )
+    return said[0]
+
+
+def _output_hessian(passes: Passes, output: Tensor, batch: Any) -> Tensor:
+    """The Hessian of the loss by the output, (k, k) with k numbers in it, float64."""
+    z = output.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(
+        passes.probe.loss(lambda *args, **kwargs: z, batch), z, create_graph=True
+    )
+    if not slope.requires_grad:  # a loss that is linear in the output
+        return torch.zeros(z.numel(), z.numel(), dtype=torch.float64, device=z.device)
+    rows = [torch.autograd.grad(s, z, retain_graph=True)[0].reshape(-1) for s in slope.reshape(-1)]
+    return torch.stack(rows).double()
+
+
+def _by_recursion(passes: Passes, *, only_look: bool) -> list[Tensor]:
+    """LeCun's recursion, batch by batch: a backward pass with squared weights, slopes and inputs.
+
+    One example at a time where it only looks.
+    """
+    total, n = [torch.zeros_like(w) for w in passes.weights], 0
+    for batch in passes.probe.batches:
+        example = next(examples([batch]))
+        if only_look:
+            _recursion(passes, example, total)
+            return total
+        size = len(next(_tensors(batch)))
+        n += size
+        _recursion(passes, batch, total, size)
+    return [t.div_(n).detach() for t in total]
+
+
+def _recursion(passes: Passes, batch: Any, total: list[Tensor], size: int = 1) -> None:
+    """Add the batch's share: the sum over its ``size`` examples, whose loss is their mean."""
+    ran: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        ran.append((module, args[0], output))
+
+    leaves = [m for m in passes.root.modules() if not list(m.children())]
+    hooks = [m.register_forward_hook(note) for m in leaves]
+    try:
+        output = _output(passes, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    said, h = output, _diagonal(passes, output, batch) * size
+    for module, x, y in reversed(ran):
+        if not isinstance(y, Tensor) or y.data_ptr() != said.data_ptr() or y.numel() != h.numel():
+            raise _no_recursion(module, "its output is not the next module's input")
+        h, said = _back(passes, module, x.detach(), h.reshape(y.shape), total), x
+
+
+def _diagonal(passes: Passes, output: Tensor, batch: Any) -> Tensor:
+    """d2L / dz2 of the batch's loss by each number of the output, in its shape.
+
+    The examples' outputs do not mix in the loss: one pass for each number of one example.
+    """
+    z = output.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(
+        passes.probe.loss(lambda *args, **kwargs: z, batch), z, create_graph=True
+    )
+    out = torch.zeros_like(z).reshape(len(z), -1)
+    if slope.requires_grad:
+        flat = slope.reshape(len(z), -1)
+        for j in range(flat.shape[1]):
+            (row,) = torch.autograd.grad(flat[:, j].sum(), z, retain_graph=True)
+            out[:, j] = row.reshape(len(z), -1)[:, j]
+    return out.reshape(z.shape).detach()
+
+
+def _back(passes: Passes, module: nn.Module, x: Tensor, h: Tensor, total: list[Tensor]) -> Tensor:
+    """From the curvature by a module's output to that by its input; adds that by its weight."""
+    if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
+        at = passes.owner.get(id(module.weight))
+        held = module.weight if at is None else passes.weights[at]
+        squares = held.detach().square().requires_grad_()
+        inputs = x.square().requires_grad_()
+        y = functional_call(module, {"weight": squares}, (inputs,))
+        before, own = torch.autograd.grad(y, (inputs, squares), h)
+        if at is not None:
+            total[at] += own
+        return before
+    inputs = x.clone().requires_grad_()  # a copy: some activations work in place
+    y = module(inputs.clone())
+    if isinstance(module, ELEMENTWISE):
+        (slope,) = torch.autograd.grad(y.sum(), inputs)
+        return slope.square() * h
+    if isinstance(module, POOLS):
+        return torch.autograd.grad(y, inputs, h)[0]
+    if isinstance(module, nn.Flatten):
+        return h.reshape(x.shape)
+    raise _no_recursion(module, "it is none of the modules that the recursion knows")
+
+
+def _no_recursion(module: nn.Module, why: str) -> ValueError:
+    return ValueError(
+        "LeCun's recursion follows a chain of linear, convolutional, elementwise and max-pooling "
+        f"modules, and stops at {type(module).__name__}: {why}. Use recursion=False, the exact "
+        "diagonal."
+    )

@@ -1,0 +1,298 @@
+"""Which weights of a torch model are synapses, and between which units they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils import parametrize
+
+from ...graph import Population, Projection, Space, square_sheet
+
+# Modules that act on each unit (or channel) by itself: a population runs through them.
+UNITWISE = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
+    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten,
+)  # fmt: skip
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNNCell: 1}
+
+
+@dataclass(frozen=True)
+class Use:
+    """One weight of one module: a possible projection.
+
+    source, target: sizes of the populations. source_part, target_part: which populations of the
+    module it joins, as suffixes to its name ("" is the one that a chain of layers passes on).
+    tap: where the activity of the source population can be seen, "input" or "output" of the
+    module, from feature ``at`` on; None where it stays inside.
+    """
+
+    attribute: str
+    kind: str
+    source: int
+    target: int
+    groups: int = 1
+    source_part: str = "in"
+    target_part: str = ""
+    tap: str | None = "input"
+    at: int = 0
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a population's activity can be tapped: features of a module's input or output."""
+
+    module: nn.Module
+    kind: str
+    tap: str
+    size: int
+    at: int = 0
+
+
+def uses(module: nn.Module) -> Iterator[Use]:
+    """The weights of a module that are synapses; nothing for norms, biases and containers."""
+    if isinstance(module, NonDynamicallyQuantizableLinear):  # attention's; never called itself
+        yield Use("weight", "linear", module.in_features, module.out_features, tap=None)
+    elif isinstance(module, nn.Linear):
+        yield Use("weight", "linear", module.in_features, module.out_features)
+    elif isinstance(module, CONVOLUTIONS):
+        yield Use("weight", "conv", module.in_channels, module.out_channels, module.groups)
+    elif isinstance(module, TRANSPOSED):
+        yield Use("weight", "conv_transpose", module.in_channels, module.out_channels,
+                  module.groups)  # fmt: skip
+    elif isinstance(module, EMBEDDINGS):
+        yield Use("weight", "embedding", module.num_embeddings, module.embedding_dim)
+    elif isinstance(module, nn.RNNBase):
+        yield from _recurrent(module)
+    elif isinstance(module, nn.RNNCellBase):
+        n, gates = module.hidden_size, GATES[type(module)]
+        yield Use("weight_ih", "rnn", module.input_size, n, gates)
+        yield Use("weight_hh", "rnn", n, n, gates, source_part="", tap="output")
+    elif isinstance(module, nn.MultiheadAttention):
+        e = module.embed_dim
+        if module._qkv_same_embed_dim:
+            yield Use("in_proj_weight", "attention", e, e, 3, target_part="qkv")
+        else:
+            for letter, size in (("q", e), ("k", module.kdim), ("v", module.vdim)):
+                yield Use(f"{letter}_proj_weight", "linear", size, e,
+                          source_part=f"{letter}.in", target_part=letter,
+                          tap="input" if letter == "q" else None)  # fmt: skip
+
+
+def _recurrent(module: nn.RNNBase) -> Iterator[Use]:
+    """A layer's units feed the next layer; of two directions, their concatenation (``l0.out``,
+    first the units of ``l0``, then of ``l0_reverse``) does, a population of its own."""
+    hidden, gates = module.hidden_size, GATES[type(module)]
+    state = module.proj_size or hidden
+    directions = ("", "_reverse") if module.bidirectional else ("",)
+    size, below = module.input_size, "in"
+    for layer in range(module.num_layers):
+        top = layer == module.num_layers - 1
+        for at, d in enumerate(directions):
+            cells = f"l{layer}{d}"
+            out = f"{cells}.state" if module.proj_size else cells
+            seen = "input" if layer == 0 else None
+            yield Use(f"weight_ih_{cells}", "rnn", size, hidden, gates, below, cells, seen)
+            seen = "output" if top else None
+            yield Use(f"weight_hh_{cells}", "rnn", state, hidden, gates, out, cells, seen,
+                      at * state)  # fmt: skip
+            if module.proj_size:
+                yield Use(f"weight_hr_{cells}", "linear", hidden, state, 1, cells, out, None)
+        size = state * len(directions)
+        below = f"l{layer}.out" if module.bidirectional else out
+
+
+def discover(
+    model: nn.Module,
+    *,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    embeddings: bool = False,
+    positions: Mapping[str, Tensor | None] | None = None,
+) -> tuple[Space, list[nn.Parameter], dict[str, Site]]:
+    """The space of a model's possible synapses, its sparse parameters, and where to tap activity.
+
+    Weights of linear, convolutional, recurrent and attention layers are sparse; embeddings where
+    asked for; norms and biases never. A parameter that several modules share is one projection,
+    sparse only if all its uses are. Layers of a nn.Sequential share populations, and so do children
+    of a model whose ``fed_by`` says which of them takes whose output. ``include`` and ``exclude``
+    are patterns of parameter names (``fc*``; a trailing ``.weight`` may be left out). Frozen
+    parameters stay as they are.
+
+    Raises ValueError when nothing is left, when a pattern matches nothing, and for lazy or
+    parametrised weights.
+    """
+    found = _candidates(model)
+    chosen = _chosen(found, include, exclude, embeddings)
+    names = {id(m): _clean(n) or "model" for n, m in model.named_modules()}
+    passed_on = _chains(model)
+
+    projections: list[Projection] = []
+    parameters: list[nn.Parameter] = []
+    sizes: dict[str, int] = {}
+    sites: dict[str, Site] = {}
+
+    def population(module: nn.Module, part: str, size: int) -> str:
+        name = names[id(module)] + (f".{part}" if part else "")
+        if part == "in":
+            before = passed_on.get(id(module))
+            if before is not None and sizes.get(before) == size:
+                return before
+            if not projections and "input" not in names.values():
+                name = "input"
+        while sizes.setdefault(name, size) != size:
+            name += "'"
+        return name
+
+    for name, module, use, p in found:
+        if id(p) not in chosen or any(p is q for q in parameters):
+            continue
+        if getattr(module, "sparse", False):
+            raise ValueError(
+                f"{name!r} belongs to an {type(module).__name__} that makes sparse gradients, "
+                "which cannot be masked: build it with sparse=False, or leave it out."
+            )
+        source = population(module, use.source_part, use.source)
+        target = population(module, use.target_part, use.target)
+        shape = tuple(p.shape)
+        projections.append(Projection(name, source, target, use.kind, shape, groups=use.groups))
+        parameters.append(p)
+        if use.tap is not None:
+            sites.setdefault(source, Site(module, use.kind, use.tap, use.source, use.at))
+
+    sends = {p.source for p in projections}
+    places = {n: square_sheet(size) if n in sends else None for n, size in sizes.items()}
+    for name, given in (positions or {}).items():
+        if name not in sizes:
+            raise ValueError(f"positions name the population {name!r}; there are {list(sizes)}.")
+        if given is not None and tuple(given.shape) != (sizes[name], 2):
+            raise ValueError(
+                f"positions of {name!r} must have shape {(sizes[name], 2)}, got "
+                f"{tuple(given.shape)}."
+            )
+        places[name] = given
+    populations = [Population(n, size, places[n]) for n, size in sizes.items()]
+    return Space(populations, projections), parameters, sites
+
+
+def owners(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[tuple[nn.Module, str]]:
+    """The module that holds each sparse parameter, and under which name.
+
+    Raises ValueError for a parameter that several modules share.
+    """
+    held: dict[int, list[tuple[str, nn.Module, str]]] = {}
+    for name, module, use, p in _candidates(model):
+        held.setdefault(id(p), []).append((name, module, use.attribute))
+    for p in parameters:
+        if len(held[id(p)]) > 1:
+            names = ", ".join(repr(name) for name, *_ in held[id(p)])
+            raise ValueError(
+                f"{names} are one shared weight, which the sparse world cannot hold as edges: "
+                "attach with substrate='masked', or leave it out with exclude=."
+            )
+    return [held[id(p)][0][1:] for p in parameters]
+
+
+def _clean(name: str) -> str:
+    """The name without the prefix that torch.compile and DDP put before it."""
+    return name.replace("_orig_mod.", "").replace("_orig_mod", "").removeprefix("module.")
+
+
+def _candidates(model: nn.Module) -> list[tuple[str, nn.Module, Use, nn.Parameter]]:
+    out = []
+    for prefix, module in model.named_modules(remove_duplicate=True):
+        for use in uses(module):
+            name = _clean(f"{prefix}.{use.attribute}" if prefix else use.attribute)
+            if parametrize.is_parametrized(module, use.attribute):
+                raise ValueError(
+                    f"{name!r} is parametrised (weight_norm, spectral_norm, prune ...): it is "
+                    "recomputed at every forward pass and cannot be held sparse in place. Remove "
+                    "it first: torch.nn.utils.parametrize.remove_parametrizations."
+                )
+            p = module._parameters.get(use.attribute)
+            if p is None:  # a plain tensor that a hook recomputes, or torch.nn.utils.prune
+                raise ValueError(
+                    f"{name!r} is not a parameter of its module: something replaced it (for "
+                    "example torch.nn.utils.prune; call prune.remove first)."
+                )
+            if isinstance(p, UninitializedParameter):
+                raise ValueError(
+                    f"{name!r} has no shape yet: run one batch through the model first."
+                )
+            out.append((name, module, use, p))
+    return out
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.weight")
+
+
+def _chosen(
+    found: list[tuple[str, nn.Module, Use, nn.Parameter]],
+    include: Sequence[str] | None,
+    exclude: Sequence[str],
+    embeddings: bool,
+) -> set[int]:
+    names = [name for name, *_ in found]
+    for pattern in [*(include or ()), *exclude]:
+        if not any(_matches(n, pattern) for n in names):
+            raise ValueError(
+                f"the pattern {pattern!r} matches no weight; there are {', '.join(names)}."
+            )
+    refused = set()
+    for name, _, use, p in found:
+        wanted = include is None or any(_matches(name, i) for i in include)
+        wanted &= not any(_matches(name, e) for e in exclude)
+        named = include is not None and wanted
+        wanted &= use.kind != "embedding" or embeddings or named
+        if not wanted or not p.requires_grad:
+            refused.add(id(p))
+    chosen = {id(p) for *_, p in found} - refused
+    if not chosen:
+        raise ValueError(
+            "the model has no weight that can be sparse"
+            + (f" among {', '.join(names)} under these patterns." if names else ": it has no "
+               "linear, convolutional, recurrent or attention layer.")
+        )  # fmt: skip
+    return chosen
+
+
+def _chains(model: nn.Module) -> dict[int, str]:
+    """The population that feeds a layer, where nn.Sequential makes that certain, or its model says
+    so: ``fed_by`` = {name of a child: that of the child whose output it takes}."""
+    names = {id(m): _clean(n) or "model" for n, m in model.named_modules()}
+    feeds: dict[int, str] = {}
+
+    def walk(module: nn.Module, before: str | None) -> str | None:
+        if isinstance(module, nn.Sequential):
+            for child in module:
+                before = walk(child, before)
+            return before
+        if isinstance(module, UNITWISE):
+            return before
+        fed_by, made = getattr(module, "fed_by", {}), dict[str, str | None]()
+        for name, child in module.named_children():
+            made[name] = walk(child, made.get(fed_by.get(name, "")))
+        weights = list(uses(module))
+        if not weights or isinstance(module, nn.MultiheadAttention):
+            return None
+        if before is not None:
+            feeds.setdefault(id(module), before)
+        if isinstance(module, nn.RNNBase):  # of two, the next layer sees both
+            top = f"{names[id(module)]}.l{module.num_layers - 1}"
+            return None if module.bidirectional or module.proj_size else top
+        return names[id(module)]
+
+    walk(model, None)
+    return feeds
