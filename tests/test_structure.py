@@ -135,3 +135,42 @@ def test_rules_and_worlds_know_nothing_of_each_other():
         if source.startswith(one) and target.startswith(other)
     ]
     assert crossing == []
+
+
+# Names that say what happened to a value instead of what it is.
+EMPTY_NAMES = {
+    "asked", "done", "found", "given", "gone", "got", "held", "here", "kept", "made", "mine",
+    "said", "seen", "shown", "taken", "theirs", "there", "told", "wanted",
+}  # fmt: skip
+
+
+def local_names(tree: ast.AST) -> Iterator[str]:
+    """Each name that a function assigns, once for each function."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            stores = [n for n in ast.walk(function) if isinstance(n, ast.Name)]
+            yield from {n.id for n in stores if isinstance(n.ctx, ast.Store)}
+
+
+@OPEN
+def test_locals_say_what_they_hold():
+    names = [
+        name
+        for path in modules().values()
+        for name in local_names(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    empty = [name for name in names if name in EMPTY_NAMES]
+    assert len(empty) < 0.01 * len(names)
+
+
+# Files that may be longer than 500 lines, and why.
+LONG = {"rewire.worlds.sparse.world": "the whole life of a sparse model, its parts beside it"}
+
+
+@OPEN
+def test_files_say_one_thing():
+    lengths = {
+        module: len(path.read_text(encoding="utf-8").splitlines())
+        for module, path in modules().items()
+    }
+    assert {module for module, n in lengths.items() if n > 500} <= LONG.keys()
