@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from .graph import Birth, Graph, Space
+from .plugins import with_installed
 from .rule import Rule
 from .strategy import Plain
 from .streams import Stream, rng_for
@@ -386,20 +387,28 @@ LIMITS: Mapping[str, type[Limit]] = {
 }
 
 
+def available() -> dict[str, type[Limit]]:
+    """Every limit by name: the built-in ones, then those of installed packages.
+
+    Raises ValueError where a package's limit takes a built-in name or is no Limit.
+    """
+    return with_installed("rewire.limits", LIMITS, Limit)
+
+
 def from_tables(tables: Sequence[Mapping[str, Any]]) -> tuple[Limit, ...]:
     """Limits from an experiment file: tables with the key ``limit`` and the fields of that limit.
 
     Raises ValueError with what is wrong, the nearest name where there is no such limit.
     """
-    out = []
+    out, known = [], available()
     for table in tables:
         fields = dict(table)
         name = fields.pop("limit", None)
-        if name not in LIMITS:
-            close = difflib.get_close_matches(str(name), LIMITS, 1, 0.5)
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, 1, 0.5)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ValueError(f"there is no limit {name!r}{hint}; they are {', '.join(LIMITS)}.")
-        out.append(LIMITS[name].from_table(fields))
+            raise ValueError(f"there is no limit {name!r}{hint}; they are {', '.join(known)}.")
+        out.append(known[name].from_table(fields))
     return tuple(out)
 
 

@@ -6,7 +6,6 @@ A package adds its own rules through the entry point group ``rewire.rules``.
 from __future__ import annotations
 
 import difflib
-from importlib.metadata import entry_points
 
 from ..branches.kinds import (
     Branch,
@@ -23,6 +22,7 @@ from ..branches.kinds import (
     Transfer,
     WeightNoise,
 )
+from ..plugins import with_installed
 from ..rule import Rule
 from .ac_dc import ACDC
 from .age_limit import AgeLimit
@@ -99,17 +99,7 @@ def available() -> dict[str, type[Rule]]:
 
     Raises ValueError where a package's rule takes a built-in name or is no Rule.
     """
-    rules = {r.__name__: r for r in BUILT_IN}
-    for point in entry_points(group="rewire.rules"):
-        found = point.load()
-        if not (isinstance(found, type) and issubclass(found, Rule)):
-            raise ValueError(
-                f"the entry point {point.value!r} (rewire.rules) is not a subclass of rewire.Rule."
-            )
-        if point.name in rules:
-            raise ValueError(f"{point.value!r} registers the rule {point.name!r}, which is taken.")
-        rules[point.name] = found
-    return rules
+    return with_installed("rewire.rules", {r.__name__: r for r in BUILT_IN}, Rule)
 
 
 def get(name: str) -> type[Rule]:

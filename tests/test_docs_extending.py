@@ -1,0 +1,51 @@
+"""The listings of docs/extending.md run in order, as one module, and do what the page says."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from rewire import limits, models, plugins, rules
+from rewire.experiments import data
+from rewire.experiments.data import sources
+
+PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+def listings(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
+
+
+@pytest.fixture(scope="module")
+def mine() -> dict[str, object]:
+    namespace: dict[str, object] = {"__name__": "mine"}
+    for listing in listings("python"):
+        exec(compile(listing, "docs/extending.md", "exec"), namespace)
+    return namespace
+
+
+class Point:
+    def __init__(self, name: str, value: str, mine: dict[str, object]):
+        self.name, self.value = name, value
+        self._loaded = mine[value.partition(":")[2]]
+
+    def load(self) -> object:
+        return self._loaded
+
+
+def test_every_entry_point_of_the_page_is_known_by_name(mine, monkeypatch) -> None:
+    (table,) = listings("toml")
+    groups = tomllib.loads(table)["project"]["entry-points"]
+
+    def installed(group: str) -> list[Point]:
+        named = groups.get(group, {}).items()
+        return [Point(name, value, mine) for name, value in named if ":" in value]
+
+    for module in (plugins, sources):
+        monkeypatch.setattr(module, "entry_points", installed)
+    assert rules.get("Restless") is mine["Restless"]
+    assert limits.available()["EvenKeys"] is mine["EvenKeys"]
+    assert data.load("bars").shape == (1, 4, 4)
+    assert set(groups) >= {"rewire.rules", "rewire.limits", "rewire.datasets", "rewire.models"}
+    assert models.ENTRY_POINTS in groups
