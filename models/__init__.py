@@ -136,7 +136,11 @@ _BUILT_IN = (
 
 
 def available() -> dict[str, ModelInfo]:
-    """Every model that ``build`` knows, those of plug-ins included; built-in names stay ours."""
+    """Every model that ``build`` knows, those of plug-ins included; built-in names stay ours.
+
+    >>> available()["conv-4"].options()["dropout"]
+    0.0
+    """
     others = (
         ModelInfo(point.name, point.value, f"from {point.dist.name}" if point.dist else "")
         for point in entry_points(group=ENTRY_POINTS)
@@ -153,6 +157,14 @@ def build(
     **options: Any,
 ) -> nn.Module:
     """The model called ``name`` for inputs of ``input_shape`` (C, H, W), drawn from ``generator``.
+
+    >>> import torch
+    >>> g = torch.Generator().manual_seed(0)
+    >>> build("mlp", generator=g, input_shape=(1, 8, 8), classes=3, hidden=[5]).fc2.weight.shape
+    torch.Size([3, 5])
+    >>> build("conv4", generator=g, input_shape=(3, 32, 32), classes=10)
+    Traceback (most recent call last):
+    ValueError: there is no model 'conv4' (did you mean 'conv-4'?); there are ...
 
     Raises:
         ValueError: no such model or option, or an option out of range.

@@ -21,6 +21,11 @@ class ConvNet(Stack):
 
     ``dropout`` acts on the two hidden fully connected layers; the paper's variant has .5 and does
     not say where. Weights are drawn from ``generator`` by ``init``, biases start at 0.
+
+    >>> import torch
+    >>> net = ConvNet((64, 128), generator=torch.Generator().manual_seed(0))  # Conv-4
+    >>> sum(p.numel() for p in net.parameters()), net(torch.zeros(2, 3, 32, 32)).shape
+    (2425930, torch.Size([2, 10]))
     """
 
     def __init__(

@@ -12,7 +12,12 @@ from torch.nn.utils import skip_init
 
 
 def fan_in_normal(weight: Tensor, generator: Generator) -> Tensor:
-    """N(0, 1) / sqrt(fan in), as the authors' code of DEEP R draws its weights."""
+    """N(0, 1) / sqrt(fan in), as the authors' code of DEEP R draws its weights.
+
+    >>> weight = fan_in_normal(torch.empty(200, 400), torch.Generator().manual_seed(0))
+    >>> round(float(weight.std()) * 400**0.5, 2)
+    1.0
+    """
     fan_in = weight[0].numel()
     return weight.normal_(0.0, 1.0 / math.sqrt(fan_in), generator=generator)
 
@@ -34,6 +39,14 @@ def initialise(model: nn.Module, init: str, *, generator: Generator) -> None:
     Layers draw in the order in which the model lists them, weights only, so a model with biases has
     the same weights as one without. Only ``generator`` is used, never torch's global one. On the
     meta device there is nothing to draw.
+
+    >>> layer = nn.Linear(4, 2)
+    >>> initialise(layer, "glorot_normal", generator=torch.Generator().manual_seed(0))
+    >>> layer.bias.tolist()
+    [0.0, 0.0]
+    >>> initialise(layer, "glorot", generator=torch.Generator())
+    Traceback (most recent call last):
+    ValueError: there is no init 'glorot'; there are glorot_normal, ...
 
     Raises:
         ValueError: there is no ``init`` of that name.
@@ -59,7 +72,11 @@ def convolution(n_pre: int, n_post: int, bias: bool) -> nn.Conv2d:
 
 
 def dense_layers(sizes: list[int], bias: bool, dropout: float) -> OrderedDict[str, nn.Module]:
-    """fc1, relu1, (dropout1,) fc2, ...: the last layer has neither ReLU nor dropout."""
+    """fc1, relu1, (dropout1,) fc2, ...: the last layer has neither ReLU nor dropout.
+
+    >>> list(dense_layers([784, 300, 10], bias=True, dropout=0.5))
+    ['fc1', 'fc_relu1', 'dropout1', 'fc2']
+    """
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout = {dropout}: choose the fraction of units left out, 0 to < 1.")
     layers: OrderedDict[str, nn.Module] = OrderedDict()

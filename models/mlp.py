@@ -52,7 +52,13 @@ def mlp(
     init: str = "glorot_normal",
     dropout: float = 0.0,
 ) -> MLP:
-    """An MLP for inputs of ``input_shape`` (C, H, W) with hidden layers as wide as ``hidden``."""
+    """An MLP for inputs of ``input_shape`` (C, H, W) with hidden layers as wide as ``hidden``.
+
+    >>> import torch
+    >>> g = torch.Generator().manual_seed(0)
+    >>> [name for name, _ in mlp(generator=g, input_shape=(1, 8, 8), classes=10).named_children()]
+    ['flatten', 'fc1', 'fc_relu1', 'fc2', 'fc_relu2', 'fc3']
+    """
     sizes = [math.prod(input_shape), *hidden, classes]
     return MLP(sizes, generator=generator, bias=bias, init=init, dropout=dropout)
 
@@ -68,6 +74,11 @@ def lenet_300_100(
 
     By default as in the Lottery Ticket Hypothesis: Glorot normal, biases 0. DEEP R's authors take
     ``bias=False, init="fan_in_normal"``. Options are those of :class:`MLP`.
+
+    >>> import torch
+    >>> net = lenet_300_100(generator=torch.Generator().manual_seed(0))
+    >>> sum(p.numel() for p in net.parameters())
+    266610
     """
     return mlp(
         generator=generator,

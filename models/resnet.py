@@ -21,6 +21,10 @@ class Subsample(nn.Module):
     """The shortcut A: every ``stride``-th pixel, with channels of zeros up to ``n_post``.
 
     Half of the new channels stand before the old ones, half after them. No parameters.
+
+    >>> import torch
+    >>> Subsample(2, 4, stride=2)(torch.ones(1, 2, 4, 4))[0].sum((1, 2)).tolist()
+    [0.0, 4.0, 4.0, 0.0]
     """
 
     def __init__(self, n_pre: int, n_post: int, stride: int):
@@ -80,6 +84,11 @@ class ResNet(nn.Module):
 
     Weights are drawn from ``generator`` by ``init`` (the paper: He et al. 2015, which is
     "kaiming_normal"); norms start at weight 1 and bias 0.
+
+    >>> import torch
+    >>> net = ResNet(20, generator=torch.Generator().manual_seed(0))
+    >>> sum(p.numel() for p in net.parameters())
+    269722
 
     Raises:
         ValueError: a depth that is not 6 n + 2, another shortcut, or widths that are not three

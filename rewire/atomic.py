@@ -26,6 +26,13 @@ def write_atomic(path: str | Path, *chunks: Buffer) -> None:
     loss of power. After a crash at any point ``path`` holds the old bytes or the new ones. What
     dead writers left behind in the folder is removed on the way.
 
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "notes.txt"
+    ...     write_atomic(path, b"first ", b"and second")
+    ...     path.read_text()
+    'first and second'
+
     Raises OSError (disk full, no permission); ``path`` is then as it was.
     """
     path = Path(path)
@@ -78,7 +85,11 @@ def sweep(folder: str | Path) -> int:
 
 
 def process_alive(pid: int) -> bool:
-    """Whether a process of this machine runs; one that is dead but not yet reaped does not."""
+    """Whether a process of this machine runs; one that is dead but not yet reaped does not.
+
+    >>> process_alive(os.getpid())
+    True
+    """
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

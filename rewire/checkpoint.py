@@ -108,16 +108,26 @@ def save(path: str | Path, tree: Any, meta: dict | None = None) -> None:
 def load(path: str | Path) -> tuple[Any, dict]:
     """Read ``(tree, meta)`` as `save` was given them; tensors on the CPU.
 
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = f"{folder}/run.safetensors"
+    ...     save(path, [torch.arange(3), float("inf")], meta={"epoch": 7})
+    ...     load(path)
+    ([tensor([0, 1, 2]), inf], {'epoch': 7})
+    >>> load("no such file")
+    Traceback (most recent call last):
+    rewire.checkpoint.MissingCheckpoint: no such file: there is no such file
+
     Raises CheckpointError for anything but exactly what was saved: a missing, truncated, altered
     or foreign file, a newer format, or sizes that no honest file has (checked before any memory
     is asked for).
     """
     blob, header = _read(path)
-    found = _DIGEST.search(blob, 8, 8 + int.from_bytes(blob[:8], "little"))
-    if found is None:
+    match = _DIGEST.search(blob, 8, 8 + int.from_bytes(blob[:8], "little"))
+    if match is None:
         raise CheckpointError(path, "damaged: its header has no digest")
     whole = memoryview(blob)
-    if found[1] != _digest(whole[: found.start()], whole[found.end() :]):
+    if match[1] != _digest(whole[: match.start()], whole[match.end() :]):
         raise CheckpointError(path, "damaged: its bytes do not match its digest")
     try:
         tensors = safetensors.torch.load(blob)
@@ -134,6 +144,14 @@ class Generations:
 
     They are written alternately, never over the newest good one, so that a file that rots on the
     disk costs some steps and not the run.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     generations = Generations(folder)
+    ...     for step in (10, 20, 30):
+    ...         generations.save({"step": step})
+    ...     Generations(folder).load_newest()  # as another process would
+    {'step': 30}
     """
 
     def __init__(self, folder: str | Path, name: str = "checkpoint") -> None:

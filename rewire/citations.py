@@ -16,13 +16,20 @@ _SOURCE = re.compile(r"(?P<who>.+?),? (?P<year>(?:19|20)\d\d)\w?(?:,? (?P<where>
 
 
 def entry(rule: type[Rule] | Rule) -> str | None:
-    """The BibTeX entry of a rule's paper; None where it has none."""
+    """The BibTeX entry of a rule's paper; None where it has none.
+
+    >>> from rewire import RigL, Static
+    >>> entry(RigL).split(",")[0]
+    '@inproceedings{evci2020rigging'
+    >>> entry(Static) is None
+    True
+    """
     if rule.bibtex:
         return rule.bibtex.strip()
-    found = _SOURCE.match(rule.source)
-    if found is None:
+    match = _SOURCE.match(rule.source)
+    if match is None:
         return None
-    who, year, where = found["who"], found["year"], found["where"] or ""
+    who, year, where = match["who"], match["year"], match["where"] or ""
     authors = who.replace(" et al.", " and others").replace(" & ", " and ").replace(", ", " and ")
     fields = {"author": authors, "year": year}
     if arxiv := re.search(r"arXiv:([\w.-]+/?\d+)", where):
@@ -37,7 +44,12 @@ def entry(rule: type[Rule] | Rule) -> str | None:
 
 
 def bibliography(rules: Sequence[type[Rule]]) -> str:
-    """One entry a paper, each under a comment with the rules it is the source of."""
+    """One entry a paper, each under a comment with the rules it is the source of.
+
+    >>> from rewire import DeepR, SoftDeepR
+    >>> bibliography([DeepR, SoftDeepR]).splitlines()[0]  # both are of one paper
+    '% DeepR, SoftDeepR'
+    """
     by: dict[str, list[str]] = {}
     silent = []
     for rule in rules:

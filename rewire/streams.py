@@ -62,6 +62,10 @@ class Stream:
         Drawn by inversion: 32 bits of splitmix64 choose one of 4,096 equally likely intervals of
         the line and a place in it, and once more within the two outermost ones. The distribution
         function is nowhere wrong by more than 2e-5, no number is beyond 6.3, the variance is 1.
+
+        >>> normal = Stream(0, "example", 0).normal(100_000)
+        >>> abs(normal.mean()) < 0.01, abs(normal.var() - 1) < 0.02
+        (tensor(True), tensor(True))
         """
         counter = self.skip_normals(n)
         if kernels is not None:
@@ -75,7 +79,12 @@ class Stream:
         return counter
 
     def doubles(self, n: int) -> np.ndarray:
-        """``n`` numbers uniform in [0, 1), float64; a call's first one follows the last call's."""
+        """``n`` numbers uniform in [0, 1), float64; a call's first one follows the last call's.
+
+        >>> parts, whole = Stream(0, "example", 0), Stream(0, "example", 0)
+        >>> [*parts.doubles(2), *parts.doubles(1)] == whole.doubles(3).tolist()
+        True
+        """
         counter = ((self.key >> 64) + self._doubles * GOLDEN) % 2**64
         self._doubles += n
         return kernels.doubles(n, counter) if kernels is not None else doubles(n, counter)
@@ -90,11 +99,20 @@ class Stream:
         return torch.from_numpy(self.numpy.random(n, dtype=np.float32))
 
     def integers(self, high: int, n: int) -> Tensor:
-        """``n`` integers uniform in [0, high), int64."""
+        """``n`` integers uniform in [0, high), int64.
+
+        >>> draws = Stream(0, "example", 0).integers(3, 1000)
+        >>> sorted(set(draws.tolist()))
+        [0, 1, 2]
+        """
         return torch.from_numpy(self.numpy.integers(high, size=n))
 
     def permutation(self, n: int) -> Tensor:
-        """The integers 0 .. n - 1 in random order."""
+        """The integers 0 .. n - 1 in random order.
+
+        >>> sorted(Stream(0, "example", 0).permutation(5).tolist())
+        [0, 1, 2, 3, 4]
+        """
         return torch.from_numpy(self.numpy.permutation(n))
 
 
@@ -164,5 +182,11 @@ def _normal(n: int, counter: int) -> np.ndarray:
 
 
 def rng_for(seed: int, label: str, tick: int = 0) -> Stream:
-    """The stream of one purpose at one tick: a pure function of its three arguments."""
+    """The stream of one purpose at one tick: a pure function of its three arguments.
+
+    >>> rng_for(0, "init").integers(10, 4).tolist() == rng_for(0, "init").integers(10, 4).tolist()
+    True
+    >>> rng_for(0, "init").key == rng_for(0, "init", tick=1).key
+    False
+    """
     return Stream(seed, label, tick)

@@ -21,5 +21,9 @@ _BUILT_IN = (
 
 
 def available() -> dict[str, ModelInfo]:
-    """The spiking models by name; Brian2 is imported when one is first asked for its options."""
+    """The spiking models by name; Brian2 is imported when one is first asked for its options.
+
+    >>> list(available())
+    ['topographic-map']
+    """
     return {model.name: model for model in _BUILT_IN}

@@ -30,6 +30,10 @@ def code_target(target: str) -> Iterator[Any]:
     """Brian2 with this way to run code, "numpy" or "cython"; the user's preference comes back.
 
     numpy needs no compiler; cython is faster after a first run that compiles for half a minute.
+
+    >>> with code_target("numpy") as b2:
+    ...     b2.prefs.codegen.target
+    'numpy'
     """
     if target not in TARGETS:
         raise ValueError(f"target = {target!r}: choose one of {', '.join(TARGETS)}.")

@@ -29,6 +29,10 @@ def spikes(
     Neuron (polarity x rows + y) x columns + x, as ``Events.counts`` lies flat. A neuron spikes at
     most once a step, so that several events of it in one step are one spike.
 
+    >>> neurons, steps = spikes([0, 1], [0, 0], [500, 2500], [0, 1], shape=(2, 1, 2))
+    >>> neurons.tolist(), steps.tolist()  # polarity 0 at x = 0, polarity 1 at x = 1
+    ([0, 3], [0, 2])
+
     Raises:
         ValueError: arrays of different lengths, or an event outside ``shape`` or before time 0.
     """
