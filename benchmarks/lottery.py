@@ -35,7 +35,6 @@ from benchmarks.suite import Result, at_least, command
 from rewire.experiments import data, kinds, store
 from rewire.experiments.engines import local, outcome
 from rewire.experiments.errors import DataError
-from rewire.experiments.kinds import world_of
 
 BARS = {"imp_over_open_lth": at_least(10.0)}
 LEVELS, ITERATIONS = 21, 2000
@@ -60,9 +59,8 @@ def lottery(
             'rules=["IMP"]',
         ],
     )
-    world = world_of(experiment)
-    cells = world.plan(experiment)
-    ended = local.run_cells(cells, out=folder, workers=1, work=world.work(experiment))
+    cells = kinds.plan(experiment)
+    ended = local.run_cells(cells, out=folder, workers=1, work=kinds.work(experiment))
     if outcome.exit_code(ended):
         raise RuntimeError("; ".join(o.message for o in ended.values() if not o.ok))
     return [row for row in store.results(folder) if row["label"] == "IMP"]

@@ -20,7 +20,6 @@ from benchmarks.suite import Result, at_least, command
 from benchmarks.timing import load
 from rewire.experiments import kinds
 from rewire.experiments.engines import local, outcome
-from rewire.experiments.kinds import world_of
 
 BARS = {"two_workers_gain": at_least(1.75)}
 BUSY, CELLS = 1.5, 4
@@ -33,8 +32,7 @@ def seconds(workers: int, steps: int) -> float:
         [f"steps={steps}", f"seeds={CELLS}", "densities=[0.05]", 'rules=["DeepR"]',
          'substrate="sparse"', "contrasts=[]"],
     )  # fmt: skip
-    world = world_of(experiment)
-    cells, work = world.plan(experiment), world.work(experiment)
+    cells, work = kinds.plan(experiment), kinds.work(experiment)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         ended = local.run_cells(cells, out=Path(folder), workers=workers, work=work)

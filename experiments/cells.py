@@ -57,7 +57,7 @@ def in_order(experiment: Any, cells: Iterable[Cell]) -> list[Cell]:
     return sorted(cells, key=key)
 
 
-def _longest_chain_first(cells: list[Cell]) -> list[Cell]:
+def longest_chain_first(cells: list[Cell]) -> list[Cell]:
     """Sorted by the work that waits behind each cell, its own included; parents come first."""
     children: dict[str, list[Cell]] = {cell.hash: [] for cell in cells}
     for cell in cells:

@@ -15,16 +15,16 @@ def _dry_run(
     from . import kinds, machine, runner
     from .cells import wall_seconds
     from .engines.run import is_finished
-    from .kinds import world_of
     from .progress import duration
 
     experiment = kinds.load(source, overrides)
-    world = world_of(experiment)
-    planned = world.plan(experiment)
-    costs = world.estimate(experiment, planned)
+    planned = kinds.plan(experiment)
+    costs = kinds.estimate(experiment, planned)
     folder = out if out is not None else runner.RUNS / experiment.name
     done = {c.hash for c in planned if is_finished(folder / "cells" / c.hash)}
-    workers = machine.default_workers(experiment) if workers is None else max(1, workers)
+    if workers is None:
+        workers = machine.default_workers(experiment.device, experiment.threads)
+    workers = max(1, workers)
     left = [cell for cell in planned if cell.hash not in done]
     seconds = wall_seconds(left, costs, workers)
     size = sum(costs[cell.hash].bytes for cell in left)

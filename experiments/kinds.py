@@ -1,9 +1,11 @@
-"""What `rewire run` needs to know of the worlds that an experiment may be of, an entry for each."""
+"""The kinds of experiments, all of them, and what is asked of whichever one an experiment is.
+
+Nothing else here asks what kind an experiment or a cell is of.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,52 +13,109 @@ from rewire.names import unknown
 
 from .cells import Cell, Estimate
 from .config.presets import locate
-from .config.schema import Experiment, available
-from .config.toml import override, read, refusal
+from .config.problems import Problems
+from .config.schema import Experiment as TrainingExperiment
+from .config.schema import available
+from .config.toml import odd_values, override, read
+from .conversion.kind import Conversion
 from .engines.outcome import Emit, Work
+from .kind import Experiment, Kind
+from .spiking.kind import Spiking
+from .trainings.kind import Trainings
+
+KINDS: Mapping[str, Kind] = {
+    "trainings": Trainings(),
+    "conversion": Conversion(),
+    "spiking": Spiking(),
+}
 
 
-@dataclass(frozen=True)
-class World:
-    """plan: an experiment's cells. work: what trains one. estimate: of each cell, by hash.
+def of(experiment: Experiment) -> Iterator[Kind]:
+    """The kinds of an experiment's cells: its own, then those that add to it."""
+    return (KINDS[name] for name in experiment.kinds)
 
-    packages: distributions that results depend on, besides those that all worlds share.
+
+# --- from a file to an experiment ---
+
+
+def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Any:
+    """An experiment from a file, a preset or a plain tree, with ``key=value`` overrides.
+
+    Raises ConfigError (exit 2) with every problem of the file and the overrides together.
+
+    >>> experiment = load("quickstart", ["seeds=1", "rules=[Dense,DeepR]"])
+    >>> experiment.name, [entry.label for entry in experiment.rules]
+    ('quickstart', ['Dense', 'DeepR'])
     """
-
-    plan: Callable[[Any], list[Cell]]
-    work: Callable[[Any], Work]
-    estimate: Callable[[Any, Sequence[Cell]], Mapping[str, Estimate]]
-    packages: tuple[str, ...] = ()
-
-
-def world_of(experiment: Any) -> World:
-    """The world that an experiment asks for."""
-    return WORLDS[getattr(experiment, "world", "torch")]
-
-
-def _torch_plan(experiment: Any) -> list[Cell]:
-    from .building import n_train
-    from .trainings.plan import plan
-
-    trainings = plan(experiment, n_train(experiment.data))
-    if experiment.spikes is None:
-        return trainings
-    from .conversion.plan import plan as in_spikes
-
-    return trainings + in_spikes(experiment, trainings)
+    if isinstance(source, Mapping):
+        tree = dict(source)
+    else:
+        path = locate(source)
+        tree = read(path)
+        tree.setdefault("name", path.stem)
+    problems = Problems()
+    tree = override(tree, overrides, problems)
+    experiment = _read(tree, problems)
+    problems.refuse(tree)
+    return experiment
 
 
-def _torch_work(experiment: Any) -> Work:
-    """Load the data once, in this process, for all the workers that will be forked from it."""
-    from .machine import resolve_device
+def parse(tree: Mapping[str, Any]) -> Any:
+    """An experiment from a plain tree (what a TOML file holds). Raises ConfigError as `load`."""
+    return load(tree)
+
+
+def _read(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
+    if odd := odd_values(tree):
+        problems += odd
+        return None
+    kind = _kind_named(tree, problems)
+    experiment = kind.parse(tree, problems) if kind is not None else None
+    if experiment is not None and not problems:
+        for kind in of(experiment):
+            kind.check(experiment, problems)
+    return experiment
+
+
+def _kind_named(tree: Mapping[str, Any], problems: Problems) -> Kind | None:
+    """The kind of experiment that a tree is of."""
+    if "world" not in tree:
+        return KINDS["trainings"]
+    if (world := tree["world"]) == "brian":
+        return KINDS["spiking"]
+    hint = "; leave it out for a PyTorch model"
+    problems.add("world", unknown("world", world, ["brian"]) + hint)
+    return None
+
+
+def of_tree(tree: Mapping[str, Any]) -> Kind:
+    """The kind of an experiment that was run before, from the tree in its folder."""
+    return _kind_named(tree, Problems()) or KINDS["trainings"]
+
+
+# --- from an experiment to its results ---
+
+
+def plan(experiment: Experiment) -> list[Cell]:
+    """An experiment's cells, parents first.
+
+    >>> [cell.label for cell in plan(load("quickstart", ["seeds=1", "rules=[Dense,Static]"]))]
+    ['Dense', 'Static', 'Static', 'Static']
+    """
+    cells: list[Cell] = []
+    for kind in of(experiment):
+        cells += kind.plan(experiment, cells)
+    return cells
+
+
+def work(experiment: Experiment) -> Work:
+    """What trains any cell of an experiment. The data are loaded here, before workers fork."""
     from .threads import one_thread
-    from .trainings.trainer import run_cell
 
-    device = resolve_device(experiment.device)
     with one_thread():
-        dataset = experiment.data.load()
+        works = {name: kind.work(experiment) for kind in of(experiment) for name in kind.cells}
 
-    def work(
+    def train(
         cell: Any,
         folder: Path,
         parents: dict[str, Path],
@@ -64,54 +123,22 @@ def _torch_work(experiment: Any) -> Work:
         should_stop: Callable[[], bool],
     ) -> None:
         _use_threads(experiment.threads)
-        if cell.config["kind"] == "spikes":
-            from .conversion.run import run_cell as in_spikes
+        works[cell.config["kind"]](cell, folder, parents, emit, should_stop)
 
-            in_spikes(cell, folder, parents, dataset, emit, should_stop)
-        else:
-            run_cell(cell, folder, parents, dataset, emit, should_stop, device)
-
-    return work
+    return train
 
 
-def _torch_estimate(experiment: Any, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
-    from .trainings.estimate import estimate
-
-    spiking = [cell for cell in cells if cell.config["kind"] == "spikes"]
-    found = estimate(experiment, [cell for cell in cells if cell not in spiking])
-    if spiking:
-        from .conversion.estimate import estimate as in_spikes
-
-        found |= in_spikes(experiment, spiking)
-    return found
+def estimate(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Estimate]:
+    """Time and disk of each cell, by hash, from a few steps timed on this machine."""
+    costs: dict[str, Estimate] = {}
+    for kind in of(experiment):
+        costs |= kind.estimate(experiment, [c for c in cells if c.config["kind"] in kind.cells])
+    return costs
 
 
-def _brian_plan(experiment: Any) -> list[Cell]:
-    from .spiking.cells import plan
-
-    return plan(experiment)
-
-
-def _brian_work(experiment: Any) -> Work:
-    from .spiking.trainer import run_cell
-
-    def work(
-        cell: Any,
-        folder: Path,
-        parents: dict[str, Path],
-        emit: Emit,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        _use_threads(experiment.threads)
-        run_cell(cell, folder, emit, should_stop)
-
-    return work
-
-
-def _brian_estimate(experiment: Any, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
-    from .spiking.estimate import estimate
-
-    return estimate(cells)
+def packages(experiment: Experiment) -> list[str]:
+    """Distributions that its results depend on, besides those that all kinds share."""
+    return [name for kind in of(experiment) for name in kind.packages]
 
 
 def _use_threads(threads: int) -> None:
@@ -121,39 +148,7 @@ def _use_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-WORLDS = {
-    "torch": World(_torch_plan, _torch_work, _torch_estimate),
-    "brian": World(_brian_plan, _brian_work, _brian_estimate, ("brian2",)),
-}
-
-
-def parse(tree: Mapping[str, Any]) -> Any:
-    """Validate a plain tree (what a TOML file holds). Raises ConfigError with every problem.
-
-    Returns an Experiment, or a `spiking.schema.SpikingExperiment` where the tree says
-    ``world = "brian"``.
-    """
-    if "world" not in tree:
-        from .trainings import config as trainings
-
-        return trainings.parse(tree)
-    from .spiking import config as spiking
-
-    if (world := tree["world"]) != "brian":
-        hint = "; leave it out for a PyTorch model"
-        raise refusal(tree, [("world", unknown("world", world, ["brian"]) + hint)])
-    return spiking.parse(tree)
-
-
-def load(source: str | Path, overrides: Sequence[str] = ()) -> Any:
-    """An experiment from a file or preset, with ``key=value`` overrides, as `parse` returns it.
-
-    Raises ConfigError (exit 2) with every problem of the file and the overrides together.
-    """
-    path = locate(source)
-    tree = read(path)
-    tree.setdefault("name", path.stem)
-    return parse(override(tree, overrides))
+# --- for editors ---
 
 
 def json_schema() -> dict[str, Any]:
@@ -162,7 +157,7 @@ def json_schema() -> dict[str, Any]:
 
     from .spiking.schema import SpikingExperiment
 
-    torch, brian = Experiment.model_json_schema(), SpikingExperiment.model_json_schema()
+    torch, brian = TrainingExperiment.model_json_schema(), SpikingExperiment.model_json_schema()
     both = {**brian.pop("$defs"), **torch.pop("$defs")}
     _name_choices(torch, "train", model=available("model"), data=available("data"))
     _name_choices(brian, "model", model=spiking.available())

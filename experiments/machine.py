@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from .engines import fork
 from .errors import ConfigError
-
-if TYPE_CHECKING:
-    from .runner import AnyExperiment
 
 
 def resolve_device(device: str) -> str:
@@ -32,11 +28,15 @@ def resolve_device(device: str) -> str:
     return "cpu"
 
 
-def default_workers(experiment: AnyExperiment) -> int:
-    """As many single-thread workers as this process may use cores; two share a GPU."""
-    if experiment.device != "cpu" and resolve_device(experiment.device) == "cuda":
+def default_workers(device: str, threads: int) -> int:
+    """As many workers of ``threads`` each as this process may use cores; two share a GPU.
+
+    >>> default_workers("cpu", threads=10**6)
+    1
+    """
+    if device != "cpu" and resolve_device(device) == "cuda":
         return 2
-    return max(1, usable_cores() // experiment.threads)
+    return max(1, usable_cores() // threads)
 
 
 def usable_cores() -> int:

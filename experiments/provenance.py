@@ -9,16 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from . import store
+from . import kinds, store
 from .cells import Cell, in_order
 from .config.toml import to_toml
 from .errors import ConfigError
-from .kinds import world_of
-
-if TYPE_CHECKING:
-    from .runner import AnyExperiment
+from .kind import Experiment
 
 TOP = ("name", "title", "about", "source", "time", "device", "threads", "contrasts")  # no identity
 
@@ -26,10 +23,10 @@ TOP = ("name", "title", "about", "source", "time", "device", "threads", "contras
 # --- the folder's description ---
 
 
-def versions(experiment: AnyExperiment) -> dict[str, str]:
+def versions(experiment: Experiment) -> dict[str, str]:
     """The versions that its results may depend on."""
     found = {"python": platform.python_version()}
-    for name in ("neurorewire", "torch", "numpy", "scipy", *world_of(experiment).packages):
+    for name in ("neurorewire", "torch", "numpy", "scipy", *kinds.packages(experiment)):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -37,10 +34,10 @@ def versions(experiment: AnyExperiment) -> dict[str, str]:
     return found
 
 
-def _describe(
+def describe(
     run: store.Run,
     before: Mapping[str, Any] | None,
-    experiment: AnyExperiment,
+    experiment: Experiment,
     cells: Sequence[Cell],
     command: Sequence[str],
 ) -> None:
@@ -63,7 +60,7 @@ def _describe(
         run.write_experiment(to_toml(tree), described)
 
 
-def _changed_versions(before: Mapping[str, Any] | None, experiment: AnyExperiment) -> list[str]:
+def changed_versions(before: Mapping[str, Any] | None, experiment: Experiment) -> list[str]:
     then, now = (before or {}).get("versions"), versions(experiment)
     if not isinstance(then, Mapping):
         return []
@@ -74,8 +71,8 @@ def _changed_versions(before: Mapping[str, Any] | None, experiment: AnyExperimen
             "digits from those that are finished"]  # fmt: skip
 
 
-def _refuse_another(
-    out: Path, before: Mapping[str, Any] | None, experiment: AnyExperiment, cells: Sequence[Cell]
+def refuse_another(
+    out: Path, before: Mapping[str, Any] | None, experiment: Experiment, cells: Sequence[Cell]
 ) -> None:
     """A folder may grow, but no cell of its experiment may be left behind."""
     if before is None:

@@ -12,20 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import store
+from . import kinds, provenance, store
 from .cells import Cell
-from .config.schema import Experiment
+from .config.problems import Problems
 from .config.toml import override
 from .engines import local, outcome
 from .engines.run import is_finished
 from .errors import ConfigError
-from .kinds import load, parse, world_of
+from .kind import Experiment
 from .machine import default_workers
 from .progress import Kind, Progress
-from .provenance import _changed_versions, _describe, _refuse_another
-from .spiking.schema import SpikingExperiment
 
-AnyExperiment = Experiment | SpikingExperiment
 RUNS = Path("runs")
 
 
@@ -72,18 +69,15 @@ def run_experiment(
     Raises ConfigError for what the files or overrides ask in vain, DataError for a data set that
     is not there, StoreError and Locked for the folder, Interrupted after a signal.
     """
-    if isinstance(source, Mapping):
-        experiment = parse(override(source, overrides))
-    else:
-        experiment = load(source, overrides)
-    cells = world_of(experiment).plan(experiment)
+    experiment = kinds.load(source, overrides)
+    cells = kinds.plan(experiment)
     run = store.Run(out if out is not None else RUNS / experiment.name)
     with run.lock():
         before = run.experiment()
-        _refuse_another(run.path, before, experiment, cells)
-        for text in _changed_versions(before, experiment):
+        provenance.refuse_another(run.path, before, experiment, cells)
+        for text in provenance.changed_versions(before, experiment):
             warn(text)
-        _describe(run, before, experiment, cells, command)
+        provenance.describe(run, before, experiment, cells, command)
         report = run.path / "report.html"
         waiting = [cell for cell in cells if not is_finished(run.cell(cell.hash).path)]
         outcomes = _train(experiment, cells, run.path, workers, progress, bool(waiting))
@@ -104,31 +98,32 @@ def branched(cell: Path, kind: str, fields: Sequence[str], label: str | None) ->
 
     from .config.schema import available, is_branch
 
-    kinds = {n.lower(): n for n, rule in available("rule").items() if is_branch(rule)}
-    rule = kinds.get(kind.lower().replace("-", "").replace("_", ""))
+    branches = {n.lower(): n for n, rule in available("rule").items() if is_branch(rule)}
+    rule = branches.get(kind.lower().replace("-", "").replace("_", ""))
     if rule is None:
-        raise ConfigError(unknown("branch", kind, kinds.values()))
+        raise ConfigError(unknown("branch", kind, branches.values()))
     run, name = store.Run(cell.parent.parent), cell.name
-    found = run.experiment()
-    listed = [c["hash"] for c in (found or {}).get("cells", [])]
-    if found is None or name not in listed:
+    before = run.experiment()
+    listed = [c["hash"] for c in (before or {}).get("cells", [])]
+    if before is None or name not in listed:
         raise ConfigError(f"{cell} is no cell of a run: give RUN/cells/HASH, see `rewire results`")
     if not is_finished(cell):
         raise ConfigError(f"{cell} is not finished: end its run before branching off it")
-    tree = dict(found["config"])
-    taken = {str(t.get("label", t["rule"])) for t in tree["rules"]}
+    tree = dict(before["config"])
+    labels = {str(t.get("label", t["rule"])) for t in tree["rules"]}
     usual = " ".join([rule, *fields])
-    usual = usual if usual not in taken else f"{usual} of {name}"
-    asked = override({"name": "the branch", "rules": [{"rule": rule}]},
-                     [f"rules.{rule}.{field}" for field in fields])  # fmt: skip
-    entry = {**asked["rules"][0], "of": name}
+    usual = usual if usual not in labels else f"{usual} of {name}"
+    alone, problems = {"name": "the branch", "rules": [{"rule": rule}]}, Problems()
+    alone = override(alone, [f"rules.{rule}.{field}" for field in fields], problems)
+    problems.refuse(alone)
+    entry = {**alone["rules"][0], "of": name}
     if (label or usual) != rule:
         entry["label"] = label or usual
     return {**tree, "rules": [*tree["rules"], entry]}
 
 
 def _train(
-    experiment: AnyExperiment,
+    experiment: Experiment,
     cells: Sequence[Cell],
     out: Path,
     workers: int | None,
@@ -136,14 +131,16 @@ def _train(
     needed: bool,
 ) -> Mapping[str, outcome.Outcome]:
     reporter = Progress(progress)
-    work = world_of(experiment).work(experiment) if needed else _nothing
+    if workers is None:
+        workers = default_workers(experiment.device, experiment.threads)
+    work = kinds.work(experiment) if needed else _nothing
     reporter.start(cells)
     outcomes: Mapping[str, outcome.Outcome] = {}
     try:
         outcomes = local.run_cells(
             cells,
             out=out,
-            workers=default_workers(experiment) if workers is None else workers,
+            workers=workers,
             work=work,
             on_event=reporter.event,
             on_tick=reporter.tick,

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from rewire.names import did_you_mean, short, unknown
 
+from .problems import Problems
 from .schema import (
     SGD,
     Adagrad,
@@ -24,7 +25,6 @@ from .schema import (
     Table,
     in_steps,
 )
-from .toml import Problems
 
 _TABLES: dict[tuple[str, ...], tuple[str, dict[str, type[Table]]]] = {
     ("optimizer",): ("optimiser", {
@@ -77,14 +77,15 @@ def _problem(error: ErrorDetails, root: type[Table]) -> tuple[str, str]:
 
 def check(cls: type[Table], tree: Any) -> tuple[Any, Problems]:
     try:
-        return cls.model_validate(tree), []
+        return cls.model_validate(tree), Problems()
     except ValidationError as error:
-        return None, [_problem(e, cls) for e in error.errors(include_url=False)]
+        return None, Problems(_problem(e, cls) for e in error.errors(include_url=False))
 
 
 def rule_problems(cls: Any, fields: dict[str, Any], path: str) -> Problems:
     try:
         cls.from_table(in_steps(fields, 100))  # how long an epoch is matters to no check
     except (ValueError, TypeError) as error:
-        return [(path, line.strip()) for line in str(error).splitlines() if line.strip()]
-    return []
+        lines = [line.strip() for line in str(error).splitlines()]
+        return Problems((path, line) for line in lines if line)
+    return Problems()

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
@@ -388,6 +389,16 @@ class Experiment(Training):
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     threads: Count = 1
     rules: Annotated[list[Any], Field(min_length=1)]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """See `kind.Experiment`."""
+        return ("trainings",) if self.spikes is None else ("trainings", "conversion")
+
+    @cached_property
+    def dataset(self) -> Any:
+        """The data set in memory, loaded once for all that ask. Raises as `Data.load`."""
+        return self.data.load()
 
     @property
     def passes(self) -> dict[str, Any]:

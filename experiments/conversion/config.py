@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+from ..config.problems import Problems
 from ..config.schema import Experiment, available
-from ..config.toml import Problems
 
 
-def problems(experiment: Experiment) -> Problems:
+def problems_of(experiment: Experiment) -> Problems:
     """What keeps an experiment's networks from being converted, known before any is trained."""
     asked = experiment.spikes
     if asked is None:
-        return []
+        return Problems()
     from rewire.models.spiking import rate_coded
     from rewire.models.spiking.brian import brian2
 
     from .run import _model
 
-    found: Problems = []
+    problems = Problems()
     try:
         brian2()
     except ImportError as error:
-        found.append(("spikes", str(error)))
+        problems.append(("spikes", str(error)))
     info = available("data")[experiment.data.name]
     try:
         rate_coded.matrices(_model(experiment.model, info))
     except ValueError as error:
-        found.append(("model", f"[spikes] cannot convert it: {error}"))
+        problems.append(("model", f"[spikes] cannot convert it: {error}"))
     if experiment.data.normalise != "unit":
-        found.append((
+        problems.append((
             "data.normalise",
             f'[spikes] takes inputs in [0, 1], which "{experiment.data.normalise}" does not give; '
             'use normalise = "unit"',
         ))  # fmt: skip
     if asked.images is not None and asked.images > info.test:
-        found.append(("spikes.images", f"{info.name} has {info.test:,} test images, not "
+        problems.append(("spikes.images", f"{info.name} has {info.test:,} test images, not "
                       f"{asked.images:,}"))  # fmt: skip
-    return found
+    return problems

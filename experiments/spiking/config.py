@@ -13,26 +13,21 @@ from rewire.models.spiking.brian import brian2
 from rewire.names import did_you_mean, short, unknown
 
 from ..config.checking import check, rule_problems
+from ..config.problems import Problems
 from ..config.schema import available, is_dense, named
-from ..config.toml import Problems, odd_values, refusal
 from ..errors import ConfigError
 from .cells import cell_of, settings
 from .schema import SpikingEntry, SpikingExperiment
 
 
-def parse(tree: Mapping[str, Any]) -> SpikingExperiment:
-    """Validate a plain tree. Raises ConfigError with every problem, a missing Brian2 among them.
-
-    Where all names and values are right, each rule is started once on its network, so that what
-    cannot live there is refused before anything is simulated.
-    """
-    if problems := odd_values(tree):
-        raise refusal(tree, problems)
+def parse(tree: Mapping[str, Any], problems: Problems) -> SpikingExperiment | None:
+    """A plain tree, checked; what is wrong, a missing Brian2 included, goes to ``problems``."""
     given = {**tree, "model": named(tree.get("model"))} if "model" in tree else {**tree}
     listed = given.get("rules")
     if isinstance(listed, list):
         given["rules"] = listed[:1]  # each is checked below, against its own class
-    experiment, problems = check(SpikingExperiment, given)
+    experiment, wrong = check(SpikingExperiment, given)
+    problems += wrong
     model = _model(given.get("model"), problems)
     options = _options(given.get("model"))
     if model is not None:
@@ -46,11 +41,7 @@ def parse(tree: Mapping[str, Any]) -> SpikingExperiment:
             for label in pair
             if label not in labels
         ]
-    if not problems:
         experiment = experiment.model_copy(update={"rules": entries})
-        problems = _unable(experiment)
-    if problems:
-        raise refusal(tree, problems)
     return experiment
 
 
@@ -75,7 +66,7 @@ def _model(table: Any, problems: Problems) -> ModelInfo | None:
 def _model_problems(model: ModelInfo, options: Mapping[str, Any], path: str) -> Problems:
     """Unknown options, values of a wrong type, and what the model itself refuses."""
     takes, hints = model.options(), typing.get_type_hints(model.builder())
-    problems: Problems = []
+    problems = Problems()
     for key, value in options.items():
         if key not in takes:
             said = f"unknown option{did_you_mean(key, takes)}; {model.name} takes "
@@ -91,8 +82,8 @@ def _model_problems(model: ModelInfo, options: Mapping[str, Any], path: str) -> 
     try:
         model.builder()(**options)
     except (ValueError, ZeroDivisionError) as error:
-        return [(path, str(error))]
-    return []
+        return Problems([(path, str(error))])
+    return Problems()
 
 
 def _rules(
@@ -137,16 +128,20 @@ def _rules(
     return entries
 
 
-def _unable(experiment: SpikingExperiment) -> Problems:
-    """What the network or a rule says when it is started: one sentence for each."""
+def unable(experiment: SpikingExperiment) -> Problems:
+    """What the network or a rule says when it is started: one sentence for each.
+
+    Each rule is started once on its network, so that what cannot live there is refused before
+    anything is simulated.
+    """
     from .simulation import Simulation
 
     # no mistake of the user's: networks that are looked at and never run
     brian2().BrianLogger.suppress_name("unused_brian_object")
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for entry in experiment.rules:
         try:
             Simulation(settings(cell_of(experiment, entry, experiment.seeds[0]).config))
         except (ValueError, ImportError, ConfigError) as error:
-            found.setdefault(str(error), f"rules.{entry.label}")
-    return [(path, said) for said, path in found.items()]
+            paths.setdefault(str(error), f"rules.{entry.label}")
+    return Problems((path, sentence) for sentence, path in paths.items())

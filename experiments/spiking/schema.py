@@ -55,6 +55,11 @@ class SpikingExperiment(Table):
     rules: Annotated[list[Any], Field(min_length=1)]
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """See `kind.Experiment`."""
+        return ("spiking",)
+
+    @property
     def device(self) -> str:
         """Brian2 simulates on the CPU."""
         return "cpu"

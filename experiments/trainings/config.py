@@ -9,6 +9,7 @@ from rewire.names import did_you_mean, short, unknown
 
 from ..building import empty_model, space_of
 from ..config.checking import check, rule_problems
+from ..config.problems import Problems
 from ..config.schema import (
     Experiment,
     RuleEntry,
@@ -20,8 +21,6 @@ from ..config.schema import (
     named,
     visits_densities,
 )
-from ..config.toml import Problems, odd_values, refusal
-from ..conversion import config as conversion
 
 
 def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,10 +39,8 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def parse(tree: Mapping[str, Any]) -> Experiment:
-    """Validate a plain tree (what a TOML file holds). Raises ConfigError with every problem."""
-    if problems := odd_values(tree):
-        raise refusal(tree, problems)
+def parse(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
+    """A plain tree (what a TOML file holds), checked; what is wrong goes to ``problems``."""
     given = {**tree}
     for key in ("model", "data", "optimizer"):
         if key in given:
@@ -51,20 +48,22 @@ def parse(tree: Mapping[str, Any]) -> Experiment:
     listed = given.get("rules")
     if isinstance(listed, list):
         given["rules"] = listed[:1]  # each is checked below, against its own class
-    experiment, problems = check(Experiment, given)
+    experiment, wrong = check(Experiment, given)
+    problems += wrong
     training = {key: given[key] for key in Training.model_fields if key in given}
     entries = _rules(listed, training, problems) if isinstance(listed, list) else []
     _look_up(given, problems)
     problems += _across(entries, experiment)
+    if experiment is None:
+        return None
+    return experiment.model_copy(update={"rules": entries})
+
+
+def check_whole(experiment: Experiment, problems: Problems) -> None:
+    """What rules, model and densities cannot be together goes to ``problems``."""
+    problems += _unfeasible(experiment) + _no_passes(experiment)
     if not problems:
-        experiment = experiment.model_copy(update={"rules": entries})
-        problems = (
-            _unfeasible(experiment) + conversion.problems(experiment) + _no_passes(experiment)
-        )
-        problems = problems or _beyond_limits(experiment)
-    if problems:
-        raise refusal(tree, problems)
-    return experiment
+        problems += _beyond_limits(experiment)
 
 
 def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> list[RuleEntry]:
@@ -170,7 +169,7 @@ def _unfeasible(experiment: Experiment) -> Problems:
     try:
         space = space_of(experiment)
     except ValueError as error:
-        return [("include" if experiment.include else "exclude", str(error))]
+        return Problems([("include" if experiment.include else "exclude", str(error))])
     spread = experiment.distribution
     if isinstance(spread, dict):
         asked: list[tuple[str, float | None]] = [("distribution", None)]

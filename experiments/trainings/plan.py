@@ -10,7 +10,7 @@ from typing import Any
 from rewire.budget import counts_for
 
 from ..building import space_of
-from ..cells import SCHEMA, Cell, _longest_chain_first
+from ..cells import SCHEMA, Cell, longest_chain_first
 from ..config.schema import (
     Data,
     Experiment,
@@ -45,7 +45,7 @@ def plan(experiment: Experiment, n_train: int) -> list[Cell]:
     for entry in experiment.rules:
         if entry.of is not None and is_cell(entry.of) and entry.of not in cells:
             raise ConfigError(f"rules.{entry.label}.of: there is no cell {entry.of} to branch off")
-    return _longest_chain_first(list(cells.values()))
+    return longest_chain_first(list(cells.values()))
 
 
 class _Planner:

@@ -12,7 +12,8 @@ from rewire.experiments.config.schema import Data
 from rewire.experiments.config.schema import available as avail
 from rewire.experiments.engines.run import is_finished
 from rewire.experiments.errors import ConfigError
-from rewire.experiments.kinds import parse, world_of
+from rewire.experiments.kinds import parse, plan
+from rewire.experiments.kinds import work as work_of
 from rewire.experiments.runner import run_experiment
 
 BASE = {
@@ -91,8 +92,8 @@ def test_every_kind_of_branch_trains_and_resumes_to_the_same_bytes(tmp_path, kil
     ]  # fmt: skip
     if kill:  # in the middle of every branch, after a checkpoint
         experiment = parse({**BASE, "rules": rules})
-        cells = world_of(experiment).plan(experiment)
-        work, run_ = world_of(experiment).work(experiment), store.Run(tmp_path / "out")
+        cells = plan(experiment)
+        work, run_ = work_of(experiment), store.Run(tmp_path / "out")
         for cell in cells:
             seen = iter(range(1000))
             parents = {role: run_.cell(h).path for role, h in cell.parents.items()}
@@ -212,10 +213,10 @@ def test_a_ticket_is_transferred_to_another_data_set(tmp_path, monkeypatch):
 def test_a_branch_that_cannot_be_is_refused_before_anything_is_trained(rules, said):
     with pytest.raises(ConfigError, match=said):
         experiment = parse({**BASE, "rules": rules})
-        world_of(experiment).plan(experiment)
+        plan(experiment)
 
 
 def test_weights_that_the_sparse_world_does_not_keep_are_refused():
     with pytest.raises(ConfigError, match="begins with weights that substrate = 'sparse' does not"):
         experiment = parse({**BASE, "substrate": "sparse", "rules": [TICKET, "Shuffle"]})
-        world_of(experiment).plan(experiment)
+        plan(experiment)

@@ -11,6 +11,7 @@ import pytest
 
 from rewire.experiments import building, kinds
 from rewire.experiments.config import checking, presets, schema, toml
+from rewire.experiments.config.problems import Problems
 from rewire.experiments.errors import ConfigError
 
 GOOD = """
@@ -181,7 +182,7 @@ def test_overrides_reach_everywhere():
 
 def test_rules_override_keeps_the_named_ones_and_adds_new_ones():
     tree = toml.override(
-        good(contrasts=[["IMP", "Dense"], ["IMP", "DeepR"]]), ["rules=[SET,IMP,Dense]"]
+        good(contrasts=[["IMP", "Dense"], ["IMP", "DeepR"]]), ["rules=[SET,IMP,Dense]"], Problems()
     )
     assert [t["rule"] for t in tree["rules"]] == ["SET", "IMP", "Dense"]
     assert tree["contrasts"] == [["IMP", "Dense"]]
@@ -192,18 +193,18 @@ def test_a_label_with_dots_and_a_rules_name_both_find_their_table():
     tree = good()
     tree["rules"][1] |= {"label": "p.2"}
     tree["rules"][2] |= {"label": "Deep"}
-    changed = toml.override(tree, ["rules.p.2.fraction=.5", "rules.DeepR.l1=1e-3"])
+    changed = toml.override(tree, ["rules.p.2.fraction=.5", "rules.DeepR.l1=1e-3"], Problems())
     assert changed["rules"][1]["fraction"] == 0.5 and changed["rules"][2]["l1"] == 1e-3
     assert "fraction" not in tree["rules"][1]  # the tree given is left alone
 
 
 def test_none_removes_a_key():
-    tree = toml.override(good(schedule={"kind": "cosine"}), ["schedule=none"])
+    tree = toml.override(good(schedule={"kind": "cosine"}), ["schedule=none"], Problems())
     assert kinds.parse(tree).schedule is None
 
 
 def test_steps_and_epochs_replace_each_other():
-    assert "steps" not in toml.override(good(), ["epochs=2"])
+    assert "steps" not in toml.override(good(), ["epochs=2"], Problems())
 
 
 # --- mistakes: (what to change, path that is named, what is said) ---

@@ -7,7 +7,7 @@ pytest.importorskip("sklearn")
 
 from rewire.experiments import store
 from rewire.experiments.errors import ConfigError
-from rewire.experiments.kinds import parse, world_of
+from rewire.experiments.kinds import parse, plan
 from rewire.experiments.runner import run_experiment
 
 BASE = {
@@ -70,7 +70,7 @@ def test_a_list_of_rules_in_a_file_ends_where_its_pruning_does(tmp_path):
 
 def _plan(tree):
     experiment = parse(tree)
-    return world_of(experiment).plan(experiment)
+    return plan(experiment)
 
 
 @pytest.mark.parametrize(

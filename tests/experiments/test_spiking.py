@@ -43,7 +43,7 @@ def experiment(**changes):
 
 
 def planned(**changes):
-    return kinds.world_of(asked := experiment(**changes)).plan(asked)
+    return kinds.plan(experiment(**changes))
 
 
 def refusal(**changes):
@@ -312,7 +312,7 @@ def test_a_run_is_shown_resumed_estimated_and_reported_like_all_others(tmp_path,
 
 def test_the_estimate_grows_with_the_time_simulated():
     longer = planned(seconds=300)
-    by = kinds.world_of(experiment(seconds=300)).estimate(experiment(seconds=300), longer)
+    by = kinds.estimate(experiment(seconds=300), longer)
     assert all(0.3 < by[c.hash].seconds < 3000 for c in longer)
     assert simulation.RASTER * by[longer[0].hash].bytes > 5000
 
@@ -321,4 +321,4 @@ def test_the_estimate_grows_with_the_time_simulated():
 def test_the_presets_are_right_and_every_rule_in_them_can_live(name):
     asked = kinds.load(name)
     assert asked.about and asked.time and asked.source
-    assert len(kinds.world_of(asked).plan(asked)) == len(asked.rules) * len(asked.seeds)
+    assert len(kinds.plan(asked)) == len(asked.rules) * len(asked.seeds)

@@ -38,7 +38,7 @@ def experiment(**changes):
 
 
 def planned(**changes):
-    return kinds.world_of(asked := experiment(**changes)).plan(asked)
+    return kinds.plan(experiment(**changes))
 
 
 def refusal(**changes):
@@ -93,7 +93,7 @@ def test_a_cell_is_named_by_what_decides_its_result():
 
 def test_a_dry_run_knows_what_every_cell_costs():
     asked = experiment()
-    found = kinds.world_of(asked).estimate(asked, planned())
+    found = kinds.estimate(asked, planned())
     assert set(found) == {cell.hash for cell in planned()}
     assert all(cost.seconds > 0 and cost.bytes > 0 for cost in found.values())
 

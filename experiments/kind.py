@@ -1,0 +1,72 @@
+"""What a kind of experiment is: how its file is read, its cells planned, trained and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .cells import Cell, Estimate
+from .config.problems import Problems
+from .engines.outcome import Work
+
+if TYPE_CHECKING:
+    from .report.run import Loaded
+
+
+class Experiment(Protocol):
+    """What all experiments have, whatever their kind."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def about(self) -> str: ...
+    @property
+    def seeds(self) -> list[int]: ...
+    @property
+    def rules(self) -> list[Any]: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the kinds whose cells it has: its own first, then those that add to it."""
+
+    def as_tree(self) -> dict[str, Any]:
+        """A plain tree that reads back as an equal experiment; defaults are left out."""
+
+
+class Kind:
+    """One kind of experiment; `kinds` lists them all and is alone in asking which one it is.
+
+    Torch and Brian2 are imported inside the methods: a command that needs neither is quick.
+    """
+
+    cells: tuple[str, ...] = ()  # values of ``config["kind"]`` in its cells
+    packages: tuple[str, ...] = ()  # distributions that its results depend on, besides the usual
+
+    def parse(self, tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
+        """A file's tree, each table checked by itself; what is wrong goes to ``problems``."""
+        raise NotImplementedError
+
+    def check(self, experiment: Any, problems: Problems) -> None:
+        """What only the experiment as a whole can show to be wrong."""
+
+    def plan(self, experiment: Any, cells: Sequence[Cell]) -> list[Cell]:
+        """Its cells, parents first. ``cells``: those of the experiment's kinds before this one."""
+        raise NotImplementedError
+
+    def work(self, experiment: Any) -> Work:
+        """What trains a cell. What all workers share is loaded in this call, before they fork."""
+        raise NotImplementedError
+
+    def estimate(self, experiment: Any, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
+        """Time and disk of each of its cells, by hash."""
+        raise NotImplementedError
+
+    @property
+    def report(self) -> Callable[[Loaded], str]:
+        """The page about a run, as HTML."""
+        raise NotImplementedError

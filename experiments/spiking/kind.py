@@ -1,0 +1,63 @@
+"""Networks that live in Brian2: the kind of experiment with ``world = "brian"``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cells import Cell, Estimate
+from ..config.problems import Problems
+from ..engines.outcome import Emit, Work
+from ..kind import Kind
+
+if TYPE_CHECKING:
+    from ..report.run import Loaded
+    from .schema import SpikingExperiment
+
+
+class Spiking(Kind):
+    cells = ("spiking",)
+    packages = ("brian2",)
+
+    def parse(self, tree: Mapping[str, Any], problems: Problems) -> SpikingExperiment | None:
+        from . import config
+
+        return config.parse(tree, problems)
+
+    def check(self, experiment: SpikingExperiment, problems: Problems) -> None:
+        from . import config
+
+        problems += config.unable(experiment)
+
+    def plan(self, experiment: SpikingExperiment, cells: Sequence[Cell]) -> list[Cell]:
+        from .cells import plan
+
+        return plan(experiment)
+
+    def work(self, experiment: SpikingExperiment) -> Work:
+        from .trainer import run_cell
+
+        def simulate(
+            cell: Any,
+            folder: Path,
+            parents: dict[str, Path],
+            emit: Emit,
+            should_stop: Callable[[], bool],
+        ) -> None:
+            run_cell(cell, folder, emit, should_stop)
+
+        return simulate
+
+    def estimate(
+        self, experiment: SpikingExperiment, cells: Sequence[Cell]
+    ) -> Mapping[str, Estimate]:
+        from .estimate import estimate
+
+        return estimate(cells)
+
+    @property
+    def report(self) -> Callable[[Loaded], str]:
+        from ..report.spiking.page import render
+
+        return render

@@ -1,0 +1,64 @@
+"""Trainings of PyTorch models: the kind of experiment that names no other world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cells import Cell, Estimate
+from ..config.problems import Problems
+from ..engines.outcome import Emit, Work
+from ..kind import Kind
+
+if TYPE_CHECKING:
+    from ..config.schema import Experiment
+    from ..report.run import Loaded
+
+
+class Trainings(Kind):
+    cells = ("rule", "branch")
+
+    def parse(self, tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
+        from . import config
+
+        return config.parse(tree, problems)
+
+    def check(self, experiment: Experiment, problems: Problems) -> None:
+        from . import config
+
+        config.check_whole(experiment, problems)
+
+    def plan(self, experiment: Experiment, cells: Sequence[Cell]) -> list[Cell]:
+        from ..building import n_train
+        from .plan import plan
+
+        return plan(experiment, n_train(experiment.data))
+
+    def work(self, experiment: Experiment) -> Work:
+        from ..machine import resolve_device
+        from .trainer import run_cell
+
+        device, dataset = resolve_device(experiment.device), experiment.dataset
+
+        def train(
+            cell: Any,
+            folder: Path,
+            parents: dict[str, Path],
+            emit: Emit,
+            should_stop: Callable[[], bool],
+        ) -> None:
+            run_cell(cell, folder, parents, dataset, emit, should_stop, device)
+
+        return train
+
+    def estimate(self, experiment: Experiment, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
+        from .estimate import estimate
+
+        return estimate(experiment, cells)
+
+    @property
+    def report(self) -> Callable[[Loaded], str]:
+        from ..report.trainings.page import render
+
+        return render
