@@ -10,23 +10,9 @@
 #include <vector>
 
 #include "image.hpp"
+#include "shapes.hpp"
 
 namespace rewire {
-
-struct Geometry {
-    int64_t kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, groups;
-
-    int64_t taps() const { return kernel_h * kernel_w; }
-    static int64_t size_after(int64_t n, int64_t kernel, int64_t stride, int64_t padding) {
-        return n + 2 * padding < kernel ? 0 : (n + 2 * padding - kernel) / stride + 1;
-    }
-    // How far beyond its border the gradient of the output is read.
-    static int64_t reach(int64_t n, int64_t after, int64_t kernel, int64_t stride,
-                         int64_t padding) {
-        const int64_t below = kernel - 1 > padding ? (kernel - 1 - padding) / stride : 0;
-        return std::max(below, (n - 1 + padding) / stride - (after - 1));
-    }
-};
 
 // Rows of taps: tap i of row r, start[r] <= i < start[r + 1], lies `offset[i]` items from the
 // origin of the row's sum and has the weight of edge[i] (of edge i where `edge` is empty).
@@ -160,7 +146,7 @@ public:
 
     Parameter<T> bias;  // (out channels), or nothing
 
-    void set_bias(py::array value, py::array gradient) {
+    void set_bias(Array value, Array gradient) {
         bias.set(std::move(value), std::move(gradient), this->csr.rows, "the bias");
     }
     std::vector<Parameter<T>*> parameters() override {

@@ -67,10 +67,7 @@ void product_over_lanes(int64_t rows, int64_t columns, int64_t batch, int64_t la
     for (int64_t c = 0; c < columns; c += P) {  // x[c .. c + P] as (lanes, P)
         const int64_t held = std::min<int64_t>(P, columns - c);
         if (held < P) std::fill(panel, panel + lanes * P, T(0));
-        transpose<T, T>(
-            held, lanes, [=](int64_t i) { return x + (c + i) * lanes; },
-            [=](int64_t lane) { return panel + lane * P; }, false,
-            [](int64_t) { return true; });
+        transpose<T, T>(held, lanes, {x + c * lanes, lanes}, {panel, P}, false);
         in_groups<8>(rows, [&](int64_t r, auto count) {
             constexpr int R = count.value;
             Vec<T> total[R][2] = {};

@@ -3,7 +3,8 @@
 
 #include <cmath>
 
-#include "plan.hpp"
+#include "layout.hpp"
+#include "op.hpp"
 
 namespace rewire {
 

@@ -49,7 +49,7 @@ private:
 
 template <class T>
 struct Absent {
-    std::vector<std::pair<T, int64_t>> found;  // (|gradient|, row * columns + column), keys rising
+    std::vector<std::pair<T, int64_t>> best;   // (|gradient|, row * columns + column), keys rising
     int64_t nan = 0;     // gradients at absent positions that are not a number
     int64_t absent = 0;  // positions without an edge
 };
@@ -86,7 +86,7 @@ Absent<T> top_absent(Edges<T>& edges, const Run& run, int64_t k, const uint8_t* 
             }
         }
     }
-    out.found = best.sorted();
+    out.best = best.sorted();
     return out;
 }
 

@@ -40,20 +40,16 @@ std::vector<int64_t> places_of(const Buffer<T>& b) {
 template <class T>
 void from_batch(const Run& run, const Buffer<T>& b, const T* from, T* to) {
     const std::vector<int64_t> places = places_of(b);
-    const int64_t n = b.features(), *place = places.data();
-    transpose<T, T>(
-        run.batch, n, [=](int64_t r) { return from + r * n; },
-        [=](int64_t c) { return to + place[c] * run.lanes; }, true, [](int64_t) { return true; });
+    const int64_t n = b.features();
+    transpose<T, T>(run.batch, n, {from, n}, {to, run.lanes, places.data()}, true);
 }
 
 // The inside of a buffer's value or gradient -> [batch][channels][height][width].
 template <class T>
 void to_batch(const Run& run, const Buffer<T>& b, const T* from, T* to) {
     const std::vector<int64_t> places = places_of(b);
-    const int64_t n = b.features(), *place = places.data();
-    transpose<T, T>(
-        n, run.batch, [=](int64_t r) { return from + place[r] * run.lanes; },
-        [=](int64_t c) { return to + c * n; }, false, [](int64_t) { return true; });
+    const int64_t n = b.features();
+    transpose<T, T>(n, run.batch, {from, run.lanes, places.data()}, {to, n}, false);
 }
 
 // Calls f(first item) for each vector of a row of n items; n is a multiple of PAD.
@@ -69,14 +65,6 @@ REWIRE_INLINE void over_vectors(int64_t n, F&& f) {
         for (int64_t i = 0; i < n; i += PAD)
             REWIRE_UNROLL for (int j = 0; j < some; ++j) f(i + j * WIDTH<T>);
     }
-}
-
-// v in the first n lanes, 0 in the others.
-template <class T>
-REWIRE_INLINE Vec<T> first_lanes(Vec<T> v, int64_t n) {
-    Vec<T> lane;
-    for (int i = 0; i < WIDTH<T>; ++i) lane[i] = static_cast<T>(i);
-    return lane < static_cast<T>(n) ? v : Vec<T>{};
 }
 
 // Two sums over a row of pixels, of the lanes within the batch; term(i, a, b) gives the vectors at

@@ -2,7 +2,7 @@
 // [features][lanes]: transposes in registers.
 #pragma once
 
-#include "common.hpp"
+#include "vectors.hpp"
 
 namespace rewire {
 
@@ -36,11 +36,38 @@ REWIRE_INLINE Vec<T> load_as(const S* from) {
     }
 }
 
-// to(c)[r] = from(r)[c] for r < rows, c < columns, by squares; `from` and `to` give addresses.
+// Where rows lie: `step` items apart, or at place[row] such steps from the first.
+template <class T>
+struct Rows {
+    T* first;
+    int64_t step;
+    const int64_t* place = nullptr;
+
+    T* operator()(int64_t row) const { return first + (place == nullptr ? row : place[row]) * step; }
+};
+
+// v in the first n lanes, 0 in the others.
+template <class T>
+REWIRE_INLINE Vec<T> first_lanes(Vec<T> v, int64_t n) {
+    Vec<T> lane;
+    for (int i = 0; i < WIDTH<T>; ++i) lane[i] = static_cast<T>(i);
+    return lane < static_cast<T>(n) ? v : Vec<T>{};
+}
+
+// Whether any of WIDTH bytes is not 0.
+template <class T>
+REWIRE_INLINE bool any_of(const uint8_t* bytes) {
+    uint8_t any = 0;
+    for (int i = 0; i < WIDTH<T>; ++i) any |= bytes[i];
+    return any != 0;
+}
+
+// to(c)[r] = from(r)[c] for r < rows, c < columns, by squares.
 // filled: to(c) has room for `rows` rounded up to PAD, and the rest becomes 0.
-// wanted(c0): whether columns [c0, c0 + WIDTH) are needed at all.
-template <class T, class S, class From, class To, class Wanted>
-void transpose(int64_t rows, int64_t columns, From from, To to, bool filled, Wanted wanted) {
+// wanted: a byte for each column, 0 where it may be left out; null where all are wanted.
+template <class T, class S>
+void transpose(int64_t rows, int64_t columns, Rows<const S> from, Rows<T> to, bool filled,
+               const uint8_t* wanted = nullptr) {
     constexpr int n = WIDTH<T>;
     if (columns < n || (rows < n && !filled)) {
         for (int64_t c = 0; c < columns; ++c) {
@@ -54,20 +81,17 @@ void transpose(int64_t rows, int64_t columns, From from, To to, bool filled, Wan
     for (int64_t r = 0; r < end; r += n) {
         if (r + n > end) r = end - n;  // the last square overlaps the one before
         const int64_t held = std::min<int64_t>(n, std::max<int64_t>(rows - r, 0));
-        const S* source[n];
-        for (int64_t i = 0; i < held; ++i) source[i] = from(r + i);
+        const S* source[n];  // rows beyond the last are read as if they were it, and become 0
+        for (int64_t i = 0; i < n; ++i) source[i] = from(std::min(r + i, rows - 1));
         for (int64_t c = 0; c < columns; c += n) {
             if (c + n > columns) c = columns - n;
-            if (!wanted(c)) continue;
+            if (wanted != nullptr && !any_of<T>(wanted + c)) continue;
             Vec<T> square[n];
-            if (held == n) {
-                REWIRE_UNROLL
-                for (int i = 0; i < n; ++i) square[i] = load_as<T>(source[i] + c);
-            } else {
-                for (int i = 0; i < n; ++i)
-                    square[i] = i < held ? load_as<T>(source[i] + c) : Vec<T>{};
-            }
+            REWIRE_UNROLL
+            for (int i = 0; i < n; ++i) square[i] = load_as<T>(source[i] + c);
             transpose_square<T>(square);
+            if (held < n)
+                for (int i = 0; i < n; ++i) square[i] = first_lanes<T>(square[i], held);
             REWIRE_UNROLL
             for (int i = 0; i < n; ++i) store(to(c + i) + r, square[i]);
         }
@@ -77,17 +101,13 @@ void transpose(int64_t rows, int64_t columns, From from, To to, bool filled, Wan
 // [batch][features] -> [features][lanes], lanes beyond the batch 0.
 template <class T>
 void features_first(int64_t batch, int64_t features, const T* from, T* to, int64_t lanes) {
-    transpose<T, T>(
-        batch, features, [=](int64_t r) { return from + r * features; },
-        [=](int64_t c) { return to + c * lanes; }, true, [](int64_t) { return true; });
+    transpose<T, T>(batch, features, {from, features}, {to, lanes}, true);
 }
 
 // [features][lanes] -> [batch][features].
 template <class T>
 void batch_first(int64_t batch, int64_t features, const T* from, int64_t lanes, T* to) {
-    transpose<T, T>(
-        features, batch, [=](int64_t r) { return from + r * lanes; },
-        [=](int64_t c) { return to + c * features; }, false, [](int64_t) { return true; });
+    transpose<T, T>(features, batch, {from, lanes}, {to, features}, false);
 }
 
 }  // namespace rewire

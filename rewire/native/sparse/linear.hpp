@@ -166,36 +166,6 @@ int64_t column_block(const Csr& csr, int64_t lanes) {
     return blocks < 2 ? 0 : (csr.columns + blocks - 1) / blocks;
 }
 
-// The same edges by column: those of column c are order[i], begin[c] <= i < begin[c + 1], and come
-// from row[i]. Where edges stay for several passes, dx is gathered along it, which touches a third
-// less memory than scattering into dx, with the same sums in the same order.
-struct ByColumn {
-    static constexpr int64_t AHEAD = 32;  // edges whose weight is fetched before its turn
-    std::vector<int64_t> begin;
-    std::vector<int32_t> row, order;
-
-    bool empty() const { return begin.empty(); }
-    void clear() { begin.clear(); }
-    bool of(const Csr& csr) const {
-        return static_cast<int64_t>(begin.size()) == csr.columns + 1 &&
-               static_cast<int64_t>(row.size()) == csr.edges();
-    }
-    void build(const Csr& csr) {
-        begin.assign(csr.columns + 1, 0);
-        row.resize(csr.edges());
-        order.resize(csr.edges() + AHEAD);  // the rest is read, not used
-        for (int64_t e = 0; e < csr.edges(); ++e) ++begin[csr.index[e] + 1];
-        for (int64_t c = 0; c < csr.columns; ++c) begin[c + 1] += begin[c];
-        std::vector<int64_t> next(begin.begin(), begin.end() - 1);
-        for (int64_t r = 0; r < csr.rows; ++r)
-            for (int64_t e = csr.indptr[r]; e < csr.indptr[r + 1]; ++e) {
-                const int64_t at = next[csr.index[e]]++;
-                row[at] = static_cast<int32_t>(r);
-                order[at] = static_cast<int32_t>(e);
-            }
-    }
-};
-
 template <class T, int NV>
 void gather_dx_lanes(const ByColumn& edges, const T* weight, const T* dy, T* dx, int64_t stride,
                      bool add) {

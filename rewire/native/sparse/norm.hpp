@@ -30,14 +30,14 @@ public:
             refuse("batch norm, what is added to it and its output must have one shape.");
     }
 
-    void set_affine(py::array weight, py::array weight_gradient, py::array bias,
-                    py::array bias_gradient) {
+    void set_affine(Array weight, Array weight_gradient, Array bias,
+                    Array bias_gradient) {
         const int64_t n = input_.channels;
         weight_.set(std::move(weight), std::move(weight_gradient), n, "the weight of a batch norm");
         bias_.set(std::move(bias), std::move(bias_gradient), n, "the bias of a batch norm");
     }
     // batches: one int64, how many batches the running statistics saw.
-    void set_running(py::array mean, py::array variance, const std::optional<py::array>& batches) {
+    void set_running(Array mean, Array variance, const std::optional<Array>& batches) {
         running_mean_ = memory_of<T>(mean, input_.channels, "the running mean");
         running_variance_ = memory_of<T>(variance, input_.channels, "the running variance");
         if (batches) batches_ = memory_of<int64_t>(*batches, 1, "num_batches_tracked");
@@ -224,7 +224,7 @@ private:
     T* running_mean_ = nullptr;   // (channels), or neither
     T* running_variance_ = nullptr;
     int64_t* batches_ = nullptr;
-    std::vector<py::array> kept_;  // what the running statistics lie in
+    std::vector<Array> kept_;  // what the running statistics lie in
     std::vector<T> mean_, inverse_;  // of the last forward pass: mean, 1 / sqrt(variance + eps)
 };
 

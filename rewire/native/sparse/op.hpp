@@ -1,35 +1,15 @@
 // What a plan is made of: buffers of activations, parameters, and operations between buffers.
 #pragma once
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
-#include <optional>
-#include <stdexcept>
+#include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "common.hpp"
-
-namespace py = pybind11;
+#include "edges.hpp"
+#include "memory.hpp"
 
 namespace rewire {
-
-[[noreturn]] inline void refuse(const std::string& why) { throw std::invalid_argument(why); }
-
-// The memory of an array of Python's: contiguous, of this type, of `size` items (-1: any number).
-template <class T>
-T* memory_of(const py::array& a, int64_t size, const std::string& what) {
-    if (!py::dtype::of<T>().equal(a.dtype()) || !(a.flags() & py::array::c_style))
-        refuse(what + " must be contiguous and of type " +
-               std::string(py::str(py::dtype::of<T>())) + ", got " +
-               std::string(py::str(a.dtype())) + ".");
-    if (size >= 0 && a.size() != size)
-        refuse(what + " must have " + std::to_string(size) + " items, got " +
-               std::to_string(a.size()) + ".");
-    return static_cast<T*>(const_cast<void*>(a.data()));
-}
 
 // How a pass runs. `lanes` is the batch padded to a multiple of PAD; the stride of every buffer.
 struct Run {
@@ -97,72 +77,21 @@ private:
     bool started_ = false;
 };
 
-// Memory of Python's that a plan reads and writes in place, kept alive while the plan needs it.
+// Memory of the caller's that a plan reads and writes in place, kept alive while the plan needs it.
 template <class T>
 struct Parameter {
     T* value = nullptr;
     T* gradient = nullptr;
     int64_t size = 0;
-    py::array value_array, gradient_array;
+    Array value_array, gradient_array;
 
-    void set(py::array v, py::array g, int64_t n, const std::string& what) {
+    void set(Array v, Array g, int64_t n, const std::string& what) {
         T* at = memory_of<T>(v, n, what);
-        gradient = memory_of<T>(g, v.size(), "the gradient of " + what);
+        gradient = memory_of<T>(g, v.size, "the gradient of " + what);
         value = at;
-        size = v.size();
+        size = v.size;
         value_array = std::move(v);
         gradient_array = std::move(g);
-    }
-};
-
-// The edges of one projection, CSR by output row: edge e of row r, indptr[r] <= e < indptr[r + 1],
-// comes from `index[e]`, the flat index within the row of the weight as it is stored (linear: the
-// input unit; convolution: (in channel within the group, ky, kx)). Indices rise within a row.
-struct Csr {
-    int64_t rows = 0, columns = 0;
-    const int64_t* indptr = nullptr;
-    const int32_t* index = nullptr;
-
-    int64_t edges() const { return indptr == nullptr ? 0 : indptr[rows]; }
-    // Rows [first, end) of the same edges, which keep their numbers.
-    Csr part(int64_t first, int64_t end) const {
-        return {end - first, columns, indptr + first, index};
-    }
-};
-
-// The same in memory of Python's.
-struct Connectivity : Csr {
-    py::array indptr_array, index_array;
-
-    // trusted: whoever hands them over answers for what they say.
-    void set(py::array pointers, py::array indices, bool trusted = false) {
-        const int64_t* p = memory_of<int64_t>(pointers, rows + 1, "indptr");
-        const int32_t* i = memory_of<int32_t>(indices, -1, "index");
-        const int64_t n = indices.size();
-        if (p[0] != 0 || p[rows] != n)
-            refuse("indptr must run from 0 to the number of edges, " + std::to_string(n) +
-                   "; it runs from " + std::to_string(p[0]) + " to " + std::to_string(p[rows]) +
-                   ".");
-        if (!trusted) check(p, i, n);
-        indptr = p, index = i;
-        indptr_array = std::move(pointers);
-        index_array = std::move(indices);
-    }
-
-private:
-    void check(const int64_t* p, const int32_t* i, int64_t n) const {
-        for (int64_t r = 0; r < rows; ++r)
-            if (p[r] > p[r + 1]) refuse("indptr must not fall.");
-        int32_t low = 0, high = -1;
-        for (int64_t e = 0; e < n; ++e) low = std::min(low, i[e]), high = std::max(high, i[e]);
-        if (low < 0 || high >= columns)
-            refuse("index must lie in [0, " + std::to_string(columns) + "), found " +
-                   std::to_string(low < 0 ? low : high) + ".");
-        for (int64_t r = 0; r < rows; ++r) {
-            bool falls = false;
-            for (int64_t e = p[r] + 1; e < p[r + 1]; ++e) falls |= i[e - 1] >= i[e];
-            if (falls) refuse("index must rise within row " + std::to_string(r) + ".");
-        }
     }
 };
 
@@ -175,11 +104,11 @@ public:
     Connectivity csr;
     Parameter<T> weight;
 
-    // Other edges, in memory that Python hands over; the old memory is let go.
-    void rewire(py::array indptr, py::array index, py::array value, py::array gradient,
-                bool trusted = false) {
-        csr.set(std::move(indptr), std::move(index), trusted);
-        weight.set(std::move(value), std::move(gradient), csr.edges(), "the weights");
+    // Other edges, in memory that the caller hands over; the old memory is let go.
+    void rewire(EdgeArrays arrays, bool trusted = false) {
+        csr.set(std::move(arrays.indptr), std::move(arrays.index), trusted);
+        weight.set(std::move(arrays.value), std::move(arrays.gradient), csr.edges(),
+                   "the weights");
         rewired();
     }
     // dL/dw at n pairs (row, column), columns as in Connectivity::index.
@@ -193,7 +122,7 @@ protected:
     virtual void rewired() {}  // offsets and lists that follow the edges
 };
 
-// One operation of a plan. Passes run without the GIL: touch no Python object in them.
+// One operation of a plan. Passes run without Python's lock.
 template <class T>
 class Op {
 public:

@@ -1,7 +1,7 @@
-// SGD, Adam and AdamW on parameters in place, by the formulas of torch.optim's single-tensor form.
+// The optimiser of a plan: which parameters it moves, and their state. The formulas are in steps.hpp.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 
 #include "op.hpp"
 
@@ -20,53 +20,8 @@ struct Entry {
     T* second = nullptr;   // Adam: exp_avg_sq
     float* step = nullptr;  // Adam: torch's step counter, float32 or float64
     double* wide_step = nullptr;
-    std::vector<py::array> held;
+    std::vector<Array> arrays;  // what the state lies in
 };
-
-template <class T>
-void sgd(const Entry<T>& entry, const double* numbers) {
-    const T lr = static_cast<T>(numbers[0]), momentum = static_cast<T>(numbers[1]),
-            take = static_cast<T>(1 - numbers[2]), decay = static_cast<T>(numbers[3]);
-    const bool nesterov = numbers[4] != 0;
-    const int64_t n = entry.parameter->size;
-    T* __restrict w = entry.parameter->value;
-    const T* __restrict gradient = entry.parameter->gradient;
-    T* __restrict m = entry.first;
-    if (m == nullptr) {
-        for (int64_t i = 0; i < n; ++i) w[i] -= lr * (gradient[i] + decay * w[i]);
-        return;
-    }
-    for (int64_t i = 0; i < n; ++i) {
-        const T g = gradient[i] + decay * w[i];
-        m[i] = momentum * m[i] + take * g;
-        w[i] -= lr * (nesterov ? g + momentum * m[i] : m[i]);
-    }
-}
-
-template <class T>
-void adam(const Entry<T>& entry, const double* numbers) {
-    const double t = 1 + (entry.step != nullptr ? *entry.step : *entry.wide_step);
-    const double beta1 = numbers[1], beta2 = numbers[2], lr = numbers[0];
-    const bool decoupled = numbers[5] != 0;
-    const T size = static_cast<T>(lr / (1 - std::pow(beta1, t)));
-    const T root = static_cast<T>(1 / std::sqrt(1 - std::pow(beta2, t)));
-    const T take1 = static_cast<T>(1 - beta1), keep2 = static_cast<T>(beta2),
-            take2 = static_cast<T>(1 - beta2), eps = static_cast<T>(numbers[3]);
-    const T decay = decoupled ? T(0) : static_cast<T>(numbers[4]);
-    const T shrink = decoupled ? static_cast<T>(1 - lr * numbers[4]) : T(1);
-    const int64_t n = entry.parameter->size;
-    T* __restrict w = entry.parameter->value;
-    const T* __restrict gradient = entry.parameter->gradient;
-    T* __restrict m = entry.first;
-    T* __restrict v = entry.second;
-    for (int64_t i = 0; i < n; ++i) {
-        const T before = w[i] * shrink;
-        const T g = gradient[i] + decay * before;
-        m[i] += take1 * (g - m[i]);
-        v[i] = keep2 * v[i] + take2 * g * g;
-        w[i] = before - size * m[i] / (std::sqrt(v[i]) * root + eps);
-    }
-}
 
 // The table of a whole net.
 template <class T>
@@ -74,15 +29,15 @@ class Optimiser {
 public:
     static constexpr int64_t NUMBERS = 6;  // a row of `numbers`
 
-    void set(Method method, py::array numbers) {
+    void set(Method method, Array numbers) {
         numbers_ = memory_of<double>(numbers, -1, "the optimiser's numbers");
-        groups_ = numbers.size() / NUMBERS;
-        if (numbers.size() % NUMBERS != 0) refuse("the optimiser's numbers are (groups, 6).");
+        groups_ = numbers.size / NUMBERS;
+        if (numbers.size % NUMBERS != 0) refuse("the optimiser's numbers are (groups, 6).");
         method_ = method;
         numbers_array_ = std::move(numbers);
         entries_.clear();
     }
-    void add(Parameter<T>* parameter, int64_t group, std::vector<py::array> state) {
+    void add(Parameter<T>* parameter, int64_t group, std::vector<Array> state) {
         if (group < 0 || group >= groups_) refuse("the optimiser has no such group.");
         Entry<T> e;
         e.parameter = parameter;
@@ -94,12 +49,12 @@ public:
             if (state.size() != 3) refuse("Adam keeps exp_avg, exp_avg_sq and step.");
             e.first = memory_of<T>(state[0], n, "exp_avg");
             e.second = memory_of<T>(state[1], n, "exp_avg_sq");
-            if (state[2].itemsize() == 4)
+            if (state[2].item_size == 4)
                 e.step = memory_of<float>(state[2], 1, "step");
             else
                 e.wide_step = memory_of<double>(state[2], 1, "step");
         }
-        e.held = std::move(state);
+        e.arrays = std::move(state);
         entries_.push_back(std::move(e));
     }
     // To be called before a step: parameters that were rewired have other state.
@@ -134,14 +89,10 @@ private:
     Method method_ = Method::sgd;
     const double* numbers_ = nullptr;
     int64_t groups_ = 0;
-    py::array numbers_array_;
+    Array numbers_array_;
     std::vector<Entry<T>> entries_;
 
-    void move(Entry<T>& e) {
-        if (e.parameter->size == 0 && method_ == Method::sgd) return;
-        const double* row = numbers_ + e.group * NUMBERS;
-        method_ == Method::sgd ? sgd(e, row) : adam(e, row);
-    }
+    void move(Entry<T>& e);  // in steps.hpp
 };
 
 }  // namespace rewire

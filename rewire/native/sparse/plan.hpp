@@ -1,54 +1,58 @@
-// A whole net as a list of operations between buffers, run in one call.
+// A whole net as a list of operations between buffers, run in one call. What runs is in
+// plan_passes.hpp, what operations there are in plan_layers.hpp.
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "grow.hpp"
-#include "layout.hpp"
 #include "op.hpp"
 #include "optimiser.hpp"
+#include "shapes.hpp"
 
 namespace rewire {
-
-template <class T>
-double cross_entropy(int64_t classes, const Run& run, const T* z, const int64_t* labels, T scale,
-                     T* dz);
 
 // Examples in memory: (examples, channels * height * width) of float, double or uint8, and which
 // of them to take (all, in order, where rows is null).
 struct Examples {
-    py::array x, rows_array;
+    Array x, rows_array;
     char type = 'f';  // f, d or B
     const void* data = nullptr;
     const int64_t* rows = nullptr;
     int64_t count = 0;
 
-    void set(py::array from, const std::optional<py::array>& which, int64_t features) {
-        if (!(from.flags() & py::array::c_style) || from.ndim() < 1)
+    void set(Array from, const std::optional<Array>& which, int64_t features) {
+        if (!(from.contiguous) || from.dimensions < 1)
             refuse("examples must be contiguous.");
-        const int64_t held = from.shape(0);
-        if (from.size() != held * features)
+        const int64_t examples = from.length;
+        if (from.size != examples * features)
             refuse("an example must have " + std::to_string(features) + " numbers; there are " +
-                   std::to_string(from.size()) + " in " + std::to_string(held) + " examples.");
-        type = from.dtype().char_();
-        if (type != 'f' && type != 'd' && type != 'B')
+                   std::to_string(from.size) + " in " + std::to_string(examples) + " examples.");
+        type = holds<float>(from) ? 'f' : holds<double>(from) ? 'd' : 'B';
+        if (type == 'B' && !holds<uint8_t>(from))
             refuse("examples must be float32, float64 or uint8.");
-        count = held;
+        count = examples;
         rows = nullptr;
         if (which) {
             rows = memory_of<int64_t>(*which, -1, "rows");
-            count = which->size();
+            count = which->size;
             for (int64_t i = 0; i < count; ++i)
-                if (rows[i] < 0 || rows[i] >= held)
-                    refuse("rows must lie in [0, " + std::to_string(held) + "), found " +
+                if (rows[i] < 0 || rows[i] >= examples)
+                    refuse("rows must lie in [0, " + std::to_string(examples) + "), found " +
                            std::to_string(rows[i]) + ".");
             rows_array = *which;
         }
-        data = from.data();
+        data = from.data;
         x = std::move(from);
     }
     int64_t row(int64_t i) const { return rows != nullptr ? rows[i] : i; }
 };
+
+// The memory of a bias, where there is one.
+using Bias = std::optional<std::pair<Array, Array>>;  // value and gradient
 
 template <class T>
 class Plan {
@@ -64,24 +68,29 @@ public:
         b.channels = channels, b.height = height, b.width = width;
         return static_cast<int64_t>(buffers_.size()) - 1;
     }
+    // Operations from buffers to a buffer, to run after those before them: the number of each.
+    int64_t add_linear(int64_t in, int64_t out, EdgeArrays edges, Bias bias, bool relu);
+    int64_t add_dense_linear(int64_t in, int64_t out, Array weight, Array gradient, Bias bias,
+                             bool relu);
+    int64_t add_relu(int64_t in, int64_t out);
+    int64_t add_tanh(int64_t in, int64_t out);
+    int64_t add_conv2d(int64_t in, int64_t out, const Geometry& geometry, bool relu,
+                       EdgeArrays edges, Bias bias);
+    // affine: weight, its gradient, bias, its gradient, or nothing; running: mean and variance.
+    int64_t add_batch_norm(int64_t in, std::optional<int64_t> residual, int64_t out, double eps,
+                           double momentum, bool relu, const std::vector<Array>& affine,
+                           const std::vector<Array>& running, const std::optional<Array>& batches);
+    int64_t add_max_pool2d(int64_t in, int64_t out, const Window& window);
+    int64_t add_avg_pool2d(int64_t in, int64_t out, const Window& window);
+    int64_t add_sum(int64_t a, int64_t b, int64_t out, bool relu);
+    int64_t add_flatten(int64_t in, int64_t out);
+    int64_t add_subsample(int64_t in, int64_t out, int64_t stride_h, int64_t stride_w,
+                          int64_t before);
+
     Buffer<T>& buffer(int64_t i) {
         if (i < 0 || i >= static_cast<int64_t>(buffers_.size()))
             refuse("there is no buffer " + std::to_string(i) + ".");
         return *buffers_[i];
-    }
-    // Takes an operation over, to run after those before it: its number. `output` wants a gradient
-    // where the operation has parameters, or one of its inputs wants one.
-    int64_t add(std::unique_ptr<Op<T>> op, const std::vector<int64_t>& inputs, int64_t output) {
-        bool wants = !op->parameters().empty();
-        for (const int64_t i : inputs) {
-            wants = wants || buffer(i).wants_gradient;
-            if (i == 0) readers_.push_back(op.get());
-        }
-        buffer(output).wants_gradient = wants;
-        ops_.push_back(std::move(op));
-        output_ = output;
-        run_ = Run{};
-        return static_cast<int64_t>(ops_.size()) - 1;
     }
     Op<T>& op(int64_t i) {
         if (i < 0 || i >= static_cast<int64_t>(ops_.size()))
@@ -89,19 +98,19 @@ public:
         return *ops_[i];
     }
     Edges<T>& edges(int64_t i) {
-        Edges<T>* found = op(i).edges();
-        if (found == nullptr) refuse("operation " + std::to_string(i) + " has no edges.");
-        return *found;
+        Edges<T>* edges = op(i).edges();
+        if (edges == nullptr) refuse("operation " + std::to_string(i) + " has no edges.");
+        return *edges;
     }
     // The edges of an operation whose activations and output gradients are those of the last
     // backward pass.
     Edges<T>& kept_edges(int64_t i) {
-        Edges<T>& found = edges(i);
+        Edges<T>& kept = edges(i);
         if (!kept_)
             refuse("the gradient at absent synapses is known after a backward pass, until the "
                    "next forward pass: ask before it.");
         if (partial_) gather(examples_, 0, false);
-        return found;
+        return kept;
     }
     const Run& run() const { return run_; }
     Optimiser<T>& optimiser() { return optimiser_; }
@@ -115,54 +124,41 @@ public:
         offset_ = std::move(offset);
     }
 
-    // -- running; the GIL is not held in `forward`, `backward`, `evaluate`
-    void load(py::array x, const std::optional<py::array>& rows) {
+    // -- running; Python's lock is needed in `load` and in `labels_of` only
+    void load(Array x, const std::optional<Array>& rows) {
         kept_ = ready_ = false;
         examples_.set(std::move(x), rows, buffer(0).features());
     }
     int64_t examples() const { return examples_.count; }
-    int64_t loaded() const { return examples_.x.shape(0); }  // rows or not
-    int64_t row(int64_t i) const { return examples_.row(i); }
-    const T* output() const { return buffers_[output_]->value(); }
     int64_t classes() const { return buffers_[output_]->features(); }
-
-    void forward_all(bool training) {
-        start(examples_.count, training);
-        gather(examples_, 0, true);
-        for (auto& op : ops_) op->forward(run_);
-        ready_ = training;
+    // The labels of the examples that are loaded, checked; by_row: y has those of all rows.
+    std::vector<int64_t> labels_of(const Array& y, bool by_row) const {
+        const int64_t* label = memory_of<int64_t>(y, by_row ? examples_.x.length : examples(), "y");
+        std::vector<int64_t> labels(examples());
+        for (int64_t i = 0; i < examples(); ++i) {
+            labels[i] = label[by_row ? examples_.row(i) : i];
+            if (labels[i] < 0 || labels[i] >= classes())
+                refuse("labels must lie in [0, " + std::to_string(classes()) + "), found " +
+                       std::to_string(labels[i]) + ".");
+        }
+        return labels;
     }
     void check_ready() const {
         if (!ready_) refuse("there is no forward pass in training mode to go back through.");
     }
+    void forward_all(bool training);
     // Mean cross-entropy of the last forward pass; gradients, and steps behind them where asked.
-    double backward_all(const int64_t* labels, bool step) {
-        for (auto& b : buffers_) b->begin_backward();
-        bool fresh;
-        Buffer<T>& out = *buffers_[output_];
-        const double loss = cross_entropy<T>(classes(), run_, out.value(), labels,
-                                             T(1) / static_cast<T>(run_.batch),
-                                             out.gradient(fresh));
-        for (auto op = ops_.rbegin(); op != ops_.rend(); ++op) {
-            (*op)->backward(run_);
-            if (step) optimiser_.step((*op)->parameters());  // while they are in the cache
-        }
-        if (step) optimiser_.count();
-        kept_ = true;
-        ready_ = false;
-        return loss / static_cast<double>(run_.batch);
-    }
-    // Calls each(first example, run, logits (classes, lanes)) for chunks of the examples.
-    template <class F>
-    void in_chunks(F each) {
-        const int64_t chunk = chunk_size();
-        for (int64_t at = 0; at < examples_.count; at += chunk) {
-            start(std::min(chunk, examples_.count - at), false);
-            gather(examples_, at, true);
-            for (auto& op : ops_) op->forward(run_);
-            each(at, run_, buffers_[output_]->value());
-        }
-    }
+    double backward_all(const int64_t* labels, bool step);
+    // What comes out for the examples that are loaded, (examples, classes).
+    void logits(bool training, T* to);
+    // Mean cross-entropy, and how many are classified right: the first class wins among equals.
+    std::pair<double, int64_t> evaluate(const int64_t* labels);
+
+    // -- gradients at absent synapses, after a backward pass
+    void gradient_at(int64_t op, const Array& rows, const Array& columns, T* to);
+    // dL/dw of a sparse weight at every pair, (rows, columns).
+    void dense_gradient(int64_t op, T* to);
+    Absent<T> top_absent(int64_t op, int64_t k, const uint8_t* leaving);
 
 private:
     // Examples at once in an evaluation: as many as keep its activations, of which most are read
@@ -181,81 +177,18 @@ private:
     bool kept_ = false;     // activations and gradients are those of one backward pass
     bool partial_ = false;  // the input holds only the features that have edges
 
-    int64_t chunk_size() const {
-        int64_t places = 0, chunk = CHUNK;
-        for (const auto& b : buffers_) places += b->places();
-        while (chunk > SMALLEST && chunk * places * static_cast<int64_t>(sizeof(T)) > ROOM)
-            chunk /= 2;
-        return chunk;
-    }
-    void start(int64_t batch, bool training) {
-        if (batch < 1) refuse("a batch must have an example.");
-        if (ops_.empty()) refuse("the plan has no operation.");
-        const bool same = run_.lanes == padded(batch) && (run_.training || !training);
-        run_.batch = batch;
-        run_.training = training;
-        kept_ = ready_ = false;
-        if (same) {
-            run_.training = training;
-            return;
-        }
-        run_.lanes = padded(batch);
-        for (auto& b : buffers_) b->resize(run_, training);
-        for (auto& op : ops_) op->prepare(run_);
-        place_features();
-    }
-    void place_features() {
-        const Buffer<T>& in = *buffers_[0];
-        places_.clear();
-        for (int64_t c = 0; c < in.channels; ++c)
-            for (int64_t y = 0; y < in.height; ++y)
-                for (int64_t x = 0; x < in.width; ++x)
-                    places_.push_back(c * in.plane() + (y + in.halo) * in.padded_width() + x +
-                                      in.halo);
-    }
-    // Puts examples [at, at + batch) into the input buffer; those features only that somebody
-    // reads, where `thrifty`.
-    void gather(const Examples& from, int64_t at, bool thrifty) {
-        const uint8_t* wanted =
-            thrifty && readers_.size() == 1 ? readers_[0]->wanted_inputs() : nullptr;
-        partial_ = wanted != nullptr;
-        switch (from.type) {
-            case 'f': return gather_from<float>(from, at, wanted);
-            case 'd': return gather_from<double>(from, at, wanted);
-            default: return gather_from<uint8_t>(from, at, wanted);
-        }
-    }
+    int64_t add(std::unique_ptr<Op<T>> op, const std::vector<int64_t>& inputs, int64_t output);
+    template <class L>
+    int64_t add_layer(int64_t in, int64_t out, std::unique_ptr<L> layer, Bias bias);
+    int64_t chunk_size() const;
+    void start(int64_t batch, bool training);
+    void place_features();
+    void gather(const Examples& from, int64_t at, bool thrifty);
     template <class S>
-    void gather_from(const Examples& from, int64_t at, const uint8_t* wanted) {
-        Buffer<T>& in = *buffers_[0];
-        const int64_t features = in.features(), lanes = run_.lanes;
-        const S* data = static_cast<const S*>(from.data);
-        T* to = in.value();
-        const int64_t* places = places_.data();
-        transpose<T, S>(
-            run_.batch, features, [&](int64_t i) { return data + from.row(at + i) * features; },
-            [=](int64_t f) { return to + places[f] * lanes; }, true,
-            [=](int64_t f) {
-                if (wanted == nullptr) return true;
-                uint8_t any = 0;
-                for (int i = 0; i < WIDTH<T>; ++i) any |= wanted[f + i];
-                return any != 0;
-            });
-        if constexpr (std::is_same_v<S, uint8_t>) scale(to, lanes, wanted);
-    }
-    void scale(T* to, int64_t lanes, const uint8_t* wanted) {
-        const Buffer<T>& in = *buffers_[0];
-        const int64_t picture = in.height * in.width;
-        for (int64_t f = 0; f < in.features(); ++f) {
-            if (wanted != nullptr && !wanted[f]) continue;
-            const size_t c = scale_.size() == 1 ? 0 : static_cast<size_t>(f / picture);
-            const Vec<T> by = splat(static_cast<T>(scale_[c])),
-                         add = splat(static_cast<T>(offset_[c]));
-            T* row = to + places_[f] * lanes;
-            for (int64_t i = 0; i < lanes; i += WIDTH<T>)
-                rewire::store(row + i, rewire::load(row + i) * by + add);
-        }
-    }
+    void gather_from(const Examples& from, int64_t at, const uint8_t* wanted);
+    void scale(T* to, int64_t lanes, const uint8_t* wanted);
+    template <class F>
+    void in_chunks(F each);
 };
 
 }  // namespace rewire

@@ -4,12 +4,9 @@
 #include <limits>
 
 #include "image.hpp"
+#include "shapes.hpp"
 
 namespace rewire {
-
-struct Window {
-    int64_t kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
-};
 
 // What pooling operations share: the windows that they look through.
 template <class T>
