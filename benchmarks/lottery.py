@@ -33,7 +33,9 @@ from typing import Any
 
 from benchmarks.suite import Result, at_least, command
 from rewire.experiments import data, kinds, store
-from rewire.experiments.engines import local, outcome
+from rewire.experiments.engines import outcome
+from rewire.experiments.engines.registry import local
+from rewire.experiments.engines.run import run_cells
 from rewire.experiments.errors import DataError
 
 BARS = {"imp_over_open_lth": at_least(10.0)}
@@ -60,7 +62,7 @@ def lottery(
         ],
     )
     cells = kinds.plan(experiment)
-    ended = local.run_cells(cells, out=folder, workers=1, work=kinds.work(experiment))
+    ended = run_cells(cells, out=folder, engine=local(1), work=kinds.work(experiment))
     if outcome.exit_code(ended):
         raise RuntimeError("; ".join(o.message for o in ended.values() if not o.ok))
     return [row for row in store.results(folder) if row["label"] == "IMP"]

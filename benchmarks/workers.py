@@ -19,7 +19,9 @@ from statistics import median
 from benchmarks.suite import Result, at_least, command
 from benchmarks.timing import load
 from rewire.experiments import kinds
-from rewire.experiments.engines import local, outcome
+from rewire.experiments.engines import outcome
+from rewire.experiments.engines.registry import local
+from rewire.experiments.engines.run import run_cells
 
 BARS = {"two_workers_gain": at_least(1.75)}
 BUSY, CELLS = 1.5, 4
@@ -35,7 +37,7 @@ def seconds(workers: int, steps: int) -> float:
     cells, work = kinds.plan(experiment), kinds.work(experiment)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        ended = local.run_cells(cells, out=Path(folder), workers=workers, work=work)
+        ended = run_cells(cells, out=Path(folder), engine=local(workers), work=work)
         spent = time.perf_counter() - start
     if len(ended) != CELLS or outcome.exit_code(ended):
         raise RuntimeError("; ".join(o.message for o in ended.values() if not o.ok))

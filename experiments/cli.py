@@ -1,8 +1,7 @@
 """The command ``rewire``: experiments, results, and what there is to choose from.
 
 Only what a command needs is imported, when it runs: `rewire --help` must not wait for torch.
-Exit codes: 0 ok, 1 bug, 2 usage or configuration, 3 a foreign file or data set, 4 diverged, 5 I/O
-or a damaged run folder, 6 locked, 130 and 143 after SIGINT and SIGTERM.
+The exit codes stand in `errors`; `rewire --help` lists them.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 import rewire
 
 from .dry_run import _dry_run
-from .errors import RewireError
+from .errors import BUG, EXIT_CODES, RewireError, exit_code_of
 from .printing import (
     SHOWN,
     SHOWN_IN_SPIKES,
@@ -33,13 +32,11 @@ from .printing import (
     _table,
 )
 
-if TYPE_CHECKING:
-    pass
-
 app = App(
     name="rewire",
     help="Rewiring networks: pruning, Deep Rewiring and structural plasticity, compared.\n\n"
     "Start with: rewire run quickstart",
+    help_epilogue="Exit codes:\n\n" + "\n".join(f"- {n}: {text}" for n, text in EXIT_CODES.items()),
     version=lambda: f"rewire {rewire.__version__}",
     version_flags=["--version"],
     default_parameter=Parameter(negative=(), show_default=False),
@@ -63,6 +60,7 @@ def run(
     *overrides: str,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
+    engine: str = "local",
     dry_run: bool = False,
     json: AsJson = False,
 ) -> int:
@@ -81,6 +79,8 @@ def run(
         The folder of the run [default: runs/NAME].
     workers
         Processes of one thread each [default: one per core]; 0 trains in this process.
+    engine
+        Where the trainings run: local [default], or the name of an installed engine.
     dry_run
         Only list the cells (trainings), with estimates of their time and disk.
     json
@@ -99,6 +99,7 @@ def run(
         overrides,
         out=out,
         workers=workers,
+        engine=engine,
         progress="json" if json else "auto",
         command=provenance.command_line(),
         warn=_warn,
@@ -401,34 +402,25 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+    except (Exception, KeyboardInterrupt) as error:
+        return _report(error)
+
+
+def _report(error: BaseException) -> int:
+    """Say what went wrong, with the traceback of a bug; returns its exit code."""
+    import traceback
+
+    code = exit_code_of(error)
+    if code == BUG or os.environ.get("REWIRE_DEBUG") == "1":
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
         _warn("interrupted; the same command continues")
-        return 130
-    except Exception as error:
-        code = exit_code_of(error)
-        if code is None:
-            import traceback
-
-            traceback.print_exc()
-            _warn(f"this is a bug of rewire {rewire.__version__}: please report it to the "
-                  "project's issue tracker, with the lines above and `rewire doctor`")  # fmt: skip
-            return 1
-        if os.environ.get("REWIRE_DEBUG") == "1":
-            import traceback
-
-            traceback.print_exc()
+    elif code == BUG:
+        _warn(f"this is a bug of rewire {rewire.__version__}: please report it to the "
+              "project's issue tracker, with the lines above and `rewire doctor`")  # fmt: skip
+    else:
         _warn(str(error))
-        return code
-
-
-def exit_code_of(error: BaseException) -> int | None:
-    """The exit code of an error that is no bug, or None."""
-    if isinstance(error, RewireError):
-        return error.exit_code
-    checkpoint = sys.modules.get("rewire.checkpoint")
-    if checkpoint is not None and isinstance(error, checkpoint.CheckpointError):
-        return 5
-    return 5 if isinstance(error, OSError) and error.errno is not None else None
+    return code
 
 
 if __name__ == "__main__":

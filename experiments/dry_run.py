@@ -14,7 +14,7 @@ def _dry_run(
 ) -> int:
     from . import kinds, machine, runner
     from .cells import wall_seconds
-    from .engines.run import is_finished
+    from .engines.remains import is_finished
     from .progress import duration
 
     experiment = kinds.load(source, overrides)

@@ -16,8 +16,11 @@ from . import kinds, provenance, store
 from .cells import Cell
 from .config.problems import Problems
 from .config.toml import override
-from .engines import local, outcome
-from .engines.run import is_finished
+from .engines import outcome
+from .engines.engine import Engine
+from .engines.registry import engine as engine_called
+from .engines.remains import is_finished
+from .engines.run import run_cells
 from .errors import ConfigError
 from .kind import Experiment
 from .machine import default_workers
@@ -57,6 +60,7 @@ def run_experiment(
     *,
     out: str | Path | None = None,
     workers: int | None = None,
+    engine: str = "local",
     progress: Kind = "auto",
     command: Sequence[str] = (),
     warn: Callable[[str], None] = lambda text: None,
@@ -64,13 +68,16 @@ def run_experiment(
     """Train what is not trained yet of an experiment: a file, a preset's name or a plain tree.
 
     The run goes to ``out`` (runs/NAME unless given), on ``workers`` processes (as many as there
-    are cores unless given; 0 trains in this process).
+    are cores unless given; 0 trains in this process). ``engine`` says where: see `engines`.
 
     Raises ConfigError for what the files or overrides ask in vain, DataError for a data set that
     is not there, StoreError and Locked for the folder, Interrupted after a signal.
     """
     experiment = kinds.load(source, overrides)
     cells = kinds.plan(experiment)
+    if workers is None:
+        workers = default_workers(experiment.device, experiment.threads)
+    host = engine_called(engine, workers)
     run = store.Run(out if out is not None else RUNS / experiment.name)
     with run.lock():
         before = run.experiment()
@@ -80,7 +87,7 @@ def run_experiment(
         provenance.describe(run, before, experiment, cells, command)
         report = run.path / "report.html"
         waiting = [cell for cell in cells if not is_finished(run.cell(cell.hash).path)]
-        outcomes = _train(experiment, cells, run.path, workers, progress, bool(waiting))
+        outcomes = _train(experiment, cells, run.path, host, progress, bool(waiting))
         if waiting or not report.exists() or before is None:
             from .report import write_report
 
@@ -126,21 +133,19 @@ def _train(
     experiment: Experiment,
     cells: Sequence[Cell],
     out: Path,
-    workers: int | None,
+    engine: Engine,
     progress: Kind,
     needed: bool,
 ) -> Mapping[str, outcome.Outcome]:
     reporter = Progress(progress)
-    if workers is None:
-        workers = default_workers(experiment.device, experiment.threads)
     work = kinds.work(experiment) if needed else _nothing
     reporter.start(cells)
     outcomes: Mapping[str, outcome.Outcome] = {}
     try:
-        outcomes = local.run_cells(
+        outcomes = run_cells(
             cells,
             out=out,
-            workers=workers,
+            engine=engine,
             work=work,
             on_event=reporter.event,
             on_tick=reporter.tick,

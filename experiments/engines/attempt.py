@@ -1,4 +1,4 @@
-"""One attempt at a cell: its lock, its log, its error."""
+"""One attempt at one cell, in whichever process: its lock, its log, its error."""
 
 from __future__ import annotations
 
@@ -8,30 +8,26 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Locked, RewireError, StoreError
-from ..store import write_json
+from ..errors import BUG, Locked, exit_code_of
+from .remains import LOG, remove_if_empty, write_error
 
 if TYPE_CHECKING:
+    from .engine import Job
     from .outcome import Emit
-    from .run import _Run
-    from .schedule import Cell
 
 LOCK_PATIENCE = 15.0  # seconds to wait for the last moments of a folder's previous owner
-LOG = "output.log"  # in the cell's folder: what its training printed, if it did
 
 
-# --- one attempt at one cell, in whichever process ----------------------------------------------
+def attempt(job: Job, emit: Emit, should_stop: Callable[[], bool], *, log: bool) -> int:
+    """Do the work of one cell; returns its exit code, and leaves an error.json if that is not 0.
 
-
-def _attempt(
-    run: _Run, cell: Cell, emit: Emit, should_stop: Callable[[], bool], *, log: bool
-) -> int:
-    """Do the work of one cell; returns its exit code, and leaves an error.json if that is not 0."""
-    folder = run.folder(cell.hash)
+    log: send whatever is printed meanwhile to a file in the cell's folder.
+    """
+    folder = job.folder
     try:
         with ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)
@@ -41,49 +37,15 @@ def _attempt(
             if log:
                 stack.enter_context(_output_to(folder / LOG))
             (folder / "error.json").unlink(missing_ok=True)
-            run.work(cell, folder, run.parents(cell), emit, should_stop)
+            job.work(job.cell, folder, dict(job.parents), emit, should_stop)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        code = _code_of(error)
-        trace = traceback.format_exc() if code == 1 else None
-        _write_error(folder, type(error).__name__, str(error), code, trace)
+        code = exit_code_of(error)
+        trace = traceback.format_exc() if code == BUG else None
+        write_error(folder, type(error).__name__, str(error), code, trace)
         return code
     return 0
-
-
-def _code_of(error: BaseException) -> int:
-    if isinstance(error, RewireError):
-        return error.exit_code
-    checkpoint = sys.modules.get("rewire.checkpoint")  # never imported, never raised
-    damaged = checkpoint is not None and isinstance(error, checkpoint.CheckpointError)
-    return 5 if damaged or isinstance(error, OSError) else 1
-
-
-def _write_error(
-    folder: Path, kind: str, message: str, code: int, trace: str | None = None
-) -> None:
-    error = {"kind": kind, "message": message, "exit_code": code}
-    if trace is not None:
-        error["traceback"] = trace
-    with suppress(StoreError):  # a full disk may be the very error; the exit code still says so
-        write_json(folder / "error.json", error)
-
-
-def _last_words(folder: Path) -> str:
-    """What a dead child printed last, for the message; a crash's first line says most."""
-    try:
-        lines = (folder / LOG).read_text(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    if not lines:
-        return ""
-    words = next((line for line in lines if line.startswith("Fatal Python error")), lines[-1])
-    return f"; its last words in {LOG}: {words}"
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n} {thing}" + ("" if n == 1 else "s")
 
 
 @contextmanager
@@ -124,6 +86,7 @@ def _output_to(path: Path) -> Iterator[None]:
     """Whatever is printed, by Python or by a library, goes to a file; an empty one is removed."""
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     null = os.open(os.devnull, os.O_RDONLY)
+    # The descriptors, not only sys.stdout: C code writes to those, and a crash does too.
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     os.close(log)
@@ -137,10 +100,4 @@ def _output_to(path: Path) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        _remove_if_empty(path)
-
-
-def _remove_if_empty(path: Path) -> None:
-    with suppress(OSError):
-        if path.stat().st_size == 0:
-            path.unlink()
+        remove_if_empty(path)

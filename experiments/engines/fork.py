@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .stopping import _Flag
 
 
 def fork_available() -> bool:
@@ -23,30 +16,15 @@ def prepare_parent() -> None:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 
-@contextmanager
-def _frozen_heap(stop: _Flag) -> Iterator[None]:
-    """A child's garbage collector leaves the parent's objects alone, so their pages stay shared.
-
-    After a signal the heap stays frozen: without a last collection of all of torch the process
-    ends seconds sooner on a busy machine.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        if not stop.signum:
-            gc.unfreeze()
-
-
-def _import_what_children_would() -> None:
+def import_what_children_would() -> None:
     """A first optimiser imports torch's compiler: half a second that every cell would pay."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.optim.SGD([torch.zeros(1)])
 
 
-def _refuse_cuda_before_fork() -> None:
+def refuse_cuda_before_fork() -> None:
+    """Raise RuntimeError if this process holds a CUDA context, which no child could use."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         raise RuntimeError(

@@ -1,20 +1,19 @@
-"""What becomes of a cell: statuses, events, exit codes."""
+"""What becomes of a cell: its events, its status, its outcome."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import RewireError
+from ..errors import RewireError, after_signal, signal_name
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
 Status = Literal["finished", "skipped", "failed", "blocked", "stopped", "waiting"]
 
-
+# work(cell, folder, parents' folders by role, emit, should_stop)
 Work = Callable[[Any, Path, dict[str, Path], Emit, Callable[[], bool]], None]
 
 
@@ -46,14 +45,18 @@ class Interrupted(RewireError):
     def __init__(self, signum: int, outcomes: dict[str, Outcome]) -> None:
         done = sum(outcome.ok for outcome in outcomes.values())
         super().__init__(
-            f"stopped by {signal.Signals(signum).name} with {done} of {len(outcomes)} cells "
+            f"stopped by {signal_name(signum)} with {done} of {len(outcomes)} cells "
             "finished; the same command continues"
         )
         self.signum = signum
-        self.exit_code = 128 + signum
+        self.exit_code = after_signal(signum)
         self.outcomes = outcomes
 
 
 def exit_code(outcomes: Mapping[str, Outcome]) -> int:
-    """What the command should return: 0, or the code of the first cell that failed."""
+    """What the command should return: 0, or the code of the first cell that failed.
+
+    >>> exit_code({"a": Outcome("a", "finished"), "b": Outcome("b", "failed", 4)})
+    4
+    """
     return next((o.exit_code for o in outcomes.values() if o.status == "failed"), 0)

@@ -1,46 +1,48 @@
-"""Worker processes, forked from a parent that has imported torch and the data."""
+"""Worker processes forked from one warm parent: how the local engine trains cells.
+
+Importing torch and reading the data cost more than many a training, so the parent does both once
+and forks: one child per cell, which shares those pages until it writes to them, trains with one
+thread, and leaves with ``os._exit``.
+
+What the parent must not do before the fork: train (autograd refuses to run in a child of a process
+whose own backward pass has started device threads) or touch CUDA (a forked child cannot use a
+context it inherits; `fork.prepare_parent` lets ``torch.cuda.is_available`` ask the driver without
+one).
+"""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import selectors
 import signal
 import sys
-import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import StoreError
-from .child import _live_as_child
-from .outcome import Outcome
-from .stopping import _STOPPING
+from .child import live_as_fork
+from .engine import Ended, Engine, Job
+from .fork import import_what_children_would, refuse_cuda_before_fork
+from .stopping import STOPPING
 
 if TYPE_CHECKING:
     from .outcome import Event
-    from .run import _Run
-    from .schedule import Cell
-    from .stopping import _StopSignals
 
 POLL = 0.1  # seconds; the longest that a signal or a death goes unnoticed
 
 
-# --- the pool -----------------------------------------------------------------------------------
-
-
 @dataclass
-class _Worker:
+class Worker:
     """The parent's end of one child."""
 
-    cell: Cell
+    job: Job
     pid: int
     fd: int
-    attempt: int
-    started: float
-    partial: bytes = b""
+    partial: bytes = b""  # of a line whose rest is still to come
     open: bool = True  # the child still holds its end of the pipe
 
     def events(self, *, to_the_end: bool = False) -> Iterator[Event]:
@@ -66,138 +68,108 @@ class _Worker:
         return os.waitstatus_to_exitcode(status) if pid else None
 
 
-class _Pool:
-    """Children that live, and the loop that feeds, hears and buries them."""
+class Pool(Engine):
+    """One forked child per attempt, ``workers`` of them at a time."""
 
-    def __init__(
-        self, run: _Run, stop: _StopSignals, size: int, grace: float, retries: int
-    ) -> None:
-        self.run = run
-        self.stop = stop
-        self.size = size
-        self.grace = grace
-        self.retries = retries
-        self.attempts: dict[str, int] = {}
-        self.spent: dict[str, float] = {}  # seconds of earlier attempts
-        self.workers: list[_Worker] = []
-        self.selector = selectors.DefaultSelector()
-        self.patience_ends = float("inf")
+    def __init__(self, workers: int) -> None:
+        self.capacity = workers
+        self._workers: list[Worker] = []
+        self._asked_to_stop = False
+        self._frozen = False
 
-    def drive(self) -> None:
-        try:
-            while True:
-                if self.stop.signum:
-                    self._ask_to_stop()
-                else:
-                    self._start_ready()
-                if not self.workers:
-                    return
-                dying = any(not worker.open for worker in self.workers)
-                for key, _ in self.selector.select(0.002 if dying else POLL):
-                    self._hear(key.data)
-                for worker in list(self.workers):
-                    code = worker.exit_code()
-                    if code is not None:
-                        self._bury(worker, code)
-                self.run.tick()
-        finally:
-            self._end_all()
-            self.selector.close()
+    def __enter__(self) -> Pool:
+        self._selector = selectors.DefaultSelector()
+        refuse_cuda_before_fork()
+        import_what_children_would()
+        # A child's garbage collector leaves the parent's objects alone: their pages stay shared.
+        gc.collect()
+        gc.freeze()
+        self._frozen = True
+        return self
 
-    def _start_ready(self) -> None:
-        while len(self.workers) < self.size and (cell := self.run.schedule.pop()):
-            attempt = self.attempts.get(cell.hash, 0) + 1
-            try:
-                worker = self._fork(cell, attempt)
-            except OSError as error:
-                if not self.workers:
-                    raise StoreError(f"the system refuses to start a worker: {error}") from error
-                self.run.schedule.put_back(cell.hash)  # until one of those that run has ended
-                return
-            self.attempts[cell.hash] = attempt
-            self.workers.append(worker)
-            self.selector.register(worker.fd, selectors.EVENT_READ, worker)
-            self.run.tell(cell.hash, {"event": "start", "attempt": attempt})
+    def start(self, job: Job) -> None:
+        worker = self._fork(job)
+        self._workers.append(worker)
+        self._selector.register(worker.fd, selectors.EVENT_READ, worker)
 
-    def _fork(self, cell: Cell, attempt: int) -> _Worker:
-        mine, theirs = os.pipe()
-        os.set_blocking(mine, False)
-        os.set_blocking(theirs, False)
+    def poll(self) -> Sequence[Ended]:
+        dying = any(not worker.open for worker in self._workers)
+        for key, _ in self._selector.select(0.002 if dying else POLL):
+            self._pass_on(key.data)
+        return [
+            self._retire(worker, code)
+            for worker in list(self._workers)
+            if (code := worker.exit_code()) is not None
+        ]
+
+    def stop(self, *, now: bool = False) -> None:
+        self._asked_to_stop = True
+        self._signal_all(signal.SIGKILL if now else signal.SIGTERM)
+
+    def close(self) -> None:
+        self._signal_all(signal.SIGKILL)
+        for worker in list(self._workers):
+            with suppress(ChildProcessError):
+                os.waitpid(worker.pid, 0)
+            self._forget(worker)
+        self._selector.close()
+        # After a signal the heap stays frozen: without a last collection of all of torch the
+        # process ends seconds sooner on a busy machine.
+        if self._frozen and not self._asked_to_stop:
+            gc.unfreeze()
+        self._frozen = False
+
+    def _fork(self, job: Job) -> Worker:
+        read_end, write_end = os.pipe()
+        os.set_blocking(read_end, False)
+        os.set_blocking(write_end, False)
         sys.stdout.flush()  # else the child inherits what is still to be written
         sys.stderr.flush()
         parent = os.getpid()
         # Signals wait until the child has handlers of its own: none is lost to the parent's copy.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        pid = -1
         try:
             with warnings.catch_warnings():
                 # OpenMP's idle threads do not come along, and nothing of theirs is needed.
                 warnings.filterwarnings("ignore", ".*multi-threaded.*", DeprecationWarning)
                 pid = os.fork()
             if pid == 0:
-                deaf = [mine, *(worker.fd for worker in self.workers)]
-                _live_as_child(self.run, cell, theirs, deaf, parent, mask)
+                inherited = [read_end, *(worker.fd for worker in self._workers)]
+                live_as_fork(job, write_end, inherited, parent, mask)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.close(theirs)
-        return _Worker(cell, pid, mine, attempt, time.monotonic())
+            os.close(write_end)
+            if pid < 0:  # no child reads or writes
+                os.close(read_end)
+        return Worker(job, pid, read_end)
 
-    def _hear(self, worker: _Worker, *, to_the_end: bool = False) -> None:
+    def _pass_on(self, worker: Worker, *, to_the_end: bool = False) -> None:
         for event in worker.events(to_the_end=to_the_end):
-            self.run.tell(worker.cell.hash, event)
+            worker.job.emit(event)
         if not worker.open:
             with suppress(KeyError):
-                self.selector.unregister(worker.fd)
+                self._selector.unregister(worker.fd)
 
-    def _bury(self, worker: _Worker, code: int) -> None:
-        """Hear its last events, then settle the cell or start it again."""
-        self._hear(worker, to_the_end=True)
-        self._forget(worker)
-        hash = worker.cell.hash
-        self.spent[hash] = self.spent.get(hash, 0.0) + time.monotonic() - worker.started
-        killed = code < 0 or code > 128
-        stopping = bool(self.stop.signum)
-        again = killed and not stopping and worker.attempt <= self.retries
-        if again and not self.run.finished(hash):
-            self.run.schedule.put_back(hash)
-            return
-        self.run.settle(
-            self.run.ended(
-                worker.cell,
-                code,
-                stopping=stopping,
-                attempts=worker.attempt,
-                seconds=self.spent[hash],
-            )
-        )
+    def _retire(self, worker: Worker, code: int) -> Ended:
+        """Pass on the last events of a child that is dead and reaped."""
+        self._workers.remove(worker)  # first: its id may be another process's by now
+        try:
+            self._pass_on(worker, to_the_end=True)
+        finally:
+            self._close(worker)
+        return Ended(worker.job, code)
 
-    def _forget(self, worker: _Worker) -> None:
-        self.workers.remove(worker)
+    def _forget(self, worker: Worker) -> None:
+        self._workers.remove(worker)
+        self._close(worker)
+
+    def _close(self, worker: Worker) -> None:
         with suppress(KeyError):
-            self.selector.unregister(worker.fd)
+            self._selector.unregister(worker.fd)
         os.close(worker.fd)
 
-    def _ask_to_stop(self) -> None:
-        """SIGTERM once; SIGKILL when the grace is over (the checkpoints of before then count)."""
-        now = time.monotonic()
-        if self.patience_ends == float("inf"):
-            self.patience_ends = now + self.grace
-            self._signal_all(signal.SIGTERM)
-        elif now > self.patience_ends:
-            self._signal_all(signal.SIGKILL)
-
     def _signal_all(self, signum: int) -> None:
-        for worker in self.workers:
+        for worker in self._workers:
             with suppress(ProcessLookupError):
                 os.kill(worker.pid, signum)
-
-    def _end_all(self) -> None:
-        """After a second Ctrl-C or an error in this process: nobody is left behind."""
-        self._signal_all(signal.SIGKILL)
-        for worker in list(self.workers):
-            with suppress(ChildProcessError):
-                os.waitpid(worker.pid, 0)
-            self._forget(worker)
-            self.run.outcomes[worker.cell.hash] = Outcome(
-                worker.cell.hash, "stopped", -signal.SIGKILL, worker.attempt
-            )
-            self.run.schedule.remaining.pop(worker.cell.hash, None)

@@ -1,4 +1,4 @@
-"""Which cell may run next: dependencies and memory."""
+"""Which cell may run next: those whose parents are finished, the longest chain first."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ class Cell(Protocol):
     @property
     def weight(self) -> float:
         """Estimated cost, in any unit that all cells share."""
-
-
-# --- what is to be done -------------------------------------------------------------------------
 
 
 class Schedule:

@@ -8,8 +8,13 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+ECHO = 0.3  # seconds within which a second SIGINT is the first one, passed on by a wrapper
 
-class _Flag:
+
+class StopFlag:
     """The first signal that asked to stop, or 0."""
 
     def __init__(self) -> None:
@@ -19,14 +24,7 @@ class _Flag:
         self.signum = self.signum or signum
 
 
-# --- signals, threads, memory of the parent -----------------------------------------------------
-
-_STOPPING = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
-
-
-class _StopSignals(_Flag):
+class StopSignals(StopFlag):
     """While entered, SIGINT, SIGTERM and SIGHUP are noted instead of fatal.
 
     A SIGINT after the first signal raises KeyboardInterrupt; one within 0.3 s is its echo (a
@@ -43,17 +41,18 @@ class _StopSignals(_Flag):
         if not self.signum:
             self.signum = signum
             self.since = time.monotonic()
-        elif signum == signal.SIGINT and time.monotonic() - self.since > 0.3:
+        elif signum == signal.SIGINT and time.monotonic() - self.since > ECHO:
             raise KeyboardInterrupt
 
-    def __enter__(self) -> _StopSignals:
+    def __enter__(self) -> StopSignals:
         with suppress(ValueError):  # not the main thread
-            for signum in _STOPPING:
-                nohup = signum != signal.SIGINT and signal.getsignal(signum) == signal.SIG_IGN
-                if not nohup:
+            for signum in STOPPING:
+                # nohup has SIGHUP ignored, and it shall stay so
+                ignored = signum != signal.SIGINT and signal.getsignal(signum) == signal.SIG_IGN
+                if not ignored:
                     self._previous[signum] = signal.signal(signum, self.note)
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler if handler is not None else signal.SIG_DFL)

@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 from rewire.experiments import cli, store
 from rewire.experiments.config.schema import Data
 from rewire.experiments.config.schema import available as avail
-from rewire.experiments.engines.run import is_finished
+from rewire.experiments.engines.remains import is_finished
 from rewire.experiments.errors import ConfigError
 from rewire.experiments.kinds import parse, plan
 from rewire.experiments.kinds import work as work_of

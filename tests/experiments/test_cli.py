@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rewire.experiments import cli, doctor, kinds, runner, store
+from rewire.experiments import cli, doctor, errors, kinds, runner, store
 from rewire.experiments.config import toml
 from rewire.experiments.errors import ConfigError, DataError, Diverged, Locked, StoreError
 
@@ -107,7 +107,7 @@ def test_every_kind_of_error_has_its_exit_code(error, code, monkeypatch, capsys)
 def test_a_damaged_checkpoint_exits_5(monkeypatch):
     from rewire.checkpoint import CheckpointError
 
-    assert cli.exit_code_of(CheckpointError(Path("x"), "cut short")) == 5
+    assert errors.exit_code_of(CheckpointError(Path("x"), "cut short")) == 5
 
 
 def test_a_bug_exits_1_with_a_traceback_and_where_to_tell(monkeypatch, capsys):

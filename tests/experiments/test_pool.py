@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from rewire.experiments.engines import attempt, child, fork, pool
-from rewire.experiments.engines.local import run_cells
 from rewire.experiments.engines.outcome import Outcome, exit_code
-from rewire.experiments.engines.run import is_finished
+from rewire.experiments.engines.registry import local
+from rewire.experiments.engines.remains import is_finished
+from rewire.experiments.engines.run import run_cells
 from rewire.experiments.engines.schedule import Schedule
 from rewire.experiments.errors import ConfigError, StoreError
 from rewire.experiments.store import CellStore
@@ -270,16 +271,16 @@ def test_a_flood_of_events_does_not_stop_anybody(tmp_path, slow):
 def test_events_to_a_parent_that_does_not_listen_cost_a_child_nothing():
     read, write = os.pipe()
     os.set_blocking(write, False)
-    mouth = child._Mouth(write)
+    pipe_end = child.EventPipe(write)
     for i in range(20_000):
-        mouth({"event": "eval", "i": i})
+        pipe_end({"event": "eval", "i": i})
     for i in range(50):
-        mouth({"event": "level", "row": "x" * 50_000, "i": i})
-    assert len(mouth.kept) <= child.PENDING_LIMIT + 60_000
+        pipe_end({"event": "level", "row": "x" * 50_000, "i": i})
+    assert len(pipe_end.pending) <= child.PENDING_LIMIT + 60_000
     os.close(read)
-    mouth({"event": "end"})  # nobody there any more
-    assert mouth.kept == b""
-    mouth.close()
+    pipe_end({"event": "end"})  # nobody there any more
+    assert pipe_end.pending == b""
+    pipe_end.close()
     os.close(write)
 
 
@@ -287,16 +288,16 @@ def test_events_arrive_whole_and_in_order():
     read, write = os.pipe()
     os.set_blocking(read, False)
     os.set_blocking(write, False)
-    mouth = child._Mouth(write)
-    worker = pool._Worker(cell=None, pid=0, fd=read, attempt=1, started=0.0)
+    pipe_end = child.EventPipe(write)
+    worker = pool.Worker(job=None, pid=0, fd=read)
     heard = []
     for i in range(40):
-        mouth({"event": "level", "i": i, "padding": "z" * 20_000})
+        pipe_end({"event": "level", "i": i, "padding": "z" * 20_000})
         heard += worker.events()
-    os.close(write) if not mouth.kept else None
-    while mouth.kept:
+    os.close(write) if not pipe_end.pending else None
+    while pipe_end.pending:
         heard += worker.events()
-        mouth.flush()
+        pipe_end.flush()
     heard += worker.events(to_the_end=True)
     assert [event["i"] for event in heard] == list(range(40))
     os.close(read)
@@ -310,7 +311,8 @@ def test_children_start_with_the_parents_imports_and_train_with_one_thread(tmp_p
 import sys
 from pathlib import Path
 import torch
-from rewire.experiments.engines.local import run_cells
+from rewire.experiments.engines.registry import local
+from rewire.experiments.engines.run import run_cells
 from rewire.experiments.store import CellStore
 
 class Cell:
@@ -336,7 +338,7 @@ torch.set_num_threads(2)
 torch.randn(500, 500) @ torch.randn(500, 500)
 for name, workers in (("pool", 2), ("here", 0)):
     out = Path(sys.argv[1]) / name
-    outcomes = run_cells([Cell("a"), Cell("b")], out=out, workers=workers, work=work)
+    outcomes = run_cells([Cell("a"), Cell("b")], out=out, engine=local(workers), work=work)
     assert all(o.status == "finished" for o in outcomes.values()), outcomes
 assert torch.get_num_threads() == 2
 """
@@ -355,7 +357,7 @@ def test_an_error_in_the_listener_ends_the_children_too(tmp_path):
     before = signal.getsignal(signal.SIGINT)  # Brian2, once imported, has a handler of its own
     cells = [chain.ChainCell(name, {}, steps=2000, pause=0.01) for name in "ab"]
     with pytest.raises(LookupError):
-        run_cells(cells, out=tmp_path, workers=2, work=chain.chain, on_event=listener)
+        run_cells(cells, out=tmp_path, engine=local(2), work=chain.chain, on_event=listener)
     assert list(tmp_path.glob("pids/?"))
     assert chain.living(tmp_path) == []
     assert signal.getsignal(signal.SIGINT) is before
@@ -370,11 +372,11 @@ def test_a_folder_in_use_is_waited_for_and_then_refused(tmp_path, monkeypatch):
     fcntl.flock(holder, fcntl.LOCK_EX)
     monkeypatch.setattr(attempt, "LOCK_PATIENCE", 0.2)
     cells = [chain.ChainCell("a", {})]
-    outcome = run_cells(cells, out=tmp_path, workers=1, work=chain.chain)["a"]
+    outcome = run_cells(cells, out=tmp_path, engine=local(1), work=chain.chain)["a"]
     assert (outcome.status, outcome.exit_code, outcome.kind) == ("failed", 6, "Locked")
     assert "still in use by another process" in outcome.message
     os.close(holder)
-    outcome = run_cells(cells, out=tmp_path, workers=1, work=chain.chain)["a"]
+    outcome = run_cells(cells, out=tmp_path, engine=local(1), work=chain.chain)["a"]
     assert outcome.status == "finished"
 
 
@@ -384,4 +386,4 @@ def test_a_system_without_room_for_a_worker_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fork", fork)
     with pytest.raises(StoreError, match="refuses to start a worker"):
-        run_cells([chain.ChainCell("a", {})], out=tmp_path, workers=1, work=chain.chain)
+        run_cells([chain.ChainCell("a", {})], out=tmp_path, engine=local(1), work=chain.chain)

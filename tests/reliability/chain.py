@@ -17,8 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-from rewire.experiments.engines.local import run_cells
 from rewire.experiments.engines.outcome import Interrupted, exit_code
+from rewire.experiments.engines.registry import local
+from rewire.experiments.engines.run import run_cells
 from rewire.experiments.errors import DataError
 from rewire.experiments.store import CellStore
 
@@ -217,7 +218,9 @@ def main():
 
     out.mkdir(parents=True, exist_ok=True)
     try:
-        outcomes = run_cells(cells, out=out, workers=workers, work=work, on_event=heard, **spec)
+        outcomes = run_cells(
+            cells, out=out, engine=local(workers), work=work, on_event=heard, **spec
+        )
         code = exit_code(outcomes)
     except Interrupted as stopped:
         outcomes, code = stopped.outcomes, stopped.exit_code
