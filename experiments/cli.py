@@ -222,6 +222,22 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
         _console().print(table)
 
 
+@app.command(show=False)
+def cell(run: Path, hash: str, /) -> int:
+    """Train one cell of a run in this process: what an engine starts on another machine.
+
+    Parameters
+    ----------
+    run
+        The folder of the run, whose lock the caller holds.
+    hash
+        The cell.
+    """
+    from .worker import run_cell
+
+    return run_cell(run, hash)
+
+
 # --- what there is ---
 
 

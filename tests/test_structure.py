@@ -60,7 +60,7 @@ _WITHIN: list[tuple[str, ...]] = [
     ("trainings.kind", "spiking.kind", "conversion.kind"),
     ("kinds",),
     ("report", "provenance"),
-    ("runner",),
+    ("runner", "worker"),
     ("dry_run",),
     ("cli", "__main__"),
 ]

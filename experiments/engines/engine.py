@@ -5,8 +5,8 @@ says with which exit code each of them ended. Which cell comes next, how often a
 started again, what a signal does, statuses and events are the same for every engine: `run_cells`
 asks an engine for its five members and does all the rest.
 
-A package adds one under the entry point ``rewire.engines``: a name, and a callable that takes the
-number of workers and returns an `Engine`.
+A package adds one under the entry point ``rewire.engines``: a name, and a subclass of `Engine` that
+is made from the number of workers. docs/extending.md has one of twenty lines.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Engine(ABC):
     All methods are called from one thread.
     """
 
-    capacity: int  # how many attempts `run_cells` keeps going at a time
+    def __init__(self, workers: int) -> None:
+        self.capacity = workers  # how many attempts `run_cells` keeps going at a time
 
     @abstractmethod
     def start(self, job: Job) -> None:

@@ -11,9 +11,8 @@ from .engine import Ended, Engine, Job
 class InProcess(Engine):
     """One attempt at a time; `poll` is where it is done."""
 
-    capacity = 1
-
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        super().__init__(1)
         self._jobs: list[Job] = []
 
     def start(self, job: Job) -> None:

@@ -72,7 +72,7 @@ class Pool(Engine):
     """One forked child per attempt, ``workers`` of them at a time."""
 
     def __init__(self, workers: int) -> None:
-        self.capacity = workers
+        super().__init__(workers)
         self._workers: list[Worker] = []
         self._asked_to_stop = False
         self._frozen = False

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-
 from rewire.names import unknown
+from rewire.plugins import with_installed
 
 from ..errors import ConfigError
 from .engine import Engine
@@ -14,52 +12,39 @@ from .in_process import InProcess
 from .pool import Pool
 
 ENTRY_POINTS = "rewire.engines"
-Factory = Callable[[int], Engine]  # takes the number of workers
+ENGINES: dict[str, type[Engine]] = {"local": Pool if fork_available() else InProcess}
 
 
-def local(workers: int) -> Engine:
-    """Forked workers; with ``workers=0``, or where processes cannot fork, this process."""
-    return Pool(workers) if workers > 0 and fork_available() else InProcess()
-
-
-ENGINES: dict[str, Factory] = {"local": local}
-
-
-def available() -> dict[str, Factory | EntryPoint]:
-    """All engines by name; those of other packages not yet imported. Built-in names stay ours.
+def available() -> dict[str, type[Engine]]:
+    """All engines by name, those of installed packages included.
 
     >>> "local" in available()
     True
+
+    Raises ConfigError for a package that cannot be used.
     """
-    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    return {**others, **ENGINES}
+    try:
+        return with_installed(ENTRY_POINTS, ENGINES, Engine)  # type: ignore[type-abstract]
+    except Exception as error:  # a package of somebody's may fail in any way
+        raise ConfigError(
+            f"an installed engine cannot be used: {error} Mend or uninstall that package."
+        ) from error
 
 
 def engine(name: str, workers: int) -> Engine:
-    """The engine called ``name``, for so many workers.
+    """The engine called ``name``, for so many workers; 0 is this process, whatever the name.
 
     >>> engine("local", workers=3).capacity
     3
 
-    Raises ConfigError where none has the name, or where the package that brings it is broken.
+    Raises ConfigError where none has the name.
     """
-    engines = available()
+    engines = ENGINES if name in ENGINES else available()  # local runs beside a broken package
     if name not in engines:
         raise ConfigError(unknown("engine", name, engines))
-    factory = engines[name]
-    made_by = factory
-    if isinstance(factory, EntryPoint):
-        try:
-            factory = factory.load()
-        except Exception as error:  # a package of somebody's may fail in any way
-            raise ConfigError(
-                f"the engine {name} of the entry point {made_by.value} cannot be imported: "
-                f"{type(error).__name__}: {error}. Mend or uninstall that package."
-            ) from error
-    instance = factory(workers)
-    if not isinstance(instance, Engine):
-        raise ConfigError(
-            f"the engine {name} makes a {type(instance).__name__}, expected a "
-            "rewire.experiments.engines.engine.Engine"
-        )
-    return instance
+    return engines[name](workers) if workers > 0 else InProcess()
+
+
+def local(workers: int) -> Engine:
+    """The engine of this machine."""
+    return engine("local", workers)
