@@ -10,7 +10,6 @@ from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .graph import Edit, Graph
@@ -68,7 +67,7 @@ class History:
 
     def note(self, clock: Clock, rule: int, edit: Edit) -> None:
         """Append an edit, if it changed the topology."""
-        drop, add = edit.dropped, edit.added
+        drop, add = edit.drop, edit.add
         if not len(drop) and not len(add):
             return
         step, _, round_, total, _ = clock
@@ -94,7 +93,7 @@ class History:
         """The graph at the end, from any graph with the same space and the start's keys."""
         at = Graph(graph.space, self.start)
         for r in self.records:
-            at = at.apply(Edit(drop=torch.from_numpy(r.drop).long(), add=torch.from_numpy(r.add)))
+            at = at.apply(Edit(drop=r.drop.astype(np.int64), add=r.add))
         return at
 
     def take(self) -> bytes:

@@ -308,11 +308,10 @@ class Dale(Limit):
         return lambda keys: signs[units.pre(keys)]
 
     def _sign(self, graph: Graph, seed: int) -> Tensor:
-        cache = graph._topology.setdefault("dale", {})
-        if (self, seed) not in cache:
-            found = self._of_keys(graph.space, seed)(graph.array)
-            cache[self, seed] = torch.from_numpy(found)
-        return cache[self, seed]
+        def compute() -> Tensor:
+            return torch.from_numpy(self._of_keys(graph.space, seed)(graph.array))
+
+        return graph.topology.derived((self, seed), compute)
 
     def first(self, graph: Graph, seed: int) -> Tensor | None:
         sign = self._sign(graph, seed).to(graph["weight"].dtype)

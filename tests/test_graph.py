@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from dataclasses import FrozenInstanceError
 
 import networkx as nx
 import numpy as np
@@ -332,23 +333,28 @@ def test_set_comes_before_drop_and_the_old_graph_keeps_its_values():
     assert torch.equal(graph["weight"], before)
 
 
-def test_an_edit_of_arrays_is_that_of_tensors():
+def test_an_edit_of_tensors_holds_arrays_of_the_same_memory():
     graph = some_graph(space_of("linear"))
-    weight, key = graph["weight"] * 2, graph.keys[1:2]
-    edit = Edit(set={"weight": weight}, drop=torch.tensor([0, 1]), add=key,
-                birth={"weight": torch.tensor([7.0])})  # fmt: skip
-    arrays = Edit.of_arrays({"weight": weight.numpy()}, edit.dropped, edit.added,
-                            {"weight": np.array([7.0], np.float32)})  # fmt: skip
-    assert isinstance(arrays, Edit) and arrays.rewind is None and not arrays.stop
+    weight, key, birth = graph["weight"] * 2, graph.keys[1:2], torch.tensor([7.0])
+    edit = Edit(set={"weight": weight}, drop=torch.tensor([0, 1]), add=key, birth={"weight": birth})
+    values = {"set": edit.set["weight"], "add": edit.add, "birth": edit.birth["weight"]}
+    assert all(isinstance(v, np.ndarray) for v in (*values.values(), edit.drop))
+    for tensor, array in zip((weight, key, birth), values.values(), strict=True):
+        assert np.shares_memory(tensor.numpy(), array)
+    arrays = Edit(set={"weight": weight.numpy()}, drop=np.array([0, 1]), add=key.numpy(),
+                  birth={"weight": birth.numpy()})  # fmt: skip
     assert (arrays.n_drop, arrays.n_add) == (edit.n_drop, edit.n_add) == (2, 1)
     one, other = graph.apply(edit), graph.apply(arrays)
     assert torch.equal(one.keys, other.keys) and 7.0 in one["weight"]
     assert all(torch.equal(values, other[name]) for name, values in one.columns.items())
-    assert torch.equal(arrays.drop, edit.drop) and torch.equal(arrays.add, key)
-    assert torch.equal(arrays.set["weight"], weight) and arrays.birth["weight"].tolist() == [7.0]
-    nothing = Edit.of_arrays({"weight": weight.numpy()})
-    assert nothing.n_drop == nothing.n_add == 0 and nothing.birth == {}
-    assert torch.equal(graph.apply(nothing)["weight"], weight)
+
+
+def test_an_edit_without_fields_is_empty_and_none_can_be_reassigned():
+    edit = Edit()
+    assert len(edit.drop) == len(edit.add) == edit.n_drop == edit.n_add == 0
+    assert not edit.set and not edit.birth and edit.rewind is None and not edit.stop
+    with pytest.raises(FrozenInstanceError, match="cannot assign to field 'stop'"):
+        edit.stop = True
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.int64, torch.bool])

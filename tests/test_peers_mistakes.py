@@ -199,7 +199,7 @@ def test_itops_set_keeps_only_the_most_negative_weights():
     values = values[torch.randperm(9918, generator=g)]
     graph = Graph(space, torch.arange(9918), {"weight": values}, {"weight": 0.0})
     edit, _ = rewire.SET(fraction=0.3).update(graph, None, {}, rng_for(0, "s"), Clock(1, 2))
-    kept = values[torch.ones(9918, dtype=torch.bool).index_fill_(0, edit.drop, False)]
+    kept = values[~torch.isin(torch.arange(9918), torch.from_numpy(edit.drop))]
     assert int((kept < 0).sum()) == 4868 - 1460 == 3408
     assert int((kept > 0).sum()) == 5050 - 1515 == 3535
     assert kept[kept < 0].max() < values[edit.drop][values[edit.drop] < 0].min()

@@ -8,17 +8,11 @@ spiking projections that is compressed-sparse-row by postsynaptic unit; a mask i
 
 from .edit import NOTHING, PARTS, Birth, Edit, Rewind
 from .graph import Graph, edges_of
-from .space import (
-    KINDS,
-    NONE,
-    Population,
-    Projection,
-    Space,
-    pair_key,
-    square_sheet,
-)
+from .kinds import KINDS, Kind
+from .space import NONE, Population, Projection, Space, square_sheet
+from .topology import Topology
 
 __all__ = [
-    "KINDS", "NONE", "NOTHING", "PARTS", "Birth", "Edit", "Graph", "Population", "Projection",
-    "Rewind", "Space", "edges_of", "pair_key", "square_sheet",
+    "KINDS", "NONE", "NOTHING", "PARTS", "Birth", "Edit", "Graph", "Kind", "Population",
+    "Projection", "Rewind", "Space", "Topology", "edges_of", "square_sheet",
 ]  # fmt: skip

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .space import NONE
 
 Birth = float | Callable[[Tensor], Tensor]  # the value of a newborn edge, or keys (k,) -> (k,)
 PARTS = frozenset({"model", "optimiser", "schedule", "data", "rules"})
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Rewind:
     ``restore`` is a subset of {"model", "optimiser", "schedule", "data", "rules"}: all five
     for rewinding, {"schedule"} for learning-rate rewinding, none for fine-tuning. ``again`` trains
     on from that step, in another round; else the parts go back and the clock does not.
+
+    >>> Rewind(500, frozenset({"schedule"})).again  # learning-rate rewinding
+    True
     """
 
     step: int
@@ -35,7 +38,7 @@ class Rewind:
             raise ValueError(f"cannot restore {unknown}; the parts are {sorted(PARTS)}.")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class Edit:
     """The only thing that a rule emits; fields apply in this order.
 
@@ -43,86 +46,73 @@ class Edit:
     set:    new values of columns, aligned with the graph the rule was shown, shape (E,).
     drop:   rows of that graph to remove, shape (d,).
     add:    keys of synapses to create, shape (a,); a dropped key may be added again: it is reborn.
-    birth:  column values of ``add`` where they differ from the column's own birth value.
+    birth:  column values of ``add`` where they differ from the column's own birth value: a number,
+            or one for each key, shape (a,).
     stop:   end the run after this edit.
+
+    All hold numpy arrays. Tensors are taken as well, as the arrays of their memory: nothing is
+    copied, so neither may change afterwards.
+
+    >>> import torch
+    >>> edit = Edit(drop=torch.tensor([3]), add=torch.tensor([17]), birth={"weight": 0.1})
+    >>> edit
+    Edit(drop=1 row, add=1 key, birth=['weight'])
+    >>> edit.drop, edit.add
+    (array([3]), array([17]))
     """
 
-    rewind: Rewind | None = None
-    set: Mapping[str, Tensor] = field(default_factory=dict)
-    drop: Tensor | None = None
-    add: Tensor | None = None
-    birth: Mapping[str, Tensor | float] = field(default_factory=dict)
-    stop: bool = False
+    rewind: Rewind | None
+    set: Mapping[str, np.ndarray]
+    drop: np.ndarray
+    add: np.ndarray
+    birth: Mapping[str, np.ndarray | float]
+    stop: bool
 
-    @cached_property
-    def dropped(self) -> np.ndarray:
-        """``drop`` as a numpy array, (d,) int64."""
-        return NONE if self.drop is None else self.drop.numpy()
-
-    @cached_property
-    def added(self) -> np.ndarray:
-        """``add`` as a numpy array, (a,) int64."""
-        return NONE if self.add is None else self.add.numpy()
+    # by hand, and past the frozen `__setattr__`: some rules make an edit at every step
+    def __init__(
+        self,
+        rewind: Rewind | None = None,
+        set: Mapping[str, Tensor | np.ndarray] = EMPTY,
+        drop: Tensor | np.ndarray | None = None,
+        add: Tensor | np.ndarray | None = None,
+        birth: Mapping[str, Tensor | np.ndarray | float] = EMPTY,
+        stop: bool = False,
+    ):
+        fields = self.__dict__
+        fields["rewind"], fields["stop"] = rewind, stop
+        fields["set"] = {name: as_array(values) for name, values in set.items()}
+        fields["drop"] = NONE if drop is None else as_array(drop)
+        fields["add"] = NONE if add is None else as_array(add)
+        fields["birth"] = {
+            name: values.numpy() if isinstance(values, Tensor) else values
+            for name, values in birth.items()
+        }
 
     @property
     def n_drop(self) -> int:
-        return len(self.dropped)
+        """How many synapses it removes."""
+        return len(self.drop)
 
     @property
     def n_add(self) -> int:
-        return len(self.added)
+        """How many synapses it creates."""
+        return len(self.add)
 
-    @property
-    def given(self) -> Mapping[str, Tensor | np.ndarray]:
-        """``set`` as the rule gave it: arrays stay arrays."""
-        return self.set
-
-    @property
-    def births(self) -> Mapping[str, Tensor | np.ndarray | float]:
-        """``birth`` as the rule gave it: arrays stay arrays."""
-        return self.birth
-
-    @classmethod
-    def of_arrays(
-        cls,
-        set: Mapping[str, np.ndarray],
-        drop: np.ndarray = NONE,
-        add: np.ndarray = NONE,
-        birth: Mapping[str, np.ndarray | float] | None = None,
-    ) -> Edit:
-        """An edit of numpy arrays, for rules that act at every step.
-
-        Its tensors, of the same memory, are made when they are asked for.
-        """
-        edit = _Arrays.__new__(_Arrays)
-        held = edit.__dict__
-        held["given"], held["dropped"], held["added"] = set, drop, add
-        held["births"] = {} if birth is None else birth
-        return edit
+    def __repr__(self) -> str:
+        parts = {
+            "rewind": self.rewind,
+            "set": sorted(self.set),
+            "drop": self.n_drop and f"{self.n_drop:,} row{'s' * (self.n_drop > 1)}",
+            "add": self.n_add and f"{self.n_add:,} key{'s' * (self.n_add > 1)}",
+            "birth": sorted(self.birth),
+            "stop": self.stop,
+        }
+        return f"Edit({', '.join(f'{name}={value}' for name, value in parts.items() if value)})"
 
 
-class _Arrays(Edit):
-    """What :meth:`Edit.of_arrays` makes."""
-
-    given: Any = None  # no properties here: each edit holds its own
-    births: Any = None
-
-    @cached_property
-    def set(self) -> Mapping[str, Tensor]:  # type: ignore[override]
-        return {name: torch.from_numpy(values) for name, values in self.given.items()}
-
-    @cached_property
-    def drop(self) -> Tensor:  # type: ignore[override]
-        return torch.from_numpy(self.dropped)
-
-    @cached_property
-    def add(self) -> Tensor:  # type: ignore[override]
-        return torch.from_numpy(self.added)
-
-    @cached_property
-    def birth(self) -> Mapping[str, Tensor | float]:  # type: ignore[override]
-        return {name: torch.from_numpy(born) if isinstance(born, np.ndarray) else born
-                for name, born in self.births.items()}  # fmt: skip
+def as_array(values: Tensor | np.ndarray) -> np.ndarray:
+    """The values as a numpy array of the same memory."""
+    return values if isinstance(values, np.ndarray) else values.numpy()
 
 
 NOTHING = Edit()  # what most ticks of most rules come to

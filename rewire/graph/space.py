@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil, isqrt, prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .graph import Graph
+from .kinds import KINDS
 
 NONE = np.empty(0, np.int64)
 
@@ -21,6 +21,9 @@ def square_sheet(size: int) -> Tensor:
     """Positions of ``size`` units on the squarest grid that holds them, shape (size, 2).
 
     Units fill the grid row by row; coordinates are cell centres in [0, 1), the sheet is a torus.
+
+    >>> square_sheet(4).tolist()
+    [[0.25, 0.25], [0.25, 0.75], [0.75, 0.25], [0.75, 0.75]]
     """
     width = ceil(size**0.5)
     height = ceil(size / width)
@@ -35,6 +38,10 @@ class Population:
     positions: (size, 2), in units of the sheet's side, on a torus; None where units have no place.
     slots: the most incoming edges that one unit may hold, over all its projections; None: no limit.
     fan_in: the same as a limit that is set (`rewire.FanIn`): there are no slots to be numbered.
+
+    >>> hidden = Population("hidden", 9, square_sheet(9), slots=64, fan_in=16)
+    >>> hidden.most, hidden.grid
+    (16, (3, 3))
     """
 
     name: str
@@ -55,48 +62,6 @@ class Population:
         return (side, side) if self.positions is not None and side * side == self.size else None
 
 
-def _matrix(local: Tensor, shape: tuple[int, ...], groups: int) -> tuple[Tensor, Tensor]:
-    post = local // shape[1]
-    return local - post * shape[1], post
-
-
-def _table(local: Tensor, shape: tuple[int, ...], groups: int) -> tuple[Tensor, Tensor]:
-    pre = local // shape[1]
-    return pre, local - pre * shape[1]
-
-
-def _convolution(local: Tensor, shape: tuple[int, ...], groups: int) -> tuple[Tensor, Tensor]:
-    taps = prod(shape[2:])
-    post, pre = local // (shape[1] * taps), local // taps % shape[1]
-    return pre + post // (shape[0] // groups) * shape[1], post
-
-
-def _transposed(local: Tensor, shape: tuple[int, ...], groups: int) -> tuple[Tensor, Tensor]:
-    taps = prod(shape[2:])
-    pre, post = local // (shape[1] * taps), local // taps % shape[1]
-    return pre, post + pre // (shape[0] // groups) * shape[1]
-
-
-def _gates(local: Tensor, shape: tuple[int, ...], groups: int) -> tuple[Tensor, Tensor]:
-    row = local // shape[1]
-    return local - row * shape[1], row % (shape[0] // groups)
-
-
-# How a flat index into a stored parameter maps to (pre, post). Stored shapes, with what `groups`
-# counts: linear, spiking (n_post, n_pre); embedding (n_pre, n_post); conv (out, in / groups,
-# *kernel); conv_transpose (in, out / groups, *kernel); rnn (gates x n_post, n_pre) and attention
-# (3 x n_post, n_pre), whose `groups` is the number of gates, or 3: parallel edges of one pair.
-KINDS: Mapping[str, Callable[[Tensor, tuple[int, ...], int], tuple[Tensor, Tensor]]] = {
-    "linear": _matrix,
-    "spiking": _matrix,
-    "embedding": _table,
-    "conv": _convolution,
-    "conv_transpose": _transposed,
-    "rnn": _gates,
-    "attention": _gates,
-}
-
-
 @dataclass(frozen=True)
 class Projection:
     """All possible synapses from one population to another: a weight parameter.
@@ -106,6 +71,17 @@ class Projection:
     shape: of the parameter as it is stored.
     multapses: whether a pair may hold several synapses (equal keys, in order of birth).
     groups: groups of a convolution; gates of an LSTM (4) or GRU (3); 3 for attention's in_proj.
+
+    A *flat index* numbers the entries of the parameter as it is stored: 0 to size - 1.
+
+    >>> layer = Projection("fc1.weight", "input", "fc1", "linear", (4, 6))  # (n_post, n_pre)
+    >>> layer.size
+    24
+    >>> layer.key_of(pre=5, post=1)
+    11
+    >>> pre, post = layer.locate(torch.tensor([11]))
+    >>> pre.item(), post.item()
+    (5, 1)
     """
 
     name: str
@@ -128,16 +104,62 @@ class Projection:
         """Number of possible synapses."""
         return prod(self.shape)
 
+    @cached_property
+    def taps(self) -> int:
+        """Parallel synapses that join each pair at different flat indices.
+
+        Positions of a convolution's kernel, gates of a recurrent layer, else 1.
+
+        >>> Projection("conv.weight", "input", "conv", "conv", (8, 3, 5, 5)).taps
+        25
+        """
+        return KINDS[self.kind].taps(self.shape, self.groups)
+
+    @cached_property
+    def by_unit(self) -> bool:
+        """Whether a postsynaptic unit's synapses lie together, ``shape[1]`` in order of ``pre``."""
+        return KINDS[self.kind].by_unit
+
+    @property
+    def input_axis(self) -> int:
+        """The axis of the parameter along which a unit's inputs lie: 0 or 1."""
+        return KINDS[self.kind].input_axis
+
     def locate(self, local: Tensor) -> tuple[Tensor, Tensor]:
         """Presynaptic and postsynaptic unit of each flat index, each of shape (k,)."""
-        return KINDS[self.kind](local, self.shape, self.groups)
+        return KINDS[self.kind].locate(local, self.shape, self.groups)
+
+    def key_of(self, pre: int, post: int, tap: int = 0) -> int:
+        """Flat index of the synapse pre -> post, the inverse of :meth:`locate`.
+
+        tap: which of the parallel synapses, 0 to ``taps`` - 1. -1 where no synapse can join the
+        pair, as between groups of a convolution. :meth:`Space.key_of` adds the projection's offset.
+
+        >>> grouped = Projection("conv.weight", "input", "conv", "conv", (4, 1, 3, 3), groups=2)
+        >>> grouped.key_of(pre=1, post=2, tap=4), grouped.key_of(pre=1, post=0)
+        (22, -1)
+        """
+        return KINDS[self.kind].index(pre, post, tap, self.shape, self.groups)
 
 
 class Space:
     """Who may connect: populations, the projections between them, and the keys of all pairs.
 
+    Each projection's keys begin at its offset (``bounds``), in the order of its flat indices.
     Raises ValueError for a projection between populations that are not there, and for two
     populations or two projections of one name.
+
+    >>> space = Space(
+    ...     [Population("input", 6), Population("hidden", 4), Population("output", 2)],
+    ...     [
+    ...         Projection("fc1.weight", "input", "hidden", "linear", (4, 6)),
+    ...         Projection("fc2.weight", "hidden", "output", "linear", (2, 4)),
+    ...     ],
+    ... )
+    >>> space
+    Space(32 possible synapses: fc1.weight 4x6, fc2.weight 2x4)
+    >>> space.bounds
+    [0, 24, 32]
     """
 
     def __init__(
@@ -179,15 +201,16 @@ class Space:
         bound = any(p.most is not None for p in self.populations) or bool(self.caps)
         self.capped = bound or self.allowed(NONE) is not None
         self.lands = np.array([names.index(p.target) for p in self.projections], np.int64)
-        by_unit = all(p.kind in ("linear", "spiking") for p in self.projections)
+        by_unit = all(p.by_unit for p in self.projections)
         self._widths = np.array([p.shape[1] for p in self.projections]) if by_unit else None
         self._firsts: dict[str, np.ndarray | None] = {}
         self._parts: dict[tuple[int, ...], Space] = {}
 
     def allowed(self, keys: np.ndarray) -> np.ndarray | None:
         """Whether the limits let each key hold a synapse at all, (k,) bool; None: all may."""
-        told = [a for limit in self.limits if (a := limit.allows(self, keys)) is not None]
-        return np.logical_and.reduce(told) if told else None
+        answers = (limit.allows(self, keys) for limit in self.limits)
+        allowed = [answer for answer in answers if answer is not None]
+        return np.logical_and.reduce(allowed) if allowed else None
 
     def __repr__(self) -> str:
         names = ", ".join(f"{p.name} {'x'.join(map(str, p.shape))}" for p in self.projections)
@@ -197,8 +220,8 @@ class Space:
         """Some of the projections as a space of their own, with those limits that count nothing."""
         if which not in self._parts:
             limits = [limit for limit in self.limits if not limit.caps(self)]
-            chosen = [self.projections[i] for i in which]
-            self._parts[which] = Space(self.populations, chosen, limits)
+            projections = [self.projections[i] for i in which]
+            self._parts[which] = Space(self.populations, projections, limits)
         return self._parts[which]
 
     def index(self, projection: str) -> int:
@@ -218,7 +241,7 @@ class Space:
         """
         if population not in self._firsts:
             into = self.into[population]
-            if any(self.projections[i].kind not in ("linear", "spiking") for i in into):
+            if not all(self.projections[i].by_unit for i in into):
                 self._firsts[population] = None
             else:
                 unit = np.arange(self.population[population].size + 1)
@@ -234,6 +257,25 @@ class Space:
             return self.lands[which], self.locate(torch.from_numpy(keys))[2].numpy()
         return self.lands[which], (keys - self.ends[which]) // self._widths[which]
 
+    def key_of(self, i: int, pre: int, post: int, tap: int = 0) -> int | None:
+        """Key of the synapse pre -> post of projection ``i``; None where none can join the pair.
+
+        >>> space = Space(
+        ...     [Population("a", 3), Population("b", 2)],
+        ...     [
+        ...         Projection("within", "a", "a", "linear", (3, 3)),
+        ...         Projection("across", "a", "b", "linear", (2, 3)),
+        ...     ],
+        ... )
+        >>> key = space.key_of(1, pre=2, post=1)
+        >>> key
+        14
+        >>> [x.item() for x in space.locate(torch.tensor([key]))]
+        [1, 2, 1]
+        """
+        local = self.projections[i].key_of(pre, post, tap)
+        return None if local < 0 else self.bounds[i] + local
+
     def which(self, keys: Tensor) -> Tensor:
         """Number of the projection of each key, shape (k,)."""
         return torch.bucketize(keys, self.offsets[1:], right=True)
@@ -243,33 +285,7 @@ class Space:
         which = self.which(keys)
         pre, post = torch.empty_like(keys), torch.empty_like(keys)
         for i, projection in enumerate(self.projections):
-            here = which == i
-            if here.any():
-                pre[here], post[here] = projection.locate(keys[here] - self.bounds[i])
+            inside = which == i
+            if inside.any():
+                pre[inside], post[inside] = projection.locate(keys[inside] - self.bounds[i])
         return which, pre, post
-
-
-def pair_key(graph: Graph, i: int, pre: int, post: int, luck: float) -> int | None:
-    """Key of a new synapse pre -> post; None where there can be none, or is one already."""
-    p = graph.projections[i]
-    if p.kind in ("linear", "spiking"):
-        local = post * p.shape[1] + pre
-    elif p.kind == "embedding":
-        local = pre * p.shape[1] + post
-    else:  # several parallel synapses join a pair: one of them, at random
-        local = _parallel(p, pre, post, luck)
-    key = local + graph.space.bounds[i]
-    if p.multapses:
-        return key
-    return None if local < 0 or graph.find(torch.tensor([key]))[1] else key
-
-
-def _parallel(p: Projection, pre: int, post: int, luck: float) -> int:
-    """Flat index of one of a pair's parallel synapses; -1 where a grouped pair has none."""
-    shape = p.shape
-    if p.kind in ("rnn", "attention"):  # one row for each gate
-        return (int(luck * p.groups) * (shape[0] // p.groups) + post) * shape[1] + pre
-    row, column = (post, pre) if p.kind == "conv" else (pre, post)
-    block = column - row // (shape[0] // p.groups) * shape[1]
-    taps = prod(shape[2:])
-    return (row * shape[1] + block) * taps + int(luck * taps) if 0 <= block < shape[1] else -1

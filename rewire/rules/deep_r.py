@@ -128,11 +128,11 @@ class DeepR(_Walk):
             turned=state["turned"],
         )  # fmt: skip
         if add is None:
-            return Edit.of_arrays({"weight": weight}), state
+            return Edit(set={"weight": weight}), state
         birth = {"sign": waking_signs(graph, add, state["turned"]) if sign is None else sign}
         if self.birth:
             birth["weight"] = birth["sign"] * np.float32(self.birth)
-        return Edit.of_arrays({"weight": weight}, drop, add, birth), state
+        return Edit(set={"weight": weight}, drop=drop, add=add, birth=birth), state
 
 
 def walk_and_draw(

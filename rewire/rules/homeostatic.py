@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import NOTHING, Edit, Graph, pair_key
+from ..graph import NOTHING, Edit, Graph
 from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
@@ -179,7 +179,7 @@ class HomeostaticGrowth(Rule):
         for pre, post, luck in zip(ends[0], ends[1], rng.doubles(many), strict=False):
             if p.source == p.target and pre == post:
                 continue
-            key = pair_key(graph, i, int(pre), int(post), float(luck))
+            key = graph.topology.new_key(i, int(pre), int(post), int(luck * p.taps))
             if key is None or (key in formed and not p.multapses):
                 continue
             formed.append(key)

@@ -160,15 +160,15 @@ class _Part:
 
     def widened(self, edit: Edit) -> Edit:
         """An edit of the part as one of the whole."""
-        sets = {}
+        sets, rows = {}, self.rows.numpy()
         for name, values in edit.set.items():
-            sets[name] = self.whole[name].clone()
-            sets[name][self.rows] = values.to(sets[name].dtype)
+            sets[name] = self.whole.numbers(name).copy()
+            sets[name][rows] = values  # as the column's own type
         return Edit(
             rewind=edit.rewind,
             set=sets,
-            drop=None if edit.drop is None else self.rows[edit.drop],
-            add=None if edit.add is None else self.widen(edit.add),
+            drop=rows[edit.drop],
+            add=self.widen(torch.from_numpy(edit.add)),
             birth=edit.birth,
             stop=edit.stop,
         )

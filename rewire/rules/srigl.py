@@ -142,8 +142,7 @@ class SRigL(Rule):
 
 def rows_of(p: Projection) -> tuple[int, int]:
     """Units that a projection leads to, as its parameter counts them, and places of each."""
-    n = p.shape[1] * p.groups if p.kind == "conv_transpose" else p.shape[0]
-    n = p.shape[1] if p.kind == "embedding" else n
+    n = p.shape[0] if p.input_axis == 1 else p.shape[1] * p.groups
     return n, p.size // n
 
 
@@ -151,7 +150,7 @@ def units_of(p: Projection) -> np.ndarray:
     """The unit of each place of the parameter, (size,): its row, or where rows are sources its
     postsynaptic unit."""
     local = torch.arange(p.size)
-    if p.kind in ("embedding", "conv_transpose"):
+    if p.input_axis == 0:
         return p.locate(local)[1].numpy()
     return (local // (p.size // p.shape[0])).numpy()
 

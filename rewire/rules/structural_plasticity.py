@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import NOTHING, Edit, Graph, Population, Space, pair_key
+from ..graph import NOTHING, Edit, Graph, Population, Space
 from ..native import kernels
 from ..rule import Budget, Rule, State
 from ..signals import Signals
@@ -241,11 +241,10 @@ class StructuralPlasticity(Rule):
                 self._try(graph, signals, sheet, attempts, drop, add)
         if not drop and not add:
             return NOTHING, after
-        edit = Edit.of_arrays(
-            {},
-            np.array(sorted(drop), np.int64),
-            np.array(sorted(add), np.int64),
-            {"weight": self.birth} if self.birth else None,
+        edit = Edit(
+            drop=np.array(sorted(drop), np.int64),
+            add=np.array(sorted(add), np.int64),
+            birth={"weight": self.birth} if self.birth else {},
         )
         return edit, after
 
@@ -309,8 +308,9 @@ class StructuralPlasticity(Rule):
         drop += gone
         for k, which, pre in formed:
             post = int(attempts.place[attempts.at, 0, k])
-            parallel = float(attempts.luck[attempts.at, 2, k])
-            key = pair_key(graph, sheet.into[which], pre, post, parallel)
+            i = sheet.into[which]
+            tap = int(attempts.luck[attempts.at, 2, k] * graph.projections[i].taps)
+            key = graph.topology.new_key(i, pre, post, tap)
             if key is not None and (key not in add or graph.space.multapses):
                 add.append(key)
 

@@ -155,7 +155,7 @@ class Room:
         for i, p in enumerate(space.projections):
             if not lo <= space.bounds[i] < hi:
                 continue
-            if p.kind not in ("linear", "spiking"):
+            if not p.by_unit:
                 return np.array([lo]), np.array([hi - lo])
             first = self._first[lands := space.lands[i]]
             units = (self.free[first : self._first[lands + 1]] > 0).nonzero()[0]

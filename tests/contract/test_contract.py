@@ -9,6 +9,7 @@ import copy
 import io
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -210,6 +211,8 @@ class Run:
 def same(a, b):
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b) and a.dtype == b.dtype
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b) and a.dtype == b.dtype
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):

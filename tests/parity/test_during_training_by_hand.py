@@ -149,8 +149,8 @@ def test_dsr_drops_below_one_threshold_and_shares_by_survivors(data):
     factor = 0.5 if len(below) > 1.1 * aim else 2.0 if len(below) < 0.9 * aim else 1.0
     assert state["threshold"] == threshold * factor
     gone = set(weakest(below, np.abs(w), min(len(below), 32 - len(before))))
-    assert set(before.keys.numpy()[edit.dropped].tolist()) == gone
-    born = set(edit.added.tolist())
+    assert set(before.keys.numpy()[edit.drop].tolist()) == gone
+    born = set(edit.add.tolist())
     assert not born & (old[0] | old[1])  # what was just dropped is not among them
     survivors = [len(keys - gone) for keys in old]
     room = [20 - len(old[0]), 12 - len(old[1])]
@@ -241,7 +241,7 @@ def test_mest_drops_the_least_worth(data):
     gone = set()
     for keys in layers_of(before):
         gone |= set(weakest(keys, worth, int(0.4 * len(keys))))
-    assert set(before.keys.numpy()[edit.dropped].tolist()) == gone
+    assert set(before.keys.numpy()[edit.drop].tolist()) == gone
     assert after.counts().tolist() == before.counts().tolist()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import rewire
 from rewire.graph import Graph, Population, Projection, Space
-from rewire.rules.shared.n_of_m import INPUTS, chosen
+from rewire.rules.shared.n_of_m import chosen
 from rewire.rules.shared.silencing import FAINTEST
 from rewire.when import Clock
 
@@ -142,7 +142,7 @@ def test_n_of_m_keeps_the_n_largest_of_every_group_and_no_other(weight, n, more,
     held = set(graph.keys.tolist())
     expected = set()
     for p, offset in zip(SPACE.projections, SPACE.bounds, strict=False):
-        axis = INPUTS.get(p.kind, 1)
+        axis = p.input_axis
         keys = np.moveaxis(np.arange(p.size).reshape(p.shape) + offset, axis, -1)
         for row in keys.reshape(-1, keys.shape[-1]).tolist():
             for at in range(0, len(row), m):

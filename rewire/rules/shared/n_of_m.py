@@ -10,8 +10,6 @@ from torch import Tensor
 from ...graph import Graph
 from ...select.choose import ranked_numbers
 
-INPUTS = {"embedding": 0, "conv_transpose": 0}  # the axis of the inputs; 1 for all other kinds
-
 
 def check(name: str, n: int, m: int) -> None:
     """Raise ValueError where n of m is no pattern."""
@@ -48,7 +46,7 @@ def _of_projection(graph: Graph, i: int, size: Tensor, n: int, m: int) -> Tensor
     p, local = graph.projections[i], graph.local(i)
     scores = size.new_full((p.size,), -1.0)  # below every magnitude: absent
     scores[local] = size
-    axis = INPUTS.get(p.kind, 1)
+    axis = p.input_axis
     scores = scores.view(p.shape).movedim(axis, -1)
     short = -scores.shape[-1] % m
     padded = torch.nn.functional.pad(scores, (0, short), value=-1.0)

@@ -297,7 +297,7 @@ class Brian:
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make slots and weights match the graph after an edit."""
         if edit.n_drop:
-            gone = self._synapses(before, edit.dropped)
+            gone = self._synapses(before, edit.drop)
             self.wiring.retarget(gone, self.wiring.null, 0.0)
         if edit.n_add:
             born = after.born

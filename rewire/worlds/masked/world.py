@@ -186,20 +186,20 @@ class Masked(TorchWorld):
         gates = self.gates
         if gates is not None:
             gates.open()
-        if "weight" in edit.given:  # all of them are written
+        if "weight" in edit.set:  # all of them are written
             self._late = False
         self.settle()
-        moved = len(edit.dropped) or len(edit.added)
+        moved = len(edit.drop) or len(edit.add)
         if moved:
             self._replace(before, after, edit)
             if before.bounds != after.bounds:
                 self._thin = self._find_thin(after)
-        elif "weight" in edit.given:
+        elif "weight" in edit.set:
             self._write_weights(after)
         self._row_keys = None  # the row is of before the edit
         if gates is not None:
             gates.close()
-            if moved or {"gain", self.trains} & edit.given.keys():
+            if moved or {"gain", self.trains} & edit.set.keys():
                 gates.set(after)
 
     def _write_weights(self, graph: Graph) -> None:
@@ -210,8 +210,8 @@ class Masked(TorchWorld):
 
         Weights that the edit sets are written as well.
         """
-        drop, born = edit.dropped, after.born
-        weight, whole = after.numbers("weight"), "weight" in edit.given
+        drop, born = edit.drop, after.born
+        weight, whole = after.numbers("weight"), "weight" in edit.set
         # a step on the row has just looked where the weights lie
         here = self._row is not None and self._row_keys is before.array
         fast = self._fast if here else self._weights()

@@ -63,7 +63,7 @@ def _csr(
     held: the wires before the edit that led to ``graph``, their first row, and all that it dropped.
     """
     p, first, width = graph.projections[i], graph.space.bounds[i], shape.numel() // shape[0]
-    known = graph.starts(p.target) if p.kind == "linear" else None
+    known = graph.starts(p.target) if p.by_unit else None
     if known is not None:
         starts = known[graph.space.into[p.target].index(i)]
     else:

@@ -482,9 +482,9 @@ class Sparse(TorchWorld):
 
         Where the topology changed, the graph's column becomes this world's memory, or a copy of it.
         """
-        drop, born = edit.dropped, after.born
-        if not len(drop) and not len(edit.added):
-            if "weight" in edit.given:
+        drop, born = edit.drop, after.born
+        if not len(drop) and not len(edit.add):
+            if "weight" in edit.set:
                 self._flat.copy_(after["weight"])
                 self._point(after)
             return

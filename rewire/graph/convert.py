@@ -1,0 +1,163 @@
+"""The border: keys and columns from and to masks, scipy, torch, networkx and plain data.
+
+What comes in becomes keys and columns, what goes out is read from a topology and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .space import Projection, Space
+from .topology import Topology
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import scipy.sparse as sp
+
+
+def stored_shape(p: Projection) -> tuple[int, int]:
+    """Of the projection's parameter as a matrix: its first axis by all others, flattened."""
+    return p.shape[0], prod(p.shape[1:])
+
+
+# -- coming in -----------------------------------------------------------------------------------
+
+
+def from_masks(space: Space, masks: Mapping[str, Tensor | np.ndarray]) -> Tensor:
+    """Keys of the true entries of one mask per projection, by its name."""
+    keys = []
+    for i, p in enumerate(space.projections):
+        mask = torch.as_tensor(masks[p.name])
+        if tuple(mask.shape) != p.shape:
+            raise ValueError(
+                f"the mask of {p.name!r} has shape {tuple(mask.shape)}; its parameter has "
+                f"{p.shape}."
+            )
+        keys.append(mask.reshape(-1).nonzero().squeeze(1).cpu() + space.bounds[i])
+    return torch.cat(keys)
+
+
+def from_scipy(
+    space: Space, matrices: Mapping[str, sp.sparray | sp.spmatrix]
+) -> tuple[Tensor, Tensor]:
+    """Keys, and one column's values, of one matrix per projection, as :func:`to_scipy` writes."""
+    keys, values = [], []
+    for i, p in enumerate(space.projections):
+        m = matrices[p.name].tocoo()
+        rows, columns = stored_shape(p)
+        if m.shape != (rows, columns):
+            raise ValueError(f"{p.name!r} needs a matrix {(rows, columns)}, got {m.shape}.")
+        flat = m.row.astype(np.int64) * columns + m.col
+        order = np.argsort(flat, kind="stable")
+        keys.append(torch.from_numpy(flat[order]) + space.bounds[i])
+        values.append(torch.from_numpy(np.ascontiguousarray(m.data[order])))
+    return torch.cat(keys), torch.cat(values)
+
+
+def from_networkx(graph: nx.MultiDiGraph) -> tuple[Tensor, dict[str, Tensor]]:
+    """Keys and columns that :func:`to_networkx` wrote: edges carry ``key`` and every column."""
+    edges = sorted((d for *_, d in graph.edges(data=True)), key=lambda d: d["key"])
+    names = sorted(set().union(*(d.keys() for d in edges)) - {"key", "projection"})
+    keys = torch.tensor([d["key"] for d in edges], dtype=torch.int64)
+    return keys, {name: torch.tensor([d[name] for d in edges]) for name in names}
+
+
+# -- going out -----------------------------------------------------------------------------------
+
+
+def to_dense(topology: Topology, i: int, values: Tensor) -> Tensor:
+    """Projection ``i``'s values in its parameter's shape, 0 where there is no edge.
+
+    Parallel synapses of one pair (multapses) add up.
+    """
+    p = topology.space.projections[i]
+    dense = torch.zeros(p.size, dtype=values.dtype)
+    return dense.index_add_(0, topology.local(i), values).view(p.shape)
+
+
+def to_scipy(topology: Topology, i: int, values: np.ndarray | None) -> sp.csr_array:
+    """Projection ``i`` as a CSR array of its stored shape, kernels flattened; ones for None."""
+    import scipy.sparse as sp
+
+    rows, columns = stored_shape(topology.space.projections[i])
+    local = topology.local(i).numpy()
+    pointers = np.searchsorted(local, np.arange(rows + 1, dtype=np.int64) * columns)
+    values = np.ones(len(local)) if values is None else values
+    return sp.csr_array((values, local % columns, pointers), shape=(rows, columns))
+
+
+def to_torch_csr(topology: Topology, i: int, values: np.ndarray) -> Tensor:
+    """Projection ``i`` as a torch sparse CSR tensor, laid out as :func:`to_scipy`."""
+    m = to_scipy(topology, i, values)
+    return torch.sparse_csr_tensor(
+        torch.from_numpy(m.indptr.astype(np.int64)),
+        torch.from_numpy(m.indices.astype(np.int64)),
+        torch.from_numpy(np.ascontiguousarray(m.data)),
+        size=m.shape,
+        check_invariants=False,
+    )
+
+
+def adjacency(topology: Topology, i: int) -> sp.csr_array:
+    """Number of edges between each pair of units, shape (n_post, n_pre), duplicates summed."""
+    import scipy.sparse as sp
+
+    p, population = topology.space.projections[i], topology.space.population
+    _, pre, post = (x[topology.rows(i)].numpy() for x in topology.located)
+    shape = (population[p.target].size, population[p.source].size)
+    return sp.coo_array((np.ones(len(pre), np.int64), (post, pre)), shape=shape).tocsr()
+
+
+def to_networkx(topology: Topology, columns: Mapping[str, Tensor]) -> nx.MultiDiGraph:
+    """A MultiDiGraph with nodes (population, index) and every column on its edges."""
+    import networkx as nx
+
+    space, net = topology.space, nx.MultiDiGraph()
+    for p in space.populations:
+        positions = [None] * p.size if p.positions is None else p.positions.tolist()
+        net.add_nodes_from(
+            ((p.name, unit), {"population": p.name, "index": unit, "position": position})
+            for unit, position in enumerate(positions)
+        )
+    which, pre, post = (x.tolist() for x in topology.located)
+    values = {name: column.tolist() for name, column in columns.items()}
+    ends = [(p.source, p.target, p.name) for p in space.projections]
+    net.add_edges_from(
+        (
+            (ends[w][0], i),
+            (ends[w][1], j),
+            {"projection": ends[w][2], **{n: v[row] for n, v in values.items()}, "key": key},
+        )
+        for row, (w, i, j, key) in enumerate(
+            zip(which, pre, post, topology.array.tolist(), strict=True)
+        )
+    )
+    return net
+
+
+def description(space: Space) -> dict[str, Any]:
+    """Populations and projections as plain data, for files and reports."""
+    return {
+        "populations": [
+            {"name": p.name, "size": p.size, "grid": p.grid, "slots": p.slots}
+            for p in space.populations
+        ],
+        "projections": [
+            {
+                "name": p.name,
+                "source": p.source,
+                "target": p.target,
+                "kind": p.kind,
+                "shape": list(p.shape),
+                "multapses": p.multapses,
+                "groups": p.groups,
+            }
+            for p in space.projections
+        ],
+    }
