@@ -57,7 +57,7 @@ from benchmarks.suite import Result, at_least, at_most, command
 from benchmarks.timing import interleaved, ratio
 from rewire import models, rules
 from rewire.experiments import data
-from rewire.experiments.trainings.batches import _Batches
+from rewire.experiments.trainings.batches import Batches
 from rewire.graph import Graph
 from rewire.worlds.masked.world import Masked
 
@@ -147,7 +147,7 @@ class DeepRewireStep(Step):
 def step_ratios(repetitions: int, calls: int) -> Result:
     """Ratios of training steps; ``calls`` steps of each variant in each repetition."""
     split = data.load("mnist5k").train
-    path = _Batches(split, BATCH, seed=0)
+    path = Batches(split, BATCH, seed=0)
     ready = [(x.clone(), y.clone()) for x, y in map(path, range(path.per_epoch - 1))]
     counter, spent = iter(range(STEPS)), list[int]()
 

@@ -45,13 +45,13 @@ SAID = "not of this run: 171 to 207 it/s in four runs on an AMD EPYC, one thread
 
 
 def lottery(
-    substrate: str, digits: str, levels: int, iterations: int, folder: Path
+    world: str, digits: str, levels: int, iterations: int, folder: Path
 ) -> list[dict[str, Any]]:
     """Rows of the levels of one replicate, the dense one first, trained in forked processes."""
     experiment = kinds.load(
         "lenet-mnist-short",
         [
-            f'substrate="{substrate}"',
+            f'world="{world}"',
             f'data.name="{digits}"',
             f"data.validation={5000 if digits == 'mnist' else 500}",
             f"steps={iterations}",
@@ -116,10 +116,10 @@ def measure(quick: bool = False, open_lth: Path | None = None) -> Result:
     if missing := _missing(digits):
         return {"imp_over_open_lth": None, "open_lth": f"not measured: {missing}"}
     rows, speed = {}, {}
-    for substrate in ("auto", "masked"):
+    for world in ("auto", "masked"):
         with tempfile.TemporaryDirectory() as folder:
-            rows[substrate] = lottery(substrate, digits, levels, iterations, Path(folder))
-        speed[substrate] = iterations_per_second(rows[substrate], iterations)
+            rows[world] = lottery(world, digits, levels, iterations, Path(folder))
+        speed[world] = iterations_per_second(rows[world], iterations)
     _check(rows["auto"], rows["masked"], levels)
     slow, fast = REFERENCE
     said = SAID

@@ -32,7 +32,7 @@ def seconds(workers: int, steps: int) -> float:
     experiment = kinds.load(
         "quickstart",
         [f"steps={steps}", f"seeds={CELLS}", "densities=[0.05]", 'rules=["DeepR"]',
-         'substrate="sparse"', "contrasts=[]"],
+         'world="sparse"', "contrasts=[]"],
     )  # fmt: skip
     cells, work = kinds.plan(experiment), kinds.work(experiment)
     with tempfile.TemporaryDirectory() as folder:

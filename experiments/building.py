@@ -32,9 +32,9 @@ def empty_model(name: str, options: Mapping[str, Any], data: Any) -> Any:
         return build_model(name, options, data, torch.Generator())
 
 
-def model_for(name: str, options: Mapping[str, Any], data: Any, substrate: str, draw: Any) -> Any:
+def model_for(name: str, options: Mapping[str, Any], data: Any, world: str, draw: Any) -> Any:
     """The model, drawn from ``draw()``; without numbers where only lists of edges could hold it."""
-    if substrate != "masked":
+    if world != "masked":
         empty = empty_model(name, options, data)
         if sum(p.numel() for p in empty.parameters()) > TOO_MANY:
             return empty

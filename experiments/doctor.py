@@ -125,7 +125,7 @@ def _engine() -> Check:
         form = native.sparse.__name__.rpartition("_sparse")[2].lstrip("_")
         return Check("sparse engine", "ok", f"built for x86-64-{form}" if form else "built")
     why = native.missing or "not built"
-    return Check("sparse engine", "note", why, "substrate = sparse runs on torch's sparse matrices")
+    return Check("sparse engine", "note", why, "world = sparse runs on torch's sparse matrices")
 
 
 def _gpu() -> Check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .cells import Cell, Estimate
@@ -44,11 +44,16 @@ class Kind:
     Torch and Brian2 are imported inside the methods: a command that needs neither is quick.
     """
 
+    worlds: Collection[str] = ()  # values of ``world`` whose files are read here
     cells: tuple[str, ...] = ()  # values of ``config["kind"]`` in its cells
     packages: tuple[str, ...] = ()  # distributions that its results depend on, besides the usual
 
     def parse(self, tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
         """A file's tree, each table checked by itself; what is wrong goes to ``problems``."""
+        raise NotImplementedError
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of its files, with the names that exist."""
         raise NotImplementedError
 
     def check(self, experiment: Any, problems: Problems) -> None:

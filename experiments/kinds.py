@@ -14,8 +14,6 @@ from rewire.names import unknown
 from .cells import Cell, Estimate
 from .config.presets import locate
 from .config.problems import Problems
-from .config.schema import Experiment as TrainingExperiment
-from .config.schema import available
 from .config.toml import odd_values, override, read
 from .conversion.kind import Conversion
 from .engines.outcome import Emit, Work
@@ -69,6 +67,7 @@ def _read(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
     if odd := odd_values(tree):
         problems += odd
         return None
+    tree = in_todays_words(tree, problems)
     kind = _kind_named(tree, problems)
     experiment = kind.parse(tree, problems) if kind is not None else None
     if experiment is not None and not problems:
@@ -78,19 +77,33 @@ def _read(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
 
 
 def _kind_named(tree: Mapping[str, Any], problems: Problems) -> Kind | None:
-    """The kind of experiment that a tree is of."""
+    """The kind of experiment that a tree is of, by its world."""
     if "world" not in tree:
         return KINDS["trainings"]
-    if (world := tree["world"]) == "brian":
-        return KINDS["spiking"]
+    world = tree["world"]
+    for kind in KINDS.values():
+        if world in kind.worlds:
+            return kind
+    worlds = [name for kind in KINDS.values() for name in kind.worlds]
     hint = "; leave it out for a PyTorch model"
-    problems.add("world", unknown("world", world, ["brian"]) + hint)
+    problems.add("world", unknown("world", world, worlds) + hint)
     return None
+
+
+def in_todays_words(tree: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
+    """A tree of any version with the keys of this one: `substrate` is the old word for a world."""
+    renamed = {key: value for key, value in tree.items() if key != "substrate"}
+    if "substrate" in tree and "world" in tree:
+        problems.add("substrate", "is the old word for 'world': give only one of the two")
+    elif "substrate" in tree:
+        renamed["world"] = tree["substrate"]
+    return renamed
 
 
 def of_tree(tree: Mapping[str, Any]) -> Kind:
     """The kind of an experiment that was run before, from the tree in its folder."""
-    return _kind_named(tree, Problems()) or KINDS["trainings"]
+    problems = Problems()
+    return _kind_named(in_todays_words(tree, problems), problems) or KINDS["trainings"]
 
 
 # --- from an experiment to its results ---
@@ -152,33 +165,15 @@ def _use_threads(threads: int) -> None:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of an experiment file, for editors."""
-    from rewire.models import spiking
-
-    from .spiking.schema import SpikingExperiment
-
-    torch, brian = TrainingExperiment.model_json_schema(), SpikingExperiment.model_json_schema()
-    both = {**brian.pop("$defs"), **torch.pop("$defs")}
-    _name_choices(torch, "train", model=available("model"), data=available("data"))
-    _name_choices(brian, "model", model=spiking.available())
-    return {"if": {"required": ["world"]}, "then": brian, "else": torch, "$defs": both}
-
-
-def _name_choices(tree: dict[str, Any], own: str, **choices: Mapping[str, Any]) -> None:
-    """Write the names that exist into a schema; ``own`` is a rule's key for settings of its own."""
-    tree["properties"]["rules"] = {
-        "type": "array",
-        "minItems": 1,
-        "items": {
-            "type": "object",
-            "required": ["rule"],
-            "properties": {
-                "rule": {"enum": list(available("rule"))},
-                "label": {"type": "string"},
-                own: {"type": "object"},
-            },
-        },
-    }
-    for key, known in choices.items():
-        tree["properties"][key] = {"anyOf": [{"enum": list(known)}, tree["properties"][key]]}
-    tree["required"] = [name for name in tree["required"] if name != "name"]
+    """The JSON Schema of an experiment file, for editors: one for each kind that reads files."""
+    usual = KINDS["trainings"]
+    whole = usual.schema()
+    tables = whole.pop("$defs")
+    for kind in KINDS.values():
+        if kind is usual or not kind.worlds:
+            continue
+        own = kind.schema()
+        tables |= own.pop("$defs")
+        named = {"required": ["world"], "properties": {"world": {"enum": list(kind.worlds)}}}
+        whole = {"if": named, "then": own, "else": whole}
+    return {**whole, "$defs": tables}

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import kinds, store
 from .cells import Cell, in_order
+from .config.problems import Problems
 from .config.toml import to_toml
 from .errors import ConfigError
 from .kind import Experiment
@@ -80,7 +81,8 @@ def refuse_another(
     listed = [item.get("hash") for item in before.get("cells", []) if isinstance(item, Mapping)]
     if set(listed) <= {cell.hash for cell in cells}:
         return
-    old = before.get("config") if isinstance(before.get("config"), Mapping) else {}
+    config = before.get("config")
+    old = kinds.in_todays_words(config if isinstance(config, Mapping) else {}, Problems())
     lines = [f"  {key}: {there} there, {here} asked for" for key, there, here in _differences(
         old, experiment.as_tree()) if key.partition(".")[0] not in TOP]  # fmt: skip
     lines = lines or ["  (made by another version of rewire)"]

@@ -371,7 +371,7 @@ class Experiment(Training):
     seeds: Seeds = [0, 1, 2]
     include: list[str] = Field(default=[], description="patterns of parameters that are sparse")
     exclude: list[str] = []
-    substrate: Literal["masked", "sparse", "auto"] = Field(
+    world: Literal["masked", "sparse", "auto"] = Field(
         default="masked",
         description="how weights are held: dense under masks, as lists of edges, or by density",
     )
@@ -441,3 +441,25 @@ def in_steps(value: Any, epoch: int) -> Any:
 def named(value: Any) -> Any:
     """``"adam"`` as the table that it is short for."""
     return {"name": value} if isinstance(value, str) else value
+
+
+def with_choices(tree: dict[str, Any], own: str, **choices: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON schema with the names that exist; ``own`` is a rule's key for settings of its own."""
+    properties = tree["properties"]
+    properties["rules"] = {
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "required": ["rule"],
+            "properties": {
+                "rule": {"enum": list(available("rule"))},
+                "label": {"type": "string"},
+                own: {"type": "object"},
+            },
+        },
+    }
+    for key, known in choices.items():
+        properties[key] = {"anyOf": [{"enum": list(known)}, properties[key]]}
+    tree["required"] = [name for name in tree["required"] if name != "name"]
+    return tree

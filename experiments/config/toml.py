@@ -20,6 +20,8 @@ from .schema import named
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 16
+# keys of which an override replaces the other; `substrate` is the old word for a world
+INSTEAD = {"steps": "epochs", "epochs": "steps", "world": "substrate", "substrate": "world"}
 
 
 def odd_values(tree: Mapping[str, Any]) -> Problems:
@@ -227,8 +229,8 @@ def _set(tree: dict[str, Any], parts: list[str], value: Any, problems: Problems)
         tree.pop(last, None)
     else:
         tree[last] = value
-        if last in ("steps", "epochs"):  # the one replaces the other
-            tree.pop({"steps": "epochs", "epochs": "steps"}[last], None)
+        if last in INSTEAD:
+            tree.pop(INSTEAD[last], None)
 
 
 def to_toml(tree: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ def problems_of(experiment: Experiment) -> Problems:
     from rewire.models.spiking import rate_coded
     from rewire.models.spiking.brian import brian2
 
-    from .run import _model
+    from .run import model_of
 
     problems = Problems()
     try:
@@ -23,7 +23,7 @@ def problems_of(experiment: Experiment) -> Problems:
         problems.append(("spikes", str(error)))
     info = available("data")[experiment.data.name]
     try:
-        rate_coded.matrices(_model(experiment.model, info))
+        rate_coded.matrices(model_of(experiment.model, info))
     except ValueError as error:
         problems.append(("model", f"[spikes] cannot convert it: {error}"))
     if experiment.data.normalise != "unit":

@@ -11,7 +11,7 @@ from rewire.models.spiking import rate_coded
 
 from ..cells import Cell, Estimate
 from ..config.schema import Experiment, available
-from .run import _model, _simulated
+from .run import model_of, simulated
 
 TRIED = 100  # images that an estimate is made from
 BYTES = 4096  # of a finished cell
@@ -20,15 +20,15 @@ BYTES = 4096  # of a finished cell
 def estimate(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Estimate]:
     """By hash, from a few made-up images shown to random networks of each density."""
     timed: dict[float, float] = {}
-    found = {}
+    costs = {}
     for cell in cells:
         densities = [cell.density] if cell.density else experiment.densities
         for density in densities:
             if density not in timed:
                 timed[density] = _seconds_per_image(experiment, density)
         images = cell.weight / len(densities)
-        found[cell.hash] = Estimate(images * sum(timed[d] for d in densities), BYTES)
-    return found
+        costs[cell.hash] = Estimate(images * sum(timed[d] for d in densities), BYTES)
+    return costs
 
 
 def _seconds_per_image(experiment: Experiment, density: float) -> float:
@@ -37,9 +37,9 @@ def _seconds_per_image(experiment: Experiment, density: float) -> float:
     rng = np.random.default_rng(0)
     images = rng.random((TRIED, *info.shape)) * (rng.random((TRIED, *info.shape)) < 0.2)
     weights = []
-    for w in rate_coded.matrices(_model(experiment.model, info)):
+    for w in rate_coded.matrices(model_of(experiment.model, info)):
         w.data *= rng.random(w.nnz) < density
         weights.append(w)
     start = time.process_time()
-    _simulated(asked, rate_coded.balanced(weights, images), images, 0)
+    simulated(asked, rate_coded.balanced(weights, images), images, 0)
     return (time.process_time() - start) / TRIED

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 class Spiking(Kind):
+    worlds = ("brian",)
     cells = ("spiking",)
     packages = ("brian2",)
 
@@ -24,6 +25,16 @@ class Spiking(Kind):
         from . import config
 
         return config.parse(tree, problems)
+
+    def schema(self) -> dict[str, Any]:
+        from rewire.models import spiking
+
+        from ..config.schema import with_choices
+        from .schema import SpikingExperiment
+
+        return with_choices(
+            SpikingExperiment.model_json_schema(), "model", model=spiking.available()
+        )
 
     def check(self, experiment: SpikingExperiment, problems: Problems) -> None:
         from . import config

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import rewire
 from rewire.models.spiking.brian import code_target
 
-from ..cell_run import Emit, checkpoint_seconds
+from ..cell_run import CellRun
 from ..cells import Cell
-from ..store import CellStore
+from ..engines.outcome import Emit
 from .cells import END, START, settings
 from .simulation import Simulation
 
@@ -32,10 +27,14 @@ def run_cell(
     """
     s = settings(cell.config)
     with code_target(s.codegen):
-        _Run(cell, folder, Simulation(s), emit, should_stop).run()
+        SpikingRun(cell, folder, Simulation(s), emit, should_stop).run()
 
 
-class _Run:
+class SpikingRun(CellRun):
+    """One simulation, looked at now and then."""
+
+    packages = ("torch", "brian2")
+
     def __init__(
         self,
         cell: Cell,
@@ -44,43 +43,25 @@ class _Run:
         emit: Emit,
         should_stop: Callable[[], bool],
     ):
-        self.cell, self.simulation, self.net = cell, simulation, simulation.session
-        self.store = CellStore(folder)
-        self.checkpoints = self.store.checkpoints
-        self.emit, self.should_stop = emit, should_stop
+        super().__init__(cell, folder, emit, should_stop)
+        self.simulation, self.net = simulation, simulation.session
         self.every = simulation.settings.record_every
-        self.spent = {"seconds": 0.0, "cpu_seconds": 0.0}
         self.last = {"now": 0.0, "spikes": 0, "events": 0}  # as of the last evaluation
-        self._checkpointed = time.monotonic()
 
-    def run(self) -> None:
-        self.store.create(
-            {
-                "config": dict(self.cell.config),
-                "label": self.cell.label,
-                "parents": [],
-                "versions": {
-                    "neurorewire": rewire.__version__,
-                    "torch": torch.__version__,
-                    "brian2": self.simulation.b2.__version__,
-                },
-                "threads": torch.get_num_threads(),
-                "device": "cpu",
-            }
-        )
-        self._started = time.perf_counter(), time.process_time()
-        saved = self.checkpoints.load_newest()
-        self.store.truncate(saved["metrics"] if saved else 0)
-        self.store.edit_log.truncate(saved["edits"] if saved else 0)
+    def work(self, saved: Mapping[str, Any] | None) -> bool:
         if saved is None:
             self._begin()
         else:
             self.simulation.load_state_dict(saved["simulation"])
-            self.spent, self.last = dict(saved["spent"]), dict(saved["last"])
+            self.last = dict(saved["last"])
         if not self._simulate():
-            self._save()
-            return
+            return False
         self._finish()
+        return True
+
+    @property
+    def levels(self) -> int:
+        return 2
 
     def _begin(self) -> None:
         graph = self.net.graph
@@ -96,8 +77,7 @@ class _Run:
             simulation.drive(self._next(), self._pause)
             if self.net.done or simulation.now >= self.last["now"] + self.every:
                 self._evaluate()
-            if self._is_due():
-                self._save()
+            self.save_if_due()
         return True
 
     def _next(self) -> float:
@@ -107,10 +87,7 @@ class _Run:
         return min(mark for mark in marks if mark > now)
 
     def _pause(self) -> bool:
-        return self.should_stop() or self._is_due()
-
-    def _is_due(self) -> bool:
-        return time.monotonic() - self._checkpointed > checkpoint_seconds()
+        return self.should_stop() or self.is_due()
 
     # -- what is measured -----------------------------------------------------------------------
 
@@ -119,7 +96,7 @@ class _Run:
         now, spikes = simulation.now, simulation.spikes()
         events = net.history.formed + net.history.dropped
         elapsed = now - self.last["now"]
-        self._note_times()
+        self.note_times()
         event = {
             "event": "eval",
             "level": END,
@@ -135,15 +112,14 @@ class _Run:
             "dropped": net.history.dropped,
             **self.spent,
         }
-        self.store.append(event)
-        self.emit({**event, "level": 0, "levels": 1, "steps": simulation.ticks})
+        self.record(event, level=0, levels=1, steps=simulation.ticks)
         self.last = {"now": now, "spikes": spikes, "events": events}
 
     def _finish(self) -> None:
         simulation, net = self.simulation, self.net
         graph, now = net.graph, simulation.now
         events = net.history.formed + net.history.dropped
-        self._flush()
+        self.flush()
         self._keep_level(
             END,
             {
@@ -153,23 +129,13 @@ class _Run:
             },
             {"spikes": simulation.rastered()},
         )
-        self.store.append({"event": "end", "levels": 2, "stopped": None})
-        self.store.sync()
-        self.store.close()
-        self.checkpoints.clear()
-        self.emit({"event": "end"})
 
     def _keep_level(self, level: int, more: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
         """Write down the network as it is now: its row, and its graph with ``tensors``."""
         simulation, net = self.simulation, self.net
         graph = net.graph
-        self._note_times()
-        row = {
-            "event": "level",
-            "rule": self.cell.rule,
-            "label": self.cell.label,
-            "seed": self.cell.seed,
-            "level": level,
+        self.note_times()
+        values = {
             "density": net.density,
             "edges": net.edges,
             "possible": net.world.space.possible,
@@ -180,8 +146,6 @@ class _Run:
             "formed": net.history.formed,
             "dropped": net.history.dropped,
             **self.spent,
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "cell": self.store.hash,
         }
         meta = {
             **graph.description,
@@ -190,31 +154,12 @@ class _Run:
         }
         tree = {"keys": graph.keys, "weight": graph["weight"], **tensors}
         self.store.write_level(level, tree, meta)
-        self.store.append(row)
-        self.emit(dict(row))
-
-    def _note_times(self) -> None:
-        wall, cpu = time.perf_counter(), time.process_time()
-        self.spent["seconds"] += wall - self._started[0]
-        self.spent["cpu_seconds"] += cpu - self._started[1]
-        self._started = wall, cpu
+        self.record(self.level_row(level, values))
 
     # -- what is kept ---------------------------------------------------------------------------
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         self.store.edit_log.append(self.net.history.take())
-        self.store.sync()
 
-    def _save(self) -> None:
-        self._flush()
-        self._note_times()
-        self.checkpoints.save(
-            {
-                "simulation": self.simulation.state_dict(),
-                "spent": self.spent,
-                "last": self.last,
-                "metrics": self.store.size(),
-                "edits": self.store.edit_log.size(),
-            }
-        )
-        self._checkpointed = time.monotonic()
+    def state(self) -> dict[str, Any]:
+        return {"simulation": self.simulation.state_dict(), "last": self.last}

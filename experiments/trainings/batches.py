@@ -10,7 +10,7 @@ from rewire import rng_for
 from ..data import Split
 
 
-class _Batches:
+class Batches:
     """Batch of each step: every epoch visits all examples once, in an order of its own.
 
     A batch lies where the one before it lay, in memory that is still in the processor's cache.

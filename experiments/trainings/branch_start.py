@@ -96,7 +96,7 @@ class Twig:
     def _ticket(self, space: Space) -> Ticket:
         graph = self._keys(self.store, space)
         other = self._keys(self.other, space) if self.other is not None else None
-        if self.settings.substrate != "masked":  # only masks are asked for
+        if self.settings.world != "masked":  # only masks are asked for
             return Ticket(graph, other=other)
         flat = partial(_flat, space)
         return Ticket(

@@ -227,10 +227,10 @@ def _beyond_limits(experiment: Experiment) -> Problems:
 
 def _no_passes(experiment: Experiment) -> Problems:
     """Ways to make training passes that the world, or the model, does not have."""
-    if experiment.substrate != "masked":
+    if experiment.world != "masked":
         return [
-            (key, f"is of dense weights under masks: leave it out with substrate = "
-                  f"{experiment.substrate!r}, or set substrate = 'masked'")
+            (key, f"is of dense weights under masks: leave it out with world = "
+                  f"{experiment.world!r}, or set world = 'masked'")
             for key in experiment.passes
         ]  # fmt: skip
     if experiment.memory_format == "channels_last":
@@ -258,8 +258,8 @@ def _unreachable(experiment: Experiment, space: Any) -> Problems:
 
 
 def _unseen(experiment: Experiment) -> Problems:
-    """Rules that look at what the experiment's substrate does not show."""
-    if experiment.substrate != "sparse":  # "auto" trains such rules under masks
+    """Rules that look at what the experiment's world does not show."""
+    if experiment.world != "sparse":  # "auto" trains such rules under masks
         return []
     from rewire.signals import registered
     from rewire.worlds.sparse import world as sparse
@@ -276,7 +276,7 @@ def _unseen(experiment: Experiment) -> Problems:
             continue
         problems.append((
             f"rules.{entry.label}",
-            f"{entry.rule} {why}: set 'substrate' to 'auto' or 'masked'",
+            f"{entry.rule} {why}: set 'world' to 'auto' or 'masked'",
         ))  # fmt: skip
     return problems
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..building import TORCH_OPTIMIZERS, build_optimizer, model_for, space_of
+from ..building import TORCH_OPTIMIZERS, space_of
 from ..cells import KEY, NUMBER, Cell, Estimate
 from ..config.schema import Experiment, available, is_dense
 from .settings import Settings, settings
@@ -27,18 +27,18 @@ def estimate(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Estimat
     """
     space = space_of(experiment)
     timed: dict[tuple[Any, ...], tuple[int, float]] = {}
-    found = {}
+    costs = {}
     for cell in cells:
         s = settings(cell.config)
         key = cell.label, cell.density, s.training.batch
         if key not in timed:
             timed[key] = _calibrate(experiment, s)
         parameters, step = timed[key]
-        found[cell.hash] = Estimate(
+        costs[cell.hash] = Estimate(
             step * OVERHEAD * (cell.weight + _evaluations(experiment, cell, s) / 3),
             _bytes(s, space, parameters),
         )
-    return found
+    return costs
 
 
 def _evaluations(experiment: Experiment, cell: Cell, s: Settings) -> float:
@@ -55,40 +55,34 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
     import torch
     from torch.nn.functional import cross_entropy
 
-    from rewire.limits import limited
-    from rewire.session import Session
-    from rewire.torch_loop import torch_world
     from rewire.worlds.torch_model.probe import Probe
 
-    from .passes import laid_out, make_passes
+    from .session import build
 
     info = available("data")[experiment.data.name]
     threads = torch.get_num_threads()
     torch.set_num_threads(experiment.threads)
     try:
         generator = torch.Generator().manual_seed(0)
-        model = model_for(s.model.name, s.model.options, info, s.substrate, lambda: generator)
-        model = laid_out(model, s)
-        optimizer = build_optimizer(s.training.optimizer, model.parameters())
-        x = torch.randn(s.training.batch, *info.shape, generator=generator)
-        y = torch.randint(info.classes, (s.training.batch,), generator=generator)
-        probe = Probe([(x, y)], lambda model, batch: cross_entropy(model(batch[0]), batch[1]))
-        world = torch_world(
-            model, optimizer, s.substrate, s.seed,
-            include=s.include or None, exclude=s.exclude, probe=probe,
-        )  # type: ignore[arg-type]  # fmt: skip
-        world.space = limited(world.space, s.limits)
-        make_passes(world, s)
-        span = max(int(s.training.steps or 0), 10**6)  # never at the end of a level
-        net = Session(world, _graph(world, s), _rule(s), span=span, seed=s.seed, rewinds=True,
-                      limits=s.limits)  # fmt: skip
+        examples = torch.Generator().manual_seed(1)
+        x = torch.randn(s.training.batch, *info.shape, generator=examples)
+        y = torch.randint(info.classes, (s.training.batch,), generator=examples)
+        built = build(
+            s,
+            info,
+            start=lambda world: (_rule(s), _graph(world, s)),
+            draw=lambda: generator,
+            probe=Probe([(x, y)], lambda model, batch: cross_entropy(model(batch[0]), batch[1])),
+            span=max(int(s.training.steps or 0), 10**6),  # never at the end of a level
+        )
+        net = built.net
         times: list[float] = []
         while len(times) < 8 or sum(times) < least:
             start = time.process_time()  # what others do on this machine is no cost of the cell
             net.learn(x, y)
             net.rewire()
             times.append((time.process_time() - start) / experiment.threads)
-        return sum(p.numel() for p in model.parameters()), statistics.median(times)
+        return sum(p.numel() for p in built.model.parameters()), statistics.median(times)
     finally:
         torch.set_num_threads(threads)
 

@@ -1,4 +1,4 @@
-"""Trainings of PyTorch models: the kind of experiment that names no other world."""
+"""Trainings of PyTorch models: the kind of experiment that names no world, or one of PyTorch's."""
 
 from __future__ import annotations
 
@@ -17,12 +17,26 @@ if TYPE_CHECKING:
 
 
 class Trainings(Kind):
+    worlds = ("masked", "sparse", "auto")
     cells = ("rule", "branch")
 
     def parse(self, tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
         from . import config
 
         return config.parse(tree, problems)
+
+    def schema(self) -> dict[str, Any]:
+        from ..config.schema import Experiment, available, with_choices
+
+        tree = with_choices(
+            Experiment.model_json_schema(),
+            "train",
+            model=available("model"),
+            data=available("data"),
+        )
+        old = {**tree["properties"]["world"], "deprecated": True, "description": "now 'world'"}
+        tree["properties"]["substrate"] = old
+        return tree
 
     def check(self, experiment: Experiment, problems: Problems) -> None:
         from . import config

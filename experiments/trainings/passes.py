@@ -70,7 +70,7 @@ class _InBf16:
             return self.passes(x).float()
 
 
-def substrate(forms: Mapping[str, str]) -> str:
+def form_of(forms: Mapping[str, str]) -> str:
     """How a net's weights are held: "masked", "sparse", or which layers are lists of edges."""
     edges = [name.removesuffix(".weight") for name, form in forms.items() if form == "edges"]
     if len(edges) in (0, len(forms)):

@@ -69,7 +69,8 @@ class _Planner:
             "data": _data_table(experiment.data),
             "include": experiment.include,
             "exclude": experiment.exclude,
-            "substrate": "" if experiment.substrate == "masked" else experiment.substrate,
+            # the key that cells of earlier versions were hashed with
+            "substrate": "" if experiment.world == "masked" else experiment.world,
             **experiment.passes,
         }
         self.limits = {"limits": experiment.limits}

@@ -29,7 +29,7 @@ class Settings:
     distribution: str | dict[str, float]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
-    substrate: Substrate
+    world: Substrate
     memory_format: str
     precision: str
     compile: bool
@@ -48,7 +48,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
         table = dict(config["rule"])
         spread = config.get("distribution", "erk")
         rule = available("rule")[table.pop("rule")].from_table(table)
-        substrate = config.get("substrate", "masked")
+        world = config.get("substrate", "masked")  # the key that cells are hashed with
         return Settings(
             kind=config["kind"],
             rule=rule,
@@ -63,7 +63,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             distribution=spread if isinstance(spread, str) else dict(spread),
             include=tuple(config.get("include", ())),
             exclude=tuple(config.get("exclude", ())),
-            substrate="masked" if substrate == "auto" and masked_only(rule) else substrate,
+            world="masked" if world == "auto" and masked_only(rule) else world,
             **{key: config.get(key, usual) for key, usual in PASSES.items()},
             limits=from_tables(config.get("limits", ())),
             saves=tuple(config.get("saves", ())),
@@ -75,8 +75,8 @@ def settings(config: Mapping[str, Any]) -> Settings:
 def unfit(branch: Any, parent: Any, experiment: Experiment) -> str | None:
     """Why an experiment cannot branch so off what the rule ``parent`` leaves, or None."""
     why = branch.unfit(parent)
-    if why is None and branch.begins != "fresh" and experiment.substrate != "masked":
-        why = f"begins with weights that substrate = {experiment.substrate!r} does not keep"
+    if why is None and branch.begins != "fresh" and experiment.world != "masked":
+        why = f"begins with weights that world = {experiment.world!r} does not keep"
     if why is None and hasattr(branch, "data"):
         why = _no_transfer(branch.data, experiment)
     return why

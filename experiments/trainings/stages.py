@@ -26,7 +26,7 @@ COSTS = ("train_flops_dense", "train_flops_sparse", "updates", "formed", "droppe
 
 
 @dataclass(frozen=True)
-class _Stage:
+class Stage:
     """One training of a cell.
 
     weights: label of the stream that the model is drawn from. graph: how its topology starts.
@@ -43,20 +43,27 @@ class _Stage:
     before: Mapping[str, Any] = field(default_factory=dict)
     twig: Twig | None = None
 
+    def start(self, world: Trainable, s: Settings) -> tuple[Rule, Graph]:
+        """The rule, and the edges that it begins with in this world."""
+        graph = self.graph(world, s)
+        if self.rule.prunes_at_start:  # to the edges that others start with
+            return self.rule.aimed(graph.counts().tolist()), Graph.full(graph.space)
+        return self.rule, graph
 
-def _stages(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[_Stage]:
+
+def stages_of(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[Stage]:
     if s.kind == "branch":
         yield from _branches(s, parents, data)
     elif s.rule.visits_densities:
-        yield _Stage(s.rule.towards(s.densities), _full, parent=parents.get("dense"))
+        yield Stage(s.rule.towards(s.densities), _full, parent=parents.get("dense"))
     elif s.rule.name == "Dense":
-        yield _Stage(s.rule, _full, density=1.0)
+        yield Stage(s.rule, _full, density=1.0)
     elif "counts" in parents:
         counts = _counts(parents["counts"], s.density)
-        yield _Stage(s.rule, lambda world, s: first_graph(world, s.density, counts, "random",
+        yield Stage(s.rule, lambda world, s: first_graph(world, s.density, counts, "random",
                                                           s.seed), s.density)  # fmt: skip
     else:
-        yield _Stage(s.rule.towards((s.density,)), _budgeted, s.density)
+        yield Stage(s.rule.towards((s.density,)), _budgeted, s.density)
 
 
 def _full(world: Trainable, s: Settings) -> Graph:
@@ -68,11 +75,11 @@ def _budgeted(world: Trainable, s: Settings) -> Graph:
     return first_graph(world, start, s.distribution, "random", s.seed)
 
 
-def _branches(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[_Stage]:
+def _branches(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[Stage]:
     """A training at each requested density of what the cell branches off."""
     for twig in twigs(s, parents["ticket"], parents.get("other"), data):
         row = twig.row
-        yield _Stage(
+        yield Stage(
             rewire.Static(),
             twig.graph,
             row["requested_density"],

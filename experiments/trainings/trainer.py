@@ -8,38 +8,32 @@ and what has been noted so far are in it, and after a kill the logs are cut back
 from __future__ import annotations
 
 import math
-import resource
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-import rewire
 from rewire import rng_for
-from rewire.graph import Graph
-from rewire.limits import limited
-from rewire.session import Session
-from rewire.torch_loop import torch_world
 from rewire.worlds.torch_model.probe import Probe
 
-from ..building import TOO_MANY, build_optimizer, empty_model, model_for
-from ..cell_run import TIMES, Emit, due
+from ..building import TOO_MANY, empty_model
+from ..cell_run import TIMES, CellRun
 from ..cells import Cell
 from ..data import Dataset
+from ..engines.outcome import Emit
 from ..errors import Diverged
 from ..store import CellStore
-from . import flops as costs
-from .batches import _Batches
+from . import flops
+from .batches import Batches
 from .branch_start import data_of
-from .passes import laid_out, make_passes, measure, substrate
+from .passes import form_of, measure
+from .session import build
 from .settings import settings
-from .stages import COSTS, _Stage, _stages
+from .stages import COSTS, Stage, stages_of
 
 PROBED = 10  # examples of each class that rules see before the first step, at least
 HELD = 2**23  # bytes of edits that wait in memory at the most, until they are written
@@ -59,7 +53,7 @@ def run_cell(
     Raises Diverged (exit 4) when a loss is no number any more, StoreError and CheckpointError
     (exit 5) for a damaged folder.
     """
-    _Training(cell, folder, parents, dataset, emit, should_stop, device).run()
+    TrainingRun(cell, folder, parents, dataset, emit, should_stop, device).run()
 
 
 @dataclass
@@ -71,7 +65,11 @@ class _Best:
     model: dict[str, Tensor] = field(default_factory=dict)
 
 
-class _Training:
+class TrainingRun(CellRun):
+    """One cell's training: its stages, one after the other."""
+
+    costs = COSTS
+
     def __init__(
         self,
         cell: Cell,
@@ -82,86 +80,61 @@ class _Training:
         should_stop: Callable[[], bool],
         device: str,
     ):
-        self.cell, self.settings = cell, settings(cell.config)
-        self.store = CellStore(folder)
+        super().__init__(cell, folder, emit, should_stop)
+        self.settings = settings(cell.config)
         self.parents = {role: CellStore(path) for role, path in parents.items()}
         self.data, self.device = data_of(self.settings, dataset).to(device), device
-        self.emit, self.should_stop = emit, should_stop
-        self.batches = _Batches(self.data.train, self.settings.training.batch, self.settings.seed)
-        self.stages = list(_stages(self.settings, self.parents, self.data))
+        self.batches = Batches(self.data.train, self.settings.training.batch, self.settings.seed)
+        self.stages = list(stages_of(self.settings, self.parents, self.data))
         self.stage = 0
-        self.checkpoints = self.store.checkpoints
-        self.spent: dict[str, Any] = dict.fromkeys((*COSTS, *TIMES), 0)
         self.best = _Best()
         self._charged: list[int] = []  # the counts of edges that _macs were counted for
         self._macs = 0
 
     # -- the whole cell -------------------------------------------------------------------------
 
-    def run(self) -> None:
-        self.store.create(
-            {
-                "config": dict(self.cell.config),
-                "label": self.cell.label,
-                "parents": list(self.cell.parents.values()),
-                "versions": {"neurorewire": rewire.__version__, "torch": torch.__version__},
-                "threads": torch.get_num_threads(),
-                "device": self.device,
-            }
-        )
-        self._started = time.perf_counter(), time.process_time()
-        saved = self.checkpoints.load_newest()
+    def work(self, saved: Mapping[str, Any] | None) -> bool:
         if saved is not None:
-            self.stage, self.spent = saved["stage"], dict(saved["spent"])
-        self._cut_logs(saved)
+            self.stage = saved["stage"]
         while self.stage < len(self.stages):
             self._begin(self.stages[self.stage], saved)
             saved = None
             if not self._train():
-                self._save()
-                return
+                return False
             self.stage += 1
             if self.stage < len(self.stages):
-                self.spent = dict.fromkeys((*COSTS, *TIMES), 0)
-        self._flush()
-        self.store.append({"event": "end", "levels": self._level + 1, "stopped": None})
-        self.store.sync()
-        self.store.close()
-        self.checkpoints.clear()
-        self.emit({"event": "end"})
+                self.restart_costs()
+        return True
 
-    def _cut_logs(self, saved: Mapping[str, Any] | None) -> None:
-        """Back to what the checkpoint knows: a kill may have come after later lines."""
-        self.store.truncate(saved["metrics"] if saved else 0)
-        self.store.edit_log.truncate(saved["edits"] if saved else 0)
+    @property
+    def levels(self) -> int:
+        return self._level + 1
 
     # -- one training ---------------------------------------------------------------------------
 
-    def _begin(self, stage: _Stage, saved: Mapping[str, Any] | None) -> None:
+    def _begin(self, stage: Stage, saved: Mapping[str, Any] | None) -> None:
         """Model, optimiser and session of a stage: fresh, continued, or grown from a parent."""
         s = self.settings
         training = s.training
         self.current = stage
-        self.model = self._build(stage)
+        built = build(
+            s,
+            self.data,
+            start=lambda world: stage.start(world, s),
+            draw=lambda: rng_for(s.seed, stage.weights).torch,
+            probe=self._probe(),
+            span=int(training.steps or 0),
+            device=self.device,
+        )
+        self.model, self.optimizer, self.world = built.model, built.optimizer, built.world
+        self.net = built.net
+        self.net.saves |= frozenset(s.saves)  # what later levels rewind to
         self._drops = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p
                           for m in self.model.modules())  # fmt: skip
-        self.optimizer = build_optimizer(training.optimizer, self.model.parameters())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.world = torch_world(
-            self.model, self.optimizer, s.substrate, s.seed,
-            include=s.include or None, exclude=s.exclude, probe=self._probe(),
-        )  # fmt: skip
-        self.world.space = limited(self.world.space, s.limits)
-        make_passes(self.world, s)
-        graph, rule = stage.graph(self.world, s), stage.rule
-        if rule.prunes_at_start:  # to the edges that others start with
-            rule, graph = rule.aimed(graph.counts().tolist()), Graph.full(graph.space)
-        names = [p.name for p in graph.projections]
         shapes = empty_model(s.model.name, s.model.options, self.data)
-        self.costs = costs.measure(shapes, names, self.data.train.part(slice(1))[0].to("meta"))
-        self.net = Session(self.world, graph, rule, span=training.steps, seed=s.seed, rewinds=True,
-                           limits=s.limits)  # fmt: skip
-        self.net.saves |= frozenset(s.saves)  # what later levels rewind to
+        names = [p.name for p in self.net.graph.projections]
+        self.macs = flops.measure(shapes, names, self.data.train.part(slice(1))[0].to("meta"))
         self._kept: set[int] = set()
         if saved is not None:
             self._continue(saved)
@@ -172,19 +145,11 @@ class _Training:
                 self._grow_from(stage.parent)
             if stage.twig is not None:
                 steps = stage.twig.settle(self.net, self.batches, training)
-                flops = costs.STEP * training.batch * self.costs.dense * steps
-                for name, spent in (("updates", steps), ("train_flops_dense", flops),
-                                    ("train_flops_sparse", flops)):  # fmt: skip
+                cost = flops.STEP * training.batch * self.macs.dense * steps
+                for name, spent in (("updates", steps), ("train_flops_dense", cost),
+                                    ("train_flops_sparse", cost)):  # fmt: skip
                     self.spent[name] += spent
         self._level = stage.level + self.net.clock.round
-        self._checkpointed, self._saving = time.monotonic(), 0.0
-
-    def _build(self, stage: _Stage) -> nn.Module:
-        """The model, drawn from the stage's stream."""
-        s = self.settings
-        draw = partial(self._generator, stage)
-        model = model_for(s.model.name, s.model.options, self.data, s.substrate, draw)
-        return model if s.substrate != "masked" else laid_out(model.to(self.device), s)
 
     def _probe(self) -> Probe:
         """What rules see of the training set before the first step: batches of a draw of their
@@ -196,9 +161,6 @@ class _Training:
             [train.batch(rows) for rows in order[: n * size].split(size)],
             lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
         )
-
-    def _generator(self, stage: _Stage) -> torch.Generator:
-        return rng_for(self.settings.seed, stage.weights).torch
 
     def _continue(self, saved: Mapping[str, Any]) -> None:
         self.world.load(saved)
@@ -262,8 +224,7 @@ class _Training:
             net.rewire()
             if net.history.held > HELD:  # a checkpoint knows how much of the log it counts on
                 self.store.edit_log.append(net.history.take())
-            if due(time.monotonic() - self._checkpointed, self._saving):
-                self._save()
+            self.save_if_due()
         return True
 
     def _charge(self, batch: int) -> None:
@@ -271,13 +232,13 @@ class _Training:
         net, spent = self.net, self.spent
         if self._charged != (counts := net.counts):
             self._charged = counts
-            self._macs = self.costs.sparse(counts)
-        spent["train_flops_dense"] += costs.STEP * batch * self.costs.dense
-        spent["train_flops_sparse"] += costs.STEP * batch * self._macs
+            self._macs = self.macs.sparse(counts)
+        spent["train_flops_dense"] += flops.STEP * batch * self.macs.dense
+        spent["train_flops_sparse"] += flops.STEP * batch * self._macs
         # the weight gradient of synapses that compute nothing is computed as well
         if net.wants_grads or net.trains_silent:
-            absent = self.costs.dense - self._macs
-            spent["train_flops_sparse"] += costs.FORWARD * batch * absent
+            absent = self.macs.dense - self._macs
+            spent["train_flops_sparse"] += flops.FORWARD * batch * absent
         spent["updates"] += not net.skipped
 
     # -- what is measured -----------------------------------------------------------------------
@@ -287,7 +248,8 @@ class _Training:
         clock, net = self.net.clock, self.net
         self._level = self.current.level + clock.round
         if not (math.isfinite(loss) and math.isfinite(train_loss)):
-            self._flush()
+            self.flush()
+            self.store.sync()
             where = [n for n, p in self.model.named_parameters() if not p.isfinite().all()]
             raise Diverged(
                 f"{self.cell.label} (seed {self.cell.seed}) diverged by step {clock.step} of level "
@@ -298,7 +260,7 @@ class _Training:
         if loss < self.best.loss:
             self.best = _Best()  # two copies of a model may be more than there is room for
             self.best = _Best(clock.step, loss, self.world.model_state())
-        self._note_times()
+        self.note_times()
         event = {
             "event": "eval",
             "level": self._level,
@@ -313,8 +275,7 @@ class _Training:
             "dropped": net.history.dropped,
             "seconds": self.spent["seconds"],
         }
-        self.store.append(event)
-        self.emit({**event, "steps": clock.span, "levels": self._levels()})
+        self.record(event, steps=clock.span, levels=self._levels())
         self._last = (loss, accuracy)
 
     def _levels(self) -> int:
@@ -331,14 +292,9 @@ class _Training:
             self.world.show(self.best.model)
             _, at_best = measure(self.world.evaluate, self.data.test)
             self.world.show(end)
-        self._note_times()
+        self.note_times()
         history = net.history
-        row = {
-            "event": "level",
-            "rule": self.cell.rule,
-            "label": self.cell.label,
-            "seed": self.cell.seed,
-            "level": self._level,
+        values = {
             "requested_density": self._requested(),
             "density": net.density,
             "edges": net.edges,
@@ -352,10 +308,9 @@ class _Training:
             **self.spent,
             "formed": self.spent["formed"] + history.formed,
             "dropped": self.spent["dropped"] + history.dropped,
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "substrate": substrate(self.world.forms),
-            "cell": self.store.hash,
+            "substrate": form_of(self.world.forms),
         }
+        row = self.level_row(self._level, values)
         self._keep_level(self._level, row)
         self.best = _Best()
 
@@ -365,13 +320,12 @@ class _Training:
         if row["requested_density"] is not None:
             tree |= self._model_tree()
         self.store.write_level(level, tree, graph.description)
-        self.store.append(row)
-        self.emit(dict(row))
+        self.record(row)
 
     def _model_tree(self) -> dict[str, Any]:
         """The model in its own form, and of a dense training what others go on from."""
         state = self.world.model_state()
-        if self.settings.substrate == "masked":
+        if self.settings.world == "masked":
             more = {"optimiser": self.optimizer.state_dict()} if self.cell.rule == "Dense" else {}
             return {"model": state, **more}
         more = {"world": self.world.snapshot()} if self.cell.rule == "Dense" else {}
@@ -392,36 +346,19 @@ class _Training:
         wanted = {round(d * possible): d for d in (1.0, *self.settings.densities)}
         return wanted.get(edges)
 
-    def _note_times(self) -> None:
-        wall, cpu = time.perf_counter(), time.process_time()
-        self.spent["seconds"] += wall - self._started[0]
-        self.spent["cpu_seconds"] += cpu - self._started[1]
-        self._started = wall, cpu
-
     # -- what is kept ---------------------------------------------------------------------------
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         for step in self.net.saved.keys() - self._kept - {0}:  # step 0 is made again from the seed
             self.store.write_snapshot(step, self.net.saved[step])
             self._kept.add(step)
         self.store.edit_log.append(self.net.history.take())
-        self.store.sync()
 
-    def _save(self) -> None:
-        began = time.monotonic()
-        self._flush()
-        self._note_times()
-        self.checkpoints.save(
-            {
-                "stage": self.stage,
-                **self.world.snapshot(),
-                "net": self.net.state_dict(history=False, saved=False),
-                "best": vars(self.best),
-                "spent": self.spent,
-                "metrics": self.store.size(),
-                "edits": self.store.edit_log.size(),
-                "threads": torch.get_num_threads(),
-            }
-        )
-        self._checkpointed = time.monotonic()
-        self._saving = self._checkpointed - began
+    def state(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            **self.world.snapshot(),
+            "net": self.net.state_dict(history=False, saved=False),
+            "best": vars(self.best),
+            "threads": torch.get_num_threads(),
+        }

@@ -8,7 +8,7 @@ from rewire.experiments import cli, store
 
 HEADER = """
 model = { name = "mlp", hidden = [24, 16] }
-substrate = "SUBSTRATE"
+world = "SUBSTRATE"
 data = "digits"
 optimizer = { name = "sgd", lr = 0.1, momentum = 0.9 }
 batch = 50
@@ -21,9 +21,9 @@ POSSIBLE = 64 * 24 + 24 * 16 + 16 * 10
 DENSITIES = (0.3, 0.1)
 
 
-def run(folder, rules, substrate="masked", densities=DENSITIES, code=0):
+def run(folder, rules, world="masked", densities=DENSITIES, code=0):
     """The results of ``rules``; none where even the plan is to end with an exit code of its own."""
-    header = HEADER.replace("SUBSTRATE", substrate)
+    header = HEADER.replace("SUBSTRATE", world)
     experiment = folder / "experiment.toml"
     experiment.write_text(header.replace("DENSITIES", ", ".join(map(str, densities))) + rules)
     assert cli.main(["run", str(experiment), "--dry-run"]) == code  # its costs can be estimated

@@ -72,18 +72,18 @@ def test_each_rule_has_a_cell_for_each_density_and_ends_at_exactly_its_edges(tmp
 @pytest.mark.parametrize("label", ["SNIP", "GraSP", "SynFlow", "SNIP by layer"])
 def test_edges_are_those_of_the_masked_world_and_held_as_lists(label, tmp_path: Path):
     found = {}
-    for substrate in ("masked", "sparse", "auto"):
-        cell = [c for c in planned(substrate=substrate) if c.label == label][-1]
-        kept = trained(cell, tmp_path / substrate / cell.hash)
-        found[substrate] = last(kept)["substrate"], kept.read_level(0)[0]["keys"].tolist()
+    for world in ("masked", "sparse", "auto"):
+        cell = [c for c in planned(world=world) if c.label == label][-1]
+        kept = trained(cell, tmp_path / world / cell.hash)
+        found[world] = last(kept)["substrate"], kept.read_level(0)[0]["keys"].tolist()
     assert found["sparse"][0] == found["auto"][0] == "sparse" != found["masked"][0]
     assert found["sparse"][1] == found["auto"][1] == found["masked"][1]
 
 
-@pytest.mark.parametrize("substrate", ["masked", "auto"])
+@pytest.mark.parametrize("world", ["masked", "auto"])
 @pytest.mark.parametrize("label", ["SNIP", "SynFlow"])
-def test_a_cell_stopped_at_every_step_ends_as_an_undisturbed_one(label, substrate, tmp_path: Path):
-    cell = next(c for c in planned(substrate=substrate) if c.label == label)
+def test_a_cell_stopped_at_every_step_ends_as_an_undisturbed_one(label, world, tmp_path: Path):
+    cell = next(c for c in planned(world=world) if c.label == label)
     ends = []
     for name, looks in (("whole", [10**6]), ("stopped", [1] * 5 + [10**6])):
         kept = trained(cell, tmp_path / name / cell.hash, looks)
@@ -98,7 +98,7 @@ def test_rules_see_ten_examples_a_class_in_batches_of_the_trainings_size(tmp_pat
     seen = {}
     for batch, seed in ((50, 0), (50, 1), (30, 0), (200, 0)):
         cell = next(c for c in planned(batch=batch, seeds=[seed]) if c.label == "SNIP")
-        training = trainer._Training(
+        training = trainer.TrainingRun(
             cell, tmp_path / f"{batch}.{seed}", {}, load("digits"), print, bool, "cpu"
         )
         assert settings(cell.config).seed == seed
@@ -116,4 +116,4 @@ def test_what_cannot_work_is_said_before_anything_is_trained():
     with pytest.raises(ConfigError, match="rules.SNIP.to.*give 'densities' instead"):
         experiment(rules=[{"rule": "SNIP", "to": 0.1}])
     with pytest.raises(ConfigError, match="rules.TopKAST.*silent edges, which the sparse world"):
-        experiment(substrate="sparse", rules=["SNIP", "TopKAST"])
+        experiment(world="sparse", rules=["SNIP", "TopKAST"])

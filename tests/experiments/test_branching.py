@@ -217,6 +217,6 @@ def test_a_branch_that_cannot_be_is_refused_before_anything_is_trained(rules, sa
 
 
 def test_weights_that_the_sparse_world_does_not_keep_are_refused():
-    with pytest.raises(ConfigError, match="begins with weights that substrate = 'sparse' does not"):
-        experiment = parse({**BASE, "substrate": "sparse", "rules": [TICKET, "Shuffle"]})
+    with pytest.raises(ConfigError, match="begins with weights that world = 'sparse' does not"):
+        experiment = parse({**BASE, "world": "sparse", "rules": [TICKET, "Shuffle"]})
         plan(experiment)

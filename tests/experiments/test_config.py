@@ -142,12 +142,30 @@ def test_an_optimiser_keeps_as_many_tensors_as_the_table_says(name):
 
 def test_the_json_schema_knows_the_names():
     whole = kinds.json_schema()
-    torch, brian = whole["else"], whole["then"]  # a file with a `world` is of Brian2's
+    torch, brian = whole["else"], whole["then"]
+    assert whole["if"]["properties"]["world"] == {"enum": ["brian"]}
     for tree, model, own in ((torch, "mlp", "batch"), (brian, "topographic-map", "seconds")):
         assert "DeepR" in tree["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
         assert model in tree["properties"]["model"]["anyOf"][0]["enum"]
         assert own in tree["properties"] and "name" not in tree["required"]
-    assert not set(torch["properties"]) & {"seconds", "world"} and "Model" in whole["$defs"]
+    assert "seconds" not in torch["properties"] and "Model" in whole["$defs"]
+    assert torch["properties"]["world"]["enum"] == ["masked", "sparse", "auto"]
+    assert torch["properties"]["substrate"]["deprecated"]  # the old word
+
+
+def test_the_old_word_for_a_world_is_read_and_names_the_same_cells():
+    old, new = (kinds.parse(good(**{key: "sparse"})) for key in ("substrate", "world"))
+    assert old == new and old.world == "sparse" and old.as_tree()["world"] == "sparse"
+    cells = kinds.plan(new)
+    assert {cell.config["substrate"] for cell in cells} == {"sparse"}
+    assert "substrate" not in kinds.plan(kinds.parse(good(world="masked")))[0].config
+
+
+def test_the_old_and_the_new_word_together_are_refused():
+    with pytest.raises(ConfigError, match="substrate: is the old word for 'world': give only one"):
+        kinds.parse(good(substrate="sparse", world="sparse"))
+    by_override = kinds.load(good(substrate="sparse"), ["world=masked"])
+    assert by_override.world == "masked"
 
 
 # --- overrides ---

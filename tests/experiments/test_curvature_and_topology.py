@@ -44,9 +44,9 @@ LABELS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("substrate", ["masked", "auto"])
-def test_every_rule_ends_at_exactly_each_density(substrate, tmp_path):
-    rows = run(tmp_path, RULES, substrate)
+@pytest.mark.parametrize("world", ["masked", "auto"])
+def test_every_rule_ends_at_exactly_each_density(world, tmp_path):
+    rows = run(tmp_path, RULES, world)
     assert_exact(rows, LABELS)
     for row in rows:
         falls = row["label"] not in ("SRigL", "CHT")

@@ -42,9 +42,9 @@ when = { every = 10, stop = 0.75 }
 """
 
 
-@pytest.mark.parametrize("substrate", ["masked", "auto"])
-def test_every_rule_ends_at_exactly_each_density(substrate, tmp_path):
-    rows = run(tmp_path, RULES, substrate)
+@pytest.mark.parametrize("world", ["masked", "auto"])
+def test_every_rule_ends_at_exactly_each_density(world, tmp_path):
+    rows = run(tmp_path, RULES, world)
     labels = ("DSR", "GMP", "GMP over all layers", "GraNet", "MEST", "RandomRewiring", "SNFS")
     assert_exact(rows, labels)
     by = {(row["label"], row["requested_density"]): row for row in rows}

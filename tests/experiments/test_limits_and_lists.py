@@ -34,10 +34,10 @@ LIMITS = [{"limit": "FanIn", "most": 16}, {"limit": "FanOut", "most": 7}, {"limi
           {"limit": "FixedPoint", "fraction": 10}]  # fmt: skip
 
 
-@pytest.mark.parametrize("substrate", ["masked", "sparse"])
-def test_limits_hold_at_the_end_and_the_dense_network_has_none(tmp_path, substrate):
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+def test_limits_hold_at_the_end_and_the_dense_network_has_none(tmp_path, world):
     rules = ["Dense", {"rule": "DeepR", "noise": 0.1}, {"rule": "SET", "when": 5}]
-    tree = {**BASE, "rules": rules, "limits": LIMITS, "substrate": substrate}
+    tree = {**BASE, "rules": rules, "limits": LIMITS, "world": world}
     plain = {c.label: c.hash for c in _plan({**tree, "limits": []})}
     planned = {c.label: c for c in _plan(tree)}
     assert planned["Dense"].hash == plain["Dense"] and planned["SET"].hash != plain["SET"]

@@ -45,7 +45,7 @@ def planned(**changes):
 def trained(folder, digits, should_stop=lambda: False, **changes):
     """The cell's training, run to its end, and its store."""
     cell = planned(**changes)[0]
-    training = trainer._Training(cell, folder / cell.hash, {}, digits, lambda event: None,
+    training = trainer.TrainingRun(cell, folder / cell.hash, {}, digits, lambda event: None,
                                  should_stop, "cpu")  # fmt: skip
     training.run()
     return training, CellStore(folder / cell.hash)
@@ -71,11 +71,11 @@ def test_they_are_part_of_what_a_cell_is_and_the_ordinary_ones_are_not_written()
 
 
 @pytest.mark.parametrize("option", ["channels_last", "bf16", "compiled"])
-@pytest.mark.parametrize("substrate", ["sparse", "auto"])
-def test_edges_take_none_of_them(option, substrate):
+@pytest.mark.parametrize("world", ["sparse", "auto"])
+def test_edges_take_none_of_them(option, world):
     (key,) = OPTIONS[option]
     with pytest.raises(ConfigError, match=f"{key}: is of dense weights under masks"):
-        planned(substrate=substrate, model="lenet-300-100", **OPTIONS[option])
+        planned(world=world, model="lenet-300-100", **OPTIONS[option])
 
 
 def test_channels_of_a_net_without_convolutions_cannot_come_last():

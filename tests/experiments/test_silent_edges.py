@@ -51,9 +51,9 @@ n = 1
 """
 
 
-@pytest.mark.parametrize("substrate", ["masked", "auto"])
-def test_every_rule_ends_at_exactly_the_live_edges_it_promises(substrate, tmp_path):
-    rows = run(tmp_path, RULES, substrate)
+@pytest.mark.parametrize("world", ["masked", "auto"])
+def test_every_rule_ends_at_exactly_the_live_edges_it_promises(world, tmp_path):
+    rows = run(tmp_path, RULES, world)
     ended = {(row["label"], row["requested_density"]): row for row in rows}
     assert len(ended) == 8 * 2
     for (label, density), row in ended.items():

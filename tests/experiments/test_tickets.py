@@ -227,7 +227,7 @@ def test_copies_are_as_many_as_memory_allows(monkeypatch):
         for most in (10**6, 70, 3):
             monkeypatch.setattr(tickets, "MOST_SYNAPSES", most)
             asked = experiment(spikes={"encoding": encoding}).spikes
-            tickets._simulated(asked, weights, np.ones((2, 4)), 0)
+            tickets.simulated(asked, weights, np.ones((2, 4)), 0)
     assert seen == [400, 4, 1, 400, 2, 1]
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not fork.fork_available(), reason="needs fork")
 
 EXPERIMENT = """
 model = { name = "mlp", hidden = [24, 16], dropout = DROPOUT }
-substrate = "SUBSTRATE"
+world = "SUBSTRATE"
 data = "digits"
 optimizer = { name = "adam", lr = 2e-3 }
 schedule = { kind = "cosine", warmup = 10 }
