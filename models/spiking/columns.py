@@ -132,10 +132,10 @@ class Columns(Built):
         """
         p = self.parameters
         steps = round((p.t_stim if t_show is None else t_show) / p.dt)
-        shown = self._shown = _Shown(self._rates(p, images), steps, int(self._step[0]))
+        presentation = self._shown = _Shown(self._rates(p, images), steps, int(self._step[0]))
         with self._frozen():
-            self.network.run(len(shown.chances) * steps * p.dt * ms, namespace={})
-        return np.diff([*shown.fired, self._fired()], axis=0)
+            self.network.run(len(presentation.chances) * steps * p.dt * ms, namespace={})
+        return np.diff([*presentation.fired, self._fired()], axis=0)
 
     def _fired(self) -> np.ndarray:
         """Spikes of each column's targets so far, (classes, pixels)."""

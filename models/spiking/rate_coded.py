@@ -104,8 +104,8 @@ def balanced(
     images: some of those trained on, (N, ...). A layer's weights are multiplied by the percentile
     of the activations before it and divided by that of its own, which changes no prediction.
     """
-    said = activations(weights, images)
-    scales = [1.0, *(float(np.percentile(np.abs(a), percentile)) or 1.0 for a in said)]
+    layers = activations(weights, images)
+    scales = [1.0, *(float(np.percentile(np.abs(a), percentile)) or 1.0 for a in layers)]
     checked = _checked(weights, _flat(images).shape[1])
     return [
         w * (before / after) for w, before, after in zip(checked, scales, scales[1:], strict=False)
@@ -163,9 +163,9 @@ def simulate(
         network = _Copies(b2, layers, min(copies, len(x)), encoding, rate, dt)
         built = time.perf_counter()
         parts = [network.show(x[at : at + copies], duration) for at in range(0, len(x), copies)]
-        done = time.perf_counter()
+        ended = time.perf_counter()
     potentials, spikes, events = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Responses(potentials, spikes, events, built - began, done - built)
+    return Responses(potentials, spikes, events, built - began, ended - built)
 
 
 class _Copies:

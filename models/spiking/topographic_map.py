@@ -171,17 +171,17 @@ def _kernel(p: TopographicMap, rng: np.random.Generator) -> np.ndarray:
         for way, ((p_form, sigma), many) in enumerate(zip(ways, half, strict=True)):
             chance = p_form * np.exp(-d2 / (2 * sigma**2))
             drawn.append(rng.choice(n, many, p=chance / chance.sum()) + way * n)
-        found = np.concatenate(drawn)
-        pre[j, : len(found)] = found
+        sources = np.concatenate(drawn)
+        pre[j, : len(sources)] = sources
     return pre
 
 
 def _random(p: TopographicMap, rng: np.random.Generator) -> np.ndarray:
     n, pre = p.size, np.full((p.size, p.slots), -1)
     for j in range(n):
-        found = np.flatnonzero(rng.random(2 * n if p.lateral else n) < p.p_random)
-        found = np.sort(rng.permutation(found)[: p.slots])
-        pre[j, : len(found)] = found
+        sources = np.flatnonzero(rng.random(2 * n if p.lateral else n) < p.p_random)
+        sources = np.sort(rng.permutation(sources)[: p.slots])
+        pre[j, : len(sources)] = sources
     return pre
 
 
