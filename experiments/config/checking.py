@@ -1,4 +1,4 @@
-"""Checks of an experiment's tables: unknown keys, rules, models."""
+"""One table of an experiment file against its class: what pydantic finds, as sentences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from .schema import (
     Spikes,
     StepSchedule,
     Table,
-    in_steps,
 )
 
 _TABLES: dict[tuple[str, ...], tuple[str, dict[str, type[Table]]]] = {
@@ -76,16 +75,8 @@ def _problem(error: ErrorDetails, root: type[Table]) -> tuple[str, str]:
 
 
 def check(cls: type[Table], tree: Any) -> tuple[Any, Problems]:
+    """The object that a table describes, None where something is wrong with it, and what is."""
     try:
         return cls.model_validate(tree), Problems()
     except ValidationError as error:
         return None, Problems(_problem(e, cls) for e in error.errors(include_url=False))
-
-
-def rule_problems(cls: Any, fields: dict[str, Any], path: str) -> Problems:
-    try:
-        cls.from_table(in_steps(fields, 100))  # how long an epoch is matters to no check
-    except (ValueError, TypeError) as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        return Problems((path, line) for line in lines if line)
-    return Problems()

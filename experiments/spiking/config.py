@@ -12,9 +12,10 @@ from rewire.models import ModelInfo, spiking
 from rewire.models.spiking.brian import brian2
 from rewire.names import did_you_mean, short, unknown
 
-from ..config.checking import check, rule_problems
+from ..config.checking import check
 from ..config.problems import Problems
-from ..config.schema import available, is_dense, named
+from ..config.rules import check_contrasts, read_rules
+from ..config.schema import is_dense, named
 from ..errors import ConfigError
 from .cells import cell_of, settings
 from .schema import SpikingEntry, SpikingExperiment
@@ -22,25 +23,20 @@ from .schema import SpikingEntry, SpikingExperiment
 
 def parse(tree: Mapping[str, Any], problems: Problems) -> SpikingExperiment | None:
     """A plain tree, checked; what is wrong, a missing Brian2 included, goes to ``problems``."""
-    given = {**tree, "model": named(tree.get("model"))} if "model" in tree else {**tree}
-    listed = given.get("rules")
+    tables = {key: named(value) if key == "model" else value for key, value in tree.items()}
+    listed = tables.get("rules")
     if isinstance(listed, list):
-        given["rules"] = listed[:1]  # each is checked below, against its own class
-    experiment, wrong = check(SpikingExperiment, given)
+        tables["rules"] = listed[:1]  # each is checked below, against its own class
+    experiment, wrong = check(SpikingExperiment, tables)
     problems += wrong
-    model = _model(given.get("model"), problems)
-    options = _options(given.get("model"))
+    model = _model(tables.get("model"), problems)
+    options = _options(tables.get("model"))
     if model is not None:
         problems += _model_problems(model, options, "model")
     entries = _rules(listed, model, options, problems) if isinstance(listed, list) else []
     if experiment is not None:
         labels = [entry.label for entry in entries]
-        problems += [
-            (f"contrasts[{i}]", unknown("rule with the label", label, labels))
-            for i, pair in enumerate(experiment.contrasts)
-            for label in pair
-            if label not in labels
-        ]
+        problems += check_contrasts(experiment.contrasts, labels)
         experiment = experiment.model_copy(update={"rules": entries})
     return experiment
 
@@ -90,42 +86,28 @@ def _rules(
     listed: Sequence[Any], model: ModelInfo | None, options: dict[str, Any], problems: Problems
 ) -> list[SpikingEntry]:
     """The experiment's rules; what is wrong with them goes to ``problems``."""
-    classes, entries = available("rule"), list[SpikingEntry]()
-    for i, item in enumerate(listed):
-        table = {"rule": item} if isinstance(item, str) else item
-        if not isinstance(table, Mapping):
-            problems.append((f"rules[{i}]", f"should be a table, found {short(item)}"))
-            continue
-        fields = dict(table)
-        rule, over = fields.pop("rule", None), fields.pop("model", {})
-        label = fields.pop("label", rule)
-        path = f"rules.{label}" if isinstance(label, str) else f"rules[{i}]"
-        cls = classes.get(rule) if isinstance(rule, str) else None
-        if rule is None:
-            hint = did_you_mean("rule", fields) or ": the name of a rule, e.g. rule = 'DeepR'"
-            problems.append((path, f"'rule' is missing{hint}"))
-        elif cls is None:
-            problems.append((f"{path}.rule", unknown("rule", rule, classes)))
-        elif is_dense(cls):
-            problems.append((path, "the slots of a spiking network bound its fan-in, so none is "
-                             "dense; Static keeps what it starts with"))  # fmt: skip
-        else:
-            problems += rule_problems(cls, fields, path)
-        if rule is not None and not (isinstance(label, str) and 0 < len(label.strip()) <= 80):
-            problems.append((f"{path}.label", f"should be a short text, found {short(label)}"))
-        elif label in [entry.label for entry in entries]:
-            problems.append((path, "two rules have this label; give one of them another 'label'"))
+    entries: list[SpikingEntry] = []
+    for item in read_rules(listed, problems, lambda cls: ("model",), _refused):
+        over, path = item.own.get("model", {}), f"{item.path}.model"
         if not isinstance(over, Mapping):
-            problems.append((f"{path}.model", f"should be a table, found {short(over)}"))
+            problems.add(path, f"should be a table, found {short(over)}")
             over = {}
         elif "name" in over:
-            problems.append((f"{path}.model.name", "all rules share the experiment's model; give "
-                             "its options only"))  # fmt: skip
+            problems.add(f"{path}.name", "all rules share the experiment's model; give its "
+                         "options only")  # fmt: skip
         elif model is not None and over:
-            problems += _model_problems(model, over, f"{path}.model")
-        if cls is not None and isinstance(label, str):
-            entries.append(SpikingEntry(str(rule), cls, label, {**options, **over}, fields, over))
+            problems += _model_problems(model, over, path)
+        if item.known:
+            merged = {**options, **over}
+            entries.append(SpikingEntry(item.rule, item.cls, item.label, merged, item.fields, over))
     return entries
+
+
+def _refused(cls: Any) -> str | None:
+    if is_dense(cls):
+        return ("the slots of a spiking network bound its fan-in, so none is dense; Static keeps "
+                "what it starts with")  # fmt: skip
+    return None
 
 
 def unable(experiment: SpikingExperiment) -> Problems:

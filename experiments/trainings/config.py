@@ -8,8 +8,9 @@ from typing import Any
 from rewire.names import did_you_mean, short, unknown
 
 from ..building import empty_model, space_of
-from ..config.checking import check, rule_problems
+from ..config.checking import check
 from ..config.problems import Problems
+from ..config.rules import check_contrasts, read_rules
 from ..config.schema import (
     Experiment,
     RuleEntry,
@@ -41,18 +42,15 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 def parse(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
     """A plain tree (what a TOML file holds), checked; what is wrong goes to ``problems``."""
-    given = {**tree}
-    for key in ("model", "data", "optimizer"):
-        if key in given:
-            given[key] = named(given[key])
-    listed = given.get("rules")
+    tables = {k: named(v) if k in ("model", "data", "optimizer") else v for k, v in tree.items()}
+    listed = tables.get("rules")
     if isinstance(listed, list):
-        given["rules"] = listed[:1]  # each is checked below, against its own class
-    experiment, wrong = check(Experiment, given)
+        tables["rules"] = listed[:1]  # each is checked below, against its own class
+    experiment, wrong = check(Experiment, tables)
     problems += wrong
-    training = {key: given[key] for key in Training.model_fields if key in given}
+    training = {key: tables[key] for key in Training.model_fields if key in tables}
     entries = _rules(listed, training, problems) if isinstance(listed, list) else []
-    _look_up(given, problems)
+    _look_up(tables, problems)
     problems += _across(entries, experiment)
     if experiment is None:
         return None
@@ -72,73 +70,51 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
     A rule that is known is returned even if something is wrong with it, so that others can be
     checked against it; its `training` may then be None.
     """
-    classes = available("rule")
     base_problems = set(check(Training, training)[1])
     entries: list[RuleEntry] = []
-    for i, item in enumerate(listed):
-        table = {"rule": item} if isinstance(item, str) else item
-        if not isinstance(table, Mapping):
-            problems.append((f"rules[{i}]", f"should be a table, found {short(item)}"))
-            continue
-        fields = dict(table)
-        rule, train = fields.pop("rule", None), fields.pop("train", {})
-        of = fields.pop("of", None) if is_branch(classes.get(str(rule))) else None
-        label = fields.pop("label", rule)
-        path = f"rules.{label}" if isinstance(label, str) else f"rules[{i}]"
-        if rule is None:
-            hint = did_you_mean("rule", fields) or ": the name of a rule, e.g. rule = 'DeepR'"
-            problems.append((path, f"'rule' is missing{hint}"))
-        elif not isinstance(rule, str) or rule not in classes:
-            problems.append((f"{path}.rule", unknown("rule", rule, classes)))
-        else:
-            problems += rule_problems(classes[rule], fields, path)
-        if not isinstance(label, str) or not label.strip() or len(label) > 80:
-            if rule is not None:
-                problems.append((f"{path}.label", f"should be a short text, found {short(label)}"))
-        elif label in [entry.label for entry in entries]:
-            problems.append((path, "two rules have this label; give one of them another 'label'"))
+    for item in read_rules(listed, problems, lambda c: ("train", "of")[: 1 + is_branch(c)]):
+        train, of = item.own.get("train", {}), item.own.get("of")
         own: Training | None = None
         if not isinstance(train, Mapping):
-            problems.append((f"{path}.train", f"should be a table, found {short(train)}"))
+            problems.add(f"{item.path}.train", f"should be a table, found {short(train)}")
         else:
             train = {k: named(v) if k == "optimizer" else v for k, v in train.items()}
             own, wrong = check(Training, _overlay(training, train))
-            problems += [
-                (f"{path}.train.{where}".rstrip("."), said)
-                for where, said in wrong
-                if (where, said) not in base_problems
-            ]
+            for where, sentence in wrong:
+                if (where, sentence) not in base_problems:
+                    problems.add(f"{item.path}.train.{where}".rstrip("."), sentence)
         if not (of is None or isinstance(of, str)):
-            problems.append((f"{path}.of", f"should be the label of a rule, found {short(of)}"))
-        if isinstance(label, str) and isinstance(rule, str) and rule in classes:
-            entries.append(RuleEntry(rule, classes[rule], label, own, fields, train, of))  # type: ignore[arg-type]
+            problems.add(f"{item.path}.of", f"should be the label of a rule, found {short(of)}")
+        if item.known:
+            entry = RuleEntry(item.rule, item.cls, item.label, own, item.fields, train, of)  # type: ignore[arg-type]
+            entries.append(entry)
     return entries
 
 
-def _look_up(given: Mapping[str, Any], problems: Problems) -> None:
+def _look_up(tables: Mapping[str, Any], problems: Problems) -> None:
     """Do the model and the data set exist, and does the model take its options?"""
-    found = {}
+    infos = {}
     for kind, what in (("model", "model"), ("data", "data set")):
-        table = given.get(kind)
+        table = tables.get(kind)
         name = table.get("name") if isinstance(table, Mapping) else None
         if not isinstance(name, str):
             continue
         known = available(kind)
         if name in known:
-            found[kind] = known[name]
+            infos[kind] = known[name]
         else:
             problems.append((f"{kind}.name", unknown(what, name, known)))
-    info = found.get("data")
+    info = infos.get("data")
     if info is not None and info.problem:
         problems.append(("data", info.problem))
-    elif info is not None and type(size := given["data"].get("validation")) is int:
+    elif info is not None and type(size := tables["data"].get("validation")) is int:
         most = info.train + info.validation - 1
         if size > most:
             problems.append(("data.validation", f"{info.name} has no {size:,} to hold out; "
                              f"1 to {most:,}, {info.validation:,} by default"))  # fmt: skip
-    if "model" in found:
-        options = {key: value for key, value in given["model"].items() if key != "name"}
-        problems += _model_problems(found["model"], options, info)
+    if "model" in infos:
+        options = {key: value for key, value in tables["model"].items() if key != "name"}
+        problems += _model_problems(infos["model"], options, info)
 
 
 def _model_problems(model: Any, options: dict[str, Any], data: Any) -> Problems:
@@ -308,12 +284,7 @@ def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Prob
         for entry in entries
         if entry.cls.prunes_at_start and "to" in entry.fields
     ]
-    for i, pair in enumerate(experiment.contrasts):
-        problems += [
-            (f"contrasts[{i}]", unknown("rule with the label", label, labels))
-            for label in pair
-            if label not in labels
-        ]
+    problems += check_contrasts(experiment.contrasts, labels)
     spread = experiment.distribution
     sparse = [entry for entry in entries if not is_dense(entry.cls)]
     if isinstance(spread, dict):
