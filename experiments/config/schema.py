@@ -262,6 +262,11 @@ def _name(value: Any) -> str:
 
 
 Name = Annotated[str, PlainValidator(_name), WithJsonSchema({"type": "string"})]
+Densities = Annotated[
+    list[float],
+    PlainValidator(_densities),
+    WithJsonSchema({"type": "array", "items": {"type": "number"}}),
+]
 Seeds = Annotated[
     list[int],
     PlainValidator(_seeds),
@@ -358,11 +363,7 @@ class Experiment(Training):
     time: str = Field(default="", description="how long it takes on two cores, for people")
     model: Model
     data: Data
-    densities: Annotated[
-        list[float],
-        PlainValidator(_densities),
-        WithJsonSchema({"type": "array", "items": {"type": "number"}}),
-    ] = []
+    densities: Densities = []
     distribution: Annotated[
         str | dict[str, float],
         PlainValidator(_distribution),

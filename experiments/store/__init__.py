@@ -18,6 +18,7 @@ torch. `disk` holds the files, `folder` the run and its cells, `database` the re
 
 from .database import (
     EVAL_FIELDS,
+    OWN_WORLD_ROW_FIELDS,
     ROW_FIELDS,
     SPIKES_ROW_FIELDS,
     SPIKING_EVAL_FIELDS,
@@ -36,6 +37,7 @@ from .folder import CellStore, Run, cell_hash
 
 __all__ = [
     "EVAL_FIELDS",
+    "OWN_WORLD_ROW_FIELDS",
     "ROW_FIELDS",
     "SPIKING_EVAL_FIELDS",
     "SPIKES_ROW_FIELDS",

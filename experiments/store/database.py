@@ -53,6 +53,14 @@ SPIKES_ROW_FIELDS = (  # of trained networks run in spikes
     *("images", "ann_accuracy", "spiking_accuracy", "spikes_per_image", "events_per_image"),
     *("images_per_second", "seconds", "cpu_seconds", "peak_memory_mb", "network", "cell"),
 )
+# of cells in a world of an installed package; what the world measures comes after "step"
+OWN_WORLD_ROW_FIELDS = (
+    *("rule", "label", "seed", "level", "requested_density", "density", "edges", "possible"),
+    *("step", "formed", "dropped", "seconds", "cpu_seconds", "peak_memory_mb", "cell"),
+)
+OWN_WORLD_EVAL_FIELDS = (
+    *("cell", "level", "round", "step", "total", "edges", "formed", "dropped", "seconds"),
+)
 SPIKING_EVAL_FIELDS = (
     *("cell", "level", "round", "step", "total", "simulated_seconds", *_MAP),
     *("edges", "formed", "dropped", "seconds", "cpu_seconds"),
@@ -62,6 +70,8 @@ _FIELDS = {
     "levels": {"": ROW_FIELDS, "spiking": SPIKING_ROW_FIELDS, "spikes": SPIKES_ROW_FIELDS},
     "evals": {"": EVAL_FIELDS, "spiking": SPIKING_EVAL_FIELDS, "spikes": EVAL_FIELDS},
 }
+# kinds of cells whose rows hold more than their fields: measures that a package names
+_OPEN = {"own_world": (OWN_WORLD_ROW_FIELDS, OWN_WORLD_EVAL_FIELDS)}
 _COLUMNS = {
     table: tuple(dict.fromkeys(f for kind in kinds.values() for f in kind))
     for table, kinds in _FIELDS.items()
@@ -87,7 +97,8 @@ def results(out: str | Path, *, listed: bool = False) -> list[Row]:
     """What every cell of the run in ``out`` found: one row per cell and level.
 
     Rows have `ROW_FIELDS`, those of spiking cells `SPIKING_ROW_FIELDS`, those of trained networks
-    run in spikes `SPIKES_ROW_FIELDS`.
+    run in spikes `SPIKES_ROW_FIELDS`; those in the world of an installed package
+    `OWN_WORLD_ROW_FIELDS`, and after "step" what the world measures.
 
     In the order of experiment.json, cells it does not list after those it does (with ``listed``
     not at all); without experiment.json by label, seed, falling density and level. A label in
@@ -263,10 +274,17 @@ def _verified(db: sqlite3.Connection, table: str, cell: str) -> list[Row]:
         rows = [parse(line.encode(), "index.sqlite") for line in lines]
     except StoreError:
         raise _Damaged from None
-    known = _FIELDS[table].values()
-    if not all(isinstance(row, dict) and tuple(row) in known for row in rows):
+    if not all(isinstance(row, dict) and _is_whole(row, table) for row in rows):
         raise _Damaged
     return rows
+
+
+def _is_whole(row: Row, table: str) -> bool:
+    """Whether a row has the fields of its kind."""
+    if tuple(row) in _FIELDS[table].values():
+        return True
+    of_level = table == "levels"
+    return any(row.keys() >= set(fields[not of_level]) for fields in _OPEN.values())
 
 
 def _digest(lines: Sequence[str]) -> str:
@@ -312,6 +330,8 @@ def _refresh(db: sqlite3.Connection, out: Path, rebuild: bool) -> None:
 
 
 def _insert(db: sqlite3.Connection, table: str, row: Row) -> None:
+    if table in _COLUMNS:  # a measure that a package names is in the column `json` alone
+        row = {name: row[name] for name in (*_COLUMNS[table], "json") if name in row}
     marks = ", ".join("?" * len(row))
     values = [_sql(value) for value in row.values()]
     db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", values)
@@ -339,14 +359,18 @@ def _read_cell(folder: Path) -> _Reading:
         "seed": config.get("seed"),
         "config": json.dumps(config, sort_keys=True),
     }
-    kind = str(config.get("kind")) if config.get("kind") in ("spiking", "spikes") else ""
-    row_fields, eval_fields = _FIELDS["levels"][kind], _FIELDS["evals"][kind]
+    kind = str(config.get("kind"))
+    row_fields = _FIELDS["levels"].get(kind, ROW_FIELDS)
+    eval_fields = _FIELDS["evals"].get(kind, EVAL_FIELDS)
+    if kind in _OPEN:
+        row_fields, eval_fields = _OPEN[kind]
     reading, last = _Reading(cell), None
     seen: set[int] = set()
     for event in store.events():
         last = event["event"]
         if last == "eval":
-            reading.evals.append({f: event.get(f) for f in eval_fields} | {"cell": store.hash})
+            row = {f: event.get(f) for f in _ordered(eval_fields, event, kind)}
+            reading.evals.append(row | {"cell": store.hash})
         elif last == "level":
             level = event.get("level")
             if type(level) is not int or level in seen:
@@ -355,13 +379,23 @@ def _read_cell(folder: Path) -> _Reading:
                     f"a number other than {sorted(seen)} belongs"
                 )
             seen.add(level)
-            row = {f: event.get(f) for f in row_fields} | {"cell": store.hash}
+            row = {f: event.get(f) for f in _ordered(row_fields, event, kind)}
+            row["cell"] = store.hash
             reading.levels.append(row)
             cell |= {k: row[k] for k in ("label", "rule", "seed") if row[k] is not None}
     failed = (folder / "error.json").exists()
     unfinished = "failed" if failed else "running" if last else "waiting"
     cell["status"] = "finished" if last == "end" else unfinished
     return reading
+
+
+def _ordered(fields: Sequence[str], event: Row, kind: str) -> Sequence[str]:
+    """The fields of a row, among them the measures that an event of an open kind has."""
+    if kind not in _OPEN:
+        return fields
+    at = fields.index("formed")
+    measures = [name for name in event if name not in fields and name not in ("event", "crc")]
+    return (*fields[:at], *measures, *fields[at:])
 
 
 def _stamp(folder: Path, now: int) -> str:
