@@ -374,18 +374,12 @@ def data_fetch(name: str, /) -> None:
 
 def _worlds(rule: Any) -> list[str]:
     """The worlds that can offer what the rule asks for."""
-    from rewire.signals import registered
-    from rewire.worlds import bare
-    from rewire.worlds.brian import world as brian
-    from rewire.worlds.masked import world as masked
-    from rewire.worlds.sparse import world as sparse
+    from rewire.worlds.registry import available
 
-    if rule.silences:
-        return ["masked"]
     if rule.branch:
         return ["masked"] if rule.begins != "fresh" else ["masked", "sparse"]
-    worlds = (bare.Bare, masked.Masked, sparse.Sparse, brian.Brian)
-    return [w.name for w in worlds if rule.needs <= registered(w.name).keys()]
+    asked = rule.needs, frozenset(rule.columns)
+    return [name for name, world in available().items() if world.can_serve(*asked)]
 
 
 def _warn(text: str) -> None:

@@ -25,7 +25,7 @@ _HOMES = {
     "FanIn": "limits", "FanOut": "limits", "Distance": "limits", "Memory": "limits",
     "Dale": "limits", "FixedPoint": "limits",
     "signal": "signals", "Signals": "signals",
-    "attach": "torch_loop", "train": "torch_loop", "Session": "session",
+    "World": "world", "attach": "torch_loop", "train": "torch_loop", "Session": "session",
     "History": "edit_log",
     "rng_for": "streams", "Stream": "streams",
     "Probe": "worlds.torch_model.probe", "Masked": "worlds.masked.world", "Bare": "worlds.bare",
@@ -124,6 +124,7 @@ if TYPE_CHECKING:
     from .when import every as every
     from .when import linear as linear
     from .when import never as never
+    from .world import World as World
     from .worlds.bare import Bare as Bare
     from .worlds.masked.world import Masked as Masked
     from .worlds.torch_model.probe import Probe as Probe

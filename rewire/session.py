@@ -1,19 +1,15 @@
-"""The one loop: every experiment, in every world, is a session.
-
-``attach`` puts rules on a model and optimiser in the user's own loop; ``train`` runs the loop for
-rules that rewind.
-"""
+"""The one loop: every experiment, in every world, is a session."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import edit_log as log
-from .compatibility import _needs_span, _remedy
+from .compatibility import _needs_span
 from .edit_log import History
 from .graph import NOTHING, Edit, Graph, Rewind
 from .limits import Limit, limited
@@ -21,14 +17,25 @@ from .rule import Rule, State
 from .rules.combined import parts_of
 from .streams import Stream, rng_for
 from .when import Clock
-from .world import World
-
-if TYPE_CHECKING:
-    pass
+from .world import Trainable, World
 
 
 class Session:
     """The state of one run: the graph, the clock, and what each rule remembers.
+
+    >>> import torch, rewire
+    >>> space = rewire.Space(
+    ...     [rewire.Population("in", 6), rewire.Population("out", 4)],
+    ...     [rewire.Projection("weight", "in", "out", "linear", (4, 6))],
+    ... )
+    >>> world = rewire.Bare(space, weights=torch.arange(24.0))
+    >>> start = rewire.Graph(space, torch.arange(0, 24, 2))
+    >>> session = rewire.Session(world, start, rewire.SET(fraction=0.25), span=1000)
+    >>> session
+    Session(SET in the bare world: step 0 of 1000, round 0, 12 edges, density 0.5)
+    >>> session.step()
+    >>> session.clock.step, session.edges
+    (1, 12)
 
     world:   where the weights live.
     graph:   the starting topology; its weights are read from the world.
@@ -53,6 +60,8 @@ class Session:
         rewinds: bool = False,
         limits: Sequence[Limit] = (),
     ):
+        if not isinstance(world, World):
+            raise TypeError(f"a world is an instance of a subclass of rewire.World, got {world!r}.")
         self.world = world
         self.limits = tuple(limits)
         if limits and world.space.limits != self.limits:
@@ -60,7 +69,7 @@ class Session:
         self.rules = parts_of((rules,) if isinstance(rules, Rule) else rules)
         self.names = [f"{i}.{r.name}" for i, r in enumerate(self.rules)]
         self.seed = seed
-        self._endless = span is None
+        self.endless = span is None
         self.clock = Clock(0, 2**62 if span is None else span, dt=world.dt)
         self.schedule_step = self.data_step = 0
         self.stopped = False
@@ -78,7 +87,7 @@ class Session:
         for rule in self.rules:
             births |= rule.births(seed)
             if rule.silences:  # in a world that holds silent edges: others have refused it
-                world.trains = rule.trains  # type: ignore[attr-defined]
+                world.trains = rule.trains
         given = [limit.births(world.space, seed) for limit in self.limits] + [world.births]
         for fixed in given:
             births |= {name: birth for name, birth in fixed.items() if name in births}
@@ -121,7 +130,7 @@ class Session:
                 raise ValueError(
                     f"{rule.name} needs the signal {', '.join(map(repr, missing))}, which the "
                     f"{self.world.name} world does not offer here (it offers {sorted(offers)})."
-                    + _remedy(self.world.name, missing)
+                    + self.world.remedy(missing)
                 )
             if rule.timed and self.world.dt is None:
                 raise ValueError(
@@ -137,12 +146,17 @@ class Session:
                     f"{rule.name} goes back to saved steps of training, which a loop of your own "
                     "cannot do for it. Use rewire.train, or an experiment file."
                 )
-            if self._endless and _needs_span(rule):
+            if rule.saves and not self.world.can_go_back:
+                raise ValueError(
+                    f"{rule.name} goes back to saved states of training, and the "
+                    f"{self.world.name} world saves none: define its method state()."
+                )
+            if self.endless and _needs_span(rule):
                 raise ValueError(
                     f"{rule.name} acts at the end, or at a fraction, of the training, whose length "
                     "is not known: pass steps= to attach."
                 )
-            why = rule.unsuited(None if self._endless else self.clock.span)
+            why = rule.unsuited(None if self.endless else self.clock.span)
             if why is not None:
                 raise ValueError(f"{rule.name} cannot be trained so: {why}.")
             for limit in self.limits:
@@ -298,7 +312,7 @@ class Session:
 
     def __repr__(self) -> str:
         c = self.clock
-        of = "" if self._endless else f" of {c.span}"
+        of = "" if self.endless else f" of {c.span}"
         return (
             f"Session({', '.join(r.name for r in self.rules)} in the {self.world.name} world: "
             f"step {c.step}{of}, round {c.round}, {self.edges:,} edges, density {self.density:.4g})"
@@ -400,7 +414,7 @@ class Session:
             )
         keys = state["keys"]
         step, span, round_, total = state["clock"]
-        self.clock = Clock(step, self.clock.span if self._endless else span, round_, total,
+        self.clock = Clock(step, self.clock.span if self.endless else span, round_, total,
                            self.world.dt)  # fmt: skip
         self.schedule_step, self.data_step = state["schedule_step"], state["data_step"]
         self.stopped = state["stopped"]
@@ -440,9 +454,10 @@ class Session:
         native call, where its model can be traced. x: (N, ...); y: (N,) int64 classes; rows: (B,)
         int64, the examples of this batch; None takes all.
         """
+        assert isinstance(self.world, Trainable)
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
-        loss = self.world.learn(self._graph, x, y, rows, skip)  # type: ignore[attr-defined]
+        loss = self.world.learn(self._graph, x, y, rows, skip)
         self._hold_weights("step")
         return loss
 

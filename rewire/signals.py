@@ -1,10 +1,8 @@
 """What rules may ask of a world: signals, registered by name and world.
 
-A signal is a function of the world. A rule's own file may bring one, and a user's package may
-register more through the entry point ``rewire.signals``::
-
-    @signal("masked", "hessian_diag", needs_probe=True)
-    def hessian_diag(world, graph, keys): ...
+A signal is a function of the world, registered by the decorator :func:`signal` where the function
+stands: in the world's own package, in the file of the rule that reads it, or in a user's package
+that names its module by the entry point ``rewire.signals``. Every world has the signal ``weight``.
 
 The growth signal has one name in every world, ``growth``: |dense gradient| in masked networks,
 coincidence of pre- and postsynaptic traces in spiking ones.
@@ -14,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,16 +44,43 @@ class Signal:
     needs_probe: bool = False
 
 
+def _weight(world: Any, graph: Graph, keys: Tensor) -> Tensor:
+    """The weights of the graph's edges; at absent synapses what a new one starts with here."""
+    row, there = graph.find(keys)
+    birth, weight = graph.births.get("weight", 0.0), graph["weight"]
+    at_birth = birth(keys).to(weight) if callable(birth) else weight.new_full((len(keys),), birth)
+    return torch.where(there, weight[row.where(there, 0)], at_birth) if len(weight) else at_birth
+
+
 _REGISTRY: dict[str, dict[str, Signal]] = {}  # world -> name -> signal
+
+
+def _signals_of(world: str) -> dict[str, Signal]:
+    """The table of a world's signals; a new one knows the weights."""
+    if world not in _REGISTRY:
+        _REGISTRY[world] = {"weight": Signal(world, "weight", _weight)}
+    return _REGISTRY[world]
 
 
 def signal(
     world: str, name: str, *, kind: Literal["pair", "node"] = "pair", needs_probe: bool = False
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Register the decorated function as a signal of a world."""
+    """Register the decorated function as a signal of a world.
+
+    kind: "pair" functions take (world, graph, keys) and return (k,), numbers of existing or absent
+    synapses; "node" functions take (world, graph, population) and return (size,). needs_probe: it
+    is offered only where the world has data for passes of its own.
+
+    >>> from rewire.signals import registered, signal
+    >>> @signal("least-squares", "growth")
+    ... def growth(world, graph, keys):
+    ...     return world.gradient()[keys].abs()
+    >>> sorted(registered("least-squares"))
+    ['growth', 'weight']
+    """
 
     def register(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        _REGISTRY.setdefault(world, {})[name] = Signal(world, name, compute, kind, needs_probe)
+        _signals_of(world)[name] = Signal(world, name, compute, kind, needs_probe)
         return compute
 
     return register
@@ -81,18 +105,20 @@ def dense_signal(
     return register
 
 
-_loaded = False
+_installed_known = False
 
 
 def registered(world: str) -> Mapping[str, Signal]:
-    """The signals that a world offers, by name, those of installed packages included."""
-    global _loaded
-    if not _loaded:
-        _loaded = True
-        import_module(".rules", __package__)  # rules' own files bring signals
+    """The signals registered for a world so far, by name, those of installed packages included.
+
+    A rule's own file brings its signals when it is imported, and a world's package its own.
+    """
+    global _installed_known
+    if not _installed_known:
+        _installed_known = True
         for point in entry_points(group="rewire.signals"):
             point.load()  # registers as it is imported
-    return _REGISTRY.get(world, {})
+    return _signals_of(world)
 
 
 class Signals:
@@ -256,17 +282,15 @@ class Signals:
     def _get(self, name: str, kind: str) -> Signal:
         if self._settle is not None:
             self._settle()
-        offered = registered(self._world.name)
-        if name not in offered or name not in self._world.offers:
+        offered = self._world.offered.get(name)
+        if offered is None:
             raise KeyError(
                 f"the {self._world.name} world does not offer the signal {name!r} here; it offers "
                 f"{sorted(self._world.offers)}."
             )
-        if offered[name].kind != kind:
-            raise KeyError(
-                f"{name!r} is a {offered[name].kind} signal: ask {offered[name].kind}()."
-            )
-        return offered[name]
+        if offered.kind != kind:
+            raise KeyError(f"{name!r} is a {offered.kind} signal: ask {offered.kind}().")
+        return offered
 
 
 def blockwise(

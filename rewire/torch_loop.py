@@ -3,54 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .graph import Graph
 from .limits import Limit, limited
+from .names import did_you_mean
 from .rule import Rule
 from .session import Session
-from .signals import registered
 from .starting_graph import _start_of
-from .worlds.masked.world import Masked
+from .worlds import registry
+from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.probe import Probe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from .worlds.sparse.world import Sparse
-
-Substrate = Literal["masked", "sparse", "auto"]
-
 
 def masked_only(rule: Rule) -> bool:
     """Whether a rule needs what the sparse world lacks: silent edges, or a signal that a package
-    brings for the masked world alone (no rule here does)."""
-    from .worlds.sparse import world as sparse
+    brings for the masked world alone (no rule here does).
 
-    return rule.silences or not rule.needs <= registered(sparse.Sparse.name).keys()
+    >>> import rewire
+    >>> masked_only(rewire.RigL()), masked_only(rewire.EdgePopup())
+    (False, True)
+    """
+    return not registry.get("sparse").can_serve(rule.needs, frozenset(rule.columns))
 
 
 def torch_world(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    substrate: Substrate = "masked",
+    world: str = "masked",
     seed: int = 0,
     rules: Sequence[Rule] = (),
     **options: Any,
-) -> Masked | Sparse:
-    """A torch model and its optimiser as a world for these rules: options as for :func:`attach`."""
-    if substrate == "auto" and any(map(masked_only, rules)):
-        substrate = "masked"
-    if substrate == "masked":
-        return Masked(model, optimizer, **options)
-    if substrate not in ("sparse", "auto"):
-        raise ValueError(f"substrate is 'masked', 'sparse' or 'auto', got {substrate!r}.")
-    from .worlds.sparse.world import Sparse
+) -> Any:
+    """A torch model and its optimiser as the world of a name, for these rules.
 
-    return Sparse(model, optimizer, choose=substrate, seed=seed, **options)
+    world: "masked", "sparse", "auto" (sparse where it is faster and the rules fit there), or an
+    installed world of torch models. options: as for :func:`attach`.
+
+    >>> import torch
+    >>> model = torch.nn.Linear(20, 10)
+    >>> world = torch_world(model, torch.optim.SGD(model.parameters(), lr=0.1), "sparse")
+    >>> world.name, world.space.possible
+    ('sparse', 200)
+    """
+    if world == "auto":
+        alone = any(map(masked_only, rules))
+        world, options = ("masked", options) if alone else ("sparse", {"choose": "auto", **options})
+    if world not in registry.BUILT_IN and world not in (worlds := registry.available()):
+        raise ValueError(
+            "world is 'masked', 'sparse' or 'auto', or the name of an installed world of torch "
+            f"models, got {world!r}{did_you_mean(world, [*worlds, 'auto'])}."
+        )
+    kind = registry.get(world)
+    if not issubclass(kind, TorchWorld):
+        raise ValueError(
+            f"the {world} world is none of a torch model and its optimizer: make it, and give it "
+            "to rewire.Session."
+        )
+    return kind.attached(model, optimizer, seed=seed, **options)
+
+
+def _named(world: str | None, substrate: str | None) -> str:
+    """The world's name, by the keyword of today or the old one."""
+    if world is not None and substrate is not None:
+        raise ValueError(
+            f"substrate= is the old name of world=: give one of them, got world={world!r} and "
+            f"substrate={substrate!r}."
+        )
+    return world or substrate or "masked"
 
 
 def attach(
@@ -68,7 +94,8 @@ def attach(
     embeddings: bool = False,
     positions: Mapping[str, Tensor | None] | None = None,
     probe: Probe | None = None,
-    substrate: Substrate = "masked",
+    world: str | None = None,
+    substrate: str | None = None,
     limits: Sequence[Limit] = (),
 ) -> Session:
     """Make a model sparse, and let ``rule`` rewire it in your own training loop.
@@ -94,20 +121,21 @@ def attach(
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
     positions: places of units in the sheet by population, (size, 2), for rules with distance.
     probe: data for rules that look at it in passes of their own (SNIP, GraSP, OBD, WoodFisher).
-    substrate: "masked", dense weights under masks; "sparse", on the CPU, lists of edges that are
-        all it computes with (a model on the "meta" device gets its weights here); "auto" chooses
-        for each layer by its density, see ``net.world.forms``, and masked for rules with silent
-        edges. Rules that prune at the start (SNIP) look at the model while it is dense; the edges
-        that they leave are held as lists.
+    world: "masked" (the default), dense weights under masks; "sparse", on the CPU, lists of edges
+        that are all it computes with (a model on the "meta" device gets its weights here); "auto"
+        chooses for each layer by its density, see ``net.world.forms``, and masked for rules with
+        silent edges; or the name of an installed world of torch models. Rules that prune at the
+        start (SNIP) look at the model while it is dense; the edges that they leave are held as
+        lists. ``substrate`` is its old name.
     limits: what holds whatever the rules do: caps on fan-in, fan-out, distance and memory, signs
         and precision of weights; see :mod:`rewire.limits`.
 
     Raises ValueError before the first step for whatever cannot work.
     """
-    world = torch_world(
+    held_by = torch_world(
         model,
         optimizer,
-        substrate,
+        _named(world, substrate),
         seed,
         (rule,) if isinstance(rule, Rule) else rule,
         include=include,
@@ -116,9 +144,9 @@ def attach(
         positions=positions,
         probe=probe,
     )
-    world.space = limited(world.space, limits)
-    rules, graph = _start_of(world, rule, density, distribution, initial, seed)
-    return Session(world, graph, rules, span=steps, seed=seed, limits=limits)
+    held_by.space = limited(held_by.space, limits)
+    rules, graph = _start_of(held_by, rule, density, distribution, initial, seed)
+    return Session(held_by, graph, rules, span=steps, seed=seed, limits=limits)
 
 
 def train(
@@ -138,6 +166,18 @@ def train(
 ) -> Session:
     """Train under rules that go back to saved steps (IMP), or under any others.
 
+    >>> import torch, rewire
+    >>> model = torch.nn.Linear(20, 2)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> def loss(model, batch):
+    ...     x, y = batch
+    ...     return torch.nn.functional.cross_entropy(model(x), y)
+    >>> batches = [(torch.randn(8, 20), torch.arange(8) % 2) for _ in range(5)]
+    >>> rule = rewire.IMP(fraction=0.5, rounds=2)
+    >>> net = rewire.train(model, optimizer, rule, loss=loss, data=batches, steps=10)
+    >>> net.edges, net.clock.round  # 40, halved twice
+    (10, 2)
+
     loss: (model, batch) -> scalar.
     data: step -> batch, counted from 0, so that a rewind meets the same batches again; or an
         iterable, which starts afresh where it ends and at every rewind of the data.
@@ -151,10 +191,10 @@ def train(
     Returns the session, at the end of the last round.
     """
     names = ("include", "exclude", "embeddings", "positions", "probe")
-    substrate = options.pop("substrate", "masked")
-    given = {k: options.pop(k) for k in names if k in options}
-    given["rules"] = (rule,) if isinstance(rule, Rule) else rule
-    world = torch_world(model, optimizer, substrate, seed, **given)
+    name = _named(options.pop("world", None), options.pop("substrate", None))
+    of_world = {k: options.pop(k) for k in names if k in options}
+    rules = (rule,) if isinstance(rule, Rule) else tuple(rule)
+    world = torch_world(model, optimizer, name, seed, rules, **of_world)
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     limits = options.pop("limits", ())
     world.space = limited(world.space, limits)

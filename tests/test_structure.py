@@ -140,7 +140,6 @@ def test_no_modules_import_each_other_in_a_circle():
     assert circles == []
 
 
-@OPEN
 def test_no_import_runs_up_a_floor():
     assert upward(FLOORS, "rewire") == []
 
@@ -159,7 +158,6 @@ def test_models_and_the_library_know_nothing_of_each_other():
     assert crossing == []
 
 
-@OPEN
 def test_rules_and_worlds_know_nothing_of_each_other():
     crossing = [
         f"{source} -> {target}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewire.limits import Limit, from_tables
-from rewire.torch_loop import Substrate, masked_only
+from rewire.torch_loop import masked_only
 
 from ..cells import SCHEMA
 from ..config.schema import PASSES, Data, Experiment, Model, Training, available
@@ -29,7 +29,7 @@ class Settings:
     distribution: str | dict[str, float]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
-    world: Substrate
+    world: str
     memory_format: str
     precision: str
     compile: bool

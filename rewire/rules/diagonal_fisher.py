@@ -9,7 +9,6 @@ from typing import ClassVar
 from ..graph import Edit, Graph
 from ..select.choose import groups, smallest
 from ..signals import Signals
-from ..worlds.torch_model import curvature  # noqa: F401  (brings the signal)
 from .shared.gradual import Ranked
 
 PAPER = r"""

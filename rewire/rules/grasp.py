@@ -13,11 +13,10 @@ from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals, dense_signal
 from ..streams import Stream
-from ..worlds.bare import give_pair
 from .shared.prune_at_start import PruneAtStart
 
 if TYPE_CHECKING:
-    from ..worlds.masked.world import Masked
+    from ..world import DenseModel
 
 PAPER = """
 @inproceedings{wang2020picking,
@@ -69,12 +68,11 @@ class GraSP(PruneAtStart):
         return self.prune(graph, flow)
 
 
-give_pair("gradient_flow")
-
-
 @dense_signal("gradient_flow", needs_probe=True)
 @torch.enable_grad()
-def gradient_flow(world: Masked, graph: Graph, keys: Tensor, *, temperature: float = 1.0) -> Tensor:
+def gradient_flow(
+    world: DenseModel, graph: Graph, keys: Tensor, *, temperature: float = 1.0
+) -> Tensor:
     """w * Hg of the probe's mean loss: half of what |g|^2 gains as w grows by itself.
 
     0 at absent synapses, which take no part in g either.

@@ -11,7 +11,6 @@ from ..rule import State
 from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..worlds.torch_model import curvature  # noqa: F401  (brings the signal)
 from .shared.gradual import Ranked
 
 PAPER = """

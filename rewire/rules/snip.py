@@ -12,11 +12,10 @@ from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals, dense_signal
 from ..streams import Stream
-from ..worlds.bare import give_pair
 from .shared.prune_at_start import PruneAtStart
 
 if TYPE_CHECKING:
-    from ..worlds.masked.world import Masked
+    from ..world import DenseModel
 
 PAPER = """
 @inproceedings{lee2019snip,
@@ -66,12 +65,9 @@ class SNIP(PruneAtStart):
         return self.prune(graph, sensitivity, self.rounds)
 
 
-give_pair("connection_sensitivity")
-
-
 @dense_signal("connection_sensitivity", needs_probe=True)
 @torch.no_grad()
-def connection_sensitivity(world: Masked, graph: Graph, keys: Tensor) -> Tensor:
+def connection_sensitivity(world: DenseModel, graph: Graph, keys: Tensor) -> Tensor:
     """|w dL/dw| of the probe's mean loss; 0 at absent synapses."""
     with torch.enable_grad():
         gradients = world.probe_gradients()

@@ -15,11 +15,10 @@ from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals, dense_signal
 from ..streams import Stream
-from ..worlds.bare import give_pair
 from .shared.prune_at_start import PruneAtStart
 
 if TYPE_CHECKING:
-    from ..worlds.masked.world import Masked
+    from ..world import DenseModel
 
 PAPER = """
 @inproceedings{tanaka2020pruning,
@@ -79,13 +78,10 @@ class SynFlow(PruneAtStart):
         return self.prune(graph, flow, self.rounds)
 
 
-give_pair("synaptic_flow")
-
-
 @dense_signal("synaptic_flow")
 @torch.enable_grad()
 def synaptic_flow(
-    world: Masked,
+    world: DenseModel,
     graph: Graph,
     keys: Tensor,
     *,
@@ -120,7 +116,7 @@ def _magnitude(t: Tensor, kind: torch.dtype) -> Tensor:
     return t.detach().abs().to(kind) if t.is_floating_point() else t.detach().clone()
 
 
-def _shape_of_input(world: Masked) -> tuple[int, ...]:
+def _shape_of_input(world: DenseModel) -> tuple[int, ...]:
     """The shape of one example, as the probe's loss hands it to the model."""
     if world.probe is None:
         raise ValueError(

@@ -13,7 +13,6 @@ from torch import Tensor
 from ..graph import Edit, Graph
 from ..select.choose import groups, smallest
 from ..signals import Signals
-from ..worlds.torch_model import curvature  # noqa: F401  (brings the signal)
 from .shared.gradual import Ranked
 
 AT_ONCE = 2**20  # numbers of the block inverses made at a time: 8 MB

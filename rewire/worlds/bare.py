@@ -9,18 +9,28 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph, Space
-from ..signals import Signals, registered, signal
-
-PAIRS = ("grad", "growth")
-NODES = ("activity", "spiked", "rate")
+from ..signals import Signal, registered, signal
+from ..world import World
 
 
-class Bare:
-    """No network: weights stay where the rules put them, signals are given functions.
+class Bare(World):
+    """No network: weights stay where the rules put them, signals are the functions it is given.
 
-    pairs: name -> function of keys, (k,) -> (k,);  nodes: name -> function of a population's name
-    -> (size,). Names: "grad", "growth" and what rules look at (SNIP's "connection_sensitivity");
-    "activity", "spiked", "rate".
+    >>> import torch, rewire
+    >>> space = rewire.Space(
+    ...     [rewire.Population("in", 6), rewire.Population("out", 4)],
+    ...     [rewire.Projection("weight", "in", "out", "linear", (4, 6))],
+    ... )
+    >>> world = rewire.Bare(space, pairs={"growth": lambda keys: keys.float()})
+    >>> start = rewire.Graph(space, torch.arange(6))
+    >>> rule = rewire.RigL(fraction=0.5, when=rewire.every(1))
+    >>> session = rewire.Session(world, start, rule, span=4)
+    >>> session.step()
+    >>> session.topology  # the largest growth of those absent
+    tensor([ 3,  4,  5, 21, 22, 23])
+
+    pairs: name -> function of keys, (k,) -> (k,); nodes: name -> function of a population's name
+        -> (size,). Whatever names the rules ask for: "growth", "connection_sensitivity", "rate".
     drift: how the world itself moves the weights in each step, (graph, step) -> (E,) new weights.
     weights: of every possible synapse, (possible,), where the starting graph has no weights of its
         own; 0 by default.
@@ -28,9 +38,6 @@ class Bare:
 
     name = "bare"
     can_skip = True
-    dt: float | None = None
-    births: Mapping[str, Any] = {}
-    straight = False
 
     def __init__(
         self,
@@ -44,10 +51,11 @@ class Bare:
         dt: float | None = None,
     ):
         self.space = space
-        self.given: dict[str, Callable[..., Tensor]] = {**(pairs or {}), **(nodes or {})}
-        known = registered(self.name).keys() - {"weight"}
-        for unknown in self.given.keys() - known:
-            raise ValueError(f"bare worlds know the signals {sorted(known)}, not {unknown!r}.")
+        self._signals = (
+            dict(registered(self.name))
+            | {name: _pair_signal(name, values) for name, values in (pairs or {}).items()}
+            | {name: _node_signal(name, values) for name, values in (nodes or {}).items()}
+        )
         self.weights = torch.zeros(space.possible) if weights is None else weights.clone()
         self._lr, self._drift, self.dt = lr, drift, dt
         self.steps = 0
@@ -56,11 +64,14 @@ class Bare:
         self._held = torch.empty(0)
 
     @property
-    def offers(self) -> frozenset[str]:
-        return frozenset(self.given) | {"weight"}
+    def offered(self) -> Mapping[str, Signal]:
+        """The signals that it was given, and the weights."""
+        return self._signals
 
-    def watch(self, needs: frozenset[str]) -> None:
-        """Nothing has to be set up for a signal here."""
+    @classmethod
+    def can_serve(cls, needs: frozenset[str], columns: frozenset[str]) -> bool:
+        """Any signal may be given; there is no forward pass to multiply gains into."""
+        return "gain" not in columns
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
@@ -74,9 +85,6 @@ class Bare:
     def _hold(self, keys: Tensor, weights: Tensor) -> None:
         self._keys, self._held = keys, weights
         self.weights[keys] = weights.to(self.weights)
-
-    def want_grads(self, wanted: bool) -> None:
-        """Gradients are given functions: nothing has to be kept."""
 
     def advance(
         self, graph: Graph, skip: bool, scaler: Any = None, closure: Any = None
@@ -100,14 +108,8 @@ class Bare:
             self.weights[before.keys[edit.drop]] = 0.0
         self._hold(after.keys, after["weight"])
 
-    def settle(self) -> None:
-        """Weights wait nowhere."""
-
     def lr(self, graph: Graph, keys: Tensor | None) -> float | None:
         return self._lr
-
-    def signals(self, graph: Graph) -> Signals:
-        return Signals(self, graph)
 
     def holding(self, graph: Graph) -> Bare:
         return self
@@ -126,20 +128,15 @@ def _weight(world: Bare, graph: Graph, keys: Tensor) -> Tensor:
     return world.weights[keys]
 
 
-def give_pair(name: str) -> None:
-    """Let bare worlds be given a pair signal of this name."""
+def _pair_signal(name: str, values: Callable[[Tensor], Tensor]) -> Signal:
+    def compute(world: Bare, graph: Graph, keys: Tensor, **how: Any) -> Tensor:
+        return values(keys)
 
-    @signal("bare", name)
-    def pair(world: Bare, graph: Graph, keys: Tensor, **how: Any) -> Tensor:
-        return world.given[name](keys)
-
-
-for _name in PAIRS:
-    give_pair(_name)
+    return Signal("bare", name, compute, "pair")
 
 
-for _name in NODES:
+def _node_signal(name: str, values: Callable[[str], Tensor]) -> Signal:
+    def compute(world: Bare, graph: Graph, population: str) -> Tensor:
+        return values(population)
 
-    @signal("bare", _name, kind="node")
-    def _node(world: Bare, graph: Graph, population: str, *, of: str = _name) -> Tensor:
-        return world.given[of](population)
+    return Signal("bare", name, compute, "node")

@@ -11,6 +11,7 @@ from torch.func import functional_call, hessian, jacrev, vmap
 import rewire
 from rewire import when
 from rewire.rules.woodfisher import inverse_fisher, step
+from rewire.starting_graph import first_graph
 from rewire.torch_loop import torch_world
 
 SIZES = (6, 8, 5, 3)
@@ -69,7 +70,7 @@ def world_of(model, probe, density=0.6, substrate="masked"):
     world = torch_world(model, torch.optim.SGD(model.parameters(), lr=0.1), substrate, probe=probe)
     rule = rewire.Static()
     counts = [round(density * n) for n in world.space.sizes]
-    graph = rewire.session.first_graph(world, None, counts, "random", 0)
+    graph = first_graph(world, None, counts, "random", 0)
     net = rewire.Session(world, graph, rule, span=10)
     return net, world.signals(net.graph)
 

@@ -230,5 +230,5 @@ def test_a_signal_of_the_masked_world_alone_is_found_there(monkeypatch):
     rewire.signal("masked", "foreign")(lambda world, graph, keys: torch.zeros(len(keys)))
     assert attached("mlp", "auto", Foreign()).world.name == "masked"
     with pytest.raises(ValueError, match="'foreign', which the sparse world does not offer here .* "
-                       "The masked world does: use substrate='masked'"):  # fmt: skip
+                       "The masked world does: use world='masked'"):  # fmt: skip
         attached("mlp", "sparse", Foreign())

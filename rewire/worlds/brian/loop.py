@@ -12,23 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...streams import rng_for
+from ...world import Run
+from .wiring import Wiring
 from .world import Brian
 
 if TYPE_CHECKING:
     import brian2 as b2
 
-    from ...session import Session
-    from .wiring import Wiring
-
 FOREVER = 1e6  # seconds, where sessions say when they are done
 ORDER = 1000  # among what Brian2 runs at the end of a time step: rules come last
 
 
-# -- running -------------------------------------------------------------------------------------
-
-
 def drive(
-    *sessions: Session,
+    *sessions: Run,
     duration: b2.Quantity | None = None,
     report: str | Callable[..., None] | None = None,
     report_period: b2.Quantity | None = None,
@@ -36,7 +32,7 @@ def drive(
 ) -> None:
     """Run the network, and let the sessions rewire it, in one ``run()`` of Brian2.
 
-    sessions: one for each world on the same wiring.
+    sessions: a :class:`rewire.Session` for each world on the same wiring.
     duration: simulated time; None goes on until every session is done.
     report, report_period, namespace: as for ``Network.run``.
 
@@ -47,7 +43,7 @@ def drive(
     wiring = _shared_wiring(sessions)
     b2, steps_a_second = wiring.brian2, round(1 / wiring.dt)
     if duration is None:
-        if any(s._endless for s in sessions):
+        if any(s.endless for s in sessions):
             raise ValueError("a session without an end needs a duration, such as 60 * second.")
         duration = FOREVER * b2.second
     wiring.look()
@@ -98,11 +94,11 @@ def drive(
         wiring.network.t_ = float(np.asarray(wiring.network.t_))
 
 
-def _shared_wiring(sessions: Sequence[Session]) -> Wiring:
+def _shared_wiring(sessions: Sequence[Run]) -> Wiring:
     worlds = [s.world for s in sessions]
     if not worlds or not all(isinstance(w, Brian) for w in worlds):
         raise ValueError("drive() takes one or more sessions in worlds made by Brian(...).")
-    wirings = {id(w.wiring): w.wiring for w in worlds}  # type: ignore[attr-defined]
+    wirings = {id(w.wiring): w.wiring for w in worlds}
     if len(wirings) > 1:
         raise ValueError("drive() runs one network: its sessions' worlds must share one Wiring.")
     return next(iter(wirings.values()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,13 +10,7 @@ from torch import Tensor
 
 from ...graph import Graph
 from ...signals import blockwise, evenly, signal
-
-if TYPE_CHECKING:
-    from .world import Brian
-
-# -- signals -------------------------------------------------------------------------------------
-
-NEED_TRACES = ("growth", "activity")
+from .world import Brian
 
 
 @signal("brian", "weight")
@@ -86,7 +79,7 @@ def _rate(world: Brian, graph: Graph, population: str) -> Tensor:
 
 
 def _among_spiking(world: Brian, populations: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    return world.wiring.spiking(), world._ranges(tuple(populations))
+    return world.wiring.spiking(), world.ranges(tuple(populations))
 
 
 @signal("brian", "spiked", kind="node")

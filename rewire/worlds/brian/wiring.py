@@ -192,6 +192,11 @@ class Wiring:
         """Time steps that are over; within a tick the one that ends is not."""
         return int(self._clock[0])
 
+    @property
+    def traced(self) -> bool:
+        """Whether the neurons' traces are known."""
+        return self._traces is not None
+
     def spiking(self) -> np.ndarray:
         """Numbers of the source neurons that spiked in this time step, ascending."""
         return self._events[: self._events[-1]]

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,17 +26,15 @@ from torch import Tensor
 
 from ...graph import Edit, Graph, Population, Projection, Space
 from ...native import kernels
-from ...signals import Signals, registered
-from .signals import NEED_TRACES
+from ...signals import Signal, registered
+from ...world import World
 from .wiring import Wiring
 
-if TYPE_CHECKING:
-    pass
-ALL = slice(None)
+NEED_TRACES = ("growth", "activity")  # signals made of the neurons' traces
 Slices = Mapping[str, slice]
 
 
-class Brian:
+class Brian(World):
     """One population of slots, or several, of a :class:`Wiring` as a world.
 
     sources, targets: populations by name as slices of the synapses' source and target group. A
@@ -53,7 +51,6 @@ class Brian:
 
     name = "brian"
     can_skip = False  # plasticity cannot be left out for a step: rules edit after it
-    straight = False
 
     def __init__(
         self,
@@ -66,8 +63,8 @@ class Brian:
         multapses: bool = True,
     ):
         self.wiring = wiring
-        self.dt: float | None = wiring.period
-        self.births: Mapping[str, Any] = {"weight": 0.1 * wiring.w_max, "sign": 1.0}
+        self.dt = wiring.period
+        self.births = {"weight": 0.1 * wiring.w_max, "sign": 1.0}
         self._sources, self._targets = dict(sources), dict(targets)
         self._slots = {name: self._table(name, where) for name, where in targets.items()}
         self._own = np.concatenate([t.ravel() for t in self._slots.values()])
@@ -194,7 +191,7 @@ class Brian:
         which = self.space.ends.searchsorted(keys, "right") - 1
         return (keys - self.space.ends[which]) % self._widths[which] + self._starts[which]
 
-    def _ranges(self, populations: tuple[str, ...]) -> np.ndarray:
+    def ranges(self, populations: tuple[str, ...]) -> np.ndarray:
         """Numbers of the neurons of each population among the synapses' sources, (k, 2)."""
         if populations not in self._ranges_of:
             where = [self._sources[p] for p in populations]
@@ -204,10 +201,10 @@ class Brian:
     # -- what the session asks ------------------------------------------------------------------
 
     @cached_property
-    def offers(self) -> frozenset[str]:
-        """Names of the signals that can be asked here."""
-        given = self.wiring._traces is not None
-        return frozenset(n for n in registered(self.name) if given or n not in NEED_TRACES)
+    def offered(self) -> Mapping[str, Signal]:  # type: ignore[override]
+        """The signals that can be asked here; those of traces, where it was told their names."""
+        traced, known = self.wiring.traced, registered(self.name)
+        return {name: s for name, s in known.items() if traced or name not in NEED_TRACES}
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
@@ -219,10 +216,9 @@ class Brian:
         """Keep what the signals of a run are made of."""
         self.wiring.watch(needs)
 
-    def want_grads(self, wanted: bool) -> None:
-        """There are none."""
-
-    def advance(self, graph: Graph, skip: bool, scaler: Any, closure: Any) -> tuple[bool, Any]:
+    def advance(
+        self, graph: Graph, skip: bool, scaler: Any = None, closure: Any = None
+    ) -> tuple[bool, Any]:
         raise RuntimeError(
             "a Brian2 network runs by itself: call rewire.worlds.brian.drive(session, "
             "duration=...) instead of session.step()."
@@ -306,15 +302,6 @@ class Brian:
             self.wiring.retarget(new, self._source_of(after, born), weight)
         if "weight" in edit.set:
             self.wiring.w[self._synapses(after)] = after["weight"].numpy()
-
-    def settle(self) -> None:
-        """Weights wait nowhere."""
-
-    def lr(self, graph: Graph, keys: Tensor | None) -> None:
-        """None: plasticity has no learning rate that a rule could share."""
-
-    def signals(self, graph: Graph) -> Signals:
-        return Signals(self, graph)
 
     def holding(self, graph: Graph) -> Brian:
         return self

@@ -1,6 +1,7 @@
 """A torch model with dense weights under masks, on a CPU or a GPU."""
 
-from . import signals as signals  # registered as they are imported
+from ..torch_model import curvature as curvature
+from . import signals as signals  # both register signals as they are imported
 from .world import Masked
 
 __all__ = ["Masked"]

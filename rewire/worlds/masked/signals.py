@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...graph import Graph
 from ...signals import blockwise, signal
-
-if TYPE_CHECKING:
-    from .world import Masked
-
-# -- signals ------------------------------------------------------------------------------------
+from .world import Masked
 
 
 def _by_projection(world: Masked, keys: Tensor, tensors: Sequence[Tensor | None]) -> Tensor:

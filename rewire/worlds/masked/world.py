@@ -10,7 +10,8 @@ every step, and leaks nothing.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from ..torch_model.activity import Taps
 from ..torch_model.base import TorchWorld, groups_of
 from ..torch_model.layers import discover
 from ..torch_model.optimizers import ELEMENTWISE, _unscale, sort_optimizer, unwatched
-from ..torch_model.probe import Probe, _copied, evaluate
+from ..torch_model.probe import Passes, Probe, _copied, evaluate, evaluating
 from .edge_step import SCARCE, Row
 from .gains import Gates
 from .memory import PLAIN, Addresses, Views, addresses, flat, layout, taken
@@ -39,6 +40,7 @@ class Masked(TorchWorld):
     """
 
     name = "masked"
+    gains = True
 
     def __init__(
         self,
@@ -75,14 +77,9 @@ class Masked(TorchWorld):
         self._row: Row | None = None  # what the optimiser steps in their place
         self._row_keys: np.ndarray | None = None  # the keys of the row, if the last step was on it
         self._late = False  # whether the last step's weights wait in the row: ``straight``
-        self.trains = "all"  # which edges the step moves, where some are silent: Rule.trains
         self.gates: Gates | None = None
 
     # -- what the session asks ------------------------------------------------------------------
-
-    def unsupported(self, columns: frozenset[str]) -> str | None:
-        """Why these columns cannot live here, or None."""
-        return None
 
     def watch(self, needs: frozenset[str]) -> None:
         """Set up what the signals of a run need: hooks for activity, kept gradients."""
@@ -275,6 +272,17 @@ class Masked(TorchWorld):
             other.gates = self.gates.holding(graph)
         other.grads, other._elsewhere = None, True
         return other
+
+    @contextmanager
+    def deriving(self, graph: Graph) -> Iterator[Passes]:
+        """Within it the model can be derived by its dense weights, masks applied."""
+        assert self.probe is not None
+        with evaluating(self.model):
+            weights = self.effective_weights()
+            yield Passes(
+                self.model_with(weights), weights, lambda t: self.numbers_at(graph.keys, t),
+                self.probe, self.model, {id(p): i for i, p in enumerate(self.parameters)},
+            )  # fmt: skip
 
     def snapshot(self) -> dict[str, Any]:
         """Everything of model and optimiser that training depends on, copied."""

@@ -1,6 +1,7 @@
 """A torch model on the CPU whose sparse weights are lists of their edges."""
 
-from . import signals as signals  # registered as they are imported
+from ..torch_model import curvature as curvature
+from . import signals as signals  # both register signals as they are imported
 from .world import Sparse
 
 __all__ = ["Sparse"]

@@ -7,7 +7,8 @@ native engine these run on compressed rows; without it linear layers run on torc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -71,6 +72,19 @@ class Wires:
         out = torch.zeros(self.shape[0], self.width, dtype=value.dtype)
         row = torch.arange(self.shape[0]).repeat_interleave(self.indptr.diff())
         return out.index_put((row, self.index.long()), value).view(self.shape)
+
+
+@contextmanager
+def unheard(lists: Sequence[Wires]) -> Iterator[None]:
+    """Within it these keep what they noted in the last training pass, and note nothing more."""
+    noted = [(wires.keeping, wires.over, wires.passes) for wires in lists]
+    for wires in lists:
+        wires.keeping, wires.over, wires.passes = False, False, []
+    try:
+        yield
+    finally:
+        for wires, (keeping, over, passes) in zip(lists, noted, strict=True):
+            wires.keeping, wires.over, wires.passes = keeping, over, passes
 
 
 class _NativeLinear(Function):

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from ...graph import Graph
 from ...signals import signal
-
-if TYPE_CHECKING:
-    from .world import Sparse
-
-# -- signals -------------------------------------------------------------------------------------
+from .world import Sparse
 
 
 @signal("sparse", "weight")

@@ -30,7 +30,7 @@ from ..torch_model.activity import Taps
 from ..torch_model.base import TorchWorld, groups_of
 from ..torch_model.layers import discover, owners
 from ..torch_model.optimizers import ELEMENTWISE, sort_optimizer
-from ..torch_model.probe import Probe, evaluate
+from ..torch_model.probe import Passes, Probe, evaluate, evaluating
 from . import edge_layers
 from .edge_layers import Wires, can_wire, unwire, wire
 from .moments import _matched, _spliced
@@ -38,14 +38,13 @@ from .native_step import SMALL, _options
 from .plan import plan, tracing
 from .plan.fingerprint import Outline
 from .saving import KEYS
-from .signals import _best, _growth
 from .weights import CROSSOVER, RECURRENT, Form, Weight, _csr, _first, _replace
 
 FEW = 2**17  # edges whose weights are copied sooner than all parameters are told of other memory
 
 
 class Sparse(TorchWorld):
-    """A torch model and its optimiser as a world; made by ``rewire.attach(substrate="sparse")``.
+    """A torch model and its optimiser as a world; made by ``rewire.attach(world="sparse")``.
 
     choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
         recurrent); "auto" those of layers whose density is at most CROSSOVER, or RECURRENT, each
@@ -113,7 +112,7 @@ class Sparse(TorchWorld):
         if found:
             raise ValueError(
                 f"the sparse world runs on the CPU, and the model is on {sorted(found)[0]!r}: "
-                "attach with substrate='masked' there."
+                "attach with world='masked' there."
             )
 
     def _find(self, parameters: Sequence[nn.Parameter]) -> list[Weight]:
@@ -138,6 +137,13 @@ class Sparse(TorchWorld):
                     ones = name == "running_var"
                     module._buffers[name] = torch.full(b.shape, int(ones), dtype=b.dtype)
 
+    @classmethod
+    def attached(
+        cls, model: nn.Module, optimizer: torch.optim.Optimizer, *, seed: int, **options: Any
+    ) -> Sparse:
+        """The world of a model and its optimiser, with the options of :func:`rewire.attach`."""
+        return cls(model, optimizer, seed=seed, **options)
+
     # -- what the session asks ------------------------------------------------------------------
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
@@ -145,9 +151,16 @@ class Sparse(TorchWorld):
         if "gain" in columns:
             return (
                 "silent edges are edges, and it computes with every edge there is: nothing would "
-                "be gained. Use substrate='masked'"
+                "be gained. Use world='masked'"
             )
         return None
+
+    def remedy(self, missing: Sequence[str]) -> str:
+        """Data, or the masked world, where that has the signals."""
+        if self.can_serve(frozenset(missing), frozenset()):
+            return super().remedy(missing)
+        masked = Masked.can_serve(frozenset(missing), frozenset())
+        return " The masked world does: use world='masked'." if masked else ""
 
     def watch(self, needs: frozenset[str]) -> None:
         """Set up what the signals of a run need."""
@@ -728,6 +741,29 @@ class Sparse(TorchWorld):
         kind: Any = type(self.optimizer)
         return model, kind(groups)
 
+    @contextmanager
+    def deriving(self, graph: Graph) -> Iterator[Passes]:
+        """Within it the model can be derived by its weights, of edges alone where it holds those.
+
+        The lists of edges keep what they noted in the last training pass, from which the signals
+        of gradients come.
+        """
+        assert self.probe is not None
+        weights = [w.parameter for w in self.weights]
+
+        def at(tensors: Sequence[Tensor | None]) -> Tensor:
+            parts = []
+            for i, (t, w) in enumerate(zip(tensors, self.weights, strict=True)):
+                if t is None:
+                    t = torch.zeros_like(w.parameter)
+                parts.append(t if w.form == "edges" else t.reshape(-1)[graph.local(i)])
+            return torch.cat(parts)
+
+        lists = [w.wires for w in self.weights if w.wires is not None]
+        with evaluating(self.model), edge_layers.unheard(lists):
+            owner = {id(p): i for i, p in enumerate(weights)}
+            yield Passes(self.model, weights, at, self.probe, self.model, owner)
+
     def gradient(self, i: int, keys: Tensor) -> Tensor:
         """dL/dw of the last backward pass at keys of projection i, existing or absent, (k,)."""
         w, local = self.weights[i], keys - self.space.bounds[i]
@@ -764,6 +800,3 @@ class Sparse(TorchWorld):
         if self.plan is not None:
             return self.plan.top_absent(w.name, k, leaving)  # type: ignore[return-value]
         return edge_layers.top_absent(w.wires, k, leaving)  # type: ignore[return-value]
-
-
-_growth.magnitude, _growth.best = True, _best  # type: ignore[attr-defined]

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...streams import rng_for
-from .stack import Replicate
-
-if TYPE_CHECKING:
-    from ...session import Session
-    from .stack import Loss, Stacked
-
-# -- running --------------------------------------------------------------------------------------
+from ...world import Run
+from .stack import Loss, Replicate, Stacked
 
 
 class Batches:
@@ -62,19 +57,19 @@ class Batches:
 
 
 def drive(
-    *sessions: Session,
+    *sessions: Run,
     loss: Loss,
     data: Callable[[Sequence[int]], Any] | Sequence[Callable[[int], Any]],
     steps: int | None = None,
     schedule: Callable[[int], float] | None = None,
     on_step: Callable[[Tensor], None] | None = None,
-    on_round: Callable[[Session], None] | None = None,
+    on_round: Callable[[Any], None] | None = None,
     graphs: bool | None = None,
 ) -> None:
     """Train all replicates of a stack, and let each session's rules edit its own.
 
-    sessions: one for each of the stack's worlds, in any order. A session that is done stays as it
-        is while others go on.
+    sessions: a :class:`rewire.Session` for each of the stack's worlds, in any order. One that is
+        done stays as it is while others go on.
     loss: (model, batch) -> scalar, as for :func:`rewire.train`; it runs under ``torch.func.vmap``.
     data: a function for each session, step -> batch; or one for all, which takes the steps of all
         and returns batches with the replicate as first dimension (:class:`Batches`).
@@ -94,12 +89,12 @@ def drive(
             f"CUDA graphs need a CUDA device, and the stack is on {stack.device}: pass "
             "graphs=False, or move the models before they are stacked."
         )
-    if steps is None and any(s._endless for s in sessions):
+    if steps is None and any(s.endless for s in sessions):
         raise ValueError("a session without an end needs a number of steps: pass steps=.")
     if len({m.training for m in stack.models}) > 1:
         raise ValueError("some models are in training mode, some not: stacked ones share it.")
     stack.read_numbers()
-    nets = sorted(sessions, key=lambda s: s.world.index)  # type: ignore[attr-defined]
+    nets = sorted(sessions, key=lambda s: s.world.index)
     order = [sessions.index(s) for s in nets]
     data = data if callable(data) else [data[i] for i in order]
     at = [net.data_step for net in nets]
@@ -128,21 +123,21 @@ def can_capture(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_available()
 
 
-def _finish(net: Session, on_round: Callable[[Session], None] | None) -> None:
+def _finish(net: Run, on_round: Callable[[Any], None] | None) -> None:
     """The rules' part of a step."""
     try:
         if on_round is not None and net.clock.step == net.clock.span:
             on_round(net)
         net.tick()
     except Exception as error:
-        error.add_note(f"in replicate {net.world.index} (seed {net.seed})")  # type: ignore[attr-defined]
+        error.add_note(f"in replicate {net.world.index} (seed {net.seed})")
         raise
 
 
-def _set_rates(nets: Sequence[Session], schedule: Callable[[int], float]) -> None:
+def _set_rates(nets: Sequence[Run], schedule: Callable[[int], float]) -> None:
     for net in nets:
         factor = schedule(net.schedule_step)
-        for group in net.world.optimizer.param_groups:  # type: ignore[attr-defined]
+        for group in net.world.optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
 
@@ -155,11 +150,11 @@ def _fetch(stack: Stacked, data: Any, at: Sequence[int], active: Sequence[bool])
             stack.put(batches(step), r)
 
 
-def _shared(sessions: Sequence[Session]) -> Stacked:
+def _shared(sessions: Sequence[Run]) -> Stacked:
     worlds = [s.world for s in sessions]
     if not worlds or not all(isinstance(w, Replicate) for w in worlds):
         raise ValueError("drive() takes the sessions of a Stacked's worlds.")
-    stack = worlds[0].stack  # type: ignore[attr-defined]
+    stack = worlds[0].stack
     if {id(w) for w in worlds} != {id(w) for w in stack.worlds} or len(worlds) != len(stack):
         raise ValueError(
             f"drive() takes one session for each of the {len(stack)} worlds of one Stacked, got "

@@ -18,7 +18,7 @@ run in the masked world but for the order in which sums are rounded (never bit f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,9 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ...graph import Graph
-from ...signals import registered
+from ...signals import Signal
 from ..masked.world import Masked
 from .formulas import FORMULAS, Formula, _formula
-
-if TYPE_CHECKING:
-    pass
 
 Loss = Callable[[Any, Any], Tensor]  # (model, batch) -> scalar, as for rewire.train
 
@@ -241,10 +238,9 @@ class Replicate(Masked):
         self.stack, self.index = stack, index
 
     @property
-    def offers(self) -> frozenset[str]:
+    def offered(self) -> Mapping[str, Signal]:
         """As in the masked world but for signals of units: no hook hears one replicate alone."""
-        known = registered(self.name)
-        return frozenset(name for name in super().offers if known[name].kind == "pair")
+        return {name: s for name, s in super().offered.items() if s.kind == "pair"}
 
     def unsupported(self, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""

@@ -2,54 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from ...graph import Graph, Space
-from ...signals import Signals, registered
+from ...world import Trainable
+from .probe import Passes
 
 
-class TorchWorld:
+class TorchWorld(Trainable):
     """A model whose sparse weights are parameters that one torch optimiser steps.
 
-    name: of the world, under which its signals are registered. space: a projection for each sparse
-    weight. probe: data for signals that need passes of their own, or None.
+    space: a projection for each sparse weight. probe: a :class:`rewire.Probe`, or None.
     """
 
-    name: str
     can_skip = True
-    dt: float | None = None
-    births: Mapping[str, Any] = {}
-    straight = False
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    space: Space
-    probe: Any
     _groups: list[int]  # the optimiser's group of parameters that each projection is in
     _one_group: bool  # whether all are in the same
 
-    @property
-    def offers(self) -> frozenset[str]:
-        """Names of the signals that can be asked here."""
-        signals = registered(self.name).items()
-        return frozenset(n for n, s in signals if self.probe or not s.needs_probe)
+    @classmethod
+    def attached(
+        cls, model: nn.Module, optimizer: torch.optim.Optimizer, *, seed: int, **options: Any
+    ) -> Self:
+        """The world of a model and its optimiser, with the options of :func:`rewire.attach`."""
+        return cls(model, optimizer, **options)  # type: ignore[call-arg]
 
-    def settle(self) -> None:
-        """Let the weights be what the last step made them, where they wait for the rules' edit."""
-
-    def signals(self, graph: Graph) -> Signals:
-        """What rules may ask, of this graph."""
-        return Signals(self, graph)
+    def deriving(self, graph: Graph) -> AbstractContextManager[Passes]:
+        """Within it the model can be derived by the weights of this graph's edges, in passes of
+        the probe's that training and other rules do not notice."""
+        raise NotImplementedError(f"the {self.name} world has no passes of a probe.")
 
     def lr(self, graph: Graph, keys: Tensor | None) -> float | Tensor:
-        """The learning rate of these synapses now: one number where they share it, else (k,).
-
-        None stands for the keys of the graph's edges.
-        """
+        """The learning rate of these synapses now, by the optimiser's groups of parameters."""
         groups = self.optimizer.param_groups
         if self._one_group:
             return float(groups[self._groups[0]]["lr"])

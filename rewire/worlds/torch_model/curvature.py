@@ -1,18 +1,16 @@
-"""What the rules share that ask how the loss curves: passes over the probe's examples, one by one.
+"""Signals of how the loss curves: passes over the probe's examples, one by one.
 
-Signals, in both torch worlds, of the edges there are (0 at others), means over the probe's
-examples n with L_n the loss of a batch of that example alone: ``fisher``, the mean of
-(dL_n/dw)^2; ``example_gradients``, (k, N), the dL_n/dw themselves; ``hessian_diag``, the
-diagonal of the Gauss-Newton matrix. The model is in evaluation mode meanwhile (batch
-normalisation by its running statistics, no dropout).
+In both torch worlds, of the edges there are (0 at others), means over the probe's examples n with
+L_n the loss of a batch of that example alone: ``fisher``, the mean of (dL_n/dw)^2;
+``example_gradients``, (k, N), the dL_n/dw themselves; ``hessian_diag``, the diagonal of the
+Gauss-Newton matrix. The model is in evaluation mode meanwhile (batch normalisation by its running
+statistics, no dropout).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +18,9 @@ from torch.func import functional_call
 
 from ...graph import Graph
 from ...signals import signal
-from ..bare import give_pair
+from .base import TorchWorld
 from .layers import CONVOLUTIONS
-
-if TYPE_CHECKING:
-    from ..masked.world import Masked
-    from ..sparse.world import Sparse
-    from .probe import Probe
+from .probe import Passes
 
 # Layers after which LeCun's recursion multiplies by the square of their slope.
 ELEMENTWISE = (
@@ -36,89 +30,6 @@ ELEMENTWISE = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d,
 )  # fmt: skip
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)  # pass the curvature on to the winner
-
-
-@dataclass
-class Passes:
-    """A world's model as a function of what it computes with, to be derived by.
-
-    weights: of the sparse layers, one tensor for each projection, dense or of edges alone.
-    at: tensors like the weights -> the numbers of the graph's edges, (E,).
-    """
-
-    model: Callable[..., Any]
-    weights: Sequence[Tensor]
-    at: Callable[[Sequence[Tensor | None]], Tensor]
-    probe: Probe
-    root: nn.Module
-    owner: Mapping[int, int]  # id of a parameter -> number of its projection
-
-    def gradients(self, of: Tensor, by: Tensor | None = None) -> tuple[Tensor | None, ...]:
-        """d of / d weights, or by^T times it; the graph behind ``of`` stays."""
-        if not of.requires_grad:
-            return (None,) * len(self.weights)
-        return torch.autograd.grad(of, self.weights, by, retain_graph=True, allow_unused=True)
-
-
-@contextmanager
-def passes_of(world: Masked | Sparse, graph: Graph) -> Iterator[Passes]:
-    """The world's model, in evaluation mode and, in the sparse world, unheard by other rules."""
-    assert world.probe is not None
-    modes = [(m, m.training) for m in world.model.modules()]
-    world.model.eval()
-    cudnn = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not _recurs(world))
-    try:
-        with torch.enable_grad(), cudnn, _unheard(world):
-            yield _masked(world, graph) if world.name == "masked" else _sparse(world, graph)  # type: ignore[arg-type]
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def _recurs(world: Masked | Sparse) -> bool:
-    """cuDNN's recurrent layers have no backward pass in evaluation mode; torch's own have."""
-    return any(isinstance(m, nn.RNNBase) for m in world.model.modules())
-
-
-@contextmanager
-def _unheard(world: Masked | Sparse) -> Iterator[None]:
-    """Keep what the sparse layers noted in the last training pass, from which gradients come."""
-    wires = [w.wires for w in getattr(world, "weights", ()) if w.wires is not None]
-    held = [(w.keeping, w.over, w.passes) for w in wires]
-    for w in wires:
-        w.keeping, w.over, w.passes = False, False, []
-    try:
-        yield
-    finally:
-        for w, (keeping, over, passes) in zip(wires, held, strict=True):
-            w.keeping, w.over, w.passes = keeping, over, passes
-
-
-def _masked(world: Masked, graph: Graph) -> Passes:
-    weights = world.effective_weights()
-    assert world.probe is not None
-    return Passes(
-        world.model_with(weights), weights, lambda t: world.numbers_at(graph.keys, t),
-        world.probe, world.model, {id(p): i for i, p in enumerate(world.parameters)},
-    )  # fmt: skip
-
-
-def _sparse(world: Sparse, graph: Graph) -> Passes:
-    weights = [w.parameter for w in world.weights]
-
-    def at(tensors: Sequence[Tensor | None]) -> Tensor:
-        parts = []
-        for i, (t, w) in enumerate(zip(tensors, world.weights, strict=True)):
-            if t is None:
-                t = torch.zeros_like(w.parameter)
-            parts.append(t if w.form == "edges" else t.reshape(-1)[graph.local(i)])
-        return torch.cat(parts)
-
-    assert world.probe is not None
-    return Passes(
-        world.model, weights, at, world.probe, world.model,
-        {id(p): i for i, p in enumerate(weights)},
-    )  # fmt: skip
 
 
 def examples(batches: Sequence[Any]) -> Iterator[Any]:
@@ -172,16 +83,13 @@ def _asked(graph: Graph, keys: Tensor, values: Tensor) -> Tensor:
 
 # -- first derivatives ---------------------------------------------------------------------------
 
-for _name in ("fisher", "example_gradients", "hessian_diag"):
-    give_pair(_name)
-
 
 @signal("sparse", "fisher", needs_probe=True)
 @signal("masked", "fisher", needs_probe=True)
-def fisher(world: Masked | Sparse, graph: Graph, keys: Tensor) -> Tensor:
+def fisher(world: TorchWorld, graph: Graph, keys: Tensor) -> Tensor:
     """The diagonal of the empirical Fisher matrix: the mean of the squares of the examples'
     gradients (the square of a batch's gradient is another thing)."""
-    with passes_of(world, graph) as passes:
+    with world.deriving(graph) as passes:
         total, n = [torch.zeros_like(w) for w in passes.weights], 0
         for example in examples(passes.probe.batches):
             n += 1
@@ -193,9 +101,9 @@ def fisher(world: Masked | Sparse, graph: Graph, keys: Tensor) -> Tensor:
 
 @signal("sparse", "example_gradients", needs_probe=True)
 @signal("masked", "example_gradients", needs_probe=True)
-def example_gradients(world: Masked | Sparse, graph: Graph, keys: Tensor) -> Tensor:
+def example_gradients(world: TorchWorld, graph: Graph, keys: Tensor) -> Tensor:
     """The gradient of each of the probe's examples, (k, N)."""
-    with passes_of(world, graph) as passes:
+    with world.deriving(graph) as passes:
         found = [
             passes.at(passes.gradients(_loss(passes, example)))
             for example in examples(passes.probe.batches)
@@ -213,7 +121,7 @@ def _loss(passes: Passes, example: Any) -> Tensor:
 @signal("sparse", "hessian_diag", needs_probe=True)
 @signal("masked", "hessian_diag", needs_probe=True)
 def hessian_diag(
-    world: Masked | Sparse, graph: Graph, keys: Tensor, *, recursion: bool = False
+    world: TorchWorld, graph: Graph, keys: Tensor, *, recursion: bool = False
 ) -> Tensor:
     """The diagonal of the Gauss-Newton matrix: mean over examples of diag(J^T H J), J the
     derivative of the model's output by the weights, H the Hessian of the loss by that output.
@@ -223,7 +131,7 @@ def hessian_diag(
     off the diagonal in every layer; of chains of linear, convolutional and elementwise modules.
     Asked for no keys, it only looks whether it can be computed.
     """
-    with passes_of(world, graph) as passes:
+    with world.deriving(graph) as passes:
         if recursion:
             total = _by_recursion(passes, only_look=not len(keys))
         else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +17,63 @@ from torch.nn.functional import cross_entropy
 class Probe:
     """Data for signals that need passes of their own.
 
+    >>> import torch, rewire
+    >>> def loss(model, batch):
+    ...     x, y = batch
+    ...     return torch.nn.functional.cross_entropy(model(x), y)
+    >>> x, y = torch.randn(8, 20), torch.arange(8) % 2
+    >>> model = torch.nn.Linear(20, 2)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> probe = rewire.Probe([(x, y)], loss)
+    >>> net = rewire.attach(model, optimizer, rule=rewire.SNIP(), density=0.25, probe=probe)
+    >>> net.edges
+    10
+
     batches: batches of any form; loss: (model, batch) -> scalar loss.
     """
 
     batches: Sequence[Any]
     loss: Callable[[Callable[..., Tensor], Any], Tensor]
+
+
+@dataclass
+class Passes:
+    """A world's model as a function of what it computes with, to be derived by.
+
+    weights: of the sparse layers, one tensor for each projection, dense or of edges alone.
+    at: tensors like the weights -> the numbers of the graph's edges, (E,).
+    """
+
+    model: Callable[..., Any]
+    weights: Sequence[Tensor]
+    at: Callable[[Sequence[Tensor | None]], Tensor]
+    probe: Probe
+    root: nn.Module
+    owner: Mapping[int, int]  # id of a parameter -> number of its projection
+
+    def gradients(self, of: Tensor, by: Tensor | None = None) -> tuple[Tensor | None, ...]:
+        """d of / d weights, or by^T times it; the graph behind ``of`` stays."""
+        if not of.requires_grad:
+            return (None,) * len(self.weights)
+        return torch.autograd.grad(of, self.weights, by, retain_graph=True, allow_unused=True)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while, with gradients; every module goes back to its own mode.
+
+    cuDNN's recurrent layers have no backward pass in evaluation mode; torch's own have.
+    """
+    modes = [(m, m.training) for m in model.modules()]
+    recurrent = any(isinstance(m, nn.RNNBase) for m in model.modules())
+    cudnn = torch.backends.cudnn
+    model.eval()
+    try:
+        with torch.enable_grad(), cudnn.flags(enabled=cudnn.enabled and not recurrent):
+            yield
+    finally:
+        for module, mode in modes:  # a norm that the user froze stays frozen
+            module.training = mode
 
 
 def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, int]:
