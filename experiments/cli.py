@@ -19,16 +19,11 @@ import rewire
 from .dry_run import _dry_run
 from .errors import BUG, EXIT_CODES, RewireError, exit_code_of
 from .printing import (
-    SHOWN,
-    SHOWN_IN_SPIKES,
-    SHOWN_SPIKING,
     _cell,
     _console,
     _first_line,
-    _is_spiking,
     _list,
     _print_json,
-    _summary,
     _table,
 )
 
@@ -155,9 +150,14 @@ def _told(finished: Any, json: bool) -> int:
     if json:
         _print_json({"event": "report", "out": str(finished.out), "path": str(finished.report)})
     else:
+        from . import kinds, store
+
         console = _console()
-        title, table = _summary(finished.out)
-        console.print(title, highlight=False)
+        summary = kinds.summary(store.results(finished.out, listed=True))
+        table = _table(*summary.columns)
+        for line in summary.lines:
+            table.add_row(*line)
+        console.print(summary.title, highlight=False)
         console.print(table)
         console.print(f"Report:  {finished.report}", soft_wrap=True, highlight=False)
         console.print(f"Numbers: rewire results {finished.out}", soft_wrap=True, highlight=False)
@@ -198,7 +198,7 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
     times
         With --no-times, leave out seconds and memory: the rest is the same in every repetition.
     """
-    from . import store
+    from . import kinds, store
 
     if json and csv:
         raise _usage("--json and --csv exclude each other")
@@ -210,12 +210,8 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
         return
     titles = {"test_accuracy": "test", "test_accuracy_at_early_stop": "test at early stop",
               "label": "rule", "simulated_seconds": "time (s)"}  # fmt: skip
-    in_spikes = [row for row in rows if "spiking_accuracy" in row]
-    others = [row for row in rows if "spiking_accuracy" not in row]
-    parts: list[tuple[Any, tuple[str, ...]]]
-    parts = [(others, SHOWN_SPIKING if _is_spiking(others) else SHOWN)]
-    parts += [(in_spikes, SHOWN_IN_SPIKES)] if in_spikes else []
-    for part, shown in parts:
+    for kind, part in kinds.rows_by_kind(rows) or [(kinds.KINDS["trainings"], [])]:
+        shown = kind.columns(part)
         table = _table(*(titles.get(name, name.replace("_", " ")) for name in shown))
         for row in part:
             table.add_row(*(_cell(name, row.get(name)) for name in shown))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .cells import Cell, Estimate
 from .config.problems import Problems
 from .engines.outcome import Work
+from .summary import Summary
 
 if TYPE_CHECKING:
     from .report.run import Loaded
@@ -46,6 +47,7 @@ class Kind:
 
     worlds: Collection[str] = ()  # values of ``world`` whose files are read here
     cells: tuple[str, ...] = ()  # values of ``config["kind"]`` in its cells
+    mark = ""  # a column that only its rows have
     packages: tuple[str, ...] = ()  # distributions that its results depend on, besides the usual
 
     def parse(self, tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
@@ -70,6 +72,14 @@ class Kind:
     def estimate(self, experiment: Any, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
         """Time and disk of each of its cells, by hash."""
         raise NotImplementedError
+
+    def columns(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """The columns of its rows that `rewire results` shows in a terminal."""
+        raise NotImplementedError
+
+    def summary(self, rows: Sequence[Mapping[str, Any]]) -> Summary | None:
+        """What a run ends with on the command line; None where another kind's says it."""
+        return None
 
     @property
     def report(self) -> Callable[[Loaded], str]:

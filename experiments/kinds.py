@@ -19,6 +19,7 @@ from .conversion.kind import Conversion
 from .engines.outcome import Emit, Work
 from .kind import Experiment, Kind
 from .spiking.kind import Spiking
+from .summary import Summary
 from .trainings.kind import Trainings
 
 KINDS: Mapping[str, Kind] = {
@@ -147,6 +148,24 @@ def estimate(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Estimat
     for kind in of(experiment):
         costs |= kind.estimate(experiment, [c for c in cells if c.config["kind"] in kind.cells])
     return costs
+
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def rows_by_kind(rows: Rows) -> list[tuple[Kind, Rows]]:
+    """Rows of results, those of each kind together."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        name = next(n for n, kind in KINDS.items() if kind.mark in ("", *row))
+        groups.setdefault(name, []).append(row)
+    return [(KINDS[name], groups[name]) for name in KINDS if name in groups]
+
+
+def summary(rows: Rows) -> Summary:
+    """What a run ends with on the command line."""
+    tables = (kind.summary(own) for kind, own in rows_by_kind(rows))
+    return next((table for table in tables if table is not None), Summary("", ["rule"], []))
 
 
 def packages(experiment: Experiment) -> list[str]:

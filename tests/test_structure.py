@@ -39,7 +39,7 @@ FLOORS: list[tuple[str, ...]] = [
 # The floors inside `experiments`, by the same rule.
 _WITHIN: list[tuple[str, ...]] = [
     ("",),
-    ("errors", "threads", "cells", "presets"),
+    ("errors", "threads", "cells", "summary", "presets"),
     ("data", "store"),
     ("engines",),
     ("config", "machine", "cell_run", "progress", "compare", "printing", "doctor"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 class Conversion(Kind):
     cells = ("spikes",)
+    mark = "spiking_accuracy"
 
     def check(self, experiment: Experiment, problems: Problems) -> None:
         from .config import problems_of
@@ -48,3 +49,7 @@ class Conversion(Kind):
         from .estimate import estimate
 
         return estimate(experiment, cells)
+
+    def columns(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        return ("label", "seed", "density", "edges", "images", "ann_accuracy", "spiking_accuracy",
+                "spikes_per_image", "events_per_image", "images_per_second")  # fmt: skip

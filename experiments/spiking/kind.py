@@ -13,12 +13,14 @@ from ..kind import Kind
 
 if TYPE_CHECKING:
     from ..report.run import Loaded
+    from ..summary import Summary
     from .schema import SpikingExperiment
 
 
 class Spiking(Kind):
     worlds = ("brian",)
     cells = ("spiking",)
+    mark = "simulated_seconds"
     packages = ("brian2",)
 
     def parse(self, tree: Mapping[str, Any], problems: Problems) -> SpikingExperiment | None:
@@ -66,6 +68,18 @@ class Spiking(Kind):
         from .estimate import estimate
 
         return estimate(cells)
+
+    def columns(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        return ("label", "seed", "simulated_seconds", "sigma_aff_conn", "sigma_aff_weight",
+                "ad_conn", "ad_weight", "rate_hz", "ff_synapses", "lateral_synapses",
+                "events_per_s", "seconds")  # fmt: skip
+
+    def summary(self, rows: Sequence[Mapping[str, Any]]) -> Summary:
+        from ..summary import of_columns
+
+        ends = [row for row in rows if row["level"] > 0]
+        names = ("sigma_aff_conn", "ad_conn", "rate_hz", "ff_synapses", "events_per_s")
+        return of_columns("The map at the end", ends, names, 3)
 
     @property
     def report(self) -> Callable[[Loaded], str]:

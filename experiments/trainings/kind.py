@@ -10,6 +10,7 @@ from ..cells import Cell, Estimate
 from ..config.problems import Problems
 from ..engines.outcome import Emit, Work
 from ..kind import Kind
+from ..summary import Summary
 
 if TYPE_CHECKING:
     from ..config.schema import Experiment
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 class Trainings(Kind):
     worlds = ("masked", "sparse", "auto")
     cells = ("rule", "branch")
+    mark = "test_accuracy"
 
     def parse(self, tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
         from . import config
@@ -70,6 +72,15 @@ class Trainings(Kind):
         from .estimate import estimate
 
         return estimate(experiment, cells)
+
+    def columns(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        return ("label", "seed", "level", "density", "edges", "step", "test_accuracy",
+                "test_accuracy_at_early_stop", "val_loss", "updates", "seconds")  # fmt: skip
+
+    def summary(self, rows: Sequence[Mapping[str, Any]]) -> Summary:
+        from .summary import summary
+
+        return summary(rows)
 
     @property
     def report(self) -> Callable[[Loaded], str]:
