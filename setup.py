@@ -1,7 +1,7 @@
-"""Only what pyproject.toml cannot say: the optional C++ modules, and how they compile quickly.
+"""What pyproject.toml cannot say: which packages there are, and how C++ compiles quickly.
 
-An object file is compiled once, whatever modules it is linked into, and as many at a time as there
-are cores. `pip install -v .` shows a line for each.
+The C++ modules are optional. An object file is compiled once, whatever modules it is linked into,
+and as many at a time as there are cores; `pip install -v .` shows a line for each.
 """
 
 import hashlib
@@ -20,11 +20,13 @@ from pathlib import Path
 import pybind11
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 NATIVE = Path("rewire/native")
 OBJECTS = Path("build/objects")  # kept for the next build
 # -g0: debugging information, which Python's own flags ask for, takes half of the time.
-COMMON = ["-std=c++17", "-g0", "-fvisibility=hidden"]
+# GCC's own headers of AVX-512 warn of numbers that they leave undefined on purpose.
+COMMON = ["-std=c++17", "-g0", "-fvisibility=hidden", "-Wno-uninitialized"]
 if sys.platform == "win32":
     COMMON = ["/std:c++17", "/EHsc", "/bigobj"]
 # No contraction into fused multiply-adds: the same numbers as numpy and torch.
@@ -32,6 +34,21 @@ KERNELS = ["-O3", "-ffp-contract=off"]
 ENGINE = ["-O3", "-ffp-contract=fast", "-fno-math-errno"]
 # What only hands arrays over gains nothing from more than -O1, and takes a third longer to compile.
 BINDINGS = ["-O1"]
+
+
+# The folders of the repository that are packages, and their import names.
+FOLDERS = {"rewire": "rewire", "rewire.models": "models", "rewire.experiments": "experiments"}
+
+
+def packages(root: Path = Path()) -> list[str]:
+    """Every folder with Python files in it, by its import name."""
+    return sorted(
+        {
+            ".".join((name, *path.parent.relative_to(root / folder).parts))
+            for name, folder in FOLDERS.items()
+            for path in (root / folder).rglob("*.py")
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,15 @@ def extension(name: str, objects: list[Object]) -> Extension:
         language="c++",
         optional=True,
     )
+
+
+class BuildPackages(build_py):
+    """Copies packages to a folder without those of an earlier build, which may be gone since."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
 
 
 class BuildExtensions(build_ext):
@@ -172,6 +198,8 @@ def version_of(compiler: str) -> str:
 
 if __name__ == "__main__":  # which it is in a build, and is not in a test
     setup(
+        packages=packages(),
+        package_dir=FOLDERS,
         ext_modules=[extension(name, objects) for name, objects in modules().items()],
-        cmdclass={"build_ext": BuildExtensions},
+        cmdclass={"build_py": BuildPackages, "build_ext": BuildExtensions},
     )

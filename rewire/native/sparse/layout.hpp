@@ -7,10 +7,10 @@
 namespace rewire {
 
 // Swaps the off-diagonal s x s blocks of two rows of a square.
-template <int s, class V, size_t... I>
-REWIRE_INLINE void exchange(V& a, V& b, std::index_sequence<I...>) {
+template <class T, int s, size_t... I>
+REWIRE_INLINE void exchange(Vec<T>& a, Vec<T>& b, std::index_sequence<I...>) {
     constexpr size_t n = sizeof...(I);
-    const V first = __builtin_shufflevector(a, b, ((I / s) % 2 == 0 ? I : I - s + n)...);
+    const Vec<T> first = __builtin_shufflevector(a, b, ((I / s) % 2 == 0 ? I : I - s + n)...);
     b = __builtin_shufflevector(a, b, ((I / s) % 2 == 0 ? I + s : I + n)...);
     a = first;
 }
@@ -20,7 +20,7 @@ REWIRE_INLINE void transpose_square(Vec<T> (&rows)[WIDTH<T>]) {
     REWIRE_UNROLL
     for (int i = 0; i < WIDTH<T>; ++i)
         if ((i & s) == 0)
-            exchange<s>(rows[i], rows[i + s], std::make_index_sequence<WIDTH<T>>{});
+            exchange<T, s>(rows[i], rows[i + s], std::make_index_sequence<WIDTH<T>>{});
     if constexpr (s > 1) transpose_square<T, s / 2>(rows);
 }
 

@@ -59,7 +59,7 @@ public:
                     for (int64_t v = y0; v < y1; ++v)
                         for (int64_t u = x0; u < x1; ++u) {
                             const Vec<T> a = load(from + v * in.row + u * in.pixel + i);
-                            most = (a > most) | (a != a) ? a : most;  // NaN wins
+                            most = ((a > most) | (a != a)) ? a : most;  // NaN wins
                         }
                     store(best + i, most);
                 });
