@@ -9,6 +9,7 @@ import pytest
 from rewire import limits, models, plugins, rules
 from rewire.experiments import data
 from rewire.experiments.data import sources
+from rewire.worlds import registry
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -48,4 +49,11 @@ def test_every_entry_point_of_the_page_is_known_by_name(mine, monkeypatch) -> No
     assert limits.available()["EvenKeys"] is mine["EvenKeys"]
     assert data.load("bars").shape == (1, 4, 4)
     assert set(groups) >= {"rewire.rules", "rewire.limits", "rewire.datasets", "rewire.models"}
+    assert registry.get("regression") is mine["Regression"]
     assert models.ENTRY_POINTS in groups
+
+
+def test_the_world_of_the_page_is_the_one_that_every_rule_is_tried_in() -> None:
+    source = Path(__file__).parent / "worlds" / "regression_world.py"
+    listing = next(text for text in listings("python") if "class Regression" in text)
+    assert source.read_text(encoding="utf-8").endswith(listing)
