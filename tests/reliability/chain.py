@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from rewire.experiments.engines import registry
 from rewire.experiments.engines.outcome import Interrupted, exit_code
-from rewire.experiments.engines.registry import local
 from rewire.experiments.engines.run import run_cells
 from rewire.experiments.errors import DataError
 from rewire.experiments.store import CellStore
@@ -179,6 +179,28 @@ def _alive(pid):
         return False
 
 
+def cell(hash, *parents, **more):
+    """The specification of a cell that needs these others."""
+    return {"hash": hash, "parents": {f"of {p}": p for p in parents}, **more}
+
+
+def run(out, cells, **spec):
+    """Run the cells in a parent of their own to the end; returns (parent, exit code, outcomes)."""
+    parent = Parent(out, cells, **spec)
+    code, outcomes = parent.end()
+    assert outcomes is not None, parent.stderr
+    return parent, code, outcomes
+
+
+def statuses(outcomes):
+    return {hash: outcome["status"] for hash, outcome in outcomes.items()}
+
+
+def starts(out):
+    """Hashes of the cells that were begun, once for each attempt."""
+    return (Path(out) / "starts").read_text().split()
+
+
 def diamonds(n, **more):
     """n groups of four cells: one parent, two children of it, one that needs both."""
     cells = []
@@ -208,9 +230,16 @@ def main():
     cells = [ChainCell(**cell) for cell in spec.pop("cells")]
     out, workers = Path(spec.pop("out")), spec.pop("workers")
     slow_reader = spec.pop("slow_reader", 0.0)
+    engine = spec.pop("engine", "local")
+    if engine == "processes":
+        from processes import Processes
+
+        host = Processes(workers)
+    else:
+        host = registry.engine(engine, workers)
     work = {"chain": chain, "silent": silent}[spec.pop("work", "chain")]
 
-    def heard(hash, event):
+    def report(hash, event):
         if slow_reader:
             time.sleep(slow_reader)
         if event["event"] != "eval" or event["step"] <= 1:
@@ -218,9 +247,7 @@ def main():
 
     out.mkdir(parents=True, exist_ok=True)
     try:
-        outcomes = run_cells(
-            cells, out=out, engine=local(workers), work=work, on_event=heard, **spec
-        )
+        outcomes = run_cells(cells, out=out, engine=host, work=work, on_event=report, **spec)
         code = exit_code(outcomes)
     except Interrupted as stopped:
         outcomes, code = stopped.outcomes, stopped.exit_code

@@ -1,4 +1,4 @@
-"""The tests here share modules: `attempts`, `chain` and `faults`."""
+"""The tests here share modules: `attempts`, `chain`, `processes` and `faults`."""
 
 import sys
 from pathlib import Path

@@ -13,6 +13,7 @@ from rewire.experiments.engines import fork
 pytestmark = pytest.mark.skipif(not fork.fork_available(), reason="needs fork")
 
 SLOW = {"steps": 50, "pause": 0.003}
+each_engine = pytest.mark.parametrize("engine", ["local", "processes"])
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,10 @@ def complete(out, undisturbed):
     return outcomes
 
 
-def test_a_killed_child_continues_where_its_checkpoint_was(tmp_path, undisturbed):
+@each_engine
+def test_a_killed_child_continues_where_its_checkpoint_was(tmp_path, undisturbed, engine):
     out = tmp_path / "run"
-    parent = chain.Parent(out, chain.diamonds(2, **SLOW))
+    parent = chain.Parent(out, chain.diamonds(2, **SLOW), engine=engine)
     parent.until("a0")
     time.sleep(0.05)
     os.kill(parent.child("a0"), signal.SIGKILL)
@@ -57,9 +59,10 @@ def test_a_child_that_somebody_terminates_is_started_again(tmp_path, undisturbed
     assert chain.snapshot(out) == undisturbed
 
 
-def test_a_killed_parent_leaves_no_child_behind(tmp_path, undisturbed):
+@each_engine
+def test_a_killed_parent_leaves_no_child_behind(tmp_path, undisturbed, engine):
     out = tmp_path / "run"
-    parent = chain.Parent(out, chain.diamonds(2, **SLOW))
+    parent = chain.Parent(out, chain.diamonds(2, **SLOW), engine=engine)
     for name in ("a0", "a1"):
         parent.until(name)
     parent.kill()
@@ -70,22 +73,24 @@ def test_a_killed_parent_leaves_no_child_behind(tmp_path, undisturbed):
 
 
 @pytest.mark.parametrize(
-    ("signum", "group", "workers"),
+    ("signum", "group", "workers", "engine"),
     [
-        (signal.SIGINT, False, 2),
-        (signal.SIGINT, True, 2),  # Ctrl-C in a terminal reaches the children too
-        (signal.SIGTERM, False, 2),
-        (signal.SIGTERM, True, 2),
-        (signal.SIGHUP, True, 2),
-        (signal.SIGINT, False, 0),
-        (signal.SIGTERM, False, 0),
+        (signal.SIGINT, False, 2, "local"),
+        (signal.SIGINT, True, 2, "local"),  # Ctrl-C in a terminal reaches the children too
+        (signal.SIGTERM, False, 2, "local"),
+        (signal.SIGTERM, True, 2, "local"),
+        (signal.SIGHUP, True, 2, "local"),
+        (signal.SIGINT, False, 0, "local"),
+        (signal.SIGTERM, False, 0, "local"),
+        (signal.SIGINT, True, 2, "processes"),
+        (signal.SIGTERM, False, 2, "processes"),
     ],
 )
 def test_a_signal_stops_within_two_seconds_and_the_same_command_continues(
-    tmp_path, undisturbed, signum, group, workers
+    tmp_path, undisturbed, signum, group, workers, engine
 ):
     out = tmp_path / "run"
-    parent = chain.Parent(out, chain.diamonds(2, **SLOW), workers=workers)
+    parent = chain.Parent(out, chain.diamonds(2, **SLOW), workers=workers, engine=engine)
     parent.until()
     asked = time.monotonic()
     parent.kill(signum, group=group)
@@ -126,9 +131,10 @@ def test_an_echo_of_the_interrupt_is_not_a_second_one(tmp_path):
     assert (code, outcomes["a"]["exit_code"]) == (130, 130)  # it stopped by itself, not by force
 
 
-def test_cells_that_do_not_stop_in_time_are_killed(tmp_path):
+@each_engine
+def test_cells_that_do_not_stop_in_time_are_killed(tmp_path, engine):
     cells = [{"hash": "a", "parents": {}, "steps": 2000, "pause": 0.01, "act": "stubborn"}]
-    parent = chain.Parent(tmp_path / "run", cells, grace=0.3)
+    parent = chain.Parent(tmp_path / "run", cells, grace=0.3, engine=engine)
     parent.until("a")
     parent.kill(signal.SIGTERM)
     code, outcomes = parent.end(timeout=10)
