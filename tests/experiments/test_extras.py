@@ -56,7 +56,8 @@ def imported():
     """Distributions of others that any of our files imports, at any depth of its code."""
     ours = {"rewire", "benchmarks", *(p.stem for p in ROOT.glob("tests/**/*.py"))}
     modules = set()
-    for path in (p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py")):
+    paths = [p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py")]
+    for path in [*paths, ROOT / "setup.py"]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
