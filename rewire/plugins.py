@@ -1,10 +1,10 @@
-"""Classes that installed packages bring, by entry point: rules, worlds and limits alike."""
+"""What installed packages bring, by entry point: rules, worlds, limits, measures and sections."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.metadata import entry_points
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -36,3 +36,28 @@ def with_installed(
             )
         classes[point.name] = loaded
     return classes
+
+
+def installed_functions(group: str) -> dict[str, Callable[..., Any]]:
+    """What packages register under an entry point group, sorted by name, loaded.
+
+    In the place of one that cannot be loaded stands a function that raises the reason when it is
+    called: a broken package costs its own name only.
+
+    >>> installed_functions("rewire.no_such_group")
+    {}
+    """
+    points = sorted(entry_points(group=group), key=lambda point: point.name)
+    return {point.name: _load(point) for point in points}
+
+
+def _load(point: EntryPoint) -> Callable[..., Any]:
+    try:
+        return point.load()
+    except Exception as error:
+        reason = error
+
+    def fails(*_: Any) -> Any:
+        raise reason
+
+    return fails

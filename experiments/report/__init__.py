@@ -1,21 +1,22 @@
-"""One self-contained HTML file about a run: pictures first, then the numbers, then how it was made.
+"""One self-contained HTML file about a run: figures first, then tables, then provenance.
 
-No network, no outside file: the page's own Content-Security-Policy forbids them. No script either,
-but for the one that draws the animation of a spiking run, which that policy knows by its digest.
+The page needs no network and no other file: its own Content-Security-Policy forbids them. The only
+script is the one that draws the animation of a spiking run; that policy knows it by its digest.
+
+Each kind of run has a page module, `trainings.page` and `spiking.page`, with ``render(run)``,
+``standalone(run, which)`` and ``FIGURES``. Below them stand `frame`, `sections` and `axes`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .run import Loaded
+    from .run import RunData
 
-__all__ = ["FIGURES", "SPIKING_FIGURES", "figure_svg", "write_report"]
-
-FIGURES = ("accuracy", "cost")  # what `figure_svg` draws
-SPIKING_FIGURES = ("map",)  # of a run of the spiking world
+__all__ = ["figure_svg", "write_report"]
 
 
 def write_report(out_dir: str | Path, path: str | Path | None = None) -> Path:
@@ -26,12 +27,10 @@ def write_report(out_dir: str | Path, path: str | Path | None = None) -> Path:
     """
     from .. import store
     from .run import load
-    from .spiking import page as spiking
-    from .trainings import page
 
     target = Path(path) if path is not None else Path(out_dir) / "report.html"
     run = load(out_dir)
-    store.write_atomic(target, (spiking if _spiking(run) else page).render(run))
+    store.write_atomic(target, _page(run).render(run))
     return target
 
 
@@ -43,15 +42,18 @@ def figure_svg(out_dir: str | Path, which: str = "accuracy") -> str:
     StoreError as `write_report`.
     """
     from .run import load
-    from .spiking import page as spiking
-    from .trainings import page
 
     run = load(out_dir)
-    figures = SPIKING_FIGURES if _spiking(run) else FIGURES
-    if which not in figures:
-        raise ValueError(f"there is no figure {which!r} of this run; one of {', '.join(figures)}.")
-    return spiking.standalone(run) if _spiking(run) else page.standalone(run, which)
+    page = _page(run)
+    if which not in page.FIGURES:
+        figures = ", ".join(page.FIGURES)
+        raise ValueError(f"there is no figure {which!r} of this run; one of {figures}.")
+    return page.standalone(run, which)
 
 
-def _spiking(run: Loaded) -> bool:
-    return run.config.get("world") == "brian"
+def _page(run: RunData) -> ModuleType:
+    """The page module of the kind that a run is of."""
+    from .spiking import page as spiking
+    from .trainings import page as trainings
+
+    return spiking if run.config.get("world") == "brian" else trainings

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from .style import THEME, Look, figure
+from .style import THEME, Look, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,21 +27,6 @@ LEAST_ERROR = 0.01  # %, for an axis where all images are right
 Looks = dict[str, Look]
 
 
-def percent(density: float) -> str:
-    """A density as people say it: 5 %, 1.33 %."""
-    return f"{100 * density:.3g} %"
-
-
-def power_of_ten(value: float) -> str:
-    """1e12 as 10¹², 2e9 as 2·10⁹."""
-    if not value > 0:
-        return "0"
-    exponent = math.floor(math.log10(value) + 1e-9)
-    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    front = round(value / 10**exponent, 1)
-    return f"10{raised}" if front == 1 else f"{front:g}·10{raised}"
-
-
 def dots(axes: Axes, places: Sequence[tuple[float, float]], look: Look, size: float) -> None:
     x, y = np.array(places, dtype=float).reshape(-1, 2).T
     axes.scatter(x, y, s=size, color=look.hex, alpha=0.55, linewidths=0)
@@ -51,13 +36,18 @@ Curve = tuple[np.ndarray, np.ndarray]
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """The mean over seeds where all of them were evaluated."""
+    """The mean over seeds at the steps at which all of them were evaluated.
+
+    >>> steps, mean = mean_curve([(np.array([0, 10]), [1, 2]), (np.array([0, 20]), [3, 4])])
+    >>> steps.tolist(), mean.tolist()
+    ([0], [2.0])
+    """
     steps = sorted(set.intersection(*({*step.tolist()} for step, _ in curves)))
     rows = [dict(zip(step.tolist(), value, strict=True)) for step, value in curves]
     return np.array(steps), np.array([np.mean([row[s] for row in rows]) for s in steps])
 
 
-def churn_panel(
+def turnover_panel(
     seeds: Sequence[tuple[np.ndarray, ...]],
     label: str,
     look: Look,
@@ -68,8 +58,8 @@ def churn_panel(
 
     ``seeds``: of each the ends of its stretches of time, and the rates in them.
     """
-    made = figure(PANEL[0], 2.5)
-    axes = panel(made, left=0.68, bottom=0.5, top=0.3)
+    figure = new_figure(PANEL[0], 2.5)
+    axes = panel(figure, left=0.68, bottom=0.5, top=0.3)
     for total, formed, dropped in seeds:
         for value, sign, line in ((formed, 1, "-"), (dropped, -1, (0, (2.5, 1)))):
             axes.plot(
@@ -88,7 +78,7 @@ def churn_panel(
     axes.set_title(label)
     axes.set_xlabel(xlabel)
     axes.set_ylabel("← dropped   formed →")
-    return made
+    return figure
 
 
 # --- survival ---
@@ -101,12 +91,12 @@ def survival_panel(
     xlabel: str,
     least: float = 1,
 ) -> Figure:
-    """Fraction of edges that live longer than so long: all seeds of a rule, and each.
+    """Fraction of edges that outlive each age: all seeds of a rule together, and each alone.
 
     ``least``: the shortest time on the log scale.
     """
-    made = figure(4.7, 3.4)
-    axes = panel(made, left=0.58, bottom=0.52, top=0.3)
+    figure = new_figure(4.7, 3.4)
+    axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
     for label, seeds in lives.items():
         look = looks[label]
         if len(seeds) > 1:
@@ -124,7 +114,7 @@ def survival_panel(
     axes.set_title(title)
     axes.set_xlabel(xlabel)
     axes.set_ylabel("still there, %")
-    return made
+    return figure
 
 
 def _grouped(value: float) -> str:
@@ -165,31 +155,35 @@ def address(png: bytes) -> str:
 
 
 def ratio_colour(ratio: float, most: float) -> tuple[str, str]:
-    """Background and text colour of a ratio to chance: white at 1, blue above, orange below."""
+    """Background and text colour of a ratio to chance: white at 1, blue above, orange below.
+
+    >>> ratio_colour(1.0, most=8.0)
+    ('rgb(250 250 250)', '#1b1f24')
+    """
     if not math.isfinite(ratio):
         return "transparent", "inherit"
     strength = min(abs(math.log2(max(ratio, 2**-10))) / max(math.log2(max(most, 2)), 1), 1) ** 0.75
     end = (0, 84, 147) if ratio >= 1 else (200, 90, 0)
-    mixed = tuple(round(250 + (e - 250) * strength) for e in end)
-    return f"rgb({mixed[0]} {mixed[1]} {mixed[2]})", "#fff" if strength > 0.55 else "#1b1f24"
+    colour = tuple(round(250 + (e - 250) * strength) for e in end)
+    return f"rgb({colour[0]} {colour[1]} {colour[2]})", "#fff" if strength > 0.55 else "#1b1f24"
 
 
 # --- what figures share ---
 
 
 def panel(
-    made: Figure, *, left: float, bottom: float, right: float = 0.03, top: float = 0.12
+    figure: Figure, *, left: float, bottom: float, right: float = 0.03, top: float = 0.12
 ) -> Axes:
     """Axes with margins in inches (``right`` as a fraction); no layout engine, which is slow."""
-    width, height = made.get_size_inches()
-    axes = made.add_axes(
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes(
         (left / width, bottom / height, 1 - left / width - right, 1 - (bottom + top) / height)
     )
     axes.tick_params(length=3, width=0.7)
     return axes
 
 
-def _by_error(axes: Axes) -> None:
+def space_by_error(axes: Axes) -> None:
     """Space accuracies by the logarithm of the error, so that 97 and 98 % stand well apart."""
 
     def rise(accuracy: np.ndarray) -> np.ndarray:
@@ -208,14 +202,26 @@ def _by_error(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def density_axis(axes: Axes, ticks: Sequence[float]) -> None:
+def falling_density(axes: Axes, densities: Sequence[float]) -> None:
+    """A logarithmic axis of densities that falls to the right: further right is sparser."""
+    axes.set_xscale("log")
+    axes.set_xlim(max(densities) * 1.2, min(densities) / 1.2)
+    density_ticks(axes, thinned(densities, ratio=1.6))
+    axes.set_xlabel("density, log scale  (sparser →)")
+
+
+def density_ticks(axes: Axes, ticks: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
 def log_ticks(low: float, high: float, least: int = 3) -> list[float]:
-    """Round numbers in [low, high], at least so many where any set of fronts has them."""
+    """Round numbers in [low, high], at least ``least`` where any set of leading digits has them.
+
+    >>> log_ticks(0.5, 30)
+    [1.0, 3.0, 10.0, 30.0]
+    """
     ticks: list[float] = []
     for fronts in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), range(1, 10), range(10, 100, 2)):
         decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
@@ -226,9 +232,13 @@ def log_ticks(low: float, high: float, least: int = 3) -> list[float]:
 
 
 def thinned(values: Iterable[float], ratio: float) -> list[float]:
-    """Values that differ by at least a factor, from the largest down."""
-    kept: list[float] = []
+    """Values that differ by at least a factor, from the largest down.
+
+    >>> thinned([0.1, 0.2, 0.19, 0.05], ratio=1.5)
+    [0.2, 0.1, 0.05]
+    """
+    ticks: list[float] = []
     for value in sorted(set(values), reverse=True):
-        if not kept or kept[-1] / value >= ratio:
-            kept.append(value)
-    return kept
+        if not ticks or ticks[-1] / value >= ratio:
+            ticks.append(value)
+    return ticks

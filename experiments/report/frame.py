@@ -1,81 +1,196 @@
-"""The frame of every report: one self-contained page, filters, provenance."""
+"""The frame of every report: one self-contained page of a header, sections and provenance."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from . import axes, rounding
-from .run import Loaded
-from .style import Look, swatch, theme_css
+from . import rounding
+from .run import RunData
+from .sections import Section, installed_sections
+from .style import Look, inline, swatch, theme_css
+from .tables import of_mappings
+
+STATUS = {"waiting": "not begun", "running": "not finished", "failed": "failed"}
 
 
-def fill(template: str, context: Mapping[str, Any]) -> str:
-    """A page from one of our templates."""
-    files = resources.files(__package__)
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=FunctionLoader(lambda name: (files / name).read_text()),
-    )  # fmt: skip
-    environment.filters |= {
-        "percent": rounding.percent,
-        "times": rounding.times,
-        "signed": rounding.signed,
-        "plain": rounding.plain,
-        "power": axes.power_of_ten,
-        "number": number,
-        "breakable": breakable,
+def page(
+    run: RunData,
+    sections: Sequence[Section],
+    *,
+    headline: str,
+    qualifications: Sequence[str],
+    facts: Sequence[tuple[str, str]],
+) -> str:
+    """The page of a run: its kind's sections, and before the last those of installed packages.
+
+    ``sections`` end with the one on definitions and provenance.
+    """
+    frame = _Frame(run)
+    bodies = {
+        section: body
+        for section in (*sections[:-1], *installed_sections(), sections[-1])
+        if section.needs(run) and (body := frame.section(section)) is not None
     }
-    return environment.get_template(template).render(
-        style=Markup(theme_css() + (files / "style.css").read_text()), **context
+    # files are read on the way: what could not be read is known only now
+    failures = run.measurements.problems + frame.failures
+    return frame.fill(
+        "page.html",
+        style=Markup(theme_css() + (frame.files / "style.css").read_text()),
+        about=" ".join(str(run.experiment.get("about") or "").split()),
+        headline=headline,
+        qualifications=qualifications,
+        facts=[(name, value) for name, value in facts if value],
+        missing=missing(run) + failures,
+        unfinished=sum(cell.status != "finished" for cell in run.cells),
+        sections=bodies,
+        script_source=frame.script_source,
     )
 
 
-def number(value: float) -> str:
-    """12 345 with thin spaces."""
-    return f"{value:,.0f}".replace(",", "\u202f")
+class _Frame:
+    """Renders the templates of one page; remembers the scripts that its policy has to allow."""
+
+    def __init__(self, run: RunData) -> None:
+        self.run = run
+        self.files = resources.files(__package__)
+        self.shared = {"run": run, "legend": legend(run.looks, run.points)}
+        self.scripts: list[str] = []
+        self.failures: list[str] = []  # of installed sections
+        self.environment = Environment(
+            autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+            loader=FunctionLoader(lambda name: (self.files / name).read_text()),
+        )  # fmt: skip
+        self.environment.filters |= {
+            "percent": rounding.percent,
+            "grouped": rounding.grouped,
+            "breakable": breakable,
+        }
+
+    def fill(self, template: str, **values: Any) -> Markup:
+        return Markup(self.environment.get_template(template).render(self.shared | values))
+
+    def section(self, section: Section) -> Markup | None:
+        """The section's part of the page; None where it has nothing to show and does not say so."""
+        try:
+            values = self._values(section)
+        except Exception as error:
+            if not section.installed:
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            self.failures.append(f"the section {section.title!r} failed: {reason}")
+            return None
+        if values is None and not section.empty:
+            return None
+        if script := (values or {}).get("script"):
+            self.scripts.append(script)
+        empty = section.empty if values is None else ""
+        return self.fill(section.template, section=section, empty=empty, **(values or {}))
+
+    def _values(self, section: Section) -> Mapping[str, Any] | None:
+        """What the section's template is filled with; None where there is nothing to show."""
+        content = section.show(self.run)
+        if content is None or isinstance(content, Sequence) and not len(content):
+            return None
+        if section.template == "section.html":
+            return {"blocks": [self._block(part, section, i) for i, part in _parts(content)]}
+        return content
+
+    def _block(self, part: Any, section: Section, i: int) -> Markup:
+        """A piece of an installed section's content as HTML."""
+        if isinstance(part, Figure):
+            svg = inline(part, f"{section.name}-{i}", section.title)
+            return Markup("<figure>{}</figure>").format(svg)
+        if isinstance(part, Markup):
+            return part
+        if isinstance(part, str):
+            return Markup("<p>{}</p>").format(part)
+        return self.fill("table.html", table=of_mappings(part, section.title))
+
+    @property
+    def script_source(self) -> str:
+        """The scripts of the sections as the page's Content-Security-Policy names them."""
+        digests = (hashlib.sha256(script.encode()).digest() for script in self.scripts)
+        return " ".join(f"'sha256-{base64.b64encode(d).decode()}'" for d in digests)
+
+
+def _parts(content: Any) -> Iterable[tuple[int, Any]]:
+    """The pieces that a section shows one below the other: one, unless it returned a list."""
+    rows = isinstance(content, Sequence) and all(isinstance(row, Mapping) for row in content)
+    single = isinstance(content, Figure | str) or rows
+    return enumerate([content] if single else content)
+
+
+def missing(run: RunData) -> list[str]:
+    """A line for each rule with unfinished cells, each failed cell and each unreadable file."""
+    unfinished = [c for c in run.cells if c.status != "finished"]
+    lines = []
+    for (label, status), n in Counter((c.label, c.status) for c in unfinished).items():
+        cells = [c for c in unfinished if (c.label, c.status) == (label, status)]
+        seeds = sorted({c.seed for c in cells if c.seed is not None})
+        suffix = f" (seed {', '.join(map(str, seeds))})" if seeds else ""
+        lines.append(f"{label}: {n} {'cell' if n == 1 else 'cells'} {STATUS[status]}{suffix}")
+    lines += [f"{c.label}, seed {c.seed}, failed: {c.error}" for c in unfinished if c.error]
+    return lines + run.problems
+
+
+def finished_cells(run: RunData) -> str:
+    """How many of the cells that the experiment lists are finished; "" where it lists none."""
+    finished = sum(c.status == "finished" for c in run.cells)
+    return f"{finished} of {len(run.cells)}" if run.cells else ""
 
 
 def breakable(label: str) -> Markup:
-    """A label that may be broken before its capitals: Structural|Plasticity."""
+    """A label that may be broken before its capitals.
+
+    >>> breakable("StructuralPlasticity")
+    Markup('Structural<wbr>Plasticity')
+    """
     return Markup("<wbr>").join(re.split(r"(?<=[a-z])(?=[A-Z])", label))
 
 
-def legend(look: Mapping[str, Look], labels: Iterable[str]) -> list[dict[str, Any]]:
-    """What a list of labels with their lines is made from."""
+def legend(looks: Mapping[str, Look], labels: Iterable[str]) -> list[dict[str, Any]]:
+    """The labels with their lines, for the legends of a page."""
     return [
-        {"label": label, "swatch": _placed(swatch(look[label], f"PLACE-{i}"))}
+        {"label": label, "swatch": _repeatable(swatch(looks[label], f"PLACE-{i}"))}
         for i, label in enumerate(labels)
     ]
 
 
-def _placed(svg: str) -> Callable[[str], Markup]:
-    """A picture that stands in several places of a page, its ids different in each."""
+def _repeatable(svg: str) -> Callable[[str], Markup]:
+    """A picture for several places of a page, with other ids in each."""
     return lambda place: Markup(svg.replace("PLACE-", f"{place}-"))
 
 
 def evenly(values: Sequence[float], most: int) -> list[float]:
-    """At most so many of the values, both ends among them."""
+    """At most ``most`` of the values, evenly spread, both ends among them.
+
+    >>> evenly([1, 2, 3, 4, 5], 3)
+    [1, 3, 5]
+    """
     if len(values) <= most:
         return list(values)
     return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
-def provenance(run: Loaded) -> dict[str, Any]:
-    """How the run was made."""
-    experiment = run.experiment
-    command = experiment.get("command", "")
-    versions = experiment.get("versions")
+def provenance(run: RunData) -> dict[str, Any]:
+    """The command, the versions and the experiment that a run was made with."""
+    command = run.experiment.get("command", "")
+    versions = run.experiment.get("versions")
     return {
         "command": command if isinstance(command, str) else shlex.join(map(str, command)),
         "versions": versions if isinstance(versions, Mapping) else {},
-        "created": str(experiment.get("created", "")),
+        "created": str(run.experiment.get("created", "")),
         "config": run.toml.strip() or json.dumps(run.config, indent=1),
     }

@@ -1,4 +1,4 @@
-"""A run's folder as the report needs it: what was asked, what was found, what is missing."""
+"""A run's folder as the report needs it: its rows, evaluations, graphs and lives of edges."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import compare, store
 from ..errors import StoreError
+from .graphs import read_graph
+from .measures import Measure, Measurements, installed_measures
+from .style import Look, looks
 
 if TYPE_CHECKING:
     from rewire.analysis.lifetimes import Lifetimes
@@ -35,8 +38,8 @@ class CellState:
 
 
 @dataclass
-class Loaded:
-    """One run: ``rows`` and ``evals`` are those of `store`, ``problems`` what cannot be read.
+class RunData:
+    """One run: ``rows`` and ``evals`` are those of `store`, ``problems`` says what cannot be read.
 
     spikes: the rows of trained networks run in spikes, which are not among ``rows``.
     """
@@ -53,9 +56,22 @@ class Loaded:
     @cached_property
     def points(self) -> dict[str, list[compare.Point]]:
         """Points by label, in the experiment's order of rules."""
-        found = compare.points(self.rows)
-        order = [*self.planned, *found]
-        return {label: found[label] for label in dict.fromkeys(order) if label in found}
+        by_label = compare.points(self.rows)
+        order = [*self.planned, *by_label]
+        return {label: by_label[label] for label in dict.fromkeys(order) if label in by_label}
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        """Colour, marker and line of every label."""
+        return looks({label: points[0].rule for label, points in self.points.items()})
+
+    @property
+    def title(self) -> str:
+        return str(self.experiment.get("title") or self.name)
+
+    @property
+    def name(self) -> str:
+        return str(self.experiment.get("name") or self.out.name)
 
     @cached_property
     def planned(self) -> list[str]:
@@ -89,12 +105,12 @@ class Loaded:
 
     @cached_property
     def focus(self) -> float | None:
-        """The density that is spoken of: the sparsest at which the most rules have results."""
-        at = {
+        """The density of sentences and single figures: the sparsest with results of most rules."""
+        counts = {
             d: sum(self.point(label, d) is not None for label in self.points)
             for d in self.densities
         }
-        return min((d for d in at if at[d] == max(at.values())), default=None)
+        return min((d for d in counts if counts[d] == max(counts.values())), default=None)
 
     def point(self, label: str, density: float) -> compare.Point | None:
         """A label's own point at a requested density (Dense has none)."""
@@ -103,51 +119,79 @@ class Loaded:
     @cached_property
     def curves(self) -> dict[tuple[str, int], list[store.Row]]:
         """Evaluations by (cell, level), in order of time."""
-        found: dict[tuple[str, int], list[store.Row]] = {}
+        curves: dict[tuple[str, int], list[store.Row]] = {}
         for event in self.evals:
-            found.setdefault((event["cell"], event["level"]), []).append(event)
-        return found
+            curves.setdefault((event["cell"], event["level"]), []).append(event)
+        return curves
 
     @cached_property
     def graphs(self) -> dict[tuple[str, float, int], Graph]:
         """The connectivity at the end of every (label, requested density, seed) but the dense."""
-        found = {}
+        graphs = {}
         for label, points in self.points.items():
             for point in points:
                 if point.requested is None or point.requested >= 1:
                     continue
                 for row in point.rows:
-                    graph = self._graph(row)
+                    graph = self.graph(row)
                     if graph is not None:
-                        found[label, point.requested, row["seed"]] = graph
-        return found
+                        graphs[label, point.requested, row["seed"]] = graph
+        return graphs
 
     def graphs_at(self, label: str, density: float | None) -> list[Graph]:
-        """Per seed the graph at a requested density, to look at: what is derived from one goes with
-        it, where those of :attr:`graphs` would keep it."""
+        """Per seed the graph at a requested density, a copy for one use.
+
+        What is derived from a graph is kept with it; with those of :attr:`graphs` it would stay in
+        memory until the page is written.
+        """
         from rewire.graph import Graph
 
         return [Graph(g.space, g.keys) for (one, d, _), g in self.graphs.items()
                 if (one, d) == (label, density)]  # fmt: skip
 
-    def _graph(self, row: Mapping[str, Any]) -> Graph | None:
-        cell = store.CellStore(self.out / "cells" / row["cell"])
-        if row["level"] not in cell.levels:
-            return None
+    def graph(self, row: Mapping[str, Any]) -> Graph | None:
+        """The connectivity at the end of a row's level; None where it was not saved."""
         with self.reading(f"the connectivity of {row['label']}, seed {row['seed']}"):
-            tree, meta = cell.read_level(row["level"])
-            return graph_of(tree["keys"], meta)
+            return read_graph(self.out, row)
         return None
+
+    @cached_property
+    def measures(self) -> list[Measure]:
+        """The measures of installed packages."""
+        return installed_measures()
+
+    @cached_property
+    def measurements(self) -> Measurements:
+        return Measurements()
+
+    def measured(self, measure: Measure, point: compare.Point) -> list[float]:
+        """An installed measure of the graphs of a point, for the seeds that have a value."""
+        values = [self._measured(measure, row) for row in point.rows]
+        return [value for value in values if value is not None]
+
+    def _measured(self, measure: Measure, row: Mapping[str, Any]) -> float | None:
+        key = (row["cell"], row["level"])
+        if (measure.name, key) not in self.measurements.values:
+            whose = f"{row['label']}, seed {row['seed']}"
+            graph = None
+            with self.reading(f"the connectivity of {whose}"):
+                graph = read_graph(self.out, row, weights=True)
+            if graph is None:
+                return None
+            return self.measurements.take(measure, graph, key, whose)
+        return self.measurements.values[measure.name, key]
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
-        """Files that may be damaged or missing: what is wrong with them is one of `problems`."""
+        """Read files that may be damaged or missing: an error becomes one of `problems`."""
         from rewire.checkpoint import CheckpointError
 
         try:
             yield
         except (CheckpointError, StoreError, KeyError, TypeError, ValueError) as error:
-            self.problems.append(f"{what}: {error}")
+            problem = f"{what}: {error}"
+            if problem not in self.problems:
+                self.problems.append(problem)
 
     def lives(self, label: str, density: float) -> list[Lifetimes]:
         """Per seed the lives of a label's edges, from its start to the end of a density's level.
@@ -156,8 +200,8 @@ class Loaded:
         (a branch) never rewires.
         """
         point = self.point(label, density)
-        found = [self._lives(row) for row in (point.rows if point else ())]
-        return [lives for lives in found if lives is not None and len(lives.key)]
+        lives = [self._lives(row) for row in (point.rows if point else ())]
+        return [one for one in lives if one is not None and len(one.key)]
 
     def _lives(self, row: Mapping[str, Any]) -> Lifetimes | None:
         from rewire.analysis.lifetimes import lifetimes, sampled
@@ -178,9 +222,9 @@ class Loaded:
 
         if any(row["possible"] > TOLD_APART for row in point.rows):
             return None
-        found = [self._replayed(row, fraction(row["possible"])) for row in point.rows]
-        known = [f for f in found if f is not None]
-        return sum(known) / len(known) if known and len(known) == len(found) else None
+        fractions = [self._replayed(row, fraction(row["possible"])) for row in point.rows]
+        known = [f for f in fractions if f is not None]
+        return sum(known) / len(known) if known and len(known) == len(fractions) else None
 
     def _replayed(self, row: Mapping[str, Any], what: Callable[..., T]) -> T | None:
         """``what`` of the keys of a finished cell's start, its edits up to a level, and its end."""
@@ -199,39 +243,7 @@ class Loaded:
         return None
 
 
-def graph_of(keys: Any, meta: Mapping[str, Any]) -> Graph:
-    """The graph that `rewire.graph.Graph.description` and its keys describe."""
-    from rewire.graph import Graph, Population, Projection, Space, square_sheet
-
-    return Graph(
-        Space(
-            (
-                Population(
-                    p["name"],
-                    p["size"],
-                    square_sheet(p["size"]) if p.get("grid") else None,
-                    p.get("slots"),
-                )
-                for p in meta["populations"]
-            ),
-            (
-                Projection(
-                    p["name"],
-                    p["source"],
-                    p["target"],
-                    p["kind"],
-                    tuple(p["shape"]),
-                    p.get("multapses", False),
-                    p.get("groups", 1),
-                )
-                for p in meta["projections"]
-            ),
-        ),
-        keys,
-    )
-
-
-def load(out: str | Path) -> Loaded:
+def load(out: str | Path) -> RunData:
     """Read the run in ``out``. Raises StoreError where none is, or where a cell is damaged."""
     out = Path(out)
     path = out / "experiment.json"
@@ -241,7 +253,7 @@ def load(out: str | Path) -> Loaded:
     toml = out / "experiment.toml"
     listed = bool(experiment.get("cells"))
     rows = store.results(out, listed=listed)
-    return Loaded(
+    return RunData(
         out,
         experiment,
         [row for row in rows if "spiking_accuracy" not in row],

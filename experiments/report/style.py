@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib
+from markupsafe import Markup, escape
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -77,15 +78,18 @@ def looks(rules: Mapping[str, str]) -> dict[str, Look]:
 
     Rules that have no look of their own, and further labels of one rule, take the others in turn,
     with another line each time round, and another marker once all lines are used: 100 in all.
+
+    >>> looks({"IMP": "IMP", "mine": "IMP"})["IMP"] == RULES["imp"]
+    True
     """
-    found: dict[str, Look] = {}
-    taken: set[str] = set()
+    by_label: dict[str, Look] = {}
+    names: set[str] = set()
     spare = _others()
     for label, rule in rules.items():
         name = re.sub(r"[^a-z0-9]", "", rule.lower())
-        found[label] = RULES[name] if name in RULES.keys() - taken else next(spare)
-        taken.add(name)
-    return found
+        by_label[label] = RULES[name] if name in RULES.keys() - names else next(spare)
+        names.add(name)
+    return by_label
 
 
 def _others() -> Iterator[Look]:
@@ -93,9 +97,9 @@ def _others() -> Iterator[Look]:
     turn = 0
     while True:
         for i, look in enumerate(OTHERS):
-            worn = OTHERS[(i + turn // len(lines)) % len(OTHERS)]
+            shape = OTHERS[(i + turn // len(lines)) % len(OTHERS)]
             line = lines[(lines.index(look.line) + turn) % len(lines)]
-            yield replace(look, marker=worn.marker, size=worn.size, line=line)
+            yield replace(look, marker=shape.marker, size=shape.size, line=line)
         turn += 1
 
 
@@ -154,30 +158,30 @@ def drawing(*, standalone: bool = False) -> Iterator[None]:
         yield
 
 
-def figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure; inches, of which the page makes 72 units each."""
-    made = Figure(figsize=(width, height))
-    FigureCanvasSVG(made)
-    return made
+    figure = Figure(figsize=(width, height))
+    FigureCanvasSVG(figure)
+    return figure
 
 
 _NO_METADATA = dict.fromkeys(["Creator", "Date", "Format", "Type"])
 
 
-def to_svg(made: Figure) -> str:
+def to_svg(figure: Figure) -> str:
     """The figure as a whole SVG document; the same bytes for the same figure."""
     text = io.StringIO()
-    made.savefig(text, format="svg", metadata=_NO_METADATA)
+    figure.savefig(text, format="svg", metadata=_NO_METADATA)
     return text.getvalue()
 
 
-def inline(made: Figure, name: str, alt: str) -> str:
+def inline(figure: Figure, name: str, alt: str) -> Markup:
     """The figure as an ``<svg>`` element for a page: themed by CSS variables, no outside reference.
 
     ``name`` prefixes its ids, so that figures of one page do not meet; ``alt`` is what a reader
     who cannot see it hears.
     """
-    svg = to_svg(made)
+    svg = to_svg(figure)
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     head, _, body = svg.partition(">")
@@ -190,8 +194,8 @@ def inline(made: Figure, name: str, alt: str) -> str:
     body = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", body)
     body = re.sub(r' d="[^"]+"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), body)
     body = re.sub(r"\s*\n\s*", "\n", body)
-    return (
-        f'<svg viewBox="{box[1] if box else "0 0 1 1"}" role="img" aria-label="{_quoted(alt)}">'
+    return Markup(
+        f'<svg viewBox="{box[1] if box else "0 0 1 1"}" role="img" aria-label="{escape(alt)}">'
         f"{body}".strip()
     )
 
@@ -199,16 +203,10 @@ def inline(made: Figure, name: str, alt: str) -> str:
 _VARIABLES = {light: f"var(--{name})" for name, (light, _) in THEME.items()}
 
 
-def _quoted(text: str) -> str:
-    from markupsafe import escape
-
-    return str(escape(text))
-
-
 def swatch(look: Look, name: str) -> str:
     """A piece of a rule's line with its marker, for legends."""
-    made = figure(0.42, 0.18)
-    axes = made.add_axes((0, 0, 1, 1))
+    figure = new_figure(0.42, 0.18)
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.set(xlim=(0, 1), ylim=(0, 1))
     marker: dict[str, Any] = (
@@ -224,11 +222,15 @@ def swatch(look: Look, name: str) -> str:
         markeredgewidth=0,
         **marker,
     )
-    return inline(made, name, "").replace('role="img" aria-label=""', 'aria-hidden="true"')
+    return str(inline(figure, name, "")).replace('role="img" aria-label=""', 'aria-hidden="true"')
 
 
 def spread(values: Iterable[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions near ``values``, ``gap`` apart at least, within [low, high] where they fit."""
+    """Positions near ``values``, ``gap`` apart at least, within [low, high] where they fit.
+
+    >>> spread([1.0, 1.2, 5.0], gap=1.0, low=0.0, high=10.0)
+    [0.6, 1.6, 5.0]
+    """
     at = list(values)
     order = sorted(range(len(at)), key=at.__getitem__)
     placed: list[list[float]] = []  # clusters: [centre, members]

@@ -17,10 +17,11 @@ pytest.importorskip("brian2")
 from rewire.analysis import topography  # noqa: E402
 from rewire.edit_log import parse  # noqa: E402
 from rewire.experiments import cli, compare, store  # noqa: E402
-from rewire.experiments.report import animation, figure_svg, write_report
-from rewire.experiments.report.run import Loaded, graph_of, load  # noqa: E402
-from rewire.experiments.report.spiking import page as spiking
-from rewire.experiments.report.spiking import sentences
+from rewire.experiments.report import figure_svg, write_report  # noqa: E402
+from rewire.experiments.report.graphs import graph_of  # noqa: E402
+from rewire.experiments.report.run import RunData, load  # noqa: E402
+from rewire.experiments.report.spiking import animation, fields, sentences, tables  # noqa: E402
+from rewire.experiments.report.spiking import page as spiking  # noqa: E402
 from rewire.experiments.report.spiking.figures import _wrapped_lines, turnover_of  # noqa: E402
 from rewire.experiments.report.spiking.maps import Change, Sheet, simulated  # noqa: E402
 from rewire.experiments.spiking.published import CASES, PUBLISHED, published  # noqa: E402
@@ -51,17 +52,17 @@ EXPERIMENT = {
 }
 SECTIONS = {
     "map": "The map at the start and at the end",
-    "fields": "Receptive fields before and after",
+    "fields": "Receptive fields at the start and at the end",
     "torus": "The map on the torus",
-    "frames": "How the connectivity changed",
-    "time": "Sharpness and place over time",
+    "frames": "Animation of the connectivity",
+    "time": "Spread (σ) and displacement (AD) over time",
     "spikes": "Spikes and rates",
-    "weights": "Weights",
-    "turnover": "Formation and elimination",
-    "survival": "How long synapses live",
-    "controls": "Beside shuffled maps",
-    "contrasts": "Contrasts, and what the seeds cannot tell",
-    "made": "How it was measured, and how it was made",
+    "weights": "Distribution of weights",
+    "turnover": "Synapses formed and eliminated",
+    "survival": "Survival of synapses",
+    "controls": "Comparison with shuffled maps",
+    "contrasts": "Contrasts and their limits",
+    "made": "Definitions and provenance",
 }
 
 
@@ -218,7 +219,7 @@ def change(label, start, end, seeds=2):
 
 
 def said(*changes, contrasts=()):
-    run = Loaded(Path(), {"contrasts": contrasts}, [], [], [])
+    run = RunData(Path(), {"contrasts": contrasts}, [], [], [])
     headline, qualified = sentences.headline(run, dict(changes))
     return " ".join([headline, *qualified])
 
@@ -294,9 +295,9 @@ def test_published_numbers_belong_to_the_same_network_rule_and_time_only():
 
 
 def test_published_numbers_stand_beside_ours(out, monkeypatch, page):
-    assert "Beside the published numbers" not in page.text
+    assert "Comparison with published numbers" not in page.text
     case = {name: values[0] for name, values in PUBLISHED.items()}
-    monkeypatch.setattr(spiking, "published", lambda config: {"StructuralPlasticity": case})
+    monkeypatch.setattr(tables, "published", lambda config: {"StructuralPlasticity": case})
     (table,) = re.findall(r'<table class="published">.*?</table>', spiking.render(load(out)), re.S)
     cells = next(c for _, c in Page(table).rows if c[0][1] == "σ by count")
     ours, theirs = (float(a["data-value"]) for a, _ in cells[1:3])
@@ -336,10 +337,10 @@ def test_fields_laid_over_each_other_have_each_neurons_own_place_in_the_middle()
     side, every = 6, np.arange(36)
     expected = np.zeros((side, side))
     expected[3, 3] = 1
-    assert np.allclose(spiking.centred(sheet(side, every, every)), expected)
+    assert np.allclose(fields.centred(sheet(side, every, every)), expected)
     right = every // side * side + (every + 1) % side  # one to the right, over the edge too
     expected = np.roll(expected, 1, axis=1)
-    assert np.allclose(spiking.centred(sheet(side, right, every)), expected)
+    assert np.allclose(fields.centred(sheet(side, right, every)), expected)
 
 
 def test_a_perfect_map_is_a_lattice_whose_lines_cross_the_edges():
@@ -468,7 +469,7 @@ def test_a_page_that_would_be_too_large_has_fewer_frames_or_none(out, replayed, 
     size = len(animation.text(replayed))
     monkeypatch.setattr(animation, "MOST", size // 2)
     run = load(out)
-    fewer = animation.data(simulated(run), spiking._looks(run))
+    fewer = animation.data(simulated(run), run.looks)
     assert (
         len(fewer["seconds"]) < len(replayed["seconds"]) and len(animation.text(fewer)) <= size // 2
     )

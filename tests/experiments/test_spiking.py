@@ -19,7 +19,7 @@ from rewire.edit_log import parse  # noqa: E402
 from rewire.experiments import cli, store  # noqa: E402
 from rewire.experiments.cells import Cell  # noqa: E402
 from rewire.experiments.errors import ConfigError  # noqa: E402
-from rewire.experiments.report.run import graph_of  # noqa: E402
+from rewire.experiments.report.graphs import graph_of  # noqa: E402
 from rewire.experiments.spiking import cells, simulation, trainer  # noqa: E402
 
 PLASTIC = {

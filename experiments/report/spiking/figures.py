@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from ..axes import INK, MUTED, PANEL, Looks, address, mean_curve, panel
-from ..style import Look, figure
-from .maps import Sheet, Simulated
+from ..style import Look, new_figure
+from .maps import Sheet, Simulation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ SHADE = 205  # of 255, how dark a spike is
 
 
 def over_time(
-    cells: Mapping[str, Sequence[Simulated]],
+    cells: Mapping[str, Sequence[Simulation]],
     column: str,
     title: str,
     ylabel: str,
@@ -40,8 +40,8 @@ def over_time(
     legend: bool = False,
 ) -> Figure:
     """A column against simulated time: every seed, and the mean of each rule's seeds."""
-    made = figure(7.2, 4.2) if legend else figure(4.7, 3.2)
-    axes = panel(made, left=0.58, bottom=0.52, top=0.3, right=0.3 if legend else 0.03)
+    figure = new_figure(7.2, 4.2) if legend else new_figure(4.7, 3.2)
+    axes = panel(figure, left=0.58, bottom=0.52, top=0.3, right=0.3 if legend else 0.03)
     for label, every in cells.items():
         curves = [one.over_time(column) for one in every]
         for seconds, value in curves if len(curves) > 1 else ():
@@ -58,10 +58,10 @@ def over_time(
     axes.set_title(title)
     axes.set_xlabel("simulated seconds")
     axes.set_ylabel(ylabel)
-    return made
+    return figure
 
 
-def turnover_of(one: Simulated) -> tuple[np.ndarray, ...]:
+def turnover_of(one: Simulation) -> tuple[np.ndarray, ...]:
     """Seconds, and synapses formed and eliminated per second since the evaluation before."""
     rows = [one.first, *one.evals]
     table = np.array([[r["simulated_seconds"], r["formed"], r["dropped"]] for r in rows], float)
@@ -76,9 +76,9 @@ def turnover_of(one: Simulated) -> tuple[np.ndarray, ...]:
 
 def meshes(before: Sheet, after: Sheet, look: Look, label: str) -> Figure:
     """Preferred locations of neighbouring target neurons joined on the torus, start and end."""
-    made = figure(PANEL[0] + 0.4, 2.62)
+    figure = new_figure(PANEL[0] + 0.4, 2.62)
     for i, (sheet, when) in enumerate(((before, "start"), (after, "end"))):
-        axes = made.add_axes((0.005 + 0.51 * i, 0.01, 0.485, 0.83))
+        axes = figure.add_axes((0.005 + 0.51 * i, 0.01, 0.485, 0.83))
         map_ = sheet.map()
         for x, y in _wrapped_lines(map_.preferred, sheet.side):
             axes.plot(x, y, color=look.hex, linewidth=0.8, solid_capstyle="round")
@@ -88,10 +88,10 @@ def meshes(before: Sheet, after: Sheet, look: Look, label: str) -> Figure:
         )  # fmt: skip
         axes.spines[["top", "right"]].set_visible(True)
         known = not np.isnan(map_.ad)
-        told = f"σ {map_.sigma_aff:.2f}, AD {map_.ad:.2f}" if known else "no synapse"
-        axes.set_title(f"{when}: {told}", fontsize=9, pad=4)
-    made.text(0.005, 0.995, label, fontweight="bold", fontsize=9.5, va="top")
-    return made
+        numbers = f"σ {map_.sigma_aff:.2f}, AD {map_.ad:.2f}" if known else "no synapse"
+        axes.set_title(f"{when}: {numbers}", fontsize=9, pad=4)
+    figure.text(0.005, 0.995, label, fontweight="bold", fontsize=9.5, va="top")
+    return figure
 
 
 def _wrapped_lines(preferred: np.ndarray, side: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -113,9 +113,9 @@ def _wrapped_lines(preferred: np.ndarray, side: int) -> list[tuple[np.ndarray, n
     for shift in ((a, b) for a in (-side, 0, side) for b in (-side, 0, side)):
         at, to = start + shift, end + shift
         low, high = np.minimum(at, to), np.maximum(at, to)
-        seen = ((high > -0.5) & (low < side - 0.5)).all(1)
-        if seen.any():
-            points = np.stack([at[seen], to[seen], np.full_like(at[seen], np.nan)], 1)
+        inside = ((high > -0.5) & (low < side - 0.5)).all(1)
+        if inside.any():
+            points = np.stack([at[inside], to[inside], np.full_like(at[inside], np.nan)], 1)
             lines.append((points[..., 1].ravel(), points[..., 0].ravel()))
     return lines
 
@@ -128,9 +128,9 @@ def raster(sheet: Sheet, label: str, look: Look) -> Figure:
     steps = max((int(step.max()) + 1 for _, step in sheet.spikes.values() if len(step)), default=1)
     seconds = np.ceil(steps * sheet.dt * 50) / 50
     extent = (sheet.start, sheet.start + seconds)
-    made = figure(4.7, 3.6)
-    width, height = made.get_size_inches()
-    axes = made.add_axes((0.62 / width, 1.55 / height, 1 - 0.75 / width, 1.77 / height))
+    figure = new_figure(4.7, 3.6)
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((0.62 / width, 1.55 / height, 1 - 0.75 / width, 1.77 / height))
     size = sheet.side**2
     picture = np.zeros((2 * size, max(round(seconds / COLUMN), 1)), bool)
     for i, name in enumerate(("source", "target")):
@@ -146,12 +146,12 @@ def raster(sheet: Sheet, label: str, look: Look) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelbottom=False)
     axes.set_title(label)
-    below = made.add_axes((0.62 / width, 0.5 / height, 1 - 0.75 / width, 0.95 / height))
+    below = figure.add_axes((0.62 / width, 0.5 / height, 1 - 0.75 / width, 0.95 / height))
     _population_rates(below, sheet, extent, look)
     for one in (axes, below):
         one.set_xlim(*extent)
         one.xaxis.set_major_locator(MaxNLocator(4))
-    return made
+    return figure
 
 
 def two_colours(svg: str) -> str:
@@ -185,32 +185,30 @@ def _population_rates(axes: Axes, sheet: Sheet, extent: tuple[float, float], loo
 # --- weights ---
 
 
-def weights(
-    ends: Sequence[tuple[Sheet, Sheet]], projection: str, label: str, look: Look, most: float
-) -> Figure:
-    """Weights of a projection at the start (dotted line) and end (filled), seeds pooled."""
-    made = figure(PANEL[0], 2.5)
-    axes = panel(made, left=0.58, bottom=0.52, top=0.3)
-    for sheets, kind in ((0, "start"), (1, "end")):
-        share = histogram([pair[sheets].weights(projection) for pair in ends])
-        if share is None:
-            continue
-        if kind == "end":
-            axes.stairs(share, BINS, fill=True, color=look.hex, alpha=0.75)
-        else:
-            axes.stairs(share, BINS, color=INK, linewidth=1.3, linestyle=(0, (1.5, 1.2)))
+def weights(start: np.ndarray, end: np.ndarray, label: str, look: Look, most: float) -> Figure:
+    """Weights, as fractions of the most they may be, at the start (dotted) and end (filled)."""
+    figure = new_figure(PANEL[0], 2.5)
+    axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
+    if (share := histogram(start)) is not None:
+        axes.stairs(share, BINS, color=INK, linewidth=1.3, linestyle=(0, (1.5, 1.2)))
+    if (share := histogram(end)) is not None:
+        axes.stairs(share, BINS, fill=True, color=look.hex, alpha=0.75)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, most)
     axes.set_title(label)
     axes.set_xlabel("weight, of the most it may be")
     axes.set_ylabel("synapses, %")
-    return made
+    return figure
 
 
-def histogram(values: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Per cent of the synapses in each of `BINS`; None where there is none."""
-    every = np.concatenate(values)
-    if not len(every):
+def histogram(weights: np.ndarray) -> np.ndarray | None:
+    """Per cent of the synapses in each of `BINS`; None where there is none.
+
+    >>> share = histogram(np.array([0.01, 0.99, 0.99, 1.0]))
+    >>> float(share[0]), float(share[-1])
+    (25.0, 75.0)
+    """
+    if not len(weights):
         return None
     # additive changes leave a weight at a bound but for rounding
-    return 100 * np.histogram(np.clip(every, 0, 1), BINS)[0] / len(every)
+    return 100 * np.histogram(np.clip(weights, 0, 1), BINS)[0] / len(weights)

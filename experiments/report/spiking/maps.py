@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from ... import compare, store
 from ...spiking.cells import END, FORWARD, START
-from ..run import Loaded, graph_of
+from ..graphs import graph_of
+from ..run import RunData
 
 if TYPE_CHECKING:
     from rewire.analysis.lifetimes import Lifetimes
@@ -65,10 +66,10 @@ class Sheet:
 
 
 @dataclass
-class Simulated:
+class Simulation:
     """One cell, as far as it came: its rows and evaluations, and its files when asked for."""
 
-    run: Loaded
+    run: RunData
     first: store.Row
     last: store.Row | None
     evals: list[store.Row]
@@ -129,8 +130,8 @@ class Simulated:
             tree, meta = self._cell.read_level(level)
             weight = tree["weight"]
             spikes = {
-                name: (found["unit"].numpy(), found["step"].numpy())
-                for name, found in tree.get("spikes", {}).items()
+                name: (times["unit"].numpy(), times["step"].numpy())
+                for name, times in tree.get("spikes", {}).items()
             }
             return Sheet(
                 graph_of(tree["keys"], meta).with_columns({"weight": weight}),
@@ -142,22 +143,22 @@ class Simulated:
         return None
 
 
-def simulated(run: Loaded) -> dict[str, list[Simulated]]:
+def simulated(run: RunData) -> dict[str, list[Simulation]]:
     """The cells of each label that have begun, by seed, in the experiment's order of rules."""
-    found: dict[str, list[Simulated]] = {label: [] for label in run.points}
+    cells: dict[str, list[Simulation]] = {label: [] for label in run.points}
     firsts = {row["cell"]: row for row in run.rows if row["level"] == START}
     lasts = {row["cell"]: row for row in run.rows if row["level"] == END}
     for cell, first in firsts.items():
         evals = run.curves.get((cell, END), [])
-        found[first["label"]].append(Simulated(run, first, lasts.get(cell), evals))
-    return {k: sorted(v, key=lambda one: one.seed) for k, v in found.items() if v}
+        cells[first["label"]].append(Simulation(run, first, lasts.get(cell), evals))
+    return {k: sorted(v, key=lambda one: one.seed) for k, v in cells.items() if v}
 
 
-def finished(cells: Sequence[Simulated]) -> list[Simulated]:
+def finished(cells: Sequence[Simulation]) -> list[Simulation]:
     return [one for one in cells if one.last is not None]
 
 
-def example(cells: Sequence[Simulated]) -> Simulated | None:
+def example(cells: Sequence[Simulation]) -> Simulation | None:
     """The cell that pictures of a single network are of: the first seed's that can be read."""
     return next((one for one in finished(cells) if one.before and one.after), None)
 
@@ -184,9 +185,9 @@ class Change:
         return end - start
 
 
-def changes(cells: Mapping[str, Sequence[Simulated]]) -> dict[str, Change]:
+def changes(cells: Mapping[str, Sequence[Simulation]]) -> dict[str, Change]:
     """Of every label with a finished cell."""
-    found = {}
+    by_label = {}
     for label, every in cells.items():
         rows = [(one.first, one.last) for one in every if one.last is not None]
         if rows:
@@ -194,11 +195,52 @@ def changes(cells: Mapping[str, Sequence[Simulated]]) -> dict[str, Change]:
                 compare.Point(label, ends[0]["rule"], None, level, ends)
                 for level, ends in zip((START, END), zip(*rows, strict=True), strict=True)
             )
-            found[label] = Change(label, first, last)
-    return found
+            by_label[label] = Change(label, first, last)
+    return by_label
 
 
 def keys_at(lives: Lifetimes, tick: int) -> np.ndarray:
     """The keys that exist after a tick's edits, ascending, parallel ones as often as they are."""
-    there = (lives.born <= tick) & ((lives.died > tick) | lives.alive)
-    return np.sort(lives.key[there])
+    alive = (lives.born <= tick) & ((lives.died > tick) | lives.alive)
+    return np.sort(lives.key[alive])
+
+
+@dataclass
+class MapRun(RunData):
+    """A run of the spiking world: its cells by label, and what changed in those that finished."""
+
+    @classmethod
+    def of(cls, run: RunData) -> MapRun:
+        """The same run; what cannot be read is listed in the problems of both."""
+        return cls(**{f.name: getattr(run, f.name) for f in fields(RunData)})
+
+    @cached_property
+    def simulations(self) -> dict[str, list[Simulation]]:
+        return simulated(self)
+
+    @cached_property
+    def changes(self) -> dict[str, Change]:
+        return changes(self.simulations)
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether any cell was evaluated after its start."""
+        return any(one.evals for every in self.simulations.values() for one in every)
+
+    @cached_property
+    def examples(self) -> dict[str, tuple[Sheet, Sheet]]:
+        """Of each label the sheets, at the start and at the end, that pictures of one cell show."""
+        pairs = {}
+        for label, every in self.simulations.items():
+            one = example(every)
+            if one is not None and one.before is not None and one.after is not None:
+                pairs[label] = one.before, one.after
+        return pairs
+
+    @property
+    def example_seeds(self) -> str:
+        """Whose seed the pictures of single cells show."""
+        seeds = {one.seed for every in self.simulations.values() if (one := example(every))}
+        if len(seeds) == 1:
+            return f"seed {seeds.pop()}"
+        return "the first finished seed of each rule"

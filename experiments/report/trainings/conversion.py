@@ -1,4 +1,4 @@
-"""Of an ordinary run with a table ``[spikes]``: each rule's activations and spikes side by side."""
+"""Trained networks run in spikes (the table ``[spikes]``): accuracy and cost beside activations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ... import compare
 from .. import rounding
-from ..axes import INK, PANEL, PAPER, density_axis, dots, log_ticks, panel, thinned
-from ..run import Loaded
-from ..style import Look, figure, inline
+from ..axes import INK, PANEL, PAPER, Looks, dots, falling_density, log_ticks, panel
+from ..run import RunData
+from ..style import Look, inline, new_figure
+from ..tables import Cell, Row, Table
 
 ANN, SPIKING = "ann_accuracy", "spiking_accuracy"
 COUNTS = {
@@ -23,39 +24,36 @@ COUNTS = {
 Points = dict[str, list[compare.Point]]
 
 
-def context(run: Loaded, look: dict[str, Look]) -> dict[str, Any]:
-    """What the section shows; empty where no network was run in spikes."""
-    labels = {row["cell"]: row["label"] for row in run.rows}
-    rows = [row | {"label": labels.get(row["network"], row["label"])} for row in run.spikes]
-    found = compare.points(rows)
-    found = {label: found[label] for label in run.points if label in found}
-    if not found:
-        return {}
-    dense = next((points[0] for points in found.values() if compare.is_dense(points)), None)
-    sparse = {k: v for k, v in found.items() if dense is None or k != dense.label}
+def show(run: RunData) -> dict[str, Any] | None:
+    """What the section shows; None where no network was run in spikes."""
+    points = _points(run)
+    if not points:
+        return None
+    dense = next((ps[0] for ps in points.values() if compare.is_dense(ps)), None)
+    sparse = {label: ps for label, ps in points.items() if dense is None or label != dense.label}
+    spikes = dict(run.config.get("spikes") or {})
     return {
-        "said": _said(found),
-        "accuracy": list(_accuracy(sparse, dense, look)),
-        "costs": [
-            Markup(
-                inline(
-                    _cost_panel(found, column, text, look),
-                    f"n{column[0]}",
-                    f"{text.capitalize()} against density for {', '.join(found)}.",
-                )
-            )
-            for column, text in COUNTS.items()
-        ],
-        "table": list(_table(found)),
-        "images": max(row["images"] for row in rows),
+        "headline": _headline(points),
+        "accuracy": list(_accuracy(sparse, dense, run.looks)),
+        "costs": [_cost(points, column, run.looks) for column in COUNTS],
+        "table": _table(points),
+        "images": max(row["images"] for row in run.spikes),
         "dense": dense.label if dense else None,
-        "poisson": dict(run.config.get("spikes") or {}).get("encoding") == "poisson",
+        "poisson": spikes.get("encoding") == "poisson",
     }
 
 
-def _said(found: Points) -> str:
+def _points(run: RunData) -> Points:
+    """Points of the converted networks, under the labels of the trainings they come from."""
+    labels = {row["cell"]: row["label"] for row in run.rows}
+    rows = [row | {"label": labels.get(row["network"], row["label"])} for row in run.spikes]
+    points = compare.points(rows)
+    return {label: points[label] for label in run.points if label in points}
+
+
+def _headline(points: Points) -> str:
     """The largest mean loss of all networks, and of which."""
-    every = [point for points in found.values() for point in points]
+    every = [point for by_density in points.values() for point in by_density]
     worst = max(every, key=lambda p: p.mean(ANN) - p.mean(SPIKING))
     loss = worst.mean(ANN) - worst.mean(SPIKING)
     if loss <= 0:
@@ -68,9 +66,7 @@ def _said(found: Points) -> str:
     )
 
 
-def _accuracy(
-    sparse: Points, dense: compare.Point | None, look: dict[str, Look]
-) -> Iterator[Markup]:
+def _accuracy(sparse: Points, dense: compare.Point | None, looks: Looks) -> Iterator[Markup]:
     """A panel for each rule, on one scale."""
     every = [*sparse.values(), *([[dense]] if dense else [])]
     values = [
@@ -79,15 +75,14 @@ def _accuracy(
     low, high = min(values), max(values)
     room = 0.06 * (high - low) or 0.5
     for i, (label, points) in enumerate(sparse.items()):
-        made = _accuracy_panel(points, dense, look[label], (low - room, high + room))
-        told = ", ".join(
+        figure = _accuracy_panel(points, dense, looks[label], (low - room, high + room))
+        numbers = ", ".join(
             f"at density {p.density:.3g} {rounding.percent(p.mean(ANN))} and "
             f"{rounding.percent(p.mean(SPIKING))}"
             for p in points
         )
-        yield Markup(
-            inline(made, f"k{i}", f"Accuracy of {label} as activations and in spikes: {told}.")
-        )
+        alt = f"Accuracy of {label} as activations and in spikes: {numbers}."
+        yield inline(figure, f"k{i}", alt)
 
 
 def _accuracy_panel(
@@ -96,8 +91,8 @@ def _accuracy_panel(
     look: Look,
     limits: tuple[float, float],
 ) -> Figure:
-    made = figure(*PANEL)
-    axes = panel(made, left=0.58, bottom=0.52, top=0.3)
+    figure = new_figure(*PANEL)
+    axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
     x = [p.density for p in points]
     for column, line, face in ((ANN, "-", look.hex), (SPIKING, (0, (3, 1.6)), PAPER)):
         if dense is not None:
@@ -109,20 +104,27 @@ def _accuracy_panel(
         seeds = [(p.density, 100 * v) for p in points for v in p.values(column)]
         dots(axes, seeds, look, 6)
     axes.set_ylim(limits)
-    _falling_density(axes, x)
+    falling_density(axes, x)
     axes.set_title(points[0].label)
     axes.set_ylabel("accuracy, %")
-    return made
+    return figure
 
 
-def _cost_panel(found: Points, column: str, text: str, look: dict[str, Look]) -> Figure:
-    made = figure(4.7, 3.4)
-    axes = panel(made, left=0.68, bottom=0.52)
-    for label, points in found.items():
+def _cost(points: Points, column: str, looks: Looks) -> Markup:
+    figure = _cost_panel(points, column, looks)
+    alt = f"{COUNTS[column].capitalize()} against density for {', '.join(points)}."
+    return inline(figure, f"n{column[0]}", alt)
+
+
+def _cost_panel(points: Points, column: str, looks: Looks) -> Figure:
+    figure = new_figure(4.7, 3.4)
+    axes = panel(figure, left=0.68, bottom=0.52)
+    for label, by_density in points.items():
+        look = looks[label]
         axes.plot(
-            [p.density for p in points], [p.mean(column) for p in points],
-            color=look[label].hex, linestyle=look[label].line, zorder=3, markersize=6.5,
-            marker=look[label].marker if look[label].marker != "_" else "o",
+            [p.density for p in by_density], [p.mean(column) for p in by_density],
+            color=look.hex, linestyle=look.line, zorder=3, markersize=6.5,
+            marker=look.marker if look.marker != "_" else "o",
         )  # fmt: skip
     axes.set_yscale("log")
     low, high = axes.get_ylim()
@@ -130,30 +132,33 @@ def _cost_panel(found: Points, column: str, text: str, look: dict[str, Look]) ->
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}".replace(",", " ")))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(low, high)
-    _falling_density(axes, [p.density for points in found.values() for p in points])
-    axes.set_ylabel(f"{text}, log scale")
-    return made
+    falling_density(axes, [p.density for by_density in points.values() for p in by_density])
+    axes.set_ylabel(f"{COUNTS[column]}, log scale")
+    return figure
 
 
-def _falling_density(axes: Any, densities: Sequence[float]) -> None:
-    axes.set_xscale("log")
-    axes.set_xlim(max(densities) * 1.2, min(densities) / 1.2)
-    density_axis(axes, thinned(densities, ratio=1.6))
-    axes.set_xlabel("density, log scale  (sparser →)")
+def _table(points: Points) -> Table:
+    titles = ["rule", "density", "n", "activations", "spikes", "difference", "of the seeds",
+              "events / image", "spikes / image", "images / s"]  # fmt: skip
+    rows = [
+        Row(label, _cells(point), {"network": label, "density": point.density})
+        for label, by_density in points.items()
+        for point in by_density
+    ]
+    return Table(titles, rows, "activations and spikes", grouped=True)
 
 
-def _table(found: Points) -> Iterator[dict[str, Any]]:
-    for label, points in found.items():
-        for point in points:
-            lost = point.values(SPIKING) - point.values(ANN)
-            yield {
-                "label": label,
-                "point": point,
-                "n": len(point.rows),
-                "lost": float(lost.mean()),
-                "lowest": float(lost.min()),
-                "highest": float(lost.max()),
-            } | {
-                column: point.mean(column)
-                for column in (ANN, SPIKING, *COUNTS, "images_per_second")
-            }
+def _cells(point: compare.Point) -> list[Cell]:
+    losses = point.values(SPIKING) - point.values(ANN)
+    ann, spiking, loss = point.mean(ANN), point.mean(SPIKING), float(losses.mean())
+    counts = (*COUNTS, "images_per_second")
+    lowest, highest = (rounding.points(float(end)) for end in (losses.min(), losses.max()))
+    return [
+        Cell(f"{point.density:.4g}"),
+        Cell(str(len(point.rows))),
+        Cell(f"{100 * ann:.2f}", data={"value": ann}),
+        Cell(f"{100 * spiking:.2f}", "main", {"value": spiking}),
+        Cell(rounding.points(loss), data={"value": loss}),
+        Cell(f"{lowest} to {highest}" if len(point.rows) > 1 else "–"),
+        *(Cell(rounding.grouped(point.mean(column))) for column in counts),
+    ]

@@ -1,4 +1,4 @@
-"""The figures of a report. Each function draws one panel from a `Loaded` run and returns it."""
+"""The figures of trained networks. Each function draws one panel of a run and returns it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from ..axes import (
     PAPER,
     Curve,
     Looks,
-    _by_error,
-    density_axis,
+    density_ticks,
     dots,
+    falling_density,
     log_ticks,
     mean_curve,
     panel,
-    power_of_ten,
+    space_by_error,
     thinned,
 )
-from ..run import Loaded
-from ..style import Look, figure, spread
+from ..measures import Measure
+from ..rounding import power_of_ten
+from ..run import RunData
+from ..style import Look, new_figure, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,11 +37,11 @@ if TYPE_CHECKING:
 # --- accuracy against density ---
 
 
-def accuracy_against_density(run: Loaded, looks: Looks, *, wide: bool) -> Figure:
+def accuracy_against_density(run: RunData, looks: Looks, *, wide: bool) -> Figure:
     """Mean test accuracy of every rule with bootstrap band and seeds; Dense as a level line."""
-    made = figure(10.4, 5.0) if wide else figure(4.1, 4.1)
+    figure = new_figure(10.4, 5.0) if wide else new_figure(4.1, 4.1)
     right = 1.75 / 10.4 if wide else 0.1 / 4.1
-    axes = panel(made, left=0.62, right=right, bottom=0.55)
+    axes = panel(figure, left=0.62, right=right, bottom=0.55)
     labels = [label for label in run.points if label_has_line(run, label)]
     ends = {}
     for i, label in enumerate(labels):
@@ -57,16 +59,16 @@ def accuracy_against_density(run: Loaded, looks: Looks, *, wide: bool) -> Figure
         _dense_line(axes, run.dense, high * 1.16, label=not wide)
     ticks = thinned(run.densities or densities, ratio=1.3 if wide else 1.6)
     ticks += [t for t in (0.5, 1.0) if high * 1.16 > t > 1.3 * max(ticks, default=0)]
-    density_axis(axes, ticks)
-    kept = "density: edges kept of all possible, log scale" if wide else "density, log scale"
-    axes.set_xlabel(f"{kept}  (sparser →)")
+    density_ticks(axes, ticks)
+    name = "density: edges kept of all possible, log scale" if wide else "density, log scale"
+    axes.set_xlabel(f"{name}  (sparser →)")
     axes.set_ylabel("test accuracy, %")
     if wide:
         _direct_labels(axes, run, ends, looks)
-    return made
+    return figure
 
 
-def label_has_line(run: Loaded, label: str) -> bool:
+def label_has_line(run: RunData, label: str) -> bool:
     """Whether a label is drawn as a curve over densities (Dense is a level line)."""
     return run.dense is None or label != run.dense.label
 
@@ -111,25 +113,25 @@ def _curve(
 
 
 def _dense_line(axes: Axes, dense: compare.Point, x: float, *, label: bool) -> None:
-    found = compare.summarise(dense.values(compare.ACCURACY))
-    axes.axhline(100 * found.mean, color=INK, linewidth=1.2, zorder=2.5)
-    if found.low is not None and found.high is not None:
-        axes.axhspan(100 * found.low, 100 * found.high, color=INK, alpha=0.09, linewidth=0)
+    summary = compare.summarise(dense.values(compare.ACCURACY))
+    axes.axhline(100 * summary.mean, color=INK, linewidth=1.2, zorder=2.5)
+    if summary.low is not None and summary.high is not None:
+        axes.axhspan(100 * summary.low, 100 * summary.high, color=INK, alpha=0.09, linewidth=0)
     place = np.geomspace(x, axes.get_xlim()[1], 60)[1 : len(dense.rows) + 1]
     axes.scatter(
         place, 100 * dense.values(compare.ACCURACY), s=9, color=INK, alpha=0.6, linewidths=0
     )
     if label:
         axes.annotate(
-            f"{dense.label} {100 * found.mean:.1f}",
-            (x, 100 * found.mean),
+            f"{dense.label} {100 * summary.mean:.1f}",
+            (x, 100 * summary.mean),
             xytext=(3, 3),
             textcoords="offset points",
             fontsize=9,
         )
 
 
-def _direct_labels(axes: Axes, run: Loaded, ends: dict[str, float], looks: Looks) -> None:
+def _direct_labels(axes: Axes, run: RunData, ends: dict[str, float], looks: Looks) -> None:
     """Each curve's name at its sparse end, spread apart so that all can be read."""
     if run.dense is not None:
         ends = ends | {run.dense.label: 100 * run.dense.mean(compare.ACCURACY)}
@@ -160,20 +162,20 @@ COSTS = {
 }
 
 
-def accuracy_against_cost(run: Loaded, looks: Looks, cost: str, *, legend: bool = False) -> Figure:
+def accuracy_against_cost(run: RunData, looks: Looks, cost: str, *, legend: bool = False) -> Figure:
     """Test accuracy against cumulative training cost, ancestors included; a path per rule."""
-    made = figure(7.2, 4.2) if legend else figure(4.7, 3.7)
-    axes = panel(made, left=0.55, bottom=0.6, right=0.3 if legend else 0.03)
+    figure = new_figure(7.2, 4.2) if legend else new_figure(4.7, 3.7)
+    axes = panel(figure, left=0.55, bottom=0.6, right=0.3 if legend else 0.03)
     axes.set_xscale("log")
     for label, points in run.points.items():
         look = looks[label]
-        asked = [p for p in points if p.requested is not None or len(points) == 1]
-        asked = [p for p in asked if (p.values(cost) > 0).any()]
-        if not asked:
+        path = [p for p in points if p.requested is not None or len(points) == 1]
+        path = [p for p in path if (p.values(cost) > 0).any()]
+        if not path:
             continue
-        x = [p.mean(cost) for p in asked]
-        y = [100 * p.mean(compare.ACCURACY) for p in asked]
-        seeds = [(row[cost], 100 * row[compare.ACCURACY]) for p in asked for row in p.rows]
+        x = [p.mean(cost) for p in path]
+        y = [100 * p.mean(compare.ACCURACY) for p in path]
+        seeds = [(row[cost], 100 * row[compare.ACCURACY]) for p in path for row in p.rows]
         dots(axes, seeds, look, 6)
         dense = not label_has_line(run, label)
         axes.plot(
@@ -198,19 +200,19 @@ def accuracy_against_cost(run: Loaded, looks: Looks, cost: str, *, legend: bool 
     axes.set_xlabel(f"{COSTS[cost]}, log scale")
     axes.set_ylabel("test accuracy, %")
     if run.crowded:
-        _by_error(axes)
-    return made
+        space_by_error(axes)
+    return figure
 
 
 # --- learning curves ---
 
 
-def learning_curves(run: Loaded, looks: Looks, density: float, column: str) -> Figure:
+def learning_curves(run: RunData, looks: Looks, density: float, column: str) -> Figure:
     """Mean of one column against the step of the level that ended at ``density``, and all seeds."""
-    made = figure(*PANEL)
-    axes = panel(made, left=0.58, bottom=0.52, top=0.3)
+    figure = new_figure(*PANEL)
+    axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
     factor = 100 if column == "val_accuracy" else 1
-    shown: list[np.ndarray] = []
+    ranges: list[np.ndarray] = []
     for label, points in run.points.items():
         point = compare.at_density(points, density)
         curves = _curves(run, point, column) if point else []
@@ -222,48 +224,48 @@ def learning_curves(run: Loaded, looks: Looks, density: float, column: str) -> F
                 axes.plot(step, factor * value, color=look.hex, linewidth=0.6, alpha=0.35)
         step, mean = mean_curve(curves)
         axes.plot(step, factor * mean, color=look.hex, linestyle=look.line, linewidth=1.6, zorder=3)
-        shown += [factor * value[len(value) // 4 :] for _, value in curves]
-    if shown:
-        values = np.concatenate(shown)
+        ranges += [factor * value[len(value) // 4 :] for _, value in curves]
+    if ranges:
+        values = np.concatenate(ranges)
         low, high = np.nanquantile(values, [0.02, 1] if factor == 100 else [0, 0.98])
         room = 0.06 * (high - low) or 0.01
         axes.set_ylim(low - room, high + room)
-    if column == "val_loss" and shown and low > 0:
+    if column == "val_loss" and ranges and low > 0:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.08, high * 1.1)
         axes.yaxis.set_major_locator(FixedLocator(log_ticks(low / 1.08, high * 1.1)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
         axes.yaxis.set_minor_locator(NullLocator())
     if factor == 100 and run.crowded:
-        _by_error(axes)
+        space_by_error(axes)
     axes.set_title(f"density {density:g}")
     axes.set_xlabel("step")
     axes.set_ylabel("validation accuracy, %" if factor == 100 else "validation loss, log scale")
-    return made
+    return figure
 
 
-def _curves(run: Loaded, point: compare.Point, column: str, x: str = "step") -> list[Curve]:
+def _curves(run: RunData, point: compare.Point, column: str, x: str = "step") -> list[Curve]:
     """(x, value) of every seed of a point, over the evaluations of its own level."""
-    found = []
+    curves = []
     for row in point.rows:
         events = [
             e for e in run.curves.get((row["cell"], row["level"]), []) if e[column] is not None
         ]
         if events:
-            found.append((np.array([e[x] for e in events]), np.array([e[column] for e in events])))
-    return found
+            curves.append((np.array([e[x] for e in events]), np.array([e[column] for e in events])))
+    return curves
 
 
 # --- churn ---
 
 
-def churn_of(run: Loaded, label: str, density: float) -> list[tuple[np.ndarray, ...]]:
+def churn_of(run: RunData, label: str, density: float) -> list[tuple[np.ndarray, ...]]:
     """Per seed (total, formed per step, dropped per step) between the evaluations of a cell.
 
     A cell that visits several densities (IMP) is followed to the level that ended at ``density``.
     """
     point = run.point(label, density)
-    found = []
+    rates = []
     for row in point.rows if point else ():
         events = [
             e for level in range(row["level"] + 1) for e in run.curves.get((row["cell"], level), [])
@@ -272,8 +274,8 @@ def churn_of(run: Loaded, label: str, density: float) -> list[tuple[np.ndarray, 
         table = table[np.unique(table[:, 0], return_index=True)[1]] if len(table) else table
         if len(table) > 1:
             between = np.diff(table, axis=0)
-            found.append((table[1:, 0], *(between[:, 1:] / between[:, :1]).T))
-    return found
+            rates.append((table[1:, 0], *(between[:, 1:] / between[:, :1]).T))
+    return rates
 
 
 # --- degrees ---
@@ -282,9 +284,9 @@ def churn_of(run: Loaded, label: str, density: float) -> list[tuple[np.ndarray, 
 def degree_panel(
     tails: dict[str, tuple[np.ndarray, np.ndarray]], title: str, looks: Looks, xlabel: str
 ) -> Figure:
-    """Fraction of units with at least so many edges, one line per rule."""
-    made = figure(PANEL[0], 2.6)
-    axes = panel(made, left=0.58, bottom=0.52, top=0.3)
+    """Fraction of units with at least the number of edges on the axis, one line per rule."""
+    figure = new_figure(PANEL[0], 2.6)
+    axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
     for label, (degree, fraction) in tails.items():
         axes.plot(
             degree,
@@ -306,4 +308,41 @@ def degree_panel(
     axes.set_title(title)
     axes.set_xlabel(xlabel)
     axes.set_ylabel("units, %")
-    return made
+    return figure
+
+
+# --- measures of installed packages ---
+
+Values = list[tuple[float, list[float]]]  # per density: the values of the seeds
+
+
+def measured(run: RunData, measure: Measure) -> dict[str, Values]:
+    """A measure of every label's networks at the densities asked for, labels without one left out.
+
+    The dense network, where the run has one, stands at density 1.
+    """
+    by_label = {}
+    for label, points in run.points.items():
+        points = [p for p in points if p.requested is not None or compare.is_dense(points)]
+        values = [(p.density, run.measured(measure, p)) for p in points]
+        if values := [(density, seeds) for density, seeds in values if seeds]:
+            by_label[label] = values
+    return by_label
+
+
+def measure_panel(by_label: dict[str, Values], title: str, looks: Looks) -> Figure:
+    """A measure against density: a line through the means of each label, and every seed."""
+    figure = new_figure(*PANEL)
+    axes = panel(figure, left=0.68, bottom=0.52, top=0.3)
+    for label, values in by_label.items():
+        look = looks[label]
+        dots(axes, [(density, v) for density, seeds in values for v in seeds], look, 6)
+        axes.plot(
+            [density for density, _ in values], [np.mean(seeds) for _, seeds in values],
+            color=look.hex, linestyle=look.line, markersize=6.5 * look.size, zorder=3,
+            marker=look.marker if look.marker != "_" else "o",
+        )  # fmt: skip
+    falling_density(axes, [density for values in by_label.values() for density, _ in values])
+    axes.set_title(title)
+    axes.set_ylabel(title)
+    return figure

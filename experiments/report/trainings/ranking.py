@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ... import compare
-from ..axes import ERRORS, INK, LEAST_ERROR, MUTED, PAPER, panel, percent
-from ..run import Loaded
-from ..style import THEME, figure
+from ..axes import ERRORS, INK, LEAST_ERROR, MUTED, PAPER, panel
+from ..rounding import density_percent
+from ..run import RunData
+from ..style import THEME, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 DENSITIES = [("vermillion", "o"), ("blue", "D"), ("green", "s"), ("purple", "^"), ("orange", "v")]
 
 
-def ranking(run: Loaded) -> list[str]:
+def ranking(run: RunData) -> list[str]:
     """Labels from best to worst mean test accuracy at the focus density (Dense at its own)."""
 
     def accuracy(label: str) -> float:
@@ -31,20 +32,20 @@ def ranking(run: Loaded) -> list[str]:
     return sorted(run.points, key=lambda label: (-accuracy(label), label))
 
 
-def accuracy_ranked(run: Loaded, *, wide: bool) -> Figure:
+def accuracy_ranked(run: RunData, *, wide: bool) -> Figure:
     """Test accuracy of every rule, a row each, best first; a mark for each density asked for.
 
     The axis is logarithmic in the error, so that 97 and 98 % stand apart as 70 and 80 % do.
     """
     labels = ranking(run)
     row = 0.235 if wide else 0.215
-    made = figure(10.4 if wide else 4.1, row * len(labels) + 0.85)
-    axes = panel(made, left=2.45 if wide else 1.62, bottom=0.52, top=0.33, right=0.02)
+    figure = new_figure(10.4 if wide else 4.1, row * len(labels) + 0.85)
+    axes = panel(figure, left=2.45 if wide else 1.62, bottom=0.52, top=0.33, right=0.02)
     axes.set(xscale="log", ylim=(len(labels) - 0.4, -0.6))
     for i in range(0, len(labels), 2):  # a stripe to read along
         axes.axhspan(i - 0.5, i + 0.5, color=THEME["grid"][0], alpha=0.35, linewidth=0)
-    named: dict[str, Line2D] = {}
-    errors = [_row(axes, run, i, label, named) for i, label in enumerate(labels)]
+    marks: dict[str, Line2D] = {}
+    errors = [_row(axes, run, i, label, marks) for i, label in enumerate(labels)]
     if run.dense is not None:
         dense = _errors(run.dense)
         axes.axvline(dense.mean(), color=INK, linewidth=1, zorder=1)
@@ -59,16 +60,16 @@ def accuracy_ranked(run: Loaded, *, wide: bool) -> Figure:
     axes.set_yticks(range(len(labels)), [_name(run, label, wide) for label in labels])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
-    handles, said = list(named.values()), list(named)
-    axes.legend(handles, said, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(said),
+    handles, names = list(marks.values()), list(marks)
+    axes.legend(handles, names, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names),
                 frameon=False, borderaxespad=0.1, handletextpad=0.2, columnspacing=1.2)  # fmt: skip
-    return made
+    return figure
 
 
-def _row(axes: Axes, run: Loaded, i: int, label: str, named: dict[str, Line2D]) -> np.ndarray:
+def _row(axes: Axes, run: RunData, i: int, label: str, marks: dict[str, Line2D]) -> np.ndarray:
     """Draw one rule's marks, intervals and seeds; returns all errors drawn."""
-    drawn = []
-    points = [p for d in run.densities if (p := _point(run, label, d)) is not None]
+    every = []
+    points = [p for d in run.densities if (p := run.point(label, d)) is not None]
     if run.dense is not None and label == run.dense.label:
         points = [run.dense]
     axes.plot([_errors(p).mean() for p in points], [i] * len(points), color=MUTED, linewidth=0.8,
@@ -76,9 +77,9 @@ def _row(axes: Axes, run: Loaded, i: int, label: str, named: dict[str, Line2D]) 
     for point in points:
         colour, marker = _mark(run.densities, point.requested)
         errors = _errors(point)
-        found = compare.summarise(point.values(compare.ACCURACY))
-        if found.low is not None and found.high is not None:
-            ends = np.maximum([100 - 100 * found.high, 100 - 100 * found.low], LEAST_ERROR)
+        summary = compare.summarise(point.values(compare.ACCURACY))
+        if summary.low is not None and summary.high is not None:
+            ends = np.maximum([100 - 100 * summary.high, 100 - 100 * summary.low], LEAST_ERROR)
             axes.plot(ends, [i, i], color=colour, linewidth=2.2, alpha=0.4, zorder=2.5)
         axes.scatter(errors, [i] * len(errors), s=6, color=colour, alpha=0.55, linewidths=0)
         (mark,) = axes.plot(
@@ -88,14 +89,9 @@ def _row(axes: Axes, run: Loaded, i: int, label: str, named: dict[str, Line2D]) 
             markeredgewidth=1.4 if point.over_budget else 0.7, zorder=4,
         )  # fmt: skip
         if not point.over_budget:
-            named.setdefault(_said(point.requested), mark)
-        drawn.append(errors)
-    return np.concatenate(drawn) if drawn else np.empty(0)
-
-
-def _point(run: Loaded, label: str, density: float) -> compare.Point | None:
-    """The point of a label that was asked for at this density."""
-    return next((p for p in run.points[label] if p.requested == density), None)
+            marks.setdefault(_density(point.requested), mark)
+        every.append(errors)
+    return np.concatenate(every) if every else np.empty(0)
 
 
 def _errors(point: compare.Point) -> np.ndarray:
@@ -110,11 +106,11 @@ def _mark(densities: Sequence[float], density: float | None) -> tuple[str, str]:
     return THEME[name][0], marker
 
 
-def _said(density: float | None) -> str:
-    return "all edges" if density in (None, 1) else percent(float(density or 0))
+def _density(density: float | None) -> str:
+    return "all edges" if density in (None, 1) else density_percent(float(density or 0))
 
 
-def _name(run: Loaded, label: str, wide: bool) -> str:
+def _name(run: RunData, label: str, wide: bool) -> str:
     """The label, and the densities that it came to where they are not those asked for."""
     most = 24 if wide else 20
     name = label if len(label) <= most else f"{label[: most - 1]}…"

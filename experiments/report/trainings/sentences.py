@@ -1,17 +1,16 @@
-"""Sentences made from numbers: the headline, what is missing. No claim beyond the seeds."""
+"""The headline and the sentences that qualify it. No claim beyond the seeds."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 from ... import compare
 from ..rounding import density_words, percent, times
-from ..run import Loaded
+from ..run import RunData
 
 
-def headline(run: Loaded) -> tuple[str, list[str]]:
+def headline(run: RunData) -> tuple[str, list[str]]:
     """The main finding in one sentence, and the sentences that qualify it."""
     if not run.rows:
         return "Nothing has finished yet.", []
@@ -19,55 +18,57 @@ def headline(run: Loaded) -> tuple[str, list[str]]:
         if run.dense is None:
             return "No level at a requested density has finished yet.", []
         return f"{run.dense.label} reaches {_accuracy(run.dense)}; nothing sparse has finished.", []
-    here = [p for label in run.points if (p := run.point(label, run.focus)) is not None]
-    ranked = sorted((p for p in here if not p.over_budget), key=lambda p: -p.mean(compare.ACCURACY))
+    points = [p for label in run.points if (p := run.point(label, run.focus)) is not None]
+    in_budget = (p for p in points if not p.over_budget)
+    ranked = sorted(in_budget, key=lambda p: -p.mean(compare.ACCURACY))
     if not ranked:
-        return f"No rule kept to density {run.focus:g}.", [_over(run, here)]
+        return f"No rule kept to density {run.focus:g}.", [_budgets(points)]
     best, others = ranked[0], ranked[1:]
-    said = (
+    text = (
         f"With {density_words(run.focus)}, {best.label} has the highest mean test accuracy, "
         f"{_accuracy(best)}"
     )
     if run.dense is not None:
-        said += f"; {run.dense.label}, with all of them, {_accuracy(run.dense)}"
+        text += f"; {run.dense.label}, with all of them, {_accuracy(run.dense)}"
     if len(others) > 1:
-        said += f"; the lowest is {others[-1].label}, {_accuracy(others[-1])}"
+        text += f"; the lowest is {others[-1].label}, {_accuracy(others[-1])}"
     elif others:
-        said += f"; {others[0].label} has {_accuracy(others[0])}"
-    return said + ".", [s for s in (_seeds(run, here), _over(run, here), _cost(run, best)) if s]
+        text += f"; {others[0].label} has {_accuracy(others[0])}"
+    qualifications = (_seeds(run, points), _budgets(points), _cost(run, best))
+    return text + ".", [sentence for sentence in qualifications if sentence]
 
 
 def _accuracy(point: compare.Point) -> str:
     return percent(point.mean(compare.ACCURACY))
 
 
-def _seeds(run: Loaded, here: Sequence[compare.Point]) -> str:
-    counts = sorted({len(p.rows) for p in here})
+def _seeds(run: RunData, points: Sequence[compare.Point]) -> str:
+    counts = sorted({len(p.rows) for p in points})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    made = compare_all(run)
-    claims = [c for c in made if c.significant]
+    pairs = contrasts(run)
+    claims = [c for c in pairs if c.significant]
     if claims:
-        told = "; ".join(f"{c.a} against {c.b} at density {c.density:g}" for c in claims)
-        return f"Means of {n} seeds. Contrasts that the seeds tell apart: {told}."
+        names = "; ".join(f"{c.a} against {c.b} at density {c.density:g}" for c in claims)
+        return f"Means of {n} seeds. Contrasts that the seeds tell apart: {names}."
     text = f"{'One seed' if counts == [1] else f'Means of {n} seeds'}: no claim of significance"
-    deviation = compare.pooled_deviation(made)
+    deviation = compare.pooled_deviation(pairs)
     if deviation and counts[0] > 1:
         least = 100 * compare.smallest_resolvable(deviation, counts[0])
         text += f", and a true difference below about {least:.1f} points would often be missed"
     return text + "."
 
 
-def _over(run: Loaded, here: Sequence[compare.Point]) -> str:
+def _budgets(points: Sequence[compare.Point]) -> str:
     """Which rules kept more edges than asked for, and are not ranked, and which kept fewer."""
     over, under = (
-        ", ".join(f"{p.label} (density {p.density:.2g})" for p in here if getattr(p, which))
-        for which in ("over_budget", "under_budget")
+        ", ".join(f"{p.label} (density {p.density:.2g})" for p in points if getattr(p, budget))
+        for budget in ("over_budget", "under_budget")
     )
-    said = [f"Not ranked, because more edges were kept than asked for: {over}."] if over else []
-    return " ".join(said + ([f"Fewer edges than asked for: {under}."] if under else []))
+    lines = [f"Not ranked, because more edges were kept than asked for: {over}."] if over else []
+    return " ".join(lines + ([f"Fewer edges than asked for: {under}."] if under else []))
 
 
-def _cost(run: Loaded, best: compare.Point) -> str:
+def _cost(run: RunData, best: compare.Point) -> str:
     """What the headline's rule cost, beside the cheapest at that density."""
     cost = "train_flops_sparse"
     if run.dense is None or not run.dense.mean(cost) > 0 or math.isnan(best.mean(cost)):
@@ -79,7 +80,7 @@ def _cost(run: Loaded, best: compare.Point) -> str:
     )
 
 
-def compare_all(run: Loaded) -> list[compare.Contrast]:
+def contrasts(run: RunData) -> list[compare.Contrast]:
     """The named contrasts; without any, every rule against the dense network (never tested)."""
     pairs = run.experiment.get("contrasts") or run.config.get("contrasts") or []
     if pairs:
@@ -88,19 +89,3 @@ def compare_all(run: Loaded) -> list[compare.Contrast]:
         return []
     others = [(label, run.dense.label) for label in run.points if label != run.dense.label]
     return compare.contrasts(run.rows, others, named=False)
-
-
-def missing(run: Loaded) -> list[str]:
-    """One line for every rule with unfinished cells, and one for every failure."""
-    left = [c for c in run.cells if c.status != "finished"]
-    lines = []
-    for (label, status), n in Counter((c.label, c.status) for c in left).items():
-        those = [c.seed for c in left if (c.label, c.status) == (label, status)]
-        seeds = sorted({seed for seed in those if seed is not None})
-        at = f" (seed {', '.join(map(str, seeds))})" if seeds else ""
-        lines.append(f"{label}: {n} {'cell' if n == 1 else 'cells'} {STATUS[status]}{at}")
-    lines += [f"{c.label}, seed {c.seed}, failed: {c.error}" for c in left if c.error]
-    return lines + run.problems
-
-
-STATUS = {"waiting": "not begun", "running": "not finished", "failed": "failed"}

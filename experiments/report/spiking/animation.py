@@ -15,22 +15,24 @@ import numpy as np
 
 from rewire.analysis import topography
 
-from ..spiking.cells import FORWARD, LATERAL
-from .spiking.maps import Sheet, Simulated, example, keys_at
+from ...spiking.cells import FORWARD, LATERAL
+from .maps import Sheet, Simulation, example, keys_at
 
 if TYPE_CHECKING:
     from rewire.analysis.lifetimes import Lifetimes
 
-    from .style import Look
+    from ..style import Look
 
 FRAMES = (60, 30, 15, 6)  # after the first; fewer where more would make the page too large
 MOST = 2_000_000  # bytes
 LOCATION = 256  # steps of a preferred location along a side of the sheet
 
-Shown = dict[str, tuple[Simulated, Sheet, "Lifetimes", int]]  # and the last tick
+Cells = dict[str, tuple[Simulation, Sheet, "Lifetimes", int]]  # and the last tick
 
 
-def data(cells: Mapping[str, Sequence[Simulated]], looks: Mapping[str, Look]) -> dict[str, Any]:
+def data(
+    simulations: Mapping[str, Sequence[Simulation]], looks: Mapping[str, Look]
+) -> dict[str, Any]:
     """What the script is given; empty where no finished cell ever changed a synapse.
 
     Of each label one cell. ``rules`` have, for each projection, the pairs ``post * n_pre + pre`` of
@@ -39,69 +41,78 @@ def data(cells: Mapping[str, Sequence[Simulated]], looks: Mapping[str, Look]) ->
     target neuron, row and column, in 256ths of the side (0 where it has no synapse); and, frame by
     frame, sigma_aff and AD. Only ``too_large`` where even the fewest frames exceed `MOST`.
     """
-    shown = {
+    cells = {
         label: (one, one.before, one.lives, one.last["step"])
-        for label, every in cells.items()
+        for label, every in simulations.items()
         if (one := example(every)) and one.before and one.lives and one.last
     }
-    if not any(lives.born.any() or not lives.alive.all() for _, _, lives, _ in shown.values()):
+    if not any(lives.born.any() or not lives.alive.all() for _, _, lives, _ in cells.values()):
         return {}
     for frames in FRAMES:
-        found = _frames(shown, frames, looks)
-        if len(text(found)) <= MOST:
-            return found
+        replay = _frames(cells, frames, looks)
+        if len(text(replay)) <= MOST:
+            return replay
     return {"too_large": True}
 
 
-def _frames(shown: Shown, frames: int, looks: Mapping[str, Look]) -> dict[str, Any]:
-    end = max(one.period * last for one, _, _, last in shown.values())
+def _frames(cells: Cells, frames: int, looks: Mapping[str, Look]) -> dict[str, Any]:
+    end = max(one.period * last for one, _, _, last in cells.values())
     seconds = np.linspace(0, end, frames + 1)
     rules = []
-    for label, (one, sheet, lives, last) in shown.items():
+    for label, (one, sheet, lives, last) in cells.items():
         ticks = np.minimum(np.rint(seconds / one.period).astype(int), last)
-        named = {"label": label, "seed": one.seed, "colour": looks[label].colour}
-        rules.append(named | _rule(sheet, [keys_at(lives, tick) for tick in ticks]))
+        identity = {"label": label, "seed": one.seed, "colour": looks[label].colour}
+        rules.append(identity | _rule(sheet, [keys_at(lives, tick) for tick in ticks]))
     colours = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
     return {
-        "side": next(sheet.side for _, sheet, _, _ in shown.values()),
+        "side": next(sheet.side for _, sheet, _, _ in cells.values()),
         "seconds": [round(float(t), 3) for t in seconds],
         "colours": packed(colours, np.uint8),
         "rules": rules,
     }
 
 
-def text(found: Mapping[str, Any]) -> str:
-    """As JSON that may stand inside a script element."""
-    return json.dumps(found, separators=(",", ":")).replace("<", "\\u003c")
+def text(replay: Mapping[str, Any]) -> str:
+    """As JSON that may stand inside a script element.
+
+    >>> print(text({"label": "</script>"}))
+    {"label":"\\u003c/script>"}
+    """
+    return json.dumps(replay, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def packed(values: Any, kind: Any) -> str:
-    listed = np.asarray(values).astype(np.dtype(kind).newbyteorder("<"))
-    return base64.b64encode(listed.tobytes()).decode()
+    """Integers as the bytes of ``kind``, little-endian, in base64.
+
+    >>> packed([1, 2], np.uint16)
+    'AQACAA=='
+    """
+    array = np.asarray(values).astype(np.dtype(kind).newbyteorder("<"))
+    return base64.b64encode(array.tobytes()).decode()
 
 
 def _rule(sheet: Sheet, frames: Sequence[np.ndarray]) -> dict[str, Any]:
     space = sheet.graph.space
-    found: dict[str, Any] = {FORWARD: None, LATERAL: None}
+    steps: dict[str, Any] = {FORWARD: None, LATERAL: None}
     for i, projection in enumerate(space.projections):
         low, high = space.bounds[i : i + 2]
         pairs = [keys[(keys >= low) & (keys < high)] - low for keys in frames]
-        found[projection.name] = _steps(pairs, high - low)
-    return found | _located(sheet, frames)
+        steps[projection.name] = _steps(pairs, high - low)
+    return steps | _located(sheet, frames)
 
 
 def _steps(pairs: Sequence[np.ndarray], possible: int) -> dict[str, Any]:
     """The first frame's pairs, and the differences from each frame to the next."""
     wide = np.uint16 if possible <= 1 << 16 else np.uint32
     changes = [_change(*two) for two in zip(pairs, pairs[1:], strict=False)]
-    gone, come = ([step[i] for step in changes] for i in (0, 1))
+    dropped, formed = ([step[i] for step in changes] for i in (0, 1))
     return {
         "bytes": np.dtype(wide).itemsize,
         "start": packed(pairs[0], wide),
-        "gone": packed(np.concatenate(gone), wide),
-        "come": packed(np.concatenate(come), wide),
-        "n_gone": [len(step) for step in gone],
-        "n_come": [len(step) for step in come],
+        "gone": packed(np.concatenate(dropped), wide),
+        "come": packed(np.concatenate(formed), wide),
+        "n_gone": [len(step) for step in dropped],
+        "n_come": [len(step) for step in formed],
     }
 
 

@@ -1,0 +1,52 @@
+"""The connectivity that a cell has saved, as a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import store
+
+if TYPE_CHECKING:
+    from rewire.graph import Graph, Population, Projection
+
+
+def read_graph(out: Path, row: Mapping[str, Any], *, weights: bool = False) -> Graph | None:
+    """The graph at the end of a result row's level; None where the cell saved none.
+
+    weights: with the column "weight". Raises CheckpointError or StoreError for a damaged file.
+    """
+    cell = store.CellStore(out / "cells" / row["cell"])
+    if row["level"] not in cell.levels:
+        return None
+    tree, meta = cell.read_level(row["level"])
+    graph = graph_of(tree["keys"], meta)
+    return graph.with_columns({"weight": tree["weight"]}) if weights else graph
+
+
+def graph_of(keys: Any, meta: Mapping[str, Any]) -> Graph:
+    """The graph that `rewire.graph.Graph.description` and its keys describe."""
+    from rewire.graph import Graph, Space
+
+    populations = [_population(p) for p in meta["populations"]]
+    return Graph(Space(populations, [_projection(p) for p in meta["projections"]]), keys)
+
+
+def _population(described: Mapping[str, Any]) -> Population:
+    from rewire.graph import Population, square_sheet
+
+    size = described["size"]
+    positions = square_sheet(size) if described.get("grid") else None
+    return Population(described["name"], size, positions, described.get("slots"))
+
+
+def _projection(described: Mapping[str, Any]) -> Projection:
+    from rewire.graph import Projection
+
+    return Projection(
+        *(described[name] for name in ("name", "source", "target", "kind")),
+        tuple(described["shape"]),
+        described.get("multapses", False),
+        described.get("groups", 1),
+    )

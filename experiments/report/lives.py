@@ -1,0 +1,56 @@
+"""What both kinds of runs show of the lives of edges: how many turn over, how long each lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from . import rounding
+from .axes import Looks, survival_panel, turnover_panel
+from .style import inline
+
+if TYPE_CHECKING:
+    from rewire.analysis.lifetimes import Lifetimes
+
+Rates = Sequence[tuple[np.ndarray, ...]]  # per seed: times, formed per unit of time, dropped
+
+
+def turnover(
+    rates: Mapping[str, Rates], looks: Looks, xlabel: str, alt: Callable[[str, Rates], str]
+) -> list[Markup]:
+    """A panel for each label that formed or dropped an edge, all on one scale."""
+    active = {k: v for k, v in rates.items() if any((f + d).any() for _, f, d in v)}
+    most = max((max(f.max(), d.max()) for v in active.values() for _, f, d in v), default=0)
+    return [
+        inline(turnover_panel(v, label, looks[label], most, xlabel), f"e{i}", alt(label, v))
+        for i, (label, v) in enumerate(active.items())
+    ]
+
+
+def survival(
+    lives: Mapping[str, Sequence[Lifetimes]], looks: Looks, what: str, unit: str, least: float = 1
+) -> dict[str, Any] | None:
+    """Survival of the edges of the start and of those formed later, of labels that dropped any.
+
+    what: "edges" or "synapses". unit: of their ages. least: the shortest age on the log scale.
+    """
+    active = {k: v for k, v in lives.items() if not all(one.alive.all() for one in v)}
+    panels = []
+    for i, (title, since) in enumerate(
+        ((f"{what} of the start", "since the start"), (f"{what} formed later", "since formation"))
+    ):
+        part = {k: [one.where((one.born > 0) == bool(i)) for one in v] for k, v in active.items()}
+        part = {k: v for k, v in part.items() if all(len(one.key) for one in v)}
+        if part:
+            alive = ", ".join(f"{k} {rounding.percent(_alive(v))}" for k, v in part.items())
+            panel = survival_panel(part, title, looks, f"{unit} {since}, log scale", least)
+            panels.append(inline(panel, f"s{i}", f"Survival of {title}; at the end: {alive}."))
+    return {"panels": panels, "labels": list(active)} if panels else None
+
+
+def _alive(seeds: Sequence[Lifetimes]) -> float:
+    """Fraction of the edges that were alive at the end."""
+    return float(np.concatenate([one.alive for one in seeds]).mean())

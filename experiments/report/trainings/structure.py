@@ -1,0 +1,202 @@
+"""What the connectivity of trained networks looks like: input maps, degrees, overlap of masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rewire.analysis import metrics
+from rewire.analysis.overlap import pairwise
+
+from .. import axes, rounding
+from ..run import RunData
+from ..style import inline
+from ..tables import Cell, Row, Table
+from . import figures
+
+MOST_PANELS = 6  # of degrees
+
+
+# --- input maps ---
+
+
+def input_maps(run: RunData, densities: Sequence[float]) -> list[dict[str, Any]]:
+    """Edges per input: per density every rule's mean map, all on one scale."""
+    maps = []
+    for density in densities:
+        by_label = {
+            label: pair for label in run.points if (pair := _input_map(run, label, density))
+        }
+        if not by_label:
+            continue
+        shares = {k: mean / max(mean.mean(), 1e-12) for k, (mean, _) in by_label.items()}
+        most = float(np.ceil(2 * np.quantile(np.concatenate([*shares.values()]), 0.995)) / 2)
+        pictures = [
+            {
+                "label": label,
+                "source": axes.heat(shares[label], most),
+                "unused": unused,
+                "over": _excess(run, label, density),
+                "mean": float(mean.mean()),
+            }
+            for label, (mean, unused) in by_label.items()
+        ]
+        maps.append({"density": density, "most": f"{most:g}", "pictures": pictures})
+    return maps
+
+
+def _input_map(run: RunData, label: str, density: float) -> tuple[np.ndarray, float] | None:
+    """The mean map of a label's seeds and the fraction of unused inputs; None without a picture."""
+    try:
+        maps = [metrics.input_map(graph) for graph in run.graphs_at(label, density)]
+    except ValueError:
+        return None  # inputs that form no picture, or several input populations
+    if not maps or min(maps[0].shape) <= 3:
+        return None
+    return np.mean(maps, axis=0), float(np.mean([m == 0 for m in maps]))
+
+
+def _excess(run: RunData, label: str, density: float) -> float | None:
+    """The density achieved, where it is above the one asked for."""
+    point = run.point(label, density)
+    return point.density if point is not None and point.over_budget else None
+
+
+# --- degrees and disconnected units ---
+
+
+def degrees(run: RunData) -> dict[str, Any] | None:
+    """Degree distributions and disconnected units at the focus density."""
+    tails: dict[tuple[str, str], dict[str, list[np.ndarray]]] = {}
+    shares = {}
+    for label in run.points:
+        graphs = run.graphs_at(label, run.focus)
+        if not graphs:
+            continue
+        first, last = metrics.ends(graphs[0])
+        for graph in graphs:
+            for name, degree in metrics.degrees(graph).items():
+                for way, end in (("fan_in", first), ("fan_out", last)):
+                    if name not in end:
+                        by_label = tails.setdefault((name, way), {})
+                        by_label.setdefault(label, []).append(getattr(degree, way))
+        shares[label] = _disconnected(graphs, first, last)
+    if not tails:
+        return None
+    panels = [
+        _degree_panel(run, name, way, by_label, f"d{i}")
+        for i, ((name, way), by_label) in enumerate([*tails.items()][:MOST_PANELS])
+    ]
+    return {"panels": panels, "labels": list(shares), "table": _disconnected_table(run, shares)}
+
+
+def _degree_panel(
+    run: RunData, name: str, way: str, by_label: dict[str, list[np.ndarray]], prefix: str
+) -> Any:
+    kind = {"fan_in": "incoming", "fan_out": "outgoing"}[way]
+    tails = {label: metrics.tail(np.concatenate(seeds)) for label, seeds in by_label.items()}
+    panel = figures.degree_panel(
+        tails, f"{name}: {kind}", run.looks, f"{kind} edges per unit, at least"
+    )
+    return inline(
+        panel, prefix, f"Distribution of {kind} edges over the units of {name}, every rule."
+    )
+
+
+def _disconnected(graphs: list, first: Sequence[str], last: Sequence[str]) -> dict[str, Any]:
+    """Means over seeds: fractions of units and edges on no path, and densities by projection."""
+    inputs, hidden, idle, densities = [], [], [], []
+    for graph in graphs:
+        units = metrics.dead_units(graph)
+        inputs.append(_share([units[n].no_outgoing for n in first]))
+        hidden.append(_share([u.off_path for n, u in units.items() if n not in (*first, *last)]))
+        effective = metrics.effective_edges(graph)
+        idle.append(1 - effective.mean() if len(effective) else math.nan)
+        densities.append(metrics.layer_density(graph))
+    return {
+        "inputs": np.mean(inputs),
+        "hidden": np.mean(hidden),
+        "idle": np.mean(idle),
+        "densities": {k: np.mean([d[k] for d in densities]) for k in densities[0]},
+    }
+
+
+def _share(flags: list[np.ndarray]) -> float:
+    return float(np.concatenate(flags).mean()) if flags else math.nan
+
+
+def _disconnected_table(run: RunData, shares: dict[str, dict[str, Any]]) -> Table:
+    projections = list(next(iter(shares.values()))["densities"])
+    titles = ["rule", "inputs unused", "hidden units on no path", "edges on no path"]
+    rows = []
+    for label, share in shares.items():
+        excess = _excess(run, label, run.focus or 1)
+        texts = [
+            rounding.percent(share["inputs"]),
+            rounding.percent(share["hidden"]),
+            rounding.percent(share["idle"], 2),
+            *(f"{share['densities'][name]:.3g}" for name in projections),
+        ]
+        note = f"at {excess:.2g}" if excess else ""
+        rows.append(Row(label, [Cell(text) for text in texts], note=note))
+    titles += [f"density of {name}" for name in projections]
+    return Table(titles, rows, "disconnected units")
+
+
+# --- overlap ---
+
+
+def overlap(run: RunData, density: float) -> dict[str, Any] | None:
+    """Mean ratio to chance for every pair of rules: same seed below, other seeds on and above."""
+    graphs = {(label, seed): g for (label, d, seed), g in run.graphs.items() if d == density}
+    labels = [label for label in run.points if any(label == one for one, _ in graphs)]
+    if len(graphs) < 2:
+        return None
+    first = next(iter(graphs.values()))
+    pairs = pairwise([g.keys for g in graphs.values()], first.projections)
+    ratio, jaccard = pairs.against_chance[-1], pairs.jaccard[-1]
+    rule = np.array([labels.index(label) for label, _ in graphs])
+    seed = np.array([s for _, s in graphs])
+    same = seed[:, None] == seed[None, :]
+    most = float(np.nanmax(ratio[~np.eye(len(ratio), dtype=bool)]))
+    rows = []
+    for i, a in enumerate(labels):
+        cells = []
+        for j, b in enumerate(labels):
+            pick = (rule[:, None] == i) & (rule[None, :] == j) & (same if j < i else ~same)
+            value = float(ratio[pick].mean()) if pick.any() else math.nan
+            background, colour = axes.ratio_colour(value, most)
+            seeds = "same seed" if j < i else "different seeds"
+            index = f"Jaccard {jaccard[pick].mean():.3f}, " if pick.any() else "no pair; "
+            cells.append(
+                {
+                    "text": "–" if math.isnan(value) else f"{value:.1f}",
+                    "style": f"background:{background};color:{colour}",
+                    "title": f"{a} and {b}, {seeds}: {index}{value:.2f} times chance",
+                    "kind": "self" if i == j else "same" if j < i else "other",
+                }
+            )
+        rows.append({"label": a, "cells": cells})
+    return {"density": density, "labels": labels, "rows": rows, "seeds": len(set(seed))}
+
+
+def layers(run: RunData) -> Table | None:
+    """Overlap between the seeds of one rule, layer by layer, at the focus density."""
+    rows = []
+    names: tuple[str, ...] = ()
+    for label in run.points:
+        graphs = run.graphs_at(label, run.focus)
+        if len(graphs) < 2:
+            continue
+        pairs = pairwise([g.keys for g in graphs], graphs[0].projections)
+        names = pairs.names
+        off = ~np.eye(len(graphs), dtype=bool)
+        means = [
+            (j[off].mean(), r[off].mean())
+            for j, r in zip(pairs.jaccard, pairs.against_chance, strict=True)
+        ]
+        rows.append(Row(label, [Cell(f"{j:.3f}", note=f"({r:.1f})") for j, r in means]))
+    return Table(["rule", *names], rows, "overlap between seeds by layer") if rows else None
