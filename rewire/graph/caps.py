@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..native import kernels
+from .columns import Columns
 from .space import Population
 from .topology import Topology
 
@@ -18,13 +19,13 @@ def check(topology: Topology) -> None:
             _check_fan_in(topology, population, population.most)
 
 
-def check_edit(topology: Topology, slot: np.ndarray | None) -> None:
+def check_edit(topology: Topology, columns: Columns) -> None:
     """Raise ValueError where the edges that an edit added break a cap or a limit.
 
-    slot: the column of slots where there is one, (E,): each newborn gets the lowest free slot of
-    its unit.
+    Where there is a column ``slot`` each newborn gets the lowest free slot of its unit.
     """
     space = topology.space
+    slot = columns.numbers("slot") if "slot" in columns.values else None
     for population in space.receiving:
         if population.slots is not None:
             _take_slots(topology, population, slot)

@@ -82,7 +82,12 @@ def to_dense(topology: Topology, i: int, values: Tensor) -> Tensor:
 
 
 def to_scipy(topology: Topology, i: int, values: np.ndarray | None) -> sp.csr_array:
-    """Projection ``i`` as a CSR array of its stored shape, kernels flattened; ones for None."""
+    """Projection ``i`` as a scipy CSR array of its stored shape, kernels flattened.
+
+    (n_post, n_pre) for linear and spiking projections, (out, in x taps) for convolutions,
+    (n_pre, n_post) for embeddings. ``values`` None: ones. Multapses stay separate entries;
+    explicit zeros stay.
+    """
     import scipy.sparse as sp
 
     rows, columns = stored_shape(topology.space.projections[i])
@@ -115,7 +120,12 @@ def adjacency(topology: Topology, i: int) -> sp.csr_array:
 
 
 def to_networkx(topology: Topology, columns: Mapping[str, Tensor]) -> nx.MultiDiGraph:
-    """A MultiDiGraph with nodes (population, index) and every column on its edges."""
+    """A MultiDiGraph with nodes (population, index), for analysis.
+
+    Nodes carry ``population``, ``index`` and ``position`` (None where units have no place);
+    isolated units stay. Edges carry ``projection``, ``key`` and every column; parallel
+    synapses are parallel edges. About 2 us an edge: think twice above a million.
+    """
     import networkx as nx
 
     space, net = topology.space, nx.MultiDiGraph()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from . import caps, convert
-from .edit import Birth, Edit, as_array
+from .columns import Columns, Reader
+from .edit import Birth, Edit
 from .space import Population, Projection, Space
-from .splice import births_of, splice, spliced_later
+from .splice import splice
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ class Graph:
     ...     [Projection("weight", "input", "output", "linear", (2, 3))],
     ... )
     >>> graph = Graph(space, torch.tensor([0, 4]), {"weight": torch.tensor([0.5, -1.0])})
+    >>> graph = graph.with_birth("age", 0.0)
     >>> graph
-    Graph(2 of 6 synapses, density 0.3333, columns ['weight'])
-    >>> after = graph.apply(Edit(drop=torch.tensor([0]), add=torch.tensor([2, 3])))
+    Graph(2 of 6 synapses, density 0.3333, columns ['age', 'weight'])
+    >>> after = graph.apply(Edit(drop=torch.tensor([0]), add=torch.tensor([2, 3]),
+    ...                          birth={"weight": 0.25}))
     >>> after.keys.tolist(), after["weight"].tolist()
-    ([2, 3, 4], [0.0, 0.0, -1.0])
+    ([2, 3, 4], [0.25, 0.25, -1.0])
     """
 
     def __init__(
@@ -51,26 +54,16 @@ class Graph:
         columns: Mapping[str, Tensor] | None = None,
         births: Mapping[str, Birth] | None = None,
     ):
-        self._fill(Topology(space, keys), dict(columns or {}), dict(births or {}))
+        self._hold(Topology(space, keys), Columns(dict(columns or {}), dict(births or {})))
 
-    def _fill(
-        self,
-        topology: Topology,
-        columns: dict[str, Tensor | np.ndarray],
-        births: Mapping[str, Birth],
-    ) -> None:
-        self.topology, self.births = topology, births
+    def _hold(self, topology: Topology, columns: Columns) -> None:
+        self.topology, self._columns = topology, columns
         self.space, self.array = topology.space, topology.array
-        # as they came: of an array, a tensor is made when one is asked for
-        self._columns = columns
-        self._lazy: dict[str, Callable[[Any], Any]] = {}
 
-    def _with(
-        self, columns: dict[str, Tensor | np.ndarray], topology: Topology | None = None
-    ) -> Graph:
-        """Another graph with the same births; ``columns`` is for it to keep."""
-        graph = Graph.__new__(Graph)
-        graph._fill(self.topology if topology is None else topology, columns, self.births)
+    @classmethod
+    def _of(cls, topology: Topology, columns: Columns) -> Graph:
+        graph = cls.__new__(cls)
+        graph._hold(topology, columns)
         return graph
 
     # -- making one -----------------------------------------------------------------------------
@@ -83,15 +76,7 @@ class Graph:
     @classmethod
     def full(cls, space: Space) -> Graph:
         """Every possible synapse once. Raises ValueError where no memory holds their keys."""
-        try:
-            return cls(space, torch.arange(space.possible))
-        except RuntimeError:
-            raise ValueError(
-                f"a graph of every possible synapse has {space.possible:,} of them here, whose "
-                f"keys alone take {space.possible / 2**27:,.0f} GiB, which this machine does not "
-                "have. Start with fewer (density=, initial=), under a rule that does not begin "
-                "with all of them, as rules do that prune."
-            ) from None
+        return cls._of(Topology.full(space), Columns({}, {}))
 
     @classmethod
     def from_masks(cls, space: Space, masks: Mapping[str, Tensor | np.ndarray]) -> Graph:
@@ -114,94 +99,50 @@ class Graph:
     # -- columns --------------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Tensor:
-        if name in self._lazy:
-            self._columns[name] = self._lazy.pop(name)(slice(None))
-        values = self._columns.get(name)
-        if isinstance(values, Tensor):
-            return values
-        if values is None:
-            raise KeyError(
-                f"the graph has no column {name!r}; it has {sorted(self.columns)}. A rule gets a "
-                "column by declaring it in Rule.columns."
-            )
-        tensor = self._columns[name] = torch.from_numpy(values)
-        return tensor
+        return self._columns.tensor(name)
 
     def numbers(self, name: str) -> np.ndarray:
         """A column as a numpy array of the same memory, (E,)."""
-        values = self._columns.get(name)
-        return values if isinstance(values, np.ndarray) else self[name].numpy()
+        return self._columns.numbers(name)
 
     def values(self, name: str, rows: Sequence[int]) -> Sequence[float]:
         """Some edges' values in a column, (k,), without reading the others."""
-        if name in self._lazy:
-            return self._lazy[name](rows)
-        some: list[float] = self.numbers(name)[np.array(rows, np.int64)].tolist()
-        return some
+        return self._columns.some(name, rows)
 
     @property
     def columns(self) -> dict[str, Tensor]:
         """The columns by name, each (E,)."""
-        return {name: self[name] for name in self._read()}
+        return {name: self[name] for name in self._columns.read()}
 
-    def _read(self) -> dict[str, Tensor | np.ndarray]:
-        """The columns as they came, the lazy ones read."""
-        for name in list(self._lazy):
-            self[name]
-        return self._columns
+    @property
+    def births(self) -> Mapping[str, Birth]:
+        """Value of a newborn edge by column: a number, or a function of its key."""
+        return self._columns.births
 
-    def lazy(self, name: str) -> Callable[[Any], Any] | None:
+    def lazy(self, name: str) -> Reader | None:
         """What reads a column that is yet to be read, else None."""
-        return self._lazy.get(name)
+        return self._columns.lazy.get(name)
 
     def only(self, *names: str) -> Graph:
         """The same edges with these columns alone."""
-        return self._with({name: self.numbers(name) for name in names})
+        columns = Columns({name: self.numbers(name) for name in names}, self.births)
+        return Graph._of(self.topology, columns)
 
     def with_columns(self, columns: Mapping[str, Tensor | np.ndarray]) -> Graph:
-        """The same edges with these columns replaced or added; refuses another length.
+        """The same edges with these columns replaced or added; refuses another length."""
+        return Graph._of(self.topology, self._columns.replaced(columns, len(self)))
 
-        >>> space = Space([Population("a", 2)], [Projection("p", "a", "a", "linear", (2, 2))])
-        >>> Graph.full(space).with_columns({"age": torch.arange(4)})["age"].tolist()
-        [0, 1, 2, 3]
-        """
-        self._check_lengths(columns)
-        return self._with({**self._read(), **columns})
-
-    def with_lazy(self, name: str, values: Callable[[Any], Any]) -> Graph:
+    def with_lazy(self, name: str, values: Reader) -> Graph:
         """The same edges with a column that is read when it is first asked for.
 
         values: rows (a slice, or some numbers) -> values. For what may change behind its back:
         good until the world's next step.
         """
-        graph = self._with({n: c for n, c in self._columns.items() if n != name})
-        graph._lazy = {**self._lazy, name: values}
-        return graph
+        return Graph._of(self.topology, self._columns.with_lazy(name, values))
 
     def with_birth(self, name: str, birth: Birth) -> Graph:
-        """The same graph with a column that newborn edges get from ``birth``.
-
-        >>> space = Space([Population("a", 2)], [Projection("p", "a", "a", "linear", (2, 2))])
-        >>> graph = Graph(space, torch.tensor([1])).with_birth("weight", 0.5)
-        >>> graph.apply(Edit(add=torch.tensor([3])))["weight"].tolist()
-        [0.5, 0.5]
-        """
-        columns = self.columns
-        if name not in columns:
-            columns[name] = (
-                birth(self.keys) if callable(birth) else torch.full((len(self),), float(birth))
-            )
-        graph = self._with({**columns})
-        graph.births = {**self.births, name: birth}
-        return graph
-
-    def _check_lengths(self, columns: Mapping[str, Tensor | np.ndarray]) -> None:
-        for name, values in columns.items():
-            if values.shape[0] != len(self.array):
-                raise ValueError(
-                    f"column {name!r} has {len(values)} values for {len(self)} edges; a column "
-                    "is aligned with the graph that the rule was shown."
-                )
+        """The same graph with a column that newborn edges get from ``birth``."""
+        return Graph._of(self.topology, self._columns.with_birth(name, birth, self.keys))
 
     # -- the topology ---------------------------------------------------------------------------
 
@@ -287,11 +228,7 @@ class Graph:
         return self.topology.incoming_edge(population, unit, number)
 
     def incoming(self, population: str) -> tuple[Tensor, Tensor]:
-        """Rows of the edges into a population ordered by unit, and where each unit's begin.
-
-        Returns rows (F,) and pointers (size + 1,): unit j's edges are
-        ``rows[pointers[j]:pointers[j + 1]]``, over all projections, in key order.
-        """
+        """Rows of the edges into a population by unit, and pointers: :meth:`Topology.incoming`."""
         return self.topology.incoming(population)
 
     def digest(self) -> str:
@@ -308,7 +245,7 @@ class Graph:
     @property
     def alive(self) -> np.ndarray | None:
         """Which edges carry something, (E,) bool: not those of ``gain`` 0. None where all do."""
-        return self.numbers("gain") != 0 if "gain" in self._columns else None
+        return self.numbers("gain") != 0 if "gain" in self._columns.values else None
 
     def live_counts(self) -> list[int]:
         """Number of live edges of each projection: of all edges where none has a ``gain``."""
@@ -334,19 +271,11 @@ class Graph:
         return self.topology.mask(i)
 
     def dense(self, i: int, column: str = "weight") -> Tensor:
-        """A column of projection ``i`` in its parameter's shape, 0 where there is no edge.
-
-        Parallel synapses of one pair (multapses) add up.
-        """
+        """A column of projection ``i`` in its parameter's shape; multapses of a pair add up."""
         return convert.to_dense(self.topology, i, self[column][self.rows(i)])
 
     def to_scipy(self, i: int, column: str | None = "weight") -> sp.csr_array:
-        """Projection ``i`` as a scipy CSR array of its stored shape, kernels flattened.
-
-        (n_post, n_pre) for linear and spiking projections, (out, in x taps) for convolutions,
-        (n_pre, n_post) for embeddings. ``column=None`` stores ones. Multapses stay separate
-        entries; explicit zeros stay.
-        """
+        """Projection ``i`` as a scipy CSR array, laid out as `convert.to_scipy`; None: of ones."""
         values = None if column is None else self.numbers(column)[self.rows(i)]
         return convert.to_scipy(self.topology, i, values)
 
@@ -359,12 +288,7 @@ class Graph:
         return convert.adjacency(self.topology, i)
 
     def to_networkx(self) -> nx.MultiDiGraph:
-        """A MultiDiGraph with nodes (population, index), for analysis.
-
-        Nodes carry ``population``, ``index`` and ``position`` (None where units have no place);
-        isolated units stay. Edges carry ``projection``, ``key`` and every column; parallel
-        synapses are parallel edges. About 2 us an edge: think twice above a million.
-        """
+        """A MultiDiGraph with every unit and every column, as `convert.to_networkx` says."""
         return convert.to_networkx(self.topology, self.columns)
 
     @property
@@ -381,41 +305,17 @@ class Graph:
         nothing, for rows that are not there, edges that exist already, keys out of range, columns
         of another length or name, and units whose slots would overflow.
         """
-        for name in (*edit.set, *edit.birth):
-            if name not in self._columns and name not in self._lazy:
-                self[name]  # raises, naming the columns there are
-        columns = self._columns
-        if edit.set:
-            self._check_lengths(edit.set)
-            columns = {**self._read(), **edit.set}
-        if len(edit.drop) or len(edit.add):
-            return self._spliced(edit, columns)
-        return self._with(columns) if edit.set else self
-
-    def _spliced(self, edit: Edit, columns: Mapping[str, Tensor | np.ndarray]) -> Graph:
-        arrays = [as_array(values) for values in columns.values()]
-        births = [self._births_of(name, edit) for name in columns]
-        topology, after = splice(self.topology, edit.drop, edit.add, arrays, births)
-        graph = self._with(dict(zip(columns, after, strict=True)), topology)
-        for name in self._lazy:
-            graph._lazy[name] = spliced_later(
-                lambda name=name: self.numbers(name),  # type: ignore[misc]
-                lambda name=name: self.newborn(name, edit),  # type: ignore[misc]
-                edit.drop, topology.born,
-            )  # fmt: skip
+        columns = self._columns.checked(edit, len(self.array))
+        if not len(edit.drop) and not len(edit.add):
+            return Graph._of(self.topology, columns) if edit.set else self
+        topology, columns = splice(self.topology, columns, edit)
         if len(edit.add) and self.space.capped:
-            caps.check_edit(topology, graph.numbers("slot") if "slot" in columns else None)
-        return graph
-
-    def _births_of(self, name: str, edit: Edit) -> np.ndarray | float:
-        return births_of(name, edit.birth.get(name), self.births.get(name, 0.0), edit.add)
+            caps.check_edit(topology, columns)
+        return Graph._of(topology, columns)
 
     def newborn(self, name: str, edit: Edit) -> np.ndarray | float:
         """What edges that ``edit`` adds to this graph hold: one number, or (a,) by rising key."""
-        births = self._births_of(name, edit)
-        if isinstance(births, np.ndarray):
-            return births[np.argsort(edit.add, kind="stable")]
-        return births
+        return self._columns.newborn(name, edit)
 
     def check_limits(self) -> None:
         """Raise ValueError where a limit of the space, or a cap of its units, is broken."""

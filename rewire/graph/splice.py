@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..native import kernels
-from .edit import Birth
+from .columns import Births, Columns, Reader
+from .edit import Edit, as_array
 from .space import NONE
 from .topology import Topology
 
-Births = np.ndarray | float  # of a column: one number, or one for each key that is added
+
+def splice(before: Topology, columns: Columns, edit: Edit) -> tuple[Topology, Columns]:
+    """Topology and columns without the edges that the edit drops and with those that it adds.
+
+    Raises ValueError for rows that are not there or given twice, keys out of range, and keys that
+    exist already or are given twice where no multapses are allowed.
+    """
+    drop, add = edit.drop, edit.add
+    if drop.dtype.char == "?":
+        _refuse_mask(drop)
+    births = [columns.births_of(name, edit) for name in columns.values]
+    values = [as_array(column) for column in columns.values.values()]
+    topology, after = _spliced(before, drop, add, values, births)
+    lazy = {name: _spliced_later(columns, name, edit, topology.born) for name in columns.lazy}
+    return topology, Columns(dict(zip(columns.values, after, strict=True)), columns.births, lazy)
 
 
-def splice(
+def _spliced(
     before: Topology,
     drop: np.ndarray,
     add: np.ndarray,
     columns: Sequence[np.ndarray],
     births: Sequence[Births],
 ) -> tuple[Topology, list[np.ndarray]]:
-    """The topology without the rows ``drop`` and with the keys ``add``, and its columns.
-
-    columns: aligned with ``before``. births: what the new edges hold in each, in the order of
-    ``add``. Raises ValueError for rows that are not there or given twice, keys out of range, and
-    keys that exist already or are given twice where no multapses are allowed.
-    """
-    if drop.dtype.char == "?":
-        _refuse_mask(drop)
-    space = before.space
-    starts = _shifted(before, drop, add)
+    space, starts = before.space, _shifted(before, drop, add)
     if kernels is not None:
         merged = kernels.merge(before.array, drop, add, columns, births, space.ends, space.parallel)
         if merged is not None:  # None for what is wrong or out of order
@@ -144,38 +150,16 @@ def _refuse_mask(drop: np.ndarray) -> None:
     )
 
 
-def births_of(name: str, stated: Births | None, birth: Birth, add: np.ndarray) -> Births:
-    """What new edges hold in a column: what the edit states, else the column's own birth value."""
-    if isinstance(stated, np.ndarray):
-        if len(stated) != len(add):
-            raise ValueError(
-                f"{len(stated)} birth values of {name!r} were given for {len(add)} new edges; "
-                "Edit.birth holds one number, or one for each key of Edit.add."
-            )
-        return stated
-    if stated is not None:
-        return stated
-    return birth(torch.from_numpy(add)).numpy() if callable(birth) else birth
-
-
-def spliced_later(
-    column: Callable[[], np.ndarray],
-    births: Callable[[], Births],
-    drop: np.ndarray,
-    born: np.ndarray,
-) -> Callable[[Any], np.ndarray]:
-    """A column that is yet to be read, after an edit: rows -> values.
-
-    births: what the newborn rows ``born`` hold, by rising key.
-    """
+def _spliced_later(columns: Columns, name: str, edit: Edit, born: np.ndarray) -> Reader:
+    """A column that is yet to be read, after an edit whose new edges are the rows ``born``."""
 
     def values(rows: Any) -> np.ndarray:
-        staying = np.delete(column(), drop)
+        staying = np.delete(columns.numbers(name), edit.drop)
         merged = np.empty(len(staying) + len(born), staying.dtype)
         stays = np.ones(len(merged), bool)
         stays[born] = False
         merged[stays] = staying
-        merged[born] = births()
+        merged[born] = columns.newborn(name, edit)
         return merged[rows]
 
     return values

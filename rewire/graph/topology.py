@@ -53,6 +53,19 @@ class Topology:
         self._local: dict[int, Tensor] = {}
         self._others: dict[Hashable, Any] = {}
 
+    @classmethod
+    def full(cls, space: Space) -> Topology:
+        """Every possible synapse once. Raises ValueError where no memory holds their keys."""
+        try:
+            return cls(space, torch.arange(space.possible))
+        except RuntimeError:
+            raise ValueError(
+                f"a graph of every possible synapse has {space.possible:,} of them here, whose "
+                f"keys alone take {space.possible / 2**27:,.0f} GiB, which this machine does not "
+                "have. Start with fewer (density=, initial=), under a rule that does not begin "
+                "with all of them, as rules do that prune."
+            ) from None
+
     def __len__(self) -> int:
         return len(self.array)
 
