@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .cells import Cell, Estimate
@@ -11,7 +11,7 @@ from .engines.outcome import Work
 from .summary import Summary
 
 if TYPE_CHECKING:
-    from .report.run import Loaded
+    from .report.run import RunData
 
 
 class Experiment(Protocol):
@@ -37,6 +37,18 @@ class Experiment(Protocol):
 
     def as_tree(self) -> dict[str, Any]:
         """A plain tree that reads back as an equal experiment; defaults are left out."""
+
+
+class Page(Protocol):
+    """What draws the report of a kind of runs."""
+
+    FIGURES: tuple[str, ...]
+
+    def render(self, run: RunData) -> str:
+        """The whole page, as HTML."""
+
+    def standalone(self, run: RunData, which: str) -> str:
+        """A figure of `FIGURES` as an SVG document."""
 
 
 class Kind:
@@ -82,6 +94,6 @@ class Kind:
         return None
 
     @property
-    def report(self) -> Callable[[Loaded], str]:
-        """The page about a run, as HTML."""
+    def page(self) -> Page:
+        """The module that draws the report of its runs."""
         raise NotImplementedError

@@ -3,18 +3,13 @@
 The page needs no network and no other file: its own Content-Security-Policy forbids them. The only
 script is the one that draws the animation of a spiking run; that policy knows it by its digest.
 
-Each kind of run has a page module, `trainings.page` and `spiking.page`, with ``render(run)``,
-``standalone(run, which)`` and ``FIGURES``. Below them stand `frame`, `sections` and `axes`.
+Each kind of experiment has a page (`trainings.page`, `spiking.page`), which its entry in `kinds`
+names: a list of sections over one frame.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .run import RunData
 
 __all__ = ["figure_svg", "write_report"]
 
@@ -25,12 +20,12 @@ def write_report(out_dir: str | Path, path: str | Path | None = None) -> Path:
     ``path`` is OUT/report.html unless given. The same folder gives the same bytes. Raises
     StoreError where no run is, where a cell's records are damaged, or where the disk refuses.
     """
-    from .. import store
+    from .. import kinds, store
     from .run import load
 
     target = Path(path) if path is not None else Path(out_dir) / "report.html"
     run = load(out_dir)
-    store.write_atomic(target, _page(run).render(run))
+    store.write_atomic(target, kinds.of_tree(run.config).page.render(run))
     return target
 
 
@@ -41,19 +36,12 @@ def figure_svg(out_dir: str | Path, which: str = "accuracy") -> str:
     run of the spiking world "map" (sigma_aff over time). Raises ValueError for another name,
     StoreError as `write_report`.
     """
+    from .. import kinds
     from .run import load
 
     run = load(out_dir)
-    page = _page(run)
+    page = kinds.of_tree(run.config).page
     if which not in page.FIGURES:
         figures = ", ".join(page.FIGURES)
         raise ValueError(f"there is no figure {which!r} of this run; one of {figures}.")
     return page.standalone(run, which)
-
-
-def _page(run: RunData) -> ModuleType:
-    """The page module of the kind that a run is of."""
-    from .spiking import page as spiking
-    from .trainings import page as trainings
-
-    return spiking if run.config.get("world") == "brian" else trainings

@@ -45,7 +45,10 @@ def _projection(described: Mapping[str, Any]) -> Projection:
     from rewire.graph import Projection
 
     return Projection(
-        *(described[name] for name in ("name", "source", "target", "kind")),
+        described["name"],
+        described["source"],
+        described["target"],
+        described["kind"],
         tuple(described["shape"]),
         described.get("multapses", False),
         described.get("groups", 1),

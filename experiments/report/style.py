@@ -228,8 +228,8 @@ def swatch(look: Look, name: str) -> str:
 def spread(values: Iterable[float], gap: float, low: float, high: float) -> list[float]:
     """Positions near ``values``, ``gap`` apart at least, within [low, high] where they fit.
 
-    >>> spread([1.0, 1.2, 5.0], gap=1.0, low=0.0, high=10.0)
-    [0.6, 1.6, 5.0]
+    >>> spread([1.0, 1.5, 5.0], gap=1.0, low=0.0, high=10.0)
+    [0.75, 1.75, 5.0]
     """
     at = list(values)
     order = sorted(range(len(at)), key=at.__getitem__)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..cells import Cell, Estimate
 from ..config.problems import Problems
 from ..engines.outcome import Emit, Work
-from ..kind import Kind
+from ..kind import Kind, Page
 
 if TYPE_CHECKING:
-    from ..report.run import Loaded
     from ..summary import Summary
     from .schema import SpikingExperiment
 
@@ -82,7 +81,7 @@ class Spiking(Kind):
         return of_columns("The map at the end", ends, names, 3)
 
     @property
-    def report(self) -> Callable[[Loaded], str]:
-        from ..report.spiking.page import render
+    def page(self) -> Page:
+        from ..report.spiking import page
 
-        return render
+        return page

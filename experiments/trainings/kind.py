@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ..cells import Cell, Estimate
 from ..config.problems import Problems
 from ..engines.outcome import Emit, Work
-from ..kind import Kind
+from ..kind import Kind, Page
 from ..summary import Summary
 
 if TYPE_CHECKING:
     from ..config.schema import Experiment
-    from ..report.run import Loaded
 
 
 class Trainings(Kind):
@@ -83,7 +82,7 @@ class Trainings(Kind):
         return summary(rows)
 
     @property
-    def report(self) -> Callable[[Loaded], str]:
-        from ..report.trainings.page import render
+    def page(self) -> Page:
+        from ..report.trainings import page
 
-        return render
+        return page

@@ -21,7 +21,7 @@ from .maps import MapRun, finished
 from .measures import LENGTHS
 
 LEAST = 0.1  # seconds, of the survival's log scale
-FIGURES = ("map",)  # that `standalone` draws
+FIGURES: tuple[str, ...] = ("map",)  # that `standalone` draws
 
 
 def render(run: RunData) -> str:
@@ -80,7 +80,7 @@ def _fields(run: MapRun) -> dict[str, Any] | None:
 
 
 def _torus(run: MapRun) -> dict[str, Any] | None:
-    panels = []
+    panels: list[Markup] = []
     for label, (before, after) in run.examples.items():
         distances = f"start AD {fixed(before.map().ad)}, end AD {fixed(after.map().ad)}"
         mesh = figures.meshes(before, after, run.looks[label], label)

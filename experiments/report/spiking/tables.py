@@ -32,7 +32,7 @@ def ends(run: MapRun) -> Table | None:
         )
         for label, change in run.changes.items()
     ]
-    titles = [measure.title for measure in (*MEASURES, *run.measures)]
+    titles = [*(m.title for m in MEASURES), *(m.title for m in run.measures)]
     return Table(["rule", "n", *titles], rows, "start and end", "ends") if rows else None
 
 

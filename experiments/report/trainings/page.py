@@ -17,7 +17,7 @@ from . import conversion, figures, results, sentences, structure
 from .ranking import accuracy_ranked
 
 MOST_DENSITIES = 4  # shown one by one in learning curves, maps and overlaps
-FIGURES = ("accuracy", "cost")  # that `standalone` draws
+FIGURES: tuple[str, ...] = ("accuracy", "cost")  # that `standalone` draws
 
 
 def render(run: RunData) -> str:
