@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -144,7 +145,9 @@ def test_every_engine_that_was_built_can_be_loaded():
     """An engine that does not load is passed over in silence, for a slower one."""
     folder = Path(native.__file__).parent
     generation = native.kernels.generation()
-    names = {path.name.partition(".")[0] for path in folder.glob("_sparse*.so")}
+    names = {
+        path.name.partition(".")[0] for path in folder.glob(f"_sparse*{EXTENSION_SUFFIXES[0]}")
+    }
     mine = {
         name for name in names if int(name.removeprefix("_sparse").lstrip("_v") or 0) <= generation
     }

@@ -92,8 +92,13 @@ void transpose(int64_t rows, int64_t columns, Rows<const S> from, Rows<T> to, bo
             transpose_square<T>(square);
             if (held < n)
                 for (int i = 0; i < n; ++i) square[i] = first_lanes<T>(square[i], held);
-            REWIRE_UNROLL
-            for (int i = 0; i < n; ++i) store(to(c + i) + r, square[i]);
+            if (to.place == nullptr) {
+                REWIRE_UNROLL
+                for (int i = 0; i < n; ++i) store(to.first + (c + i) * to.step + r, square[i]);
+            } else {
+                REWIRE_UNROLL
+                for (int i = 0; i < n; ++i) store(to(c + i) + r, square[i]);
+            }
         }
     }
 }
