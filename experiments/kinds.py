@@ -18,6 +18,7 @@ from .config.toml import odd_values, override, read
 from .conversion.kind import Conversion
 from .engines.outcome import Emit, Work
 from .kind import Experiment, Kind
+from .own_world.kind import OwnWorld
 from .spiking.kind import Spiking
 from .summary import Summary
 from .trainings.kind import Trainings
@@ -26,6 +27,7 @@ KINDS: Mapping[str, Kind] = {
     "trainings": Trainings(),
     "conversion": Conversion(),
     "spiking": Spiking(),
+    "own_world": OwnWorld(),  # last: its rows have no column that tells them
 }
 
 
@@ -189,10 +191,10 @@ def json_schema() -> dict[str, Any]:
     whole = usual.schema()
     tables = whole.pop("$defs")
     for kind in KINDS.values():
-        if kind is usual or not kind.worlds:
+        if kind is usual or not kind.worlds:  # conversion reads no files
             continue
         own = kind.schema()
-        tables |= own.pop("$defs")
+        tables |= own.pop("$defs", {})
         named = {"required": ["world"], "properties": {"world": {"enum": list(kind.worlds)}}}
         whole = {"if": named, "then": own, "else": whole}
     return {**whole, "$defs": tables}

@@ -444,21 +444,15 @@ def named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-def with_choices(tree: dict[str, Any], own: str, **choices: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON schema with the names that exist; ``own`` is a rule's key for settings of its own."""
+def with_choices(tree: dict[str, Any], *own: str, **choices: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON schema with the names that exist; ``own``: a rule's keys for tables of its own."""
     properties = tree["properties"]
+    keys = {"rule": {"enum": list(available("rule"))}, "label": {"type": "string"},
+            **{key: {"type": "object"} for key in own}}  # fmt: skip
     properties["rules"] = {
         "type": "array",
         "minItems": 1,
-        "items": {
-            "type": "object",
-            "required": ["rule"],
-            "properties": {
-                "rule": {"enum": list(available("rule"))},
-                "label": {"type": "string"},
-                own: {"type": "object"},
-            },
-        },
+        "items": {"type": "object", "required": ["rule"], "properties": keys},
     }
     for key, known in choices.items():
         properties[key] = {"anyOf": [{"enum": list(known)}, properties[key]]}
