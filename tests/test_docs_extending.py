@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rewire import limits, models, plugins, rules
-from rewire.experiments import data
+from rewire.experiments import data, kinds
 from rewire.experiments.data import sources
 from rewire.worlds import registry
 
@@ -36,7 +36,7 @@ class Point:
 
 
 def test_every_entry_point_of_the_page_is_known_by_name(mine, monkeypatch) -> None:
-    (table,) = listings("toml")
+    table, experiment = listings("toml")
     groups = tomllib.loads(table)["project"]["entry-points"]
 
     def installed(group: str) -> list[Point]:
@@ -51,6 +51,8 @@ def test_every_entry_point_of_the_page_is_known_by_name(mine, monkeypatch) -> No
     assert set(groups) >= {"rewire.rules", "rewire.limits", "rewire.datasets", "rewire.models"}
     assert registry.get("regression") is mine["Regression"]
     assert models.ENTRY_POINTS in groups
+    asked = kinds.parse({"name": "page", **tomllib.loads(experiment)})
+    assert {cell.config["world"] for cell in kinds.plan(asked)} == {"regression"}
 
 
 def test_the_world_of_the_page_is_the_one_that_every_rule_is_tried_in() -> None:
