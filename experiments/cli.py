@@ -185,7 +185,8 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
     """What a run found: one row per training and level.
 
     Accuracies are fractions of 1; costs are cumulative and include those of earlier levels and of
-    the trainings a row started from.
+    the trainings a row started from. Measures of installed packages (rewire.measures) are the last
+    columns.
 
     Parameters
     ----------
@@ -199,10 +200,14 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
         With --no-times, leave out seconds and memory: the rest is the same in every repetition.
     """
     from . import kinds, store
+    from .report.measures import with_measures
 
     if json and csv:
         raise _usage("--json and --csv exclude each other")
     rows = store.results(directory, listed=(directory / "experiment.json").exists())
+    rows, measures, problems = with_measures(directory, rows)
+    for problem in problems:
+        _warn(problem)
     if not times:
         rows = store.without_times(rows)
     if json or csv:
@@ -211,7 +216,7 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
     titles = {"test_accuracy": "test", "test_accuracy_at_early_stop": "test at early stop",
               "label": "rule", "simulated_seconds": "time (s)"}  # fmt: skip
     for kind, part in kinds.rows_by_kind(rows) or [(kinds.KINDS["trainings"], [])]:
-        shown = kind.columns(part)
+        shown = list(dict.fromkeys((*kind.columns(part), *(m.name for m in measures))))
         table = _table(*(titles.get(name, name.replace("_", " ")) for name in shown))
         for row in part:
             table.add_row(*(_cell(name, row.get(name)) for name in shown))
