@@ -16,16 +16,9 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 import rewire
 
-from .dry_run import _dry_run
-from .errors import BUG, EXIT_CODES, RewireError, exit_code_of
-from .printing import (
-    _cell,
-    _console,
-    _first_line,
-    _list,
-    _print_json,
-    _table,
-)
+from . import listings
+from .errors import BUG, EXIT_CODES, ConfigError, exit_code_of
+from .printing import console, new_table, print_json, print_rows, shown
 
 app = App(
     name="rewire",
@@ -82,11 +75,15 @@ def run(
         Progress as JSON lines.
     """
     if experiment is None:
-        return presets(json=json)
+        presets(json=json)
+        return 0
     if workers is not None and workers < 0:
-        raise _usage(f"--workers is {workers}; it takes a number of processes, 0 or more")
+        raise ConfigError(f"--workers is {workers}; it takes a number of processes, 0 or more")
     if dry_run:
-        return _dry_run(experiment, overrides, out, workers, json)
+        from .dry_run import dry_run as list_cells
+
+        list_cells(experiment, overrides, out, workers, json)
+        return 0
     from . import provenance, runner
 
     finished = runner.run_experiment(
@@ -99,7 +96,7 @@ def run(
         command=provenance.command_line(),
         warn=_warn,
     )
-    return _told(finished, json)
+    return _conclude(finished, json)
 
 
 @app.command(group=RUNS)
@@ -140,27 +137,27 @@ def branch(
         command=provenance.command_line(),
         warn=_warn,
     )
-    return _told(finished, json)
+    return _conclude(finished, json)
 
 
-def _told(finished: Any, json: bool) -> int:
+def _conclude(finished: Any, json: bool) -> int:
     """Say what became of a run; its exit code."""
     for failure in finished.failures:
         _warn(failure)
     if json:
-        _print_json({"event": "report", "out": str(finished.out), "path": str(finished.report)})
+        print_json({"event": "report", "out": str(finished.out), "path": str(finished.report)})
     else:
         from . import kinds, store
 
-        console = _console()
+        page = console()
         summary = kinds.summary(store.results(finished.out, listed=True))
-        table = _table(*summary.columns)
+        table = new_table(*summary.columns)
         for line in summary.lines:
             table.add_row(*line)
-        console.print(summary.title, highlight=False)
-        console.print(table)
-        console.print(f"Report:  {finished.report}", soft_wrap=True, highlight=False)
-        console.print(f"Numbers: rewire results {finished.out}", soft_wrap=True, highlight=False)
+        page.print(summary.title, highlight=False)
+        page.print(table)
+        page.print(f"Report:  {finished.report}", soft_wrap=True, highlight=False)
+        page.print(f"Numbers: rewire results {finished.out}", soft_wrap=True, highlight=False)
     return finished.exit_code
 
 
@@ -177,7 +174,7 @@ def report(directory: Path, /, *, out: Annotated[Path | None, Parameter(["--out"
     """
     from .report import write_report
 
-    _console().print(str(write_report(directory, out)), soft_wrap=True, highlight=False)
+    console().print(str(write_report(directory, out)), soft_wrap=True, highlight=False)
 
 
 @app.command(group=RUNS)
@@ -203,7 +200,7 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
     from .report.measures import with_measures
 
     if json and csv:
-        raise _usage("--json and --csv exclude each other")
+        raise ConfigError("--json and --csv exclude each other")
     rows = store.results(directory, listed=(directory / "experiment.json").exists())
     rows, measures, problems = with_measures(directory, rows)
     for problem in problems:
@@ -216,11 +213,11 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
     titles = {"test_accuracy": "test", "test_accuracy_at_early_stop": "test at early stop",
               "label": "rule", "simulated_seconds": "time (s)"}  # fmt: skip
     for kind, part in kinds.rows_by_kind(rows) or [(kinds.KINDS["trainings"], [])]:
-        shown = list(dict.fromkeys((*kind.columns(part), *(m.name for m in measures))))
-        table = _table(*(titles.get(name, name.replace("_", " ")) for name in shown))
+        columns = list(dict.fromkeys((*kind.columns(part), *(m.name for m in measures))))
+        table = new_table(*(titles.get(name, name.replace("_", " ")) for name in columns))
         for row in part:
-            table.add_row(*(_cell(name, row.get(name)) for name in shown))
-        _console().print(table)
+            table.add_row(*(shown(name, row.get(name)) for name in columns))
+        console().print(table)
 
 
 @app.command(show=False)
@@ -243,23 +240,16 @@ def cell(run: Path, hash: str, /) -> int:
 
 
 @app.command(group=CHOICE)
-def rules(*, json: AsJson = False) -> int:
+def rules(*, json: AsJson = False) -> None:
     """The connectivity-update rules, built in and installed."""
-    from rewire.rules import available
+    columns = ("name", "kind", "budget", "needs", "worlds", "source")
+    print_rows(listings.rules(), columns, json)
 
-    found = []
-    for name, cls in available().items():
-        try:
-            rule: Any = cls()  # needs and budget may depend on fields: these are the defaults'
-        except TypeError:  # a rule of somebody's that has fields without defaults
-            found.append({"name": name, "kind": cls.kind, "budget": "", "needs": [], "worlds": [],
-                          "about": _first_line(cls.__doc__), "source": cls.source})  # fmt: skip
-            continue
-        found.append({
-            "name": name, "kind": rule.kind, "budget": rule.budget, "needs": sorted(rule.needs),
-            "worlds": _worlds(rule), "about": _first_line(cls.__doc__), "source": rule.source,
-        })  # fmt: skip
-    return _list(found, ("name", "kind", "budget", "needs", "worlds", "source"), json)
+
+@app.command(group=CHOICE)
+def worlds(*, json: AsJson = False) -> None:
+    """The worlds: where weights may live, and the signals that rules find there."""
+    print_rows(listings.worlds(), ("name", "about", "signals"), json)
 
 
 @app.command(group=CHOICE)
@@ -278,50 +268,29 @@ def cite(*names: str) -> None:
     known = available()
     for name in names:
         if name not in known:
-            raise _usage(unknown("rule", name, known))
+            raise ConfigError(unknown("rule", name, known))
     print(bibliography([known[name] for name in names or known]))
 
 
 @app.command(group=CHOICE)
-def models(*, json: AsJson = False) -> int:
+def models(*, json: AsJson = False) -> None:
     """The models, built in and installed."""
-    from rewire.models import available, spiking
-
-    found = [
-        {"name": info.name, "world": world, "about": info.summary, "source": info.source}
-        for world, known in (("torch", available()), ("brian", spiking.available()))
-        for info in known.values()
-    ]
-    return _list(found, ("name", "world", "about", "source"), json)
+    print_rows(listings.models(), ("name", "world", "about", "source"), json)
 
 
 @app.command(group=CHOICE)
-def datasets(*, json: AsJson = False) -> int:
+def datasets(*, json: AsJson = False) -> None:
     """The data sets, and which of them are on this machine."""
-    from dataclasses import asdict
-
-    from .data import available
-
-    found = [asdict(info) for info in available().values()]
-    for row in found:
-        row["here"] = "yes" if row["present"] else "can be fetched" if row["fetchable"] else "no"
-    return _list(found, ("name", "title", "train", "validation", "test", "here"), json)
+    columns = ("name", "title", "train", "validation", "test", "here")
+    print_rows(listings.datasets(), columns, json)
 
 
 @app.command(group=CHOICE)
-def presets(*, json: AsJson = False) -> int:
+def presets(*, json: AsJson = False) -> None:
     """The experiments that come with rewire: `rewire run NAME`."""
-    from .config import presets as config
-
-    found = [
-        {"name": p.name, "title": p.title, "time": p.time, "about": p.about.strip(),
-         "source": p.source, "path": str(p.path)}
-        for p in config.presets().values()
-    ]  # fmt: skip
-    _list(found, ("name", "title", "time"), json)
+    print_rows(listings.presets(), ("name", "title", "time"), json)
     if not json:
-        _console().print("Run one with: rewire run NAME", highlight=False)
-    return 0
+        console().print("Run one with: rewire run NAME", highlight=False)
 
 
 @app.command(group=CHOICE)
@@ -329,7 +298,7 @@ def schema() -> None:
     """The JSON Schema of experiment files, for an editor."""
     from .kinds import json_schema
 
-    _print_json(json_schema(), indent=1)
+    print_json(json_schema(), indent=1)
 
 
 @app.command(group=CHOICE)
@@ -337,25 +306,25 @@ def doctor(*, json: AsJson = False) -> int:
     """Check this installation: versions, extras, data, and what to do about gaps."""
     from . import doctor as checks
 
-    found = checks.examine()
+    findings = checks.examine()
     if json:
-        _print_json([vars(check) for check in found], indent=1)
+        print_json([vars(check) for check in findings], indent=1)
     else:
-        table = _table("", "what", "found")
-        marks = {"ok": "[green]ok[/]", "note": "[yellow]--[/]", "bad": "[red]bad[/]"}
         from rich.markup import escape
 
-        for check in found:
+        table = new_table("", "what", "found")
+        marks = {"ok": "[green]ok[/]", "note": "[yellow]--[/]", "bad": "[red]bad[/]"}
+        for check in findings:
             advice = f"\n[dim]{escape(check.advice)}[/]" if check.advice else ""
             table.add_row(marks[check.state], check.name, escape(check.found) + advice)
-        _console().print(table)
-    return 0 if checks.able(found) else 1
+        console().print(table)
+    return 0 if checks.able(findings) else 1
 
 
 @data_app.command(name="list")
-def data_list(*, json: AsJson = False) -> int:
+def data_list(*, json: AsJson = False) -> None:
     """The data sets, and which of them are on this machine."""
-    return datasets(json=json)
+    datasets(json=json)
 
 
 @data_app.command(name="fetch")
@@ -370,27 +339,11 @@ def data_fetch(name: str, /) -> None:
     from .data import fetch
 
     folder = fetch(name)
-    _console().print(f"{name} is in {folder}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _worlds(rule: Any) -> list[str]:
-    """The worlds that can offer what the rule asks for."""
-    from rewire.worlds.registry import available
-
-    if rule.branch:
-        return ["masked"] if rule.begins != "fresh" else ["masked", "sparse"]
-    asked = rule.needs, frozenset(rule.columns)
-    return [name for name, world in available().items() if world.can_serve(*asked)]
+    console().print(f"{name} is in {folder}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _warn(text: str) -> None:
     print(f"rewire: {text}", file=sys.stderr)
-
-
-def _usage(text: str) -> RewireError:
-    from .errors import ConfigError
-
-    return ConfigError(text)
 
 
 # --- the way in and out ---

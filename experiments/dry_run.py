@@ -6,41 +6,42 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .printing import _bytes, _console, _print_json, _table
+from .printing import console, new_table, print_json, size
 
 
-def _dry_run(
-    source: str, overrides: Sequence[str], out: Path | None, workers: int | None, json: bool
-) -> int:
+def dry_run(
+    source: str, overrides: Sequence[str], out: Path | None, workers: int | None, as_json: bool
+) -> None:
+    """List the cells of an experiment with their costs, and train none."""
     from . import kinds, machine, runner
     from .cells import wall_seconds
     from .engines.remains import is_finished
-    from .progress import duration
+    from .event_text import duration
 
     experiment = kinds.load(source, overrides)
-    planned = kinds.plan(experiment)
-    costs = kinds.estimate(experiment, planned)
+    cells = kinds.plan(experiment)
+    costs = kinds.estimate(experiment, cells)
     folder = out if out is not None else runner.RUNS / experiment.name
-    done = {c.hash for c in planned if is_finished(folder / "cells" / c.hash)}
+    finished = {c.hash for c in cells if is_finished(folder / "cells" / c.hash)}
     if workers is None:
         workers = machine.default_workers(experiment.device, experiment.threads)
     workers = max(1, workers)
-    left = [cell for cell in planned if cell.hash not in done]
+    left = [cell for cell in cells if cell.hash not in finished]
     seconds = wall_seconds(left, costs, workers)
-    size = sum(costs[cell.hash].bytes for cell in left)
+    n_bytes = sum(costs[cell.hash].bytes for cell in left)
     rows: list[dict[str, Any]] = [
         {"cell": c.hash, "rule": c.label, "seed": c.seed, "density": c.density,
          "densities": c.config.get("densities"), "steps": int(c.weight),
          "needs": dict(c.parents), "seconds": round(costs[c.hash].seconds, 3),
-         "bytes": costs[c.hash].bytes, "finished": c.hash in done}
-        for c in planned
+         "bytes": costs[c.hash].bytes, "finished": c.hash in finished}
+        for c in cells
     ]  # fmt: skip
-    if json:
-        _print_json({"out": str(folder), "cells": rows, "seconds": round(seconds, 3),
-                     "bytes": size, "workers": workers}, indent=1)  # fmt: skip
-        return 0
-    names = {cell.hash: cell.label for cell in planned}
-    table = _table("cell", "rule", "seed", "density", "steps", "after", "about", "disk")
+    if as_json:
+        print_json({"out": str(folder), "cells": rows, "seconds": round(seconds, 3),
+                    "bytes": n_bytes, "workers": workers}, indent=1)  # fmt: skip
+        return
+    names = {cell.hash: cell.label for cell in cells}
+    table = new_table("cell", "rule", "seed", "density", "steps", "after", "about", "disk")
     for row in rows:
         several = row["densities"] and ", ".join(f"{d:g}" for d in row["densities"])
         table.add_row(
@@ -51,14 +52,13 @@ def _dry_run(
             f"{row['steps']:,}",
             ", ".join(names[parent] for parent in row["needs"].values()),
             "finished" if row["finished"] else duration(row["seconds"]),
-            _bytes(row["bytes"]),
+            size(row["bytes"]),
         )
-    console = _console()
-    console.print(table)
-    console.print(
-        f"{len(left)} of {len(planned)} cells to train into {folder}: about {duration(seconds)} "
-        f"on {workers} worker{'s' * (workers != 1)}, {_bytes(size)} of disk when all is done. "
+    page = console()
+    page.print(table)
+    page.print(
+        f"{len(left)} of {len(cells)} cells to train into {folder}: about {duration(seconds)} "
+        f"on {workers} worker{'s' * (workers != 1)}, {size(n_bytes)} of disk when all is done. "
         "Estimated from a few steps of every rule, timed just now.",
         highlight=False,
     )
-    return 0

@@ -1,7 +1,8 @@
-"""Tables and JSON of the command line."""
+"""Tables and JSON of the command line. Rich is imported when the first table is drawn."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,65 +10,70 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-# --- how things are shown ---
+LEFT = ("cell", "rule", "after", "what", "found", "")  # columns of text; numbers stand right
 
 
-def _list(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], json: bool) -> int:
+def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+    """Rows as a table of some of their columns, or whole as JSON."""
     rows = list(rows)
-    if json:
-        _print_json(rows, indent=1)
-        return 0
-    table = _table(*columns, left=True)
+    if as_json:
+        print_json(rows, indent=1)
+        return
+    table = new_table(*columns, left=True)
     for row in rows:
-        cells = (row[c] for c in columns)
-        table.add_row(*(", ".join(c) if isinstance(c, list) else str(c) for c in cells))
-    _console().print(table)
-    return 0
+        values = (row[column] for column in columns)
+        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in values))
+    console().print(table)
 
 
-def _table(*columns: str, left: bool = False) -> Any:
+def new_table(*columns: str, left: bool = False) -> Any:
+    """A table without rules; with ``left`` all its columns hold text."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title_justify="left")
-    words = ("cell", "rule", "after", "what", "found", "")
     for i, column in enumerate(columns):
-        text = left or i == 0 or column in words
+        text = left or i == 0 or column in LEFT
         table.add_column(
             column, justify="left" if text else "right", overflow="fold", no_wrap=i == 0
         )
     return table
 
 
-def _cell(name: str, value: Any) -> str:
+def shown(name: str, value: Any) -> str:
+    """A value of the column ``name`` of a result, as text.
+
+    >>> shown("test_accuracy", 0.9512), shown("edges", 26658), shown("val_loss", None)
+    ('95.12 %', '26,658', '')
+    """
     if value is None:
         return ""
     if name.startswith("test") or name.endswith("accuracy"):
         return f"{100 * value:.2f} %"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(
-        value, float) else str(value)  # fmt: skip
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n\n")[0].replace("\n", " ")
+def size(n_bytes: float) -> str:
+    """Bytes for reading.
 
-
-def _bytes(size: float) -> str:
+    >>> size(999), size(26_658_000)
+    ('999 B', '27 MB')
+    """
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
 
 
-def _print_json(value: Any, indent: int | None = None) -> None:
-    import json
-
+def print_json(value: Any, indent: int | None = None) -> None:
     print(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
-def _console(stderr: bool = False) -> Console:
+def console() -> Console:
+    """Standard output as it is now; tests and pipes replace it."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
     # a file or a pipe has no edge to fold lines at
-    return Console(stderr=stderr, width=None if stream.isatty() else 160)
+    return Console(width=None if sys.stdout.isatty() else 160)

@@ -14,18 +14,26 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 from .engines.outcome import Event, Outcome
 from .engines.schedule import Cell
+from .event_text import (
+    by_status,
+    conclusion,
+    duration,
+    measures,
+    name_of,
+    seed_and_density,
+    sentence,
+)
+from .tally import Clock, Tally
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Kind = Literal["auto", "rich", "plain", "json", "quiet"]
-Clock = Callable[[], float]
 
 HEARTBEAT = 5.0  # seconds between two plain lines that only say that it still lives
 REFRESH = 0.125  # seconds between two pictures in a terminal
@@ -59,129 +67,6 @@ class Reporter(Protocol):
     def event(self, cell_hash: str, event: Event) -> None: ...
     def tick(self) -> None: ...
     def finish(self, outcomes: Mapping[str, Outcome]) -> None: ...
-
-
-# --- how far it is ------------------------------------------------------------------------------
-
-
-@dataclass
-class _Running:
-    """A cell that is being trained, as its last event left it."""
-
-    since: tuple[float, float]  # (time, fraction) when its speed began to be measured
-    now: tuple[float, float]
-    last: Event
-    heard: bool = False  # an eval has arrived
-
-
-class Tally:
-    """What is done, what runs, and how long the rest will take.
-
-    The time left is the work left (in the cells' weights) over the speed seen so far, spread over
-    as many workers as were ever busy at once. A cell's speed is measured from its first ``eval``
-    on, so that one that continues from a checkpoint does not look fast.
-    """
-
-    def __init__(self, cells: Sequence[Cell], clock: Clock) -> None:
-        self.cells = {cell.hash: cell for cell in cells}
-        self.clock = clock
-        self.started = clock()
-        self.outcomes: dict[str, str] = {}  # hash -> status
-        self.running: dict[str, _Running] = {}
-        self._worked = 0.0  # weight done under measurement by cells that have ended
-        self._worked_seconds = 0.0
-        self._most_running = 0
-
-    def note(self, hash: str, event: Event) -> None:
-        now = self.clock()
-        match event.get("event"):
-            case "start":
-                self.running[hash] = _Running((now, 0.0), (now, 0.0), {})
-                self._most_running = max(self._most_running, len(self.running))
-            case "eval" if cell := self.running.get(hash):
-                cell.now = (now, _fraction(event))
-                if not cell.heard:
-                    cell.since, cell.heard = cell.now, True
-                cell.last = event
-            case "outcome":
-                self.outcomes[hash] = event["status"]
-                if cell := self.running.pop(hash, None):
-                    if event["status"] == "finished":
-                        cell.now = (now, 1.0)
-                    self._worked += (cell.now[1] - cell.since[1]) * self.cells[hash].weight
-                    self._worked_seconds += cell.now[0] - cell.since[0]
-
-    @property
-    def done(self) -> int:
-        return sum(status in ("finished", "skipped") for status in self.outcomes.values())
-
-    def count(self, status: str) -> int:
-        return sum(s == status for s in self.outcomes.values())
-
-    @property
-    def fraction(self) -> float:
-        """Of all work, in weights; 1 when every cell has ended in some way."""
-        total = sum(cell.weight for cell in self.cells.values())
-        return 1.0 - self._left() / total if total > 0 else 1.0
-
-    def _left(self) -> float:
-        left = sum(cell.weight for hash, cell in self.cells.items() if hash not in self.outcomes)
-        return left - sum(r.now[1] * self.cells[hash].weight for hash, r in self.running.items())
-
-    @property
-    def seconds_left(self) -> float | None:
-        """None before anything can be said."""
-        work, seconds = self._worked, self._worked_seconds
-        for hash, cell in self.running.items():
-            work += (cell.now[1] - cell.since[1]) * self.cells[hash].weight
-            seconds += cell.now[0] - cell.since[0]
-        if work <= 0 or seconds <= 0:
-            return None
-        return self._left() * seconds / work / max(1, self._most_running)
-
-
-def _fraction(event: Event) -> float:
-    """How far into its cell an eval event is; a cell's levels count alike."""
-    steps, levels = float(event.get("steps") or 0), float(event.get("levels") or 1)
-    within = float(event.get("step") or 0) / steps if steps else 0.0
-    return min(1.0, max(0.0, (float(event.get("level") or 0) + min(within, 1.0)) / levels))
-
-
-def duration(seconds: float | None) -> str:
-    """Rounded for reading: ``8 s``, ``2 min 05 s``, ``3 h 10 min``; ``?`` for None."""
-    if seconds is None:
-        return "?"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def _percent(value: Any) -> str:
-    return f"{100 * value:.2f} %" if isinstance(value, (int, float)) else "-"
-
-
-def _density(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, (int, float)) else ""
-
-
-def _number(cell: Any, name: str) -> Any:
-    """``seed`` or ``density`` of a cell that has it, as an attribute or in its configuration."""
-    config = getattr(cell, "config", None)
-    value = getattr(cell, name, None)
-    return config.get(name) if value is None and isinstance(config, Mapping) else value
-
-
-def _name(cell: Any) -> str:
-    """``DeepR  seed 1  density 0.05``, from whatever the cell tells of itself."""
-    parts = [str(cell.label)]
-    for name, text in (("seed", str), ("density", _density)):
-        value = _number(cell, name)
-        if value is not None and f"{name} " not in parts[0]:
-            parts.append(f"{name} {text(value)}")
-    return "  ".join(parts)
 
 
 # --- the reporters ------------------------------------------------------------------------------
@@ -241,10 +126,8 @@ class _Json(_Quiet):
         self._line({**event, "cell": cell_hash})
 
     def finish(self, outcomes: Mapping[str, Outcome]) -> None:
-        counts: dict[str, int] = {}
-        for outcome in outcomes.values():
-            counts[outcome.status] = counts.get(outcome.status, 0) + 1
-        self._line({"event": "done", **counts, "seconds": self.clock() - self.tally.started})
+        seconds = self.clock() - self.tally.started
+        self._line({"event": "done", **by_status(outcomes), "seconds": seconds})
 
     def _line(self, event: Event) -> None:
         self._write(json.dumps(_finite(event), allow_nan=False))
@@ -265,33 +148,33 @@ class _Lines(_Quiet):
 
     def start(self, cells: Sequence[Cell]) -> None:
         super().start(cells)
-        self._spoke = self.clock()
-        self._skipped_told = False
+        self._last_line = self.clock()
+        self._skipped_counted = False
         self._write(f"{len(cells)} cells")
 
     def event(self, cell_hash: str, event: Event) -> None:
         super().event(cell_hash, event)
-        if (text := _sentence(self.tally, cell_hash, event)) is not None:
+        if (text := sentence(self.tally.cells[cell_hash], event)) is not None:
             self._say(text)
 
     def tick(self) -> None:
-        if self.clock() - self._spoke >= HEARTBEAT and self.tally.running:
+        if self.clock() - self._last_line >= HEARTBEAT and self.tally.running:
             self._say(f"{len(self.tally.running)} running, " + _slowest(self.tally))
 
     def finish(self, outcomes: Mapping[str, Outcome]) -> None:
-        self._tell_skipped()
-        self._write(_summary(outcomes, self.clock() - self.tally.started))
+        self._count_skipped()
+        self._write(conclusion(outcomes, self.clock() - self.tally.started))
 
-    def _tell_skipped(self) -> None:
+    def _count_skipped(self) -> None:
         skipped = self.tally.count("skipped")
-        if skipped and not self._skipped_told:
+        if skipped and not self._skipped_counted:
             self._write(f"{skipped} of them finished before")
-        self._skipped_told = True
+        self._skipped_counted = True
 
     def _say(self, text: str) -> None:
-        self._tell_skipped()
+        self._count_skipped()
         tally = self.tally
-        self._spoke = self.clock()
+        self._last_line = self.clock()
         left = tally.seconds_left
         clock = f", {duration(left)} left" if left is not None and tally.fraction < 1 else ""
         head = f"[{tally.done}/{len(tally.cells)} cells, {100 * tally.fraction:.0f} %{clock}]"
@@ -300,67 +183,7 @@ class _Lines(_Quiet):
 
 def _slowest(tally: Tally) -> str:
     hash, cell = min(tally.running.items(), key=lambda item: item[1].now[1])
-    return f"{_name(tally.cells[hash])} at {100 * cell.now[1]:.0f} %"
-
-
-def _sentence(tally: Tally, hash: str, event: Event) -> str | None:
-    """What is worth a line of its own."""
-    cell = tally.cells[hash]
-    match event.get("event"):
-        case "level" if "simulated_seconds" in event:
-            return f"{_name(cell)}  after {event['simulated_seconds']:g} s: {_map(event)}"
-        case "level" if "spiking_accuracy" in event:
-            return (
-                f"{_name(cell)}  density {_density(event['density'])}: "
-                f"spikes {_percent(event['spiking_accuracy'])}, "
-                f"activations {_percent(event['ann_accuracy'])}, "
-                f"{event['images_per_second']:.0f} images/s"
-            )
-        case "level":
-            return (
-                f"{_name(cell)}  level {event.get('level', 0)}: "
-                f"density {_density(event.get('density'))}, "
-                f"test {_percent(event.get('test_accuracy'))}, "
-                f"validation {_percent(event.get('val_accuracy'))}"
-            )
-        case "start" if event.get("attempt", 1) > 1:
-            return f"{_name(cell)}: was killed, attempt {event['attempt']}"
-        case "outcome":
-            match event["status"]:
-                case "finished":
-                    return f"{_name(cell)}: finished in {duration(event['seconds'])}"
-                case "failed":
-                    kind, message = event["kind"], event["message"]
-                    return f"{_name(cell)}: FAILED, {kind}: {message}"
-                case "blocked":
-                    return f"{_name(cell)}: not run, it {event['message']}"
-                case "stopped":
-                    return f"{_name(cell)}: stopped"
-    return None
-
-
-def _map(event: Event) -> str:
-    """What an event of the spiking world says of the map."""
-    told = [
-        f"{text} {event[name]:.3g}{unit}"
-        for name, text, unit in (
-            ("sigma_aff_conn", "sigma", ""),
-            ("ad_conn", "AD", ""),
-            ("rate_hz", "rate", " Hz"),
-            ("ff_synapses", "feed-forward synapses", ""),
-        )
-        if event.get(name) is not None
-    ]
-    return ", ".join(told)
-
-
-def _summary(outcomes: Mapping[str, Outcome], seconds: float) -> str:
-    counts: dict[str, int] = {}
-    for outcome in outcomes.values():
-        counts[outcome.status] = counts.get(outcome.status, 0) + 1
-    words = {"skipped": "finished before"}
-    parts = [f"{n} {words.get(status, status)}" for status, n in counts.items()]
-    return f"{', '.join(parts) or 'no cells'}; {duration(seconds)}"
+    return f"{name_of(tally.cells[hash])} at {100 * cell.now[1]:.0f} %"
 
 
 class _Live(_Quiet):
@@ -383,7 +206,7 @@ class _Live(_Quiet):
         if event.get("event") == "level":
             self._results.append((cell_hash, event))
         elif event.get("status") in ("failed", "blocked") or event.get("attempt", 1) > 1:
-            text = _sentence(self.tally, cell_hash, event)
+            text = sentence(self.tally.cells[cell_hash], event)
             self._live.console.print(text, style="red", markup=False, highlight=False)
         self.tick()
 
@@ -393,7 +216,7 @@ class _Live(_Quiet):
 
     def finish(self, outcomes: Mapping[str, Outcome]) -> None:
         self._live.stop()
-        summary = _summary(outcomes, self.clock() - self.tally.started)
+        summary = conclusion(outcomes, self.clock() - self.tally.started)
         self._console.print(summary, markup=False, highlight=False)
 
     def _draw(self) -> None:
@@ -419,34 +242,43 @@ class _Live(_Quiet):
                 f"{duration(tally.seconds_left)} left"
             ),
         )
-        running = _table("cell", "seed", "density", "level", "step", "validation")
-        for hash, cell in tally.running.items():
+        parts: list[RenderableType] = [bar, self._running()]
+        if self._results:
+            parts.append(self._latest())
+        return Group(*parts)
+
+    def _running(self) -> RenderableType:
+        cells = self.tally.running
+        values = {hash: measures(cell.last) for hash, cell in cells.items()}
+        names = _names_of(values.values(), leave_out="density")  # has a column already
+        table = _table("cell", "seed", "density", "level", "step", *names)
+        for hash, cell in cells.items():
             last = cell.last
             step = f"{last.get('step', 0)}/{last.get('steps', '?')}" if last else "starting"
             level = f"{last.get('level', 0) + 1}/{last.get('levels', 1)}" if last else ""
-            running.add_row(
-                *_who(tally.cells[hash]), level, step, _percent(last.get("val_accuracy"))
-            )
-        parts: list[RenderableType] = [bar, running]
-        if self._results:
-            results = _table("latest", "seed", "density", "level", "validation", "test", dim=True)
-            for hash, row in self._results:
-                label, seed, _ = _who(tally.cells[hash])
-                results.add_row(
-                    label,
-                    seed,
-                    _density(row.get("density")),
-                    str(row.get("level", "")),
-                    _percent(row.get("val_accuracy")),
-                    _percent(row.get("test_accuracy")),
-                )
-            parts.append(results)
-        return Group(*parts)
+            texts = (values[hash].get(name, "-") for name in names)
+            table.add_row(*self._who(hash), level, step, *texts)
+        return table
+
+    def _latest(self) -> RenderableType:
+        values = [measures(event) for _, event in self._results]
+        names = _names_of(values)
+        table = _table("latest", "seed", "level", *names, dim=True)
+        for (hash, event), row in zip(self._results, values, strict=True):
+            label, seed, _ = self._who(hash)
+            texts = (row.get(name, "-") for name in names)
+            table.add_row(label, seed, str(event.get("level", "")), *texts)
+        return table
+
+    def _who(self, hash: str) -> tuple[str, str, str]:
+        cell = self.tally.cells[hash]
+        return cell.label, *seed_and_density(cell)
 
 
-def _who(cell: Cell) -> tuple[str, str, str]:
-    seed = _number(cell, "seed")
-    return cell.label, "" if seed is None else str(seed), _density(_number(cell, "density"))
+def _names_of(rows: Iterable[Mapping[str, str]], leave_out: str = "") -> list[str]:
+    """The columns that rows of measures need together."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if name != leave_out]
 
 
 def _table(*heads: str, dim: bool = False) -> Any:

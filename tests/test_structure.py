@@ -42,8 +42,8 @@ _WITHIN: list[tuple[str, ...]] = [
     ("errors", "threads", "cells", "summary", "presets"),
     ("data", "store"),
     ("engines",),
-    ("config", "machine", "cell_run", "progress", "compare", "printing", "doctor"),
-    ("building",),
+    ("config", "machine", "cell_run", "tally", "event_text", "compare", "printing", "doctor"),
+    ("building", "progress"),
     ("trainings", "spiking"),
     ("conversion", "own_world"),
     ("report.rounding", "report.style", "report.tables", "report.graphs", "report.measures"),
@@ -55,7 +55,7 @@ _WITHIN: list[tuple[str, ...]] = [
     ("kinds",),
     ("report", "provenance"),
     ("runner", "worker"),
-    ("dry_run",),
+    ("dry_run", "listings"),
     ("cli", "__main__"),
 ]
 EXPERIMENTS = [

@@ -66,6 +66,7 @@ def test_version_is_the_packages(capsys):
         (["run", "quickstart", "--worker", "2"], "Did you mean --workers"),
         (["run", "quickstart", "--workers", "many"], "many"),
         (["run", "quickstart", "--workers", "-1"], "0 or more"),
+        (["run", "quickstart", "--engine", "locl"], "no engine 'locl' (did you mean 'local'?)"),
         (["run", "quikstart"], "did you mean 'quickstart'"),
         (["run", "quickstart", "steps"], "key=value"),
         (["run", "quickstart", "optimizer.lrr=1"], "did you mean 'lr'"),
@@ -107,7 +108,7 @@ def test_a_reader_that_stops_reading_is_no_error():
 # --- what there is ---
 
 
-@pytest.mark.parametrize("what", ["rules", "models", "datasets", "presets"])
+@pytest.mark.parametrize("what", ["rules", "worlds", "models", "datasets", "presets"])
 def test_lists_are_readable_and_machine_readable(what, capsys):
     assert cli.main([what]) == 0
     shown = capsys.readouterr().out
@@ -125,6 +126,15 @@ def test_rules_say_what_they_need_and_where_they_live(capsys):
     assert rules["SNIP"]["worlds"] == ["bare", "masked", "sparse"]
     assert rules["SoftDeepR"]["budget"] == "reported"
     assert all(row["source"] and row["about"] for row in rules.values())
+
+
+def test_worlds_say_which_signals_rules_find_there(capsys):
+    cli.main(["worlds", "--json"])
+    worlds = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"bare", "masked", "sparse", "brian"} <= worlds.keys()
+    assert "growth" in worlds["sparse"]["signals"] and "rate" in worlds["brian"]["signals"]
+    assert worlds["masked"]["silent edges"] and not worlds["sparse"]["silent edges"]
+    assert all(row["about"] for row in worlds.values())
 
 
 def test_run_without_an_experiment_lists_the_presets(capsys):

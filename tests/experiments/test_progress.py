@@ -11,7 +11,9 @@ import pytest
 
 from rewire.experiments.cells import Cell
 from rewire.experiments.engines.outcome import Outcome
-from rewire.experiments.progress import HEARTBEAT, Progress, Tally, duration
+from rewire.experiments.event_text import duration, sentence
+from rewire.experiments.progress import HEARTBEAT, Progress
+from rewire.experiments.tally import Tally
 
 
 class Clock:
@@ -130,13 +132,43 @@ def test_the_display_shows_workers_results_and_failures(clock):
     shown = page.getvalue()
     assert "0/3 cells" in shown
     assert re.search(r"IMP +0 +2/4 +50/100 +91.20 %", shown)
-    assert re.search(r"DeepR +0 +0.05 +0 +96.00 % +95.12 %", shown)
+    assert re.search(r"DeepR +0 +0 +0.05 +95.12 % +96.00 %", shown)
     message = "loss is [nan] at step 3"
     progress.event("i0", ended("failed", exit_code=4, kind="Diverged", message=message))
     progress.finish({})
     progress.finish({})
     assert message in stream.getvalue()  # brackets are no markup
     assert stream.getvalue().rstrip().endswith("no cells; 0 s")
+
+
+MAP = {"event": "level", "level": 1, "simulated_seconds": 8.0, "sigma_aff_conn": 2.3456,
+       "ad_conn": None, "rate_hz": 21.7, "ff_synapses": 8192}  # fmt: skip
+SPIKES = {"event": "level", "level": 2, "density": 0.1, "spiking_accuracy": 0.9,
+          "ann_accuracy": 0.95, "images_per_second": 312.4}  # fmt: skip
+
+
+def test_every_kind_of_cell_says_what_it_measured_in_lines_and_in_the_display(clock):
+    assert sentence(CELLS[1], MAP) == (
+        "DeepR  seed 0  density 0.05  after 8 s: "
+        "sigma 2.35, rate in Hz 21.7, feed-forward synapses 8,192"
+    )
+    assert sentence(CELLS[1], SPIKES) == (
+        "DeepR  seed 0  density 0.05  level 2: "
+        "density 0.1, spikes 90.00 %, activations 95.00 %, images/s 312"
+    )
+    from rich.console import Console
+
+    progress = Progress("rich", stream=io.StringIO(), clock=clock)
+    progress.start(CELLS)
+    for event in (MAP, SPIKES, LEVEL):
+        progress.event("r0", event)
+    page = io.StringIO()
+    Console(file=page, width=160).print(progress.picture())
+    progress.finish({})
+    head, *rows = [re.split(r"  +", line.strip()) for line in page.getvalue().splitlines()[-4:]]
+    assert head[:4] == ["latest", "seed", "level", "sigma"] and head[-2:] == ["test", "validation"]
+    assert rows[0] == ["DeepR", "0", "1", "2.35", "21.7", "8,192", *"------"]
+    assert rows[1][-3:] == ["312", "-", "-"] and rows[2][-2:] == ["95.12 %", "96.00 %"]
 
 
 def test_the_time_left_is_the_work_left_over_the_speed_of_all_workers(clock):

@@ -1,0 +1,91 @@
+"""What there is to choose from, as rows: rules, worlds, models, data sets, presets.
+
+Built in and installed ones alike. Each function imports what its list needs, and no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def rules() -> list[Row]:
+    """Rules: what each asks for, and the worlds that can offer it."""
+    from rewire.rules import available
+
+    return [_rule(name, cls) for name, cls in available().items()]
+
+
+def _rule(name: str, cls: Any) -> Row:
+    row = {"name": name, "kind": cls.kind, "budget": "", "needs": [], "worlds": [],
+           "about": first_paragraph(cls.__doc__), "source": cls.source}  # fmt: skip
+    try:
+        rule = cls()  # needs and budget may depend on fields: these are the defaults'
+    except TypeError:  # a rule of somebody's that has fields without defaults
+        return row
+    return {**row, "budget": rule.budget, "needs": sorted(rule.needs), "worlds": _worlds_of(rule)}
+
+
+def _worlds_of(rule: Any) -> list[str]:
+    """The worlds that can offer what the rule asks for."""
+    from rewire.worlds.registry import available
+
+    if rule.branch:
+        return ["masked"] if rule.begins != "fresh" else ["masked", "sparse"]
+    requirements = rule.needs, frozenset(rule.columns)
+    return [name for name, world in available().items() if world.can_serve(*requirements)]
+
+
+def worlds() -> list[Row]:
+    """Worlds: where the weights may live, and the signals that each offers to rules."""
+    from rewire.signals import registered
+    from rewire.worlds.registry import available
+
+    return [
+        {"name": name, "signals": sorted(registered(name)), "silent edges": cls.gains,
+         "about": first_paragraph(cls.__doc__)}
+        for name, cls in available().items()
+    ]  # fmt: skip
+
+
+def models() -> list[Row]:
+    """Models of PyTorch and of Brian2."""
+    from rewire.models import available, spiking
+
+    return [
+        {"name": info.name, "world": world, "about": info.summary, "source": info.source}
+        for world, models in (("torch", available()), ("brian", spiking.available()))
+        for info in models.values()
+    ]
+
+
+def datasets() -> list[Row]:
+    """Data sets, and which of them are on this machine."""
+    from .data import available
+
+    rows = [asdict(info) for info in available().values()]
+    for row in rows:
+        row["here"] = "yes" if row["present"] else "can be fetched" if row["fetchable"] else "no"
+    return rows
+
+
+def presets() -> list[Row]:
+    """The experiments that come with rewire."""
+    from .config import presets as config
+
+    return [
+        {"name": p.name, "title": p.title, "time": p.time, "about": p.about.strip(),
+         "source": p.source, "path": str(p.path)}
+        for p in config.presets().values()
+    ]  # fmt: skip
+
+
+def first_paragraph(text: str | None) -> str:
+    """Of a docstring, on one line.
+
+    >>> first_paragraph("Deep Rewiring (Bellec et al.\\n2017).\\n\\nEach edge has a sign.")
+    'Deep Rewiring (Bellec et al. 2017).'
+    """
+    return (text or "").strip().partition("\n\n")[0].replace("\n", " ")
