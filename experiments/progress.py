@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
+from rewire.names import unknown
+
 from .engines.outcome import Event, Outcome
 from .engines.schedule import Cell
 from .event_text import (
@@ -58,7 +60,7 @@ def Progress(  # noqa: N802  (reads like the class that it chooses)
         "quiet": _Quiet,
     }
     if kind not in reporters:
-        raise ValueError(f"no progress called {kind!r}; there are auto, {', '.join(reporters)}")
+        raise ValueError(unknown("progress", kind, ["auto", *reporters]))
     return reporters[kind](stream, clock)
 
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rewire.names import unknown
+
 from ..errors import ConfigError, DataError
 from .dataset import Dataset, Raw, Scaling, Split, stratified
 from .events import Events, Recording, load_events
 from .fetch import fetch
 from .places import Place, cache_folder
-from .sources import BUILT_IN, Remote, Source, plugins, source, unknown
+from .sources import BUILT_IN, Remote, Source, plugins, source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +123,7 @@ def load(
     """
     found = source(name)
     if normalise not in NORMALISE:
-        raise ConfigError(f"there is no way to normalise called {unknown(normalise, NORMALISE)}")
+        raise ConfigError(unknown("way to normalise", normalise, NORMALISE))
     raw = found.read()
     _check(found, raw)
     n, k = len(raw.y_train), found.validation if validation is None else validation

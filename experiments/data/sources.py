@@ -1,8 +1,7 @@
 """The data sets by name: what each is, where it is found and who made it."""
 
-import difflib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from rewire.names import unknown
 
 from ..errors import ConfigError
 from . import cifar, events, places
@@ -352,7 +353,7 @@ def source(name: str) -> Source:
         return BUILT_IN[name]
     others = plugins()
     if name not in others:
-        raise ConfigError(f"there is no data set {unknown(name, [*BUILT_IN, *others])}")
+        raise ConfigError(unknown("data set", name, [*BUILT_IN, *others]))
     point = others[name]
     try:
         found = point.load()
@@ -367,11 +368,3 @@ def source(name: str) -> Source:
             "expected a rewire.experiments.data.Source."
         )
     return found
-
-
-def unknown(given: str, known: Iterable[str]) -> str:
-    """``'mnst' (did you mean 'mnist'?); there are a, b, c.``: the end of an error message."""
-    known = list(known)
-    close = difflib.get_close_matches(given, known, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"{given!r}{hint}; there are {', '.join(known)}."

@@ -256,8 +256,8 @@ def test_a_data_set_moves_between_devices_whole():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mnst", {}, r"no data set 'mnst' \(did you mean 'mnist'\?\); there are mnist5k, digits"),
-        ("digits", {"normalise": "std"}, r"no way to normalise called 'std'.*standard, unit, none"),
+        ("mnst", {}, r"no data set 'mnst' \(did you mean 'mnist'\?\); one of mnist5k, digits"),
+        ("digits", {"normalise": "std"}, r"no way to normalise 'std'.*standard, unit, none"),
         ("digits", {"validation": 0}, "validation = 0, but digits has 1,547 examples"),
         ("digits", {"validation": 1547}, "validation = 1547, .*choose 1 to 1,546"),
         ("digits", {"seed": -1}, "seed = -1"),

@@ -243,5 +243,5 @@ def test_rich_and_torch_are_imported_only_where_they_are_needed():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="no progress called 'loud'; there are auto, rich"):
+    with pytest.raises(ValueError, match="there is no progress 'loud'; one of auto, rich"):
         Progress("loud")
