@@ -66,8 +66,8 @@ class Point:
 
     def values(self, column: str) -> np.ndarray:
         """One column, by ascending seed; seeds without it are left out."""
-        found = [r.get(column) for r in self.rows]
-        return np.array([v for v in found if v is not None], dtype=float)
+        values = (row.get(column) for row in self.rows)
+        return np.array([v for v in values if v is not None], dtype=float)
 
     def mean(self, column: str) -> float:
         values = self.values(column)
@@ -85,9 +85,9 @@ def points(rows: Iterable[Row]) -> dict[str, list[Point]]:
         requested = row.get("requested_density")
         key = ("rung", row["level"]) if requested is None else ("density", requested)
         groups.setdefault(row["label"], {}).setdefault(key, []).append(row)
-    found = {}
+    by_label = {}
     for label, by_key in groups.items():
-        found[label] = sorted(
+        by_label[label] = sorted(
             (
                 Point(
                     label,
@@ -100,7 +100,7 @@ def points(rows: Iterable[Row]) -> dict[str, list[Point]]:
             ),
             key=lambda point: -point.density,
         )
-    return found
+    return by_label
 
 
 def _one_per_seed(label: str, kind: str, value: float, group: list[Row]) -> tuple[Row, ...]:
@@ -115,23 +115,23 @@ def _one_per_seed(label: str, kind: str, value: float, group: list[Row]) -> tupl
     return tuple(sorted(group, key=lambda row: row["seed"]))
 
 
-def at_density(found: Sequence[Point], density: float) -> Point | None:
+def at_density(points: Sequence[Point], density: float) -> Point | None:
     """A label's point at a requested density; a label that is only ever dense stands at each."""
-    for point in found:
+    for point in points:
         if point.requested == density:
             return point
-    return found[0] if is_dense(found) else None
+    return points[0] if is_dense(points) else None
 
 
-def is_dense(found: Sequence[Point]) -> bool:
+def is_dense(points: Sequence[Point]) -> bool:
     """Whether a label's only point is the network with every edge."""
-    return len(found) == 1 and all(r["edges"] == r["possible"] for r in found[0].rows)
+    return len(points) == 1 and all(r["edges"] == r["possible"] for r in points[0].rows)
 
 
 def requested_densities(by_label: Mapping[str, Sequence[Point]]) -> list[float]:
-    """All densities below 1 that were asked for, from dense to sparse."""
-    asked = {p.requested for found in by_label.values() for p in found}
-    return sorted((d for d in asked if d is not None and d < 1), reverse=True)
+    """All densities below 1 that were requested, from dense to sparse."""
+    densities = {p.requested for points in by_label.values() for p in points}
+    return sorted((d for d in densities if d is not None and d < 1), reverse=True)
 
 
 # --- One group of seeds ---
@@ -249,18 +249,18 @@ class Contrast:
     def verdict(self) -> str:
         """What may be said of it."""
         if self.unequal:
-            kept = " against ".join(f"{d:.3g}" for d in self.densities)
-            return f"not at equal edges: density {kept}; {replace(self, densities=(1, 1)).verdict}"
+            both = " against ".join(f"{d:.3g}" for d in self.densities)
+            return f"not at equal edges: density {both}; {replace(self, densities=(1, 1)).verdict}"
         if not self.named:
             return "not a named contrast: no test"
         if self.p_holm is None:
             return f"no test below {MIN_SEEDS} seeds"
-        said = f"p = {self.p_holm:.2g} after Holm"
+        p = f"p = {self.p_holm:.2g} after Holm"
         if self.significant:
-            return f"{self.a} is {'higher' if self.mean > 0 else 'lower'} ({said})"
+            return f"{self.a} is {'higher' if self.mean > 0 else 'lower'} ({p})"
         if 2.0 ** (1 - self.n) * self.tests > ALPHA:
-            return f"not told apart ({said}; {self.n} seeds cannot pass {self.tests} tests)"
-        return f"not told apart ({said})"
+            return f"not told apart ({p}; {self.n} seeds cannot pass {self.tests} tests)"
+        return f"not told apart ({p})"
 
 
 def contrast(
@@ -277,7 +277,7 @@ def contrast(
             f"seed at density {density}: nothing can be paired."
         )
     d = np.array([left[s] - right[s] for s in seeds])
-    made = Contrast(
+    pair = Contrast(
         a.label,
         b.label,
         density,
@@ -289,18 +289,18 @@ def contrast(
     )
     n = len(d)
     if n < 2:
-        return made
+        return pair
     deviation = float(d.std(ddof=1))
     if deviation < 1e-12:  # equal to rounding: no spread to compare a mean with
-        return replace(made, deviation=0.0)
+        return replace(pair, deviation=0.0)
     half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * deviation / n**0.5
     g, g_low, g_high = hedges_g(d) if n > 2 else (None, None, None)
     p = sign_flip_test(d) if named and n >= MIN_SEEDS else None
     return replace(
-        made,
+        pair,
         deviation=deviation,
-        low=made.mean - half,
-        high=made.mean + half,
+        low=pair.mean - half,
+        high=pair.mean + half,
         g=g,
         g_low=g_low,
         g_high=g_high,
@@ -320,22 +320,22 @@ def contrasts(
     Pairs without a common density or seed (unfinished runs) are left out.
     """
     by_label = points(rows)
-    made = []
+    compared = []
     for a, b in pairs:
         if a not in by_label or b not in by_label:
             continue
         for density in requested_densities({a: by_label[a], b: by_label[b]}):
             left, right = at_density(by_label[a], density), at_density(by_label[b], density)
             if left and right and {*left.seeds} & {*right.seeds}:
-                made.append(contrast(left, right, density, column=column, named=named))
-    return corrected(made)
+                compared.append(contrast(left, right, density, column=column, named=named))
+    return corrected(compared)
 
 
-def corrected(made: Sequence[Contrast]) -> list[Contrast]:
+def corrected(pairs: Sequence[Contrast]) -> list[Contrast]:
     """The contrasts with the p-values of those that were tested corrected together (Holm)."""
-    tests = sum(c.p is not None for c in made)
-    p_holm = iter(holm([c.p for c in made if c.p is not None]))
-    return [replace(c, p_holm=next(p_holm), tests=tests) if c.p is not None else c for c in made]
+    tests = sum(c.p is not None for c in pairs)
+    p_holm = iter(holm([c.p for c in pairs if c.p is not None]))
+    return [replace(c, p_holm=next(p_holm), tests=tests) if c.p is not None else c for c in pairs]
 
 
 def hedges_g(differences: ArrayLike) -> tuple[float, float, float]:
@@ -360,7 +360,11 @@ def hedges_g(differences: ArrayLike) -> tuple[float, float, float]:
 
 
 def sign_flip_test(differences: ArrayLike) -> float:
-    """Two-sided p-value of a mean difference of 0, by flipping signs (exact up to 13 seeds)."""
+    """Two-sided p-value of a mean difference of 0, by flipping signs (exact up to 13 seeds).
+
+    >>> sign_flip_test([0.1, 0.2, 0.3])  # 2 of 8 assignments of signs are as extreme
+    0.25
+    """
     d = np.asarray(differences, dtype=float)
     return float(
         stats.permutation_test(
@@ -395,68 +399,75 @@ def smallest_resolvable(deviation: float, n: int) -> float:
     """The true difference that n paired seeds find with :data:`POWER`, two-sided at ALPHA.
 
     ``deviation`` is that of the differences; the test is Student's paired one.
+
+    >>> round(smallest_resolvable(1.0, n=10), 2), round(smallest_resolvable(1.0, n=3), 2)
+    (1.0, 3.26)
     """
     critical = stats.t.ppf(1 - ALPHA / 2, n - 1)
     return float(special.nctdtrinc(n - 1, 1 - POWER, critical)) * deviation / n**0.5
 
 
 def seeds_needed(deviation: float, difference: float, most: int = 1000) -> int | None:
-    """The fewest seeds that resolve ``difference``, or None above ``most``."""
+    """The fewest seeds that resolve ``difference``, or None above ``most``.
+
+    >>> seeds_needed(deviation=0.01, difference=0.005)
+    34
+    """
     for n in range(2, most + 1):
         if smallest_resolvable(deviation, n) <= difference:
             return n
     return None
 
 
-def pooled_deviation(made: Iterable[Contrast]) -> float | None:
+def pooled_deviation(pairs: Iterable[Contrast]) -> float | None:
     """Standard deviation of paired differences from seed to seed, pooled over contrasts."""
-    known = [(c.n - 1, c.deviation) for c in made if c.deviation is not None]
+    known = [(c.n - 1, c.deviation) for c in pairs if c.deviation is not None]
     freedom = sum(df for df, _ in known)
     return (sum(df * s**2 for df, s in known) / freedom) ** 0.5 if freedom else None
 
 
-def limits(made: Sequence[Contrast], n: int, worth: float = 0.005) -> list[str]:
+def limits(pairs: Sequence[Contrast], n: int, worth: float = 0.005) -> list[str]:
     """Sentences on what ``n`` seeds cannot tell. ``worth``: a difference one would care about."""
     if n < 2:
         return [
             "One seed says nothing about the spread between seeds: there is no interval and no "
             "effect size here, and any difference may be that of another seed.",
         ]
-    said = []
+    sentences = []
     if n < MIN_SEEDS:
-        said.append(
+        sentences.append(
             f"With {n} seeds no difference is called significant; that starts at {MIN_SEEDS} seeds "
             "and only for contrasts that the experiment named."
         )
-    elif any(c.p_holm is not None for c in made):
-        tests = max(c.tests for c in made)
-        said.append(
+    elif any(c.p_holm is not None for c in pairs):
+        tests = max(c.tests for c in pairs)
+        sentences.append(
             f"The named contrasts are tested by flipping the signs of the {n} paired differences, "
             f"with Holm's correction for {tests} {'tests' if tests > 1 else 'test'}; nothing else "
             "on this page is a claim."
         )
         if 2.0 ** (1 - n) * tests > ALPHA:
             enough = math.ceil(1 + math.log2(tests / ALPHA))
-            said.append(
+            sentences.append(
                 f"{n} seeds cannot reach p < {ALPHA} in all of {tests} tests whatever they "
                 f"show; {enough} could."
             )
-    deviation = pooled_deviation(made)
+    deviation = pooled_deviation(pairs)
     if deviation:
-        found = smallest_resolvable(deviation, n)
-        said.append(
+        least = smallest_resolvable(deviation, n)
+        sentences.append(
             f"From seed to seed the difference between two rules varies by {100 * deviation:.2f} "
             f"percentage points (standard deviation, pooled over the contrasts of the table). With "
-            f"that spread, {n} seeds find a true difference of {100 * found:.1f} points four times "
+            f"that spread, {n} seeds find a true difference of {100 * least:.1f} points four times "
             "in five, and smaller ones less often."
         )
         needed = seeds_needed(deviation, worth)
         if needed is not None and needed > n:
-            said.append(f"To find {100 * worth:g} points as often takes about {needed} seeds.")
+            sentences.append(f"To find {100 * worth:g} points as often takes about {needed} seeds.")
     if coverage(n) < LEVEL:
-        said.append(
+        sentences.append(
             f"A bootstrap band cannot leave the range of its {n} dots, so it holds the true mean "
             f"at most about {100 * coverage(n):.0f} times in 100, not {100 * LEVEL:.0f}: "
             "look at the dots."
         )
-    return said
+    return sentences

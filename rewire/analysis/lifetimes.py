@@ -24,20 +24,31 @@ class Churn:
     dropped: np.ndarray
 
     def rate(self, edges: int, steps: int) -> float:
-        """Fraction of ``edges`` replaced per step over ``steps`` steps: min(formed, dropped)."""
-        return min(self.formed.sum(), self.dropped.sum()) / (edges * steps)
+        """Fraction of ``edges`` replaced per step over ``steps`` steps: min(formed, dropped).
+
+        >>> one = np.array([1, 1])
+        >>> Churn(np.array([10, 20]), formed=one, dropped=one).rate(edges=4, steps=50)
+        0.01
+        """
+        return float(min(self.formed.sum(), self.dropped.sum()) / (edges * steps))
 
 
 def churn(records: Iterable[Any]) -> Churn:
-    """Formation and elimination counts; the edits of one step are added up."""
+    """Formation and elimination counts; the edits of one step are added up.
+
+    >>> from types import SimpleNamespace as Record
+    >>> records = [Record(total=10, drop=[0], add=[7]), Record(total=20, drop=[], add=[1])]
+    >>> churn(records)
+    Churn(total=array([10, 20]), formed=array([1, 1]), dropped=array([1, 0]))
+    """
     rows = [(r.total, len(r.add), len(r.drop)) for r in records]
     if not rows:
         return Churn(*(np.empty(0, np.int64) for _ in range(3)))
     total, formed, dropped = np.array(rows, dtype=np.int64).T
     steps, step = np.unique(total, return_inverse=True)
     out = np.zeros((2, len(steps)), np.int64)
-    for counts, found in zip(out, (formed, dropped), strict=True):
-        np.add.at(counts, step, found)
+    for counts, of_record in zip(out, (formed, dropped), strict=True):
+        np.add.at(counts, step, of_record)
     return Churn(steps, out[0], out[1])
 
 
@@ -62,7 +73,12 @@ class Lifetimes:
         return self.died - self.born
 
     def where(self, chosen: np.ndarray) -> Lifetimes:
-        """Some of the lives; ``chosen``: (N,) bool."""
+        """Some of the lives; ``chosen``: (N,) bool.
+
+        >>> lives = lifetimes([1, 2], [], end=30)
+        >>> lives.where(lives.key == 2).key
+        array([2])
+        """
         return Lifetimes(*(x[chosen] for x in (self.key, self.born, self.died, self.alive)))
 
     def survival(self) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +86,12 @@ class Lifetimes:
 
         Edges still alive at the end count as long as they were seen, which is what keeps the
         estimate from being too low. Edges of the start have age 0 at the start.
+
+        >>> from types import SimpleNamespace as Record
+        >>> lives = lifetimes([1, 2, 3], [Record(total=10, drop=[0], add=[])], end=30)
+        >>> age, fraction = lives.survival()
+        >>> int(age[0]), round(float(fraction[0]), 3)  # one of three edges died at the age of 10
+        (10, 0.667)
         """
         if self.alive.all():
             return np.empty(0), np.empty(0)
@@ -79,7 +101,14 @@ class Lifetimes:
 
 
 def lifetimes(start: ArrayLike, records: Iterable[Any], end: int, begin: int = 0) -> Lifetimes:
-    """Birth and death of every edge, from the keys at step ``begin`` to step ``end``."""
+    """Birth and death of every edge, from the keys at step ``begin`` to step ``end``.
+
+    >>> from types import SimpleNamespace as Record
+    >>> records = [Record(total=10, drop=[0], add=[7]), Record(total=20, drop=[], add=[1])]
+    >>> lives = lifetimes([1, 2, 3], records, end=30)  # edge 1 is dropped and formed again
+    >>> lives.key.tolist(), lives.born.tolist(), lives.died.tolist()
+    ([1, 1, 2, 3, 7], [0, 20, 0, 0, 10], [10, 30, 30, 30, 30])
+    """
     dead: list[tuple[np.ndarray, np.ndarray, int]] = []
     keys, born = np.asarray(start, np.int64), None
     for total, keys, born, (lost, lost_born) in _follow(start, records, begin):  # noqa: B007
@@ -114,6 +143,10 @@ def sampled(
     evenly over all edges of the start: every projection has its share. Lives in the sample are
     whole lives. What it costs goes with the sample and the changes, not with all edges. Everything
     where there are no more than ``edges``.
+
+    >>> keys, _ = sampled(np.arange(1000), [], edges=128)
+    >>> len(keys)
+    128
     """
     keys = np.asarray(start, np.int64)
     if len(keys) <= edges:
@@ -122,8 +155,8 @@ def sampled(
     ends = np.append(keys, np.iinfo(np.int64).max)
     limits = np.stack([keys[first], ends[first + edges // stretches]], 1).ravel()
     bounds = keys.searchsorted(limits)  # rows where each stretch begins and ends
-    held = np.concatenate([keys[a:b] for a, b in bounds.reshape(-1, 2)])
-    return held, _within(limits, bounds, records)
+    sample = np.concatenate([keys[a:b] for a, b in bounds.reshape(-1, 2)])
+    return sample, _within(limits, bounds, records)
 
 
 def _within(limits: np.ndarray, bounds: np.ndarray, records: Iterable[Any]) -> Iterator[Edits]:
@@ -132,13 +165,12 @@ def _within(limits: np.ndarray, bounds: np.ndarray, records: Iterable[Any]) -> I
         cut, place = bounds.searchsorted(drop, "right"), limits.searchsorted(add, "right")
         within = cut % 2 == 1
         size = np.diff(bounds)[::2]
-        shift = bounds[::2] - (
-            size.cumsum() - size
-        )  # from rows of the graph to those of the sample
+        # from rows of the graph to rows of the sample
+        shift = bounds[::2] - (size.cumsum() - size)
         yield Edits(record.total, drop[within] - shift[cut[within] // 2], add[place % 2 == 1])
-        gone = np.bincount(cut, minlength=len(bounds) + 1)
-        come = np.bincount(place, minlength=len(bounds) + 1)
-        bounds = bounds + (come - gone).cumsum()[:-1]
+        dropped = np.bincount(cut, minlength=len(bounds) + 1)
+        formed = np.bincount(place, minlength=len(bounds) + 1)
+        bounds = bounds + (formed - dropped).cumsum()[:-1]
 
 
 def _follow(

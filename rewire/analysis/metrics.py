@@ -25,7 +25,12 @@ class Degrees:
 
 
 def degrees(graph: Graph) -> dict[str, Degrees]:
-    """Fan-in and fan-out of every unit, by population; parallel edges count each."""
+    """Fan-in and fan-out of every unit, by population; parallel edges count each.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> degrees(two_layers())["hidden"]
+    Degrees(fan_in=array([2, 1, 1]), fan_out=array([2, 1, 0]))
+    """
     return {
         p.name: Degrees(graph.fan_in(p.name).numpy(), graph.fan_out(p.name).numpy())
         for p in graph.populations
@@ -36,6 +41,10 @@ def tail(degree: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Complementary distribution of degrees: values, and the fraction of units at or above each.
 
     Both of shape (largest degree + 1,); the first fraction is 1.
+
+    >>> value, fraction = tail(np.array([1, 1, 3, 3]))
+    >>> value.tolist(), fraction.tolist()
+    ([0, 1, 2, 3], [1.0, 1.0, 0.5, 0.5])
     """
     counts = np.bincount(degree)
     at_or_above = counts[::-1].cumsum()[::-1]
@@ -50,6 +59,10 @@ def input_map(graph: Graph, population: str | None = None) -> np.ndarray:
     A population has a picture if it says so (``grid``), or if its size is a square or three
     squares (colours, stored plane by plane as torch does: these are summed). Raises ValueError
     where there is none, or where several populations could be meant.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> input_map(two_layers()).tolist()
+    [[1, 2], [1, 0]]
     """
     if population is None:
         inputs, _ = ends(graph)
@@ -71,7 +84,12 @@ def input_map(graph: Graph, population: str | None = None) -> np.ndarray:
 
 
 def layer_density(graph: Graph) -> dict[str, float]:
-    """Edges / possible edges of each projection, by its name."""
+    """Edges / possible edges of each projection, by its name.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> layer_density(two_layers())["fc2"]
+    0.5
+    """
     return {
         p.name: edges / p.size if p.size else 0.0
         for p, edges in zip(graph.projections, graph.counts().tolist(), strict=True)
@@ -84,6 +102,10 @@ def ends(graph: Graph) -> tuple[tuple[str, ...], tuple[str, ...]]:
     A projection of a population onto itself does not count: a recurrent layer may be an end. Where
     a network's parts are joined by something that is no projection (the flattening between a
     convolution and a linear layer), each part has ends of its own.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> ends(two_layers())
+    (('input',), ('output',))
     """
     between = [p for p in graph.projections if p.source != p.target]
     sources, targets = {p.source for p in between}, {p.target for p in between}
@@ -110,17 +132,22 @@ class Dead:
 def dead_units(
     graph: Graph, inputs: Iterable[str] | None = None, outputs: Iterable[str] | None = None
 ) -> dict[str, Dead]:
-    """Dead units of every population; inputs and outputs are :func:`ends` unless named."""
+    """Dead units of every population; inputs and outputs are :func:`ends` unless named.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> dead_units(two_layers())["hidden"].no_outgoing.tolist()
+    [False, False, True]
+    """
     first, last = _ends(graph, inputs, outputs)
     fed, useful = _on_path(graph, first, last)
     offsets = _unit_offsets(graph)
     out = {}
     for name, degree in degrees(graph).items():
-        here = slice(offsets[name], offsets[name] + len(degree.fan_in))
+        units = slice(offsets[name], offsets[name] + len(degree.fan_in))
         out[name] = Dead(
             (degree.fan_in == 0) & (name not in first),
             (degree.fan_out == 0) & (name not in last),
-            ~(fed[here] & useful[here]),
+            ~(fed[units] & useful[units]),
         )
     return out
 
@@ -132,6 +159,10 @@ def effective_edges(
 
     The others cost memory and carry nothing (Vysogorets & Kempe 2023, arXiv:2107.02306, call the
     rest the effective density).
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> effective_edges(two_layers()).tolist()  # the fourth leads to a unit without an output
+    [True, True, True, False, True, True, True]
     """
     fed, useful = _on_path(graph, *_ends(graph, inputs, outputs))
     pre, post = _unit_ends(graph)
@@ -142,6 +173,10 @@ def adjacency(graph: Graph) -> sp.csr_array:
     """Edges from each unit to each unit over all populations, (units, units), pre -> post.
 
     Units are numbered population by population, in the graph's order; parallel edges add up.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> adjacency(two_layers())[[1]].toarray().tolist()  # what input 1 feeds
+    [[0, 0, 0, 0, 1, 1, 0, 0, 0]]
     """
     pre, post = _unit_ends(graph)
     n = sum(p.size for p in graph.populations)
@@ -152,10 +187,9 @@ def _ends(
     graph: Graph, inputs: Iterable[str] | None, outputs: Iterable[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     known = {p.name for p in graph.populations}
-    found = ends(graph)
     first, last = (
         default if names is None else tuple(names)
-        for names, default in ((inputs, found[0]), (outputs, found[1]))
+        for names, default in zip((inputs, outputs), ends(graph), strict=True)
     )
     if unknown := sorted({*first, *last} - known):
         raise ValueError(f"there is no population {unknown[0]!r}; there are {sorted(known)}.")

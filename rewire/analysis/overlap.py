@@ -50,7 +50,11 @@ class Overlap:
 
     @property
     def hamming(self) -> int:
-        """Number of edges that only one of the two has."""
+        """Number of edges that only one of the two has.
+
+        >>> overlap([0, 1, 2], [1, 2, 3], [("fc1", 6)])[-1].hamming
+        2
+        """
         return self.edges_a + self.edges_b - 2 * self.shared
 
     @property
@@ -125,7 +129,12 @@ class Pairwise:
 
 
 def pairwise(masks: Sequence[ArrayLike], projections: Sequence[Any]) -> Pairwise:
-    """:func:`overlap` of all pairs at once, by sparse products; O(sum over edges of sharers)."""
+    """:func:`overlap` of all pairs at once, by sparse products; O(sum over edges of sharers).
+
+    >>> pairs = pairwise([[0, 1, 2], [1, 2, 3]], [("fc1", 6)])
+    >>> pairs.jaccard[-1].tolist(), float(pairs.expected[-1][0, 1])
+    ([[1.0, 0.5], [0.5, 1.0]], 1.5)
+    """
     named = [_named(p) for p in projections]
     bounds = np.cumsum([0, *(size for _, size in named)])
     keys = [_distinct(mask, bounds[-1]) for mask in masks]

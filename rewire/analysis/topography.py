@@ -64,12 +64,22 @@ def topography(graph: Graph, projection: str, column: str | None = None) -> Topo
 
     Raises ValueError where the source fills no square grid or a population has no places, KeyError
     where there is no such projection or column.
+
+    >>> from rewire.analysis.examples import sheets
+    >>> map_ = topography(sheets(), "ff")  # each unit is fed by its own place and the one beside it
+    >>> map_.sigma_aff, map_.ad
+    (0.25, 0.5)
     """
     return locate(receptive_fields(graph, projection, column), places(graph, projection))
 
 
 def quality(graph: Graph, projection: str) -> dict[str, float]:
-    """sigma_aff and AD, by count and by weight: the four numbers of the papers' tables."""
+    """sigma_aff and AD, by count and by weight: the four numbers of the papers' tables.
+
+    >>> from rewire.analysis.examples import sheets
+    >>> {name: round(value, 3) for name, value in quality(sheets(), "ff").items()}
+    {'sigma_aff_conn': 0.25, 'sigma_aff_weight': 0.218, 'ad_conn': 0.5, 'ad_weight': 0.2}
+    """
     conn, weight = (topography(graph, projection, column) for column in (None, "weight"))
     return {
         "sigma_aff_conn": conn.sigma_aff,
@@ -80,7 +90,12 @@ def quality(graph: Graph, projection: str) -> dict[str, float]:
 
 
 def receptive_fields(graph: Graph, projection: str, column: str | None = None) -> np.ndarray:
-    """Synapses, or the sum of a column, from each source unit: (n_post, side, side)."""
+    """Synapses, or the sum of a column, from each source unit: (n_post, side, side).
+
+    >>> from rewire.analysis.examples import sheets
+    >>> receptive_fields(sheets(side=3), "ff", "weight")[4].tolist()
+    [[0.0, 0.0, 0.0], [0.0, 0.75, 0.25], [0.0, 0.0, 0.0]]
+    """
     i, side = _index_and_side(graph, projection)
     pre, post = _ends(graph, i)
     values = None if column is None else graph[column][graph.rows(i)].numpy()
@@ -88,7 +103,12 @@ def receptive_fields(graph: Graph, projection: str, column: str | None = None) -
 
 
 def places(graph: Graph, projection: str) -> np.ndarray:
-    """Row and column of the source's grid at which each target unit lies, (n_post, 2)."""
+    """Row and column of the source's grid at which each target unit lies, (n_post, 2).
+
+    >>> from rewire.analysis.examples import sheets
+    >>> places(sheets(side=3), "ff")[4].tolist()
+    [1.0, 1.0]
+    """
     i, side = _index_and_side(graph, projection)
     positions = graph.space.population[graph.projections[i].target].positions
     if positions is None:
@@ -108,6 +128,11 @@ def locate(fields: np.ndarray, ideal: np.ndarray) -> Topography:
     to how much of it lies there (half on each, at whole cells).
 
     Raises ValueError for fields that are not square.
+
+    >>> field = np.zeros((1, 4, 4))
+    >>> field[0, 1, :2] = 1
+    >>> locate(field, ideal=np.array([[1.0, 0.0]])).preferred.tolist()
+    [[1.0, 0.5]]
     """
     n, side, width = fields.shape
     if side != width:
@@ -119,8 +144,8 @@ def locate(fields: np.ndarray, ideal: np.ndarray) -> Topography:
     shift -= side * np.sign(shift) * (np.abs(shift) > side / 2)
     sigma = np.mean([spread for _, spread in axes], axis=0)
     empty = ~(fields.sum((1, 2)) > 0)
-    for found in (sigma, preferred, shift):
-        found[empty] = np.nan
+    for values in (sigma, preferred, shift):
+        values[empty] = np.nan
     return Topography(sigma, preferred, shift)
 
 
@@ -174,7 +199,11 @@ class Comparison:
 
 
 def compare(observed: np.ndarray, control: np.ndarray) -> Comparison:
-    """Paired Wilcoxon test over units, each (n_post,), of a map's sigma or deviation."""
+    """Paired Wilcoxon test over units, each (n_post,), of a map's sigma or deviation.
+
+    >>> compare(np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.0, 4.0]))
+    Comparison(mean=2.0, control=3.0, p=0.25, units=3)
+    """
     both = np.isfinite(observed) & np.isfinite(control)
     a, b = observed[both], control[both]
     p = float(stats.wilcoxon(a, b).pvalue) if (a != b).any() else 1.0
@@ -194,6 +223,11 @@ def connectivity_control(
     Partners are drawn with probability in proportion to exp(-d^2 / (2 sigma_form^2)), with
     replacement where the projection allows multapses; sigma_form in sides of the sheet. A
     ``column`` gives each new synapse the value of one of the unit's own. (n_post, side, side).
+
+    >>> from rewire.analysis.examples import sheets
+    >>> fields = connectivity_control(sheets(), "ff", np.random.default_rng(0))
+    >>> fields.shape, fields.sum((1, 2)).tolist() == [2] * 16
+    ((16, 4, 4), True)
     """
     i, side = _index_and_side(graph, projection)
     pre, post = _ends(graph, i)
@@ -209,7 +243,13 @@ def connectivity_control(
 def weight_control(
     graph: Graph, projection: str, rng: np.random.Generator, column: str = "weight"
 ) -> np.ndarray:
-    """Receptive fields with the weights of each unit permuted among its synapses."""
+    """Receptive fields with the weights of each unit permuted among its synapses.
+
+    >>> from rewire.analysis.examples import sheets
+    >>> fields = weight_control(sheets(), "ff", np.random.default_rng(0))
+    >>> np.unique(fields[5]).tolist()
+    [0.0, 0.25, 0.75]
+    """
     i, side = _index_and_side(graph, projection)
     pre, post = _ends(graph, i)
     weight = graph[column][graph.rows(i)].numpy()
@@ -232,8 +272,8 @@ def _with_replacement(
     n_pre = chance.shape[1]
     edges = (chance / chance.sum(1, keepdims=True)).cumsum(1) + np.arange(len(chance))[:, None]
     row = np.repeat(np.arange(len(chance)), counts)
-    found = np.searchsorted(edges.ravel(), row + rng.random(len(row)), side="right")
-    return np.minimum(found - row * n_pre, n_pre - 1)
+    column = np.searchsorted(edges.ravel(), row + rng.random(len(row)), side="right")
+    return np.minimum(column - row * n_pre, n_pre - 1)
 
 
 def _without_replacement(
@@ -263,7 +303,11 @@ class Bimodality:
 
 
 def bimodality(weights: np.ndarray, w_max: float) -> Bimodality:
-    """Bimodality of weights (E,); all NaN where there are none."""
+    """Bimodality of weights (E,); all NaN where there are none.
+
+    >>> bimodality(np.array([0.0, 0.0, 1.0, 1.0]), w_max=1.0)
+    Bimodality(coefficient=1.0, low=0.5, high=0.5)
+    """
     w = np.asarray(weights, float)
     if not len(w):
         return Bimodality(*(float("nan"),) * 3)
@@ -279,7 +323,12 @@ def bimodality(weights: np.ndarray, w_max: float) -> Bimodality:
 
 
 def distances(graph: Graph, projection: str) -> np.ndarray:
-    """Length of each synapse on the torus, in cells of the source's grid, (E_i,)."""
+    """Length of each synapse on the torus, in cells of the source's grid, (E_i,).
+
+    >>> from rewire.analysis.examples import sheets
+    >>> distances(sheets(), "ff")[:4].tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
     i, side = _index_and_side(graph, projection)
     pre, post = _ends(graph, i)
     cells = np.stack([pre // side, pre % side], 1)
@@ -302,7 +351,13 @@ class DistanceHistogram:
 
 
 def distance_histogram(graph: Graph, projection: str, width: float = 1.0) -> DistanceHistogram:
-    """How many synapses reach how far, in bins of ``width`` cells from 0 to the farthest pair."""
+    """How many synapses reach how far, in bins of ``width`` cells from 0 to the farthest pair.
+
+    >>> from rewire.analysis.examples import sheets
+    >>> histogram = distance_histogram(sheets(), "ff")
+    >>> histogram.synapses.tolist(), histogram.pairs.tolist()
+    ([16, 16, 0], [16, 128, 112])
+    """
     _, side = _index_and_side(graph, projection)
     cells = np.indices((side, side)).reshape(2, -1).T
     apart = _wrapped(places(graph, projection)[:, None] - cells, side)
@@ -332,20 +387,31 @@ def turnover(history: History, *, dt: float, steps: int, bins: int = 1) -> Turno
     """Formation and elimination rates over ``steps`` steps of ``dt`` seconds each.
 
     A bin ends with the step on its edge: what the last step did is in the last bin.
+
+    >>> from types import SimpleNamespace as Record
+    >>> history = [Record(total=10, drop=[0], add=[7]), Record(total=20, drop=[], add=[1])]
+    >>> turnover(history, dt=0.1, steps=20, bins=2)
+    Turnover(edges=array([0., 1., 2.]), formed=array([1., 1.]), eliminated=array([1., 0.]))
     """
-    found = churn(history)
+    changes = churn(history)
     edges = np.linspace(0, steps, bins + 1)
-    bin_of = np.searchsorted(edges, found.total, side="left") - 1
+    bin_of = np.searchsorted(edges, changes.total, side="left") - 1
     seconds = dt * steps / bins
 
     def rate(counts: np.ndarray) -> np.ndarray:
         return np.bincount(bin_of.clip(0), counts, minlength=bins) / seconds
 
-    return Turnover(edges * dt, rate(found.formed), rate(found.dropped))
+    return Turnover(edges * dt, rate(changes.formed), rate(changes.dropped))
 
 
 def synapse_lifetimes(history: History, *, dt: float, steps: int) -> Lifetimes:
-    """The life of every synapse that ever was, ``born``, ``died`` and ``age`` in seconds."""
+    """The life of every synapse that ever was, ``born``, ``died`` and ``age`` in seconds.
+
+    >>> import torch
+    >>> from rewire.edit_log import History
+    >>> synapse_lifetimes(History(torch.tensor([3, 5])), dt=0.1, steps=20).age.tolist()
+    [2.0, 2.0]
+    """
     lives = lifetimes(history.start, history, steps)
     return replace(lives, born=lives.born * dt, died=lives.died * dt)
 
