@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from rewire import limits, models, plugins, rules
-from rewire.experiments import data, kinds
+from rewire.experiments import cli, data, kinds, store
 from rewire.experiments.data import sources
+from rewire.experiments.engines import registry as engines
 from rewire.worlds import registry
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -51,8 +52,21 @@ def test_every_entry_point_of_the_page_is_known_by_name(mine, monkeypatch) -> No
     assert set(groups) >= {"rewire.rules", "rewire.limits", "rewire.datasets", "rewire.models"}
     assert registry.get("regression") is mine["Regression"]
     assert models.ENTRY_POINTS in groups
+    assert type(engines.engine("processes", workers=2)) is mine["Processes"]
     asked = kinds.parse({"name": "page", **tomllib.loads(experiment)})
     assert {cell.config["world"] for cell in kinds.plan(asked)} == {"regression"}
+
+
+def test_the_engine_of_the_page_trains_what_local_trains(mine, monkeypatch, tmp_path) -> None:
+    monkeypatch.setitem(engines.ENGINES, "processes", mine["Processes"])
+    command = ["run", "quickstart", "rules=[Dense,IMP]", "steps=5", "evaluate_every=5", "seeds=1",
+               "densities=[.5]", "data=digits"]  # fmt: skip
+    rows = {}
+    for name in ("local", "processes"):
+        out = str(tmp_path / name)
+        assert cli.main([*command, "--engine", name, "--workers", "2", "--out", out]) == 0
+        rows[name] = store.without_times(store.results(out))
+    assert rows["processes"] == rows["local"] != []
 
 
 def test_the_world_of_the_page_is_the_one_that_every_rule_is_tried_in() -> None:
