@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from .graph import NONE
-from .native import kernels
-from .select.choose import ORDERS, first_of, largest
+from .kernels.attempts import draw_evenly
+from .kernels.ranking import first_of
+from .select.choose import largest
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -157,7 +158,7 @@ class Signals:
         """
         evenly = self.among(name, populations)
         if evenly is not None:
-            return _draw_among(*evenly, u)
+            return draw_evenly(*evenly, u)
         compute = self._get(name, "node").compute
         values = [compute(self._world, self._graph, p).numpy() for p in populations]
         upto = np.concatenate(values).cumsum(dtype=np.float64)
@@ -322,18 +323,6 @@ def evenly(among: Callable[..., Among]) -> Callable[[Callable[..., Tensor]], Any
     return attach
 
 
-def _draw_among(units: np.ndarray, ranges: np.ndarray, u: Sequence[float]) -> list[int]:
-    """Units drawn evenly, numbered over the ranges in a row; none where there is none."""
-    if kernels is not None:
-        return kernels.draw_spiking(units, ranges, u)
-    found, first = list[int](), 0
-    for start, stop in ranges.tolist():
-        lower, upper = units.searchsorted((start, stop))
-        found += (units[lower:upper] - start + first).tolist()
-        first += stop - start
-    return [found[int(x * len(found))] for x in u] if found else []
-
-
 def top_absent(
     values: Tensor, held: Tensor, k: int, signal: str, where: str, *, magnitude: bool = False
 ) -> Tensor:
@@ -348,11 +337,13 @@ def top_absent(
         return torch.empty(0, dtype=torch.int64)
     if values.device.type == "cpu":
         host = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
-        taken, order = held.numpy(), "strongest" if magnitude else "largest"
-        found = first_of(host, [(0, len(host))], [k], order, taken)
-        if found is None:
-            found = _top_absent(-ORDERS[order](host), taken, k, signal, where)
-        return torch.from_numpy(found)
+        order = "strongest" if magnitude else "largest"
+        rows = first_of(host, [(0, len(host))], [k], order, held.numpy())
+        if rows is None:
+            free = np.ones(len(host), bool)
+            free[held.numpy()] = False
+            raise _nan(int(np.isnan(host[free]).sum()), len(host), signal, where)
+        return torch.from_numpy(rows)
     scores = values.abs() if magnitude else values.clone()
     scores[held.to(values.device)] = -torch.inf
     top = scores.topk(k, sorted=False).values
@@ -363,17 +354,6 @@ def top_absent(
     ties = (scores == cut).nonzero().squeeze(1)[: k - int(chosen.sum())]
     chosen[ties] = True
     return chosen.nonzero().squeeze(1).cpu()
-
-
-def _top_absent(
-    values: np.ndarray, held: np.ndarray, k: int, signal: str, where: str
-) -> np.ndarray:
-    free = np.ones(len(values), bool)
-    free[held] = False
-    candidates = np.flatnonzero(free)
-    if lost := int(np.isnan(values[candidates]).sum()):
-        raise _nan(lost, len(values), signal, where)
-    return candidates[largest(torch.from_numpy(values[candidates]), k, what=signal).numpy()]
 
 
 def _leaving(rows: slice, gone: np.ndarray) -> Tensor:

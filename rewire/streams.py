@@ -5,19 +5,13 @@ Adding a rule never shifts another's draws, and a resumed run needs no generator
 
 from __future__ import annotations
 
-from functools import cache
 from hashlib import blake2b
-from statistics import NormalDist
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .native import kernels
-
-GOLDEN, MIX_A, MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # splitmix64
-_A, _B = np.uint64(MIX_A), np.uint64(MIX_B)
-_BITS = [np.uint64(n) for n in range(64)]
+from .kernels.random import GOLDEN, doubles, mix, normal
 
 
 class Stream:
@@ -67,10 +61,7 @@ class Stream:
         >>> abs(normal.mean()) < 0.01, abs(normal.var() - 1) < 0.02
         (tensor(True), tensor(True))
         """
-        counter = self.skip_normals(n)
-        if kernels is not None:
-            return torch.from_numpy(kernels.normal(n, counter, intervals()))
-        return torch.from_numpy(_normal(n, counter))
+        return torch.from_numpy(normal(n, self.skip_normals(n)))
 
     def skip_normals(self, n: int) -> int:
         """The counter at which the next ``n`` normal numbers begin: for kernels that draw them."""
@@ -87,7 +78,7 @@ class Stream:
         """
         counter = ((self.key >> 64) + self._doubles * GOLDEN) % 2**64
         self._doubles += n
-        return kernels.doubles(n, counter) if kernels is not None else doubles(n, counter)
+        return doubles(n, counter)
 
     def sequence(self) -> int:
         """A counter from which numbers can be drawn that nothing else of this stream draws."""
@@ -114,71 +105,6 @@ class Stream:
         [0, 1, 2, 3, 4]
         """
         return torch.from_numpy(self.numpy.permutation(n))
-
-
-def splitmix(z: np.ndarray) -> np.ndarray:
-    """The hash of splitmix64, (n,) uint64, in place."""
-    z ^= z >> _BITS[30]
-    z *= _A
-    z ^= z >> _BITS[27]
-    z *= _B
-    z ^= z >> _BITS[31]
-    return z
-
-
-def mix(z: int) -> int:
-    """The hash of splitmix64, of one number modulo 2^64."""
-    z %= 2**64
-    z = (z ^ (z >> 30)) * MIX_A % 2**64
-    z = (z ^ (z >> 27)) * MIX_B % 2**64
-    return z ^ (z >> 31)
-
-
-@cache
-def intervals() -> np.ndarray:
-    """Where 4,096 equally likely intervals of a standard normal begin, and their widths, float32.
-
-    Shape (2, 4096, 2): those of the whole line, and of its lowest interval once more.
-    """
-    quantile = NormalDist().inv_cdf
-    tail = np.array([quantile(max(j, 2**-8) / 2**24) for j in range(4097)])
-    line = np.array([tail[0], *(quantile(j / 4096) for j in range(1, 4096)), -tail[0]])
-    # uniform within each interval: scaled to variance 1
-    second = [(x[:-1] ** 2 + x[:-1] * x[1:] + x[1:] ** 2) / 3 for x in (line[1:-1], tail)]
-    scale = ((second[0].sum() + 2 * second[1].mean()) / 4096) ** -0.5
-    both = [np.stack([x[:-1], np.diff(x)], 1) * scale for x in (line, tail)]
-    return np.stack(both).astype(np.float32)
-
-
-def _hashes(n: int, counter: int) -> np.ndarray:
-    """64 random bits for each of the ``n`` places after the counter, (n,) uint64."""
-    return splitmix(np.arange(1, n + 1, dtype=np.uint64) * np.uint64(GOLDEN) + np.uint64(counter))
-
-
-def doubles(n: int, counter: int) -> np.ndarray:
-    """What the kernel of this name draws: ``n`` numbers uniform in [0, 1), float64."""
-    return (_hashes(n, counter) >> _BITS[11]) * 2.0**-53
-
-
-def _normal(n: int, counter: int) -> np.ndarray:
-    """What the kernel of this name draws."""
-    starts, widths = np.moveaxis(intervals(), 2, 0)
-    bits = _hashes((n + 1) // 2, counter)
-    half = np.stack([bits & np.uint64(0xFFFFFFFF), bits >> _BITS[32]], 1).ravel()[:n]
-    half = half.astype(np.uint32)
-    interval = half >> 20
-    out = (
-        starts[0][interval]
-        + (half & 0xFFFFF).astype(np.float32) * np.float32(2**-20) * widths[0][interval]
-    )
-    outer = (interval == 0) | (interval == 4095)
-    rest = half[outer]
-    within = (rest >> 8) & 0xFFF
-    low = (
-        starts[1][within] + (rest & 0xFF).astype(np.float32) * np.float32(2**-8) * widths[1][within]
-    )
-    out[outer] = np.where(interval[outer] == 0, low, -low)
-    return out
 
 
 def rng_for(seed: int, label: str, tick: int = 0) -> Stream:

@@ -10,17 +10,18 @@ import torch
 from torch import nn
 
 import rewire
+from rewire import native
 from rewire.graph import Edit, Graph, Population, Projection, Space
+from rewire.kernels.keys import columns_after, spliced
+from rewire.kernels.walk import walk_and_draw
 from rewire.native import kernels
-from rewire.rules import deep_r
 from rewire.rules.cht import ch3_l3
 from rewire.rules.shared.exchange import exchange
 from rewire.select.choose import largest, smallest
 from rewire.select.grow import sample_absent
-from rewire.select.pairs import pair_sign
+from rewire.select.pairs import pair_sign, salt
 from rewire.signals import top_absent
 from rewire.streams import rng_for
-from rewire.worlds.sparse import moments
 
 pytestmark = pytest.mark.skipif(kernels is None, reason="the kernels were not built")
 TYPES = [torch.float32, torch.float64]
@@ -33,15 +34,18 @@ def both(monkeypatch):
     for name in ("rules", "worlds.masked.world", "worlds.brian.world"):
         importlib.import_module(f"rewire.{name}")
     users = [
-        module for name, module in sorted(sys.modules.items())
-        if name.startswith("rewire.") and getattr(module, "kernels", None) is kernels
-    ]  # fmt: skip
+        (module, name)
+        for _, module in sorted(sys.modules.items())
+        if module is not None and getattr(module, "__name__", "").startswith("rewire.")
+        for name in ("compiled", "kernels")
+        if getattr(module, name, None) is kernels and module is not native
+    ]
 
     def run(what):
         fast = what()
         with monkeypatch.context() as patch:
-            for module in users:
-                patch.setattr(module, "kernels", None)
+            for module, name in users:
+                patch.setattr(module, name, None)
             return fast, what()
 
     return run
@@ -235,7 +239,7 @@ def test_keys_but_for_those_that_go(both):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_places_in_rows_after_an_edit(seed):
+def test_places_in_rows_after_an_edit(both, seed):
     """Of each projection: those that stay, and those of new keys, first and last rows included."""
     rng, graph = np.random.default_rng(seed), a_graph(a_space(), 300)
     drop = np.sort(rng.choice(300, [0, 1, 40, 299, 300, 7][seed], replace=False))
@@ -245,11 +249,13 @@ def test_places_in_rows_after_an_edit(seed):
     for i, p in enumerate(graph.projections):
         width, rows = p.shape[1], after.rows(i)
         index = (graph.local(i) % width).to(torch.int32).numpy()
-        found = kernels.index_after(
-            index, graph.bounds[i], drop, after.array, after.born, rows.start, rows.stop,
-            graph.space.bounds[i], width,
+        fast, slow = both(
+            lambda i=i, index=index, rows=rows, width=width: columns_after(
+                index, graph.bounds[i], drop, after.array, after.born, rows,
+                graph.space.bounds[i], width,
+            )
         )  # fmt: skip
-        assert found.tolist() == (after.local(i) % width).tolist()
+        assert fast.tolist() == slow.tolist() == (after.local(i) % width).tolist()
 
 
 @pytest.mark.parametrize("birth", [-1, 1.0, torch.tensor([1, -1, 1], dtype=torch.int8),
@@ -345,16 +351,24 @@ def test_the_walk_of_deep_r_moves_each_weight_alike(both, dtype, n, spread, nois
     keys = torch.randperm(space.possible, generator=g)[:n].sort().values
     graph = Graph(space, keys, {"weight": weight, "sign": sign.to(torch.int8)})
     graph = graph.with_birth("sign", partial(pair_sign, seed=3))
-    none = torch.empty(0, dtype=torch.int64)
+    none = np.empty(0, np.int64)
 
     def walked():
-        return deep_r.walk_and_draw(graph, 1e-3, spread, rng_for(1, "walk", n), noisy=noisy,
-                                    turned=none)  # fmt: skip
+        rng = rng_for(1, "walk", n)
+        counter = rng.skip_normals(n) if noisy else None
+        return walk_and_draw(
+            graph.numbers("weight"), graph.numbers("sign"), 1e-3, spread, counter, graph.array,
+            space.bounds, graph.bounds, rng.sequence(), salt(3), none,
+        )  # fmt: skip
 
-    (weights, drop, add, _), (others, drops, adds, _) = both(walked)
+    (weights, drop, add, signs), (others, drops, adds, its) = both(walked)
     assert weights.dtype == others.dtype and np.array_equal(weights, others)
     assert np.array_equal(drop, drops) and (n < 256 or len(drop) > n / 20)
-    assert (add is None and adds is None) or np.array_equal(add, adds)
+    if len(drop):
+        assert np.array_equal(add, adds) and np.array_equal(signs, its)
+        assert len(add) == len(drop) and not np.isin(add, np.delete(keys.numpy(), drop)).any()
+    else:
+        assert add is None and adds is None
 
 
 def a_slotted_graph(n_in=40, n_out=20, slots=8, seed=0):
@@ -413,8 +427,8 @@ def test_attempts_of_structural_plasticity(both):
             out.append((now.keys.tolist(), now["slot"].tolist(), now["weight"].tolist()))
         return out
 
-    # sheets made with the kernels keep them
-    fast, slow = both(lambda: rule._made.clear() or ticks())
+    # sheets built with the compiled code keep it
+    fast, slow = both(lambda: rule._sheets_of.clear() or ticks())
     assert fast == slow
     assert len({str(keys) for keys, _, _ in fast}) > 20  # it does rewire
 
@@ -558,19 +572,17 @@ def test_our_spike_queue_does_what_brian2s_does(delays):
         theirs.advance()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("n", "d", "b"), [(50, 7, 9), (50, 50, 3), (0, 0, 4), (20, 0, 5), (5, 3, 0)]
 )
-def test_a_column_after_an_edit(monkeypatch, dtype, n, d, b):
+def test_a_column_after_an_edit(both, dtype, n, d, b):
     rng = np.random.default_rng(n + d + b)
-    values = torch.from_numpy(rng.random(n)).to(dtype)
+    values = rng.random(n).astype(dtype)
     drop = np.sort(rng.choice(n, d, replace=False)).astype(np.int64)
     born = np.sort(rng.choice(n - d + b, b, replace=False)).astype(np.int64)
-    fast = moments._spliced(values, drop, born, 0.5)
-    monkeypatch.setattr(moments, "kernels", None)
-    slow = moments._spliced(values, drop, born, 0.5)
-    assert fast.dtype == dtype and torch.equal(fast, slow)
+    fast, slow = both(lambda: spliced(values, drop, born, 0.5))
+    assert fast.dtype == slow.dtype == dtype and np.array_equal(fast, slow)
 
 
 @pytest.mark.parametrize(("edges", "shape"), [(0, (4, 5)), (60, (12, 20)), (400, (40, 30))])

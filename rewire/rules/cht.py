@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
-from ..native import kernels
+from ..kernels.paths import paths_of_three
 from ..rule import Rule, State
 from ..select.choose import groups, largest, smallest
 from ..select.grow import sample_absent
@@ -131,41 +131,7 @@ def ch3_l3(graph: Graph, i: int) -> tuple[np.ndarray, np.ndarray]:
     width = p.size // p.shape[0]
     local = graph.local(i).numpy()
     starts = local.searchsorted(np.arange(p.shape[0] + 1, dtype=np.int64) * width)
-    run = _paths_of_three if kernels is None else kernels.paths_of_three
-    return run(starts, local % width, width)
-
-
-def _paths_of_three(
-    starts: np.ndarray, columns: np.ndarray, width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the kernel of this name does, in the same order of sums."""
-    n = len(starts) - 1
-    below = np.split(columns, starts[1:-1])  # columns of each row
-    row = np.repeat(np.arange(n), np.diff(starts))
-    by = columns.argsort(kind="stable")
-    degree = np.bincount(columns, minlength=width)
-    above = np.split(row[by], degree.cumsum()[:-1])  # rows of each column
-    size = np.diff(starts)
-    at, found = [np.empty(0, np.int64)], [np.empty(0)]
-    for v in range(n):
-        common = np.bincount(np.concatenate([row[:0], *(above[b] for b in below[v])]), minlength=n)
-        outside = size - common
-        weight = np.where(outside > 0, 1 / np.sqrt(np.maximum(outside, 1)), 0.0)
-        score, seen = np.zeros(width), np.zeros(width, bool)
-        for b in below[v]:
-            some = [a for a in above[b] if weight[a]]
-            ends = np.concatenate([columns[:0], *(below[a] for a in some)])
-            of = np.repeat(weight[some], size[some])
-            shared = np.bincount(ends, minlength=width)
-            shared[below[v]] = 0
-            u = shared.nonzero()[0]
-            part = np.bincount(ends, of, minlength=width)[u]
-            score[u] += part / np.sqrt(degree[b] - shared[u])
-            seen[u] = True
-        u = seen.nonzero()[0]
-        at.append(u + v * width)
-        found.append(score[u])
-    return np.concatenate(at), np.concatenate(found)
+    return paths_of_three(starts, local % width, width)
 
 
 def _fed_and_heard(graph: Graph, stays: Tensor, rests: list[int]) -> Tensor:

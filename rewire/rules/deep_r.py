@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from math import sqrt
 from typing import Any, ClassVar, Literal
 
@@ -13,13 +12,13 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
-from ..native import kernels
+from ..kernels.walk import Walked, walk, walk_and_draw
 from ..rule import Budget, Rule, State
-from ..select.choose import counts_by
+from ..select.choose import counts_by, groups
 from ..select.grow import sample_absent
 from ..select.pairs import pair_sign, salt
 from ..signals import Signals
-from ..streams import Stream, intervals
+from ..streams import Stream
 from ..when import Clock, Every, When
 from .shared.signs import first_signs, waking_signs
 
@@ -33,8 +32,6 @@ PAPER = """
   year = {2018},
 }
 """
-INT8 = np.dtype(np.int8)
-STILL = np.empty(0, np.float32)  # no table of normal numbers: no noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,64 +119,64 @@ class DeepR(_Walk):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         drift, spread = self._scales(self._rate(graph, signals))
-        still = self.temperature == 0 or (self.temperature is None and not self.noise)
-        weight, drop, add, sign = walk_and_draw(
-            graph, drift, spread, rng, noisy=not still, apart=self.scope == "layer",
-            turned=state["turned"],
-        )  # fmt: skip
-        if add is None:
-            return Edit(set={"weight": weight}), state
-        birth = {"sign": waking_signs(graph, add, state["turned"]) if sign is None else sign}
+        noisy = (self.noise if self.temperature is None else self.temperature) != 0
+        # for all active k: theta_k <- theta_k - eta alpha + sqrt(2 eta T) nu_k, after the step of
+        # the world's own, which is - eta dE/dtheta_k; if theta_k < 0 then set k dormant
+        walked = _walk(
+            graph, drift, spread, rng, noisy=noisy, scope=self.scope, turned=state["turned"]
+        )
+        if not len(walked.dormant):
+            return Edit(set={"weight": walked.weight}), state
+        # while fewer than K are active: select a dormant k' with uniform probability, activate it
+        woken, sign = _wake(graph, walked, rng, scope=self.scope, turned=state["turned"])
+        # theta_k' <- 0, to which the world's newborn weights are set; or birth
+        birth = {"sign": sign}
         if self.birth:
-            birth["weight"] = birth["sign"] * np.float32(self.birth)
-        return Edit(set={"weight": weight}, drop=drop, add=add, birth=birth), state
+            birth["weight"] = sign * np.float32(self.birth)
+        return Edit(set={"weight": walked.weight}, drop=walked.dormant, add=woken, birth=birth), state
 
 
-def walk_and_draw(
+def _walk(
     graph: Graph,
     drift: float | Tensor,
     spread: float | Tensor,
     rng: Stream,
     *,
-    noisy: bool = True,
-    apart: bool = True,
+    noisy: bool,
+    scope: str,
     turned: Tensor,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """One move of theta = sign * weight, (E,): theta - drift + spread * N(0, 1).
+) -> Walked:
+    """theta - drift + spread * N(0, 1) of every edge, and the rows whose theta falls below 0.
 
-    Returns the weights that it gives; the rows whose theta is below 0, ascending; and as many keys
-    of absent synapses, those rows counted as absent, or None where there are none. ``apart``: as
-    many in each projection, else anywhere. Last, those keys' signs where the graph's newborns get
-    :func:`pair_sign`, with ``turned`` as there, and a kernel drew them; else None.
+    With their successors, where those can be drawn in the same pass: at a few thousand edges a
+    call of its own for each would cost as much as the walk.
     """
-    space = graph.space
-    keys = graph.array
-    bounds, ends = (graph.bounds, space.bounds) if apart else ([0, len(keys)], [0, space.possible])
-    sign, birth, add = graph.numbers("sign"), graph.births["sign"], None
-    if kernels is not None and sign.dtype == INT8 and not isinstance(drift, Tensor):
-        table, counter = (intervals(), rng.skip_normals(len(keys))) if noisy else (STILL, 0)
-        plain = not space.capped and not space.multapses
-        hashed = isinstance(birth, partial) and birth.func is pair_sign
-        seed = birth.keywords["seed"] if hashed else None  # type: ignore[union-attr]
-        moved, drop, add, signs = kernels.walk_and_draw(
-            graph.numbers("weight"), sign, table, counter, drift, spread, keys,
-            ends if plain else [], bounds, rng.sequence() if plain else 0,
-            0 if seed is None else salt(seed), turned.numpy(),
-        )  # fmt: skip
-        if add is not None:
-            return moved, drop, add, None if seed is None else signs
+    space, birth = graph.space, graph.births["sign"]
+    weight, sign = graph.numbers("weight"), graph.numbers("sign")
+    counter = rng.skip_normals(len(weight)) if noisy else None
+    hashed = isinstance(birth, partial) and birth.func is pair_sign
+    if isinstance(drift, Tensor) or space.capped or space.multapses or not hashed:
+        return walk(weight, sign, drift, spread, counter)
+    if scope == "layer":
+        ends, bounds = space.bounds, graph.bounds
     else:
-        theta = (graph["sign"] * graph["weight"]).sub_(drift)
-        if noisy:
-            theta += rng.normal(len(graph)).mul_(spread)
-        drop = (theta.numpy() < 0).nonzero()[0]
-        moved = theta.mul_(graph["sign"]).numpy()
-    if not len(drop):
-        return moved, drop, None, None
-    rows = torch.from_numpy(drop)
-    k = counts_by(rows, list(pairwise(bounds)))
-    add = sample_absent(graph, k if apart else k[0], rng, without=rows).numpy()
-    return moved, drop, add, None
+        ends, bounds = [0, space.possible], [0, len(weight)]
+    return walk_and_draw(
+        weight, sign, drift, spread, counter, graph.array, ends, bounds, rng.sequence(),
+        salt(birth.keywords["seed"]), turned.numpy(),
+    )  # fmt: skip
+
+
+def _wake(
+    graph: Graph, walked: Walked, rng: Stream, *, scope: str, turned: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """As many absent synapses as went dormant, those among them: keys, ascending, and signs."""
+    if walked.woken is not None and walked.signs is not None:
+        return walked.woken, walked.signs
+    dormant = torch.from_numpy(walked.dormant)
+    k = counts_by(dormant, groups(graph, scope))
+    woken = sample_absent(graph, k if scope == "layer" else k[0], rng, without=dormant).numpy()
+    return woken, waking_signs(graph, woken, turned)
 
 
 def _where(condition: np.ndarray) -> Tensor:
@@ -250,20 +247,23 @@ class SoftDeepR(_Walk):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        sign, keys, space = graph["sign"], graph.keys, graph.space
-        eta = self._rate(graph, signals)
-        drift, spread = self._scales(eta)
-        step = rng.normal(space.possible).to(graph["weight"].dtype)
-        if isinstance(spread, Tensor):
-            step *= self._scales(signals.lr(torch.arange(space.possible)))[1]  # type: ignore[arg-type]
-        else:
-            step *= spread
-        at = keys.numpy()
-        active = (sign * graph["weight"]).sub_(drift).add_(torch.from_numpy(step.numpy()[at]))
-        theta = step.add_(state["theta"])
+        sign, space = graph["sign"], graph.space
+        drift, spread = self._scales(self._rate(graph, signals))
+        if isinstance(spread, Tensor):  # of the edges: dormant synapses have rates as well
+            spread = self._scales(signals.lr(torch.arange(space.possible)))[1]  # type: ignore[arg-type]
+        # for all k: sqrt(2 eta T) nu_k
+        noise = rng.normal(space.possible).to(graph["weight"].dtype)
+        noise *= spread
+        # for all active k: theta_k <- theta_k - eta alpha + noise, after the world's own step
+        at = graph.array
+        active = (sign * graph["weight"]).sub_(drift).add_(torch.from_numpy(noise.numpy()[at]))
+        # for all dormant k: theta_k <- theta_k + noise (of the active ones this is not looked at)
+        theta = noise.add_(state["theta"])
         theta.numpy()[at] = active.numpy()
+        # theta_k <- max(theta_k, theta_min)
         for low, lo, hi in zip(state["floor"], space.bounds[:-1], space.bounds[1:], strict=True):
             theta[lo:hi].clamp_(min=low)
+        # if theta_k < 0 then set k dormant; if a dormant theta_k >= 0 then activate k
         drop = _where(active.numpy() < 0)
         woken = theta.numpy() >= 0
         woken[at] = False

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from ..graph import NOTHING, Edit, Graph, Population, Space
-from ..native import kernels
+from ..kernels.attempts import Triple, draw_ahead
 from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock, Every, When
-from .shared.attempts import AHEAD, AHEAD_TICKS, Attempts, Triple, _ahead, _screen, _Sheet
+from .shared.attempts import AHEAD, AHEAD_TICKS, Attempts, Sheet
 from .shared.turnover import (
     SHEET,
     DistanceDependentFormation,
     Elimination,
     Formation,
     WeightDependentElimination,
-    _probabilities,
+    check_probabilities,
 )
 
 PAPER = """
@@ -114,7 +114,7 @@ class StructuralPlasticity(Rule):
         return cls(**{**published, **fields})
 
     def __post_init__(self) -> None:
-        _probabilities(self, "p_form", "p_form_lateral", "p_elim_dep", "p_elim_pot")
+        check_probabilities(self, "p_form", "p_form_lateral", "p_elim_dep", "p_elim_pot")
         if not 0 < self.attempts <= 1:
             raise ValueError(f"attempts is a fraction of the slots, got {self.attempts}.")
 
@@ -141,19 +141,21 @@ class StructuralPlasticity(Rule):
         return self.rate is not None
 
     @cached_property
-    def _made(self) -> WeakKeyDictionary[Space, list[_Sheet]]:
+    def _sheets_of(self) -> WeakKeyDictionary[Space, list[Sheet]]:
         return WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields: what was made of them is made again by a copy."""
+        """The fields: what is derived from them is derived again by a copy."""
         names = {f.name for f in fields(self)}
         return {name: value for name, value in self.__dict__.items() if name in names}
 
-    def _sheets(self, space: Space) -> list[_Sheet]:
-        """One for each population that receives synapses; made once, read at every tick."""
-        sheets = self._made.get(space)
+    def _sheets(self, space: Space) -> list[Sheet]:
+        """One for each population that receives synapses; built once, read at every tick."""
+        sheets = self._sheets_of.get(space)
         if sheets is None:
-            sheets = self._made[space] = [_Sheet(self, space, p.name) for p in space.receiving]
+            sheets = self._sheets_of[space] = [
+                Sheet(space, p.name, self.forms, self.eliminates) for p in space.receiving
+            ]
         return sheets
 
     # -- the start ------------------------------------------------------------------------------
@@ -236,9 +238,19 @@ class StructuralPlasticity(Rule):
         add: list[int] = []
         after = dict(state)
         for sheet in self._sheets(graph.space):
+            # some slots of the population, each a unit's, are tried
             attempts = self._next(sheet, after, rng, clock)
-            if attempts is not None:
-                self._try(graph, signals, sheet, attempts, drop, add)
+            if attempts is None:
+                continue
+            # a full one is emptied, an empty one offered to a partner, each with its probability
+            eliminated, formed = self._outcome(graph, signals, sheet, attempts)
+            drop += eliminated
+            for k, which, pre in formed:
+                i, post = sheet.into[which], int(attempts.place[attempts.at, 0, k])
+                tap = int(attempts.luck[attempts.at, 2, k] * graph.projections[i].taps)
+                key = graph.topology.new_key(i, pre, post, tap)
+                if key is not None and (key not in add or graph.space.multapses):
+                    add.append(key)
         if not drop and not add:
             return NOTHING, after
         edit = Edit(
@@ -249,7 +261,7 @@ class StructuralPlasticity(Rule):
         return edit, after
 
     def _next(
-        self, sheet: _Sheet, state: dict[str, Any], rng: Stream, clock: Clock
+        self, sheet: Sheet, state: dict[str, Any], rng: Stream, clock: Clock
     ) -> Attempts | None:
         """This tick's attempts on a population, drawn ahead; None where it has no slots."""
         at, place, luck = state.get(sheet.tried, NOT_YET)
@@ -275,8 +287,7 @@ class StructuralPlasticity(Rule):
         n = int(expected) + 1
         ticks = max(1, min(AHEAD // n, AHEAD_TICKS))
         u, one_more = rng.doubles(ticks + 4 * ticks * n), expected - int(expected)
-        ahead = _ahead if kernels is None else kernels.draw_ahead
-        place, luck = ahead(u, slots, ticks, n, one_more)
+        place, luck = draw_ahead(u, slots, ticks, n, one_more)
         return torch.from_numpy(place), torch.from_numpy(luck)
 
     def _attempts(self, slots: int, clock: Clock) -> float:
@@ -291,66 +302,38 @@ class StructuralPlasticity(Rule):
             )
         return self.rate * clock.dt * ticks
 
-    def _try(
-        self,
-        graph: Graph,
-        signals: Signals,
-        sheet: _Sheet,
-        attempts: Attempts,
-        drop: list[int],
-        add: list[int],
-    ) -> None:
-        """Note the rows eliminated from, and the keys formed into, one population.
-
-        Most attempts are over at the first look; the others are few, and taken one by one.
-        """
-        gone, formed = self._outcome(graph, signals, sheet, attempts)
-        drop += gone
-        for k, which, pre in formed:
-            post = int(attempts.place[attempts.at, 0, k])
-            i = sheet.into[which]
-            tap = int(attempts.luck[attempts.at, 2, k] * graph.projections[i].taps)
-            key = graph.topology.new_key(i, pre, post, tap)
-            if key is not None and (key not in add or graph.space.multapses):
-                add.append(key)
-
     def _outcome(
-        self, graph: Graph, signals: Signals, sheet: _Sheet, attempts: Attempts
+        self, graph: Graph, signals: Signals, sheet: Sheet, attempts: Attempts
     ) -> tuple[Sequence[int], Sequence[Triple]]:
-        """The rows that are eliminated, and the attempts that form a synapse.
-
-        The latter as (attempt, projection, presynaptic unit), the projection by its place among
-        those into the population.
-        """
+        """The rows that are eliminated, and (attempt, projection, presynaptic unit) of the attempts
+        that form a synapse, the projection by its place among those into the population."""
         at, place, luck = attempts
-        starts = graph.starts(sheet.name)
-        if sheet.native is None or starts is None:
-            free, full = _screen(graph, sheet, attempts)
-        else:
-            if sheet.limits is not None and self.partner != "uniform":
-                weights = getattr(graph.lazy("weight"), "native", None)
-                evenly = signals.among(self.partner, sheet.sources)
-                if weights is not None and evenly is not None:
-                    return (
-                        sheet.native.attempt(
-                            starts, place, luck, at, *evenly, weights, *sheet.limits
-                        )
-                        or NO_OUTCOME
+        if sheet.by_weight is not None and self.partner != "uniform":
+            # in one pass, where weights can be read one by one and partners are drawn evenly
+            weights = getattr(graph.lazy("weight"), "native", None)
+            evenly = None if weights is None else signals.among(self.partner, sheet.sources)
+            starts = None if evenly is None else graph.starts(sheet.name)
+            if starts is not None:
+                return (
+                    sheet.native.attempt(
+                        starts, place, luck, at, *evenly, weights, *sheet.by_weight
                     )
-            free, full = sheet.native.screen(starts, place, luck, at, sheet.likely)
-        gone = self._eliminated(graph, sheet, attempts, full) if full else []
+                    or NO_OUTCOME
+                )
+        free, full = sheet.screen(graph, attempts)
+        eliminated = self._eliminated(graph, sheet, attempts, full) if full else []
         if not free:
-            return gone, ()
+            return eliminated, ()
         choices = luck[at, 1, free].tolist()
         # one draw over the sources of all projections together: they compete for the slot
         if self.partner == "uniform":
             partners = [int(choice * sheet.ends[-1]) for choice in choices]
         else:
             partners = signals.sample(self.partner, sheet.sources, choices)
-        return gone, sheet.accepted(attempts, free, partners)
+        return eliminated, sheet.accepted(attempts, free, partners)
 
     def _eliminated(
-        self, graph: Graph, sheet: _Sheet, attempts: Attempts, full: Sequence[Triple]
+        self, graph: Graph, sheet: Sheet, attempts: Attempts, full: Sequence[Triple]
     ) -> list[int]:
         """The rows, of the attempts (attempt, projection, row) on full slots, that succeed."""
         luck, rows = attempts.luck[attempts.at, 0], [row for _, _, row in full]

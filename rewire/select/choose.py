@@ -5,15 +5,16 @@ Counts are exact, ties are broken by key (the smaller key goes first), NaN is re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import NONE, Graph
-from ..native import kernels
+from ..graph import Graph
+from ..kernels.absent import distinct as distinct
+from ..kernels.ranking import ORDERS, first_of, has_nan
 
 SCOPES = ("layer", "global")
 
@@ -57,36 +58,6 @@ def largest(
     return _ranked(scores, k, groups, "strongest" if magnitude else "largest", what)
 
 
-# What is ranked so that the first come first.
-ORDERS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "smallest": lambda values: values,
-    "largest": np.negative,
-    "weakest": np.abs,
-    "strongest": lambda values: -np.abs(values),
-}
-_NUMBER = {name: i for i, name in enumerate(ORDERS)}  # of each order, for the kernels
-
-
-def first_of(
-    values: np.ndarray,
-    ranges: Sequence[tuple[int, int]],
-    counts: Sequence[int],
-    order: str,
-    taken: np.ndarray = NONE,
-) -> np.ndarray | None:
-    """Rows of the ``counts[g]`` first in this order of each range, ascending, none of ``taken``.
-
-    One pass, by kernel: None where that is not to be had, or where a number is NaN. Each range
-    has enough rows that are not taken, which are ascending.
-    """
-    if kernels is None or values.dtype.char not in "fd" or not values.flags.c_contiguous:
-        return None
-    if len(values) >= 2**32:
-        return None
-    low, high = [lo for lo, _ in ranges], [hi for _, hi in ranges]
-    return kernels.first_of(values, low, high, counts, _NUMBER[order], taken)
-
-
 def _ranked(
     scores: Tensor,
     k: int | Sequence[int],
@@ -108,10 +79,7 @@ def _ranked(
             raise ValueError(f"cannot choose the {n} smallest by {what} of {hi - lo} edges.")
     rows = first_of(values, ranges, counts, order)
     if rows is None:
-        values = ORDERS[order](ranked_numbers(values, what))
-        picked = [_smallest(values[lo:hi], n) + lo
-                  for n, (lo, hi) in zip(counts, ranges, strict=True)]  # fmt: skip
-        rows = np.concatenate([NONE, *picked])
+        raise _nan(values, what)
     return torch.from_numpy(rows)
 
 
@@ -124,30 +92,17 @@ def _counts(k: int | Sequence[int], n: int) -> list[int]:
 
 def ranked_numbers(values: np.ndarray, what: str) -> np.ndarray:
     """The values, which are to be ranked. Raises ValueError for NaN, naming ``what``."""
-    if values.dtype.kind == "f":
-        with np.errstate(invalid="ignore", over="ignore"):
-            total = values.sum()  # a cheap sieve: finite sums hold no NaN
-        if not np.isfinite(total) and np.isnan(values).any():
-            bad = np.flatnonzero(np.isnan(values))
-            raise ValueError(
-                f"{what} is NaN at {len(bad)} of {len(values)} places (first: row {bad[0]}); "
-                "edges cannot be ranked by it. Training has diverged, or the signal is broken."
-            )
+    if has_nan(values):
+        raise _nan(values, what)
     return values
 
 
-def _smallest(values: np.ndarray, k: int) -> np.ndarray:
-    n = len(values)
-    if k == 0:
-        return np.empty(0, np.int64)
-    if k == n:
-        return np.arange(n)
-    cut = np.partition(values, k - 1)[k - 1]
-    rows = np.flatnonzero(values <= cut)
-    if len(rows) == k:
-        return rows
-    ties = np.flatnonzero(values[rows] == cut)
-    return np.delete(rows, ties[k - len(rows) :])  # the last of the equals are too many
+def _nan(values: np.ndarray, what: str) -> ValueError:
+    bad = np.flatnonzero(np.isnan(values))
+    return ValueError(
+        f"{what} is NaN at {len(bad)} of {len(values)} places (first: row {bad[0]}); "
+        "edges cannot be ranked by it. Training has diverged, or the signal is broken."
+    )
 
 
 def _smallest_by_number(
@@ -160,14 +115,6 @@ def _smallest_by_number(
     order = np.lexsort((values, group))  # stable: by group, then score, then row
     rank = np.arange(len(values)) - (have.cumsum() - have)[group[order]]
     return np.sort(order[rank < np.asarray(counts)[group[order]]])
-
-
-def distinct(values: np.ndarray) -> np.ndarray:
-    """The values without repetitions, in order of first appearance."""
-    if len(values) < 64:
-        return np.fromiter(dict.fromkeys(values.tolist()), np.int64)
-    _, first = np.unique(values, return_index=True)
-    return values[np.sort(first)]
 
 
 def counts_by(rows: Tensor, groups: Sequence[tuple[int, int]]) -> list[int]:

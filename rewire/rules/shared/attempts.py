@@ -1,24 +1,20 @@
-"""Attempts at synapses, drawn ahead of the ticks that make them."""
+"""Who may form synapses into a population, where they lie, and attempts at them."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...graph import NONE, Graph, Population, Space
-from ...native import kernels
-from .turnover import DistanceDependentFormation, _limits
-
-if TYPE_CHECKING:
-    from ..structural_plasticity import StructuralPlasticity
+from ...kernels.attempts import Law, Triple, attempts_on
+from .turnover import DistanceDependentFormation, Elimination, Formation, chance_by_weight
 
 AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
-Triple = tuple[int, int, int]
 
 
 class Attempts(NamedTuple):
@@ -33,71 +29,61 @@ class Attempts(NamedTuple):
     luck: np.ndarray
 
 
-def _ahead(
-    u: np.ndarray, slots: np.ndarray, ticks: int, n: int, one_more: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the kernel draws: places and luck of ``n`` attempts, of some ticks, from numbers u."""
-    lucky, u = u[:ticks] < one_more, u[ticks:].reshape(ticks, 4, n)
-    # a unit, then one of its slots: uniform over all slots where units have equally many
-    ticket = (u[:, 0] * slots[-1]).astype(np.int64)
-    unit = slots.searchsorted(ticket, "right") - 1
-    luck = u[:, 1:].copy()
-    luck[~lucky, 0, -1] = 2
-    order = ticket.argsort(1, kind="stable")
-    ranked = np.take_along_axis(ticket, order, 1)
-    tick, again = (ranked[:, 1:] == ranked[:, :-1]).nonzero()
-    luck[tick, 0, order[tick, again + 1]] = 2
-    return np.stack([unit, ticket - slots[unit]], 1), luck
-
-
-def _screen(graph: Graph, sheet: _Sheet, attempts: Attempts) -> tuple[list[int], list[Triple]]:
-    """The attempts on empty slots, and those on full ones that may well succeed."""
-    at, place, luck = attempts
-    unit, slot = place[at]
-    empty = slot >= graph.fan_in(sheet.name).numpy()[unit]
-    full = []
-    for k in (~empty & (luck[at, 0] < sheet.likely)).nonzero()[0].tolist():
-        i, row = graph.incoming_edge(sheet.name, unit[k], slot[k])
-        full.append((k, sheet.into.index(i), row))
-    return empty.nonzero()[0].tolist(), full
-
-
-class _Sheet:
+class Sheet:
     """The sources of all projections into one population, in a row, and where they lie.
 
     into: the projections; sources: their source populations; ends: where in the row each ends;
     slots, tried: names of what the rule keeps of the population; ahead: the attempts drawn last;
-    likely: the most that elimination can be.
+    likely: the most that elimination can be; by_weight: elimination as a threshold and two
+    probabilities, where it is of that kind; native: what carries the attempts out.
     """
 
-    def __init__(self, rule: StructuralPlasticity, space: Space, name: str):
-        self.name, self.into = name, space.into[name]
+    def __init__(self, space: Space, name: str, forms: Formation, eliminates: Elimination):
+        self.name, self.into, self.forms = name, space.into[name], forms
         self.slots, self.tried = f"slots/{name}", f"tried/{name}"
         self.ahead: tuple[Tensor | None, np.ndarray, np.ndarray] = None, NONE, NONE
-        self.forms, elimination = rule.forms, rule.eliminates
-        self.likely, self.limits = elimination.most, _limits(elimination)
+        self.likely, self.by_weight = eliminates.most, chance_by_weight(eliminates)
         projections = [space.projections[i] for i in self.into]
         self.sources = tuple(p.source for p in projections)
         self.ends = list(accumulate(space.population[s].size for s in self.sources))
         self.lateral = [p.source == p.target for p in projections]
-        self.here = [_places(space.population[s]) for s in self.sources]
-        self.there = _places(space.population[name])
+        self.source_places = [_places(space.population[s]) for s in self.sources]
+        self.places = _places(space.population[name])
+        self.native = attempts_on(self.ends, self._law(), self._chance)
 
-        self.native = None if kernels is None else self._native()
-
-    def _native(self) -> Any:
-        """What the kernel knows; a fall of 0 stands for units without a place."""
+    def _law(self) -> Law | None:
+        """Formation as the compiled attempts know it; None where it is of another kind."""
         if not isinstance(self.forms, DistanceDependentFormation):
             return None
         scale, falls = zip(*map(self.forms.law, self.lateral), strict=True)
-        nowhere = [h is None or self.there is None for h in self.here]
-        falls = tuple(0.0 if none else fall for none, fall in zip(nowhere, falls, strict=True))
+        nowhere = [places is None or self.places is None for places in self.source_places]
         sizes = np.diff([0, *self.ends])
-        here = [np.zeros((n, 2)) if h is None else h for n, h in zip(sizes, self.here, strict=True)]
-        there = np.zeros((1, 2)) if self.there is None else np.array(self.there)
-        places = np.concatenate(here).astype(np.float64)
-        assert kernels is not None
-        return kernels.Sheet(self.ends, scale, falls, places, there)
+        row = [
+            np.zeros((n, 2)) if places is None else places
+            for n, places in zip(sizes, self.source_places, strict=True)
+        ]
+        return Law(
+            scale,
+            tuple(0.0 if none else fall for none, fall in zip(nowhere, falls, strict=True)),
+            np.concatenate(row).astype(np.float64),
+            np.zeros((1, 2)) if self.places is None else np.array(self.places),
+        )
+
+    def screen(self, graph: Graph, attempts: Attempts) -> tuple[list[int], list[Triple]]:
+        """The attempts on empty slots, and (attempt, projection, row) of those on full ones that
+        may succeed; the projection by its place among those into the population."""
+        at, place, luck = attempts
+        starts = graph.starts(self.name)
+        if starts is not None:
+            return self.native.screen(starts, place, luck, at, self.likely)
+        unit, slot = place[at]
+        rows, pointers = (t.numpy() for t in graph.incoming(self.name))
+        empty = slot >= (pointers[1:] - pointers[:-1])[unit]
+        full = []
+        for k in (~empty & (luck[at, 0] < self.likely)).nonzero()[0].tolist():
+            row = int(rows[pointers[unit[k]] + slot[k]])
+            full.append((k, self.into.index(bisect_right(graph.bounds, row) - 1), row))
+        return empty.nonzero()[0].tolist(), full
 
     def accepted(self, attempts: Attempts, tried: list[int], partners: list[int]) -> list[Triple]:
         """(attempt, projection, presynaptic unit) of the partners that form a synapse.
@@ -105,36 +91,28 @@ class _Sheet:
         tried: the attempt for which each partner was drawn; there may be no partners at all.
         """
         at, place, luck = attempts
-        if self.native is not None:
-            return self.native.accepted(place, luck, at, tried, partners)
-        out = []
-        for k, partner in zip(tried, partners, strict=False):
-            which = bisect_right(self.ends, partner)
-            pre = partner - (self.ends[which - 1] if which else 0)
-            if luck[at, 0, k] < self._chance(which, pre, int(place[at, 0, k])):
-                out.append((k, which, pre))
-        return out
+        return self.native.accepted(place, luck, at, tried, partners)
 
     def _chance(self, which: int, pre: int, post: int) -> float:
         """Probability that a pair that was drawn forms a synapse."""
-        here, apart = self.here[which], None
-        if here is not None and self.there is not None:
-            apart = np.asarray(_squared(here[pre], self.there[post]))
+        sources, apart = self.source_places[which], None
+        if sources is not None and self.places is not None:
+            apart = np.asarray(_distance_squared(sources[pre], self.places[post]))
         return float(self.forms.chance(self.lateral[which], apart))
 
     def chances(self, which: int, pre: Tensor, post: Tensor) -> Tensor:
         """The same of many pairs, (k,) float64."""
-        here, lateral = self.here[which], self.lateral[which]
-        if here is None or self.there is None:
+        sources, lateral = self.source_places[which], self.lateral[which]
+        if sources is None or self.places is None:
             same = float(self.forms.chance(lateral, None))
             return torch.full((len(pre),), same, dtype=torch.float64)
-        start, end = np.array(here)[pre.numpy()], np.array(self.there)[post.numpy()]
-        return torch.from_numpy(self.forms.chance(lateral, _squared(start.T, end.T)))
+        start, end = np.array(sources)[pre.numpy()], np.array(self.places)[post.numpy()]
+        return torch.from_numpy(self.forms.chance(lateral, _distance_squared(start.T, end.T)))
 
 
-def _squared(a: Any, b: Any) -> Any:
+def _distance_squared(a: Any, b: Any) -> Any:
     """Squared distance of two places, or of (2, k) places, on the torus of side 1."""
-    dx, dy = (0.5 - abs(abs(here - there) - 0.5) for here, there in zip(a, b, strict=True))
+    dx, dy = (0.5 - abs(abs(x - y) - 0.5) for x, y in zip(a, b, strict=True))
     return dx * dx + dy * dy
 
 

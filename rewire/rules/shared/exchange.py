@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...graph import Edit, Graph
-from ...native import kernels
+from ...kernels import keys
 
 
 def exchange(graph: Graph, drop: Tensor, grow: Tensor) -> Edit:
@@ -14,10 +14,7 @@ def exchange(graph: Graph, drop: Tensor, grow: Tensor) -> Edit:
 
     Both ascending; ``grow`` has no edge that is not dropped.
     """
-    if kernels is not None and not graph.space.multapses:
-        rows, keys = kernels.exchange(graph.array, drop.numpy(), grow.numpy())
-        return Edit(drop=torch.from_numpy(rows), add=torch.from_numpy(keys))
-    row, there = graph.find(grow)
-    stays = torch.zeros(len(graph), dtype=torch.bool)
-    stays[row[there]] = True
-    return Edit(drop=drop[~stays[drop]], add=grow[~there])
+    rows, new = keys.exchange(
+        graph.array, drop.numpy(), grow.numpy(), parallel=graph.space.multapses
+    )
+    return Edit(drop=torch.from_numpy(rows), add=torch.from_numpy(new))

@@ -14,7 +14,8 @@ from ...strategy import Strategy
 SHEET = 16.0  # the sheet of the published model is 16 units wide; lengths here are in sheet sides
 
 
-def _probabilities(of: Any, *names: str) -> None:
+def check_probabilities(of: Any, *names: str) -> None:
+    """Raise ValueError where one of these fields is not in [0, 1]."""
     for name in names:
         if not 0 <= getattr(of, name) <= 1:
             raise ValueError(
@@ -48,7 +49,7 @@ class DistanceDependentFormation(Formation):
     sigma_lateral: float = 1.0 / SHEET
 
     def __post_init__(self) -> None:
-        _probabilities(self, "p", "p_lateral")
+        check_probabilities(self, "p", "p_lateral")
 
     def law(self, lateral: bool) -> tuple[float, float]:
         """p and -1 / (2 sigma^2)."""
@@ -67,7 +68,7 @@ class UniformFormation(Formation):
     p: float = 0.16
 
     def __post_init__(self) -> None:
-        _probabilities(self, "p")
+        check_probabilities(self, "p")
 
     def chance(self, lateral: bool, apart: np.ndarray | None) -> Any:
         return self.p if apart is None else np.full(np.shape(apart), self.p)
@@ -101,7 +102,7 @@ class WeightDependentElimination(Elimination):
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        _probabilities(self, "p_depressed", "p_potentiated")
+        check_probabilities(self, "p_depressed", "p_potentiated")
 
     @property
     def most(self) -> float:
@@ -129,7 +130,7 @@ class UniformElimination(Elimination):
     p: float = 0.0245
 
     def __post_init__(self) -> None:
-        _probabilities(self, "p")
+        check_probabilities(self, "p")
 
     @property
     def most(self) -> float:
@@ -141,8 +142,12 @@ class UniformElimination(Elimination):
         return [self.p] * len(rows)
 
 
-def _limits(elimination: Elimination) -> tuple[float, float, float] | None:
-    """The kernel's form of an elimination: a weight, the chance below it, and that from it up."""
+def chance_by_weight(elimination: Elimination) -> tuple[float, float, float] | None:
+    """An elimination as a weight, the probability below it, and that from it up; None for others.
+
+    >>> chance_by_weight(UniformElimination(0.5))
+    (0.0, 0.5, 0.5)
+    """
     match elimination:
         case WeightDependentElimination(weak, strong, threshold) if threshold is not None:
             return threshold, weak, strong

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...native import kernels
+from ...kernels.keys import spliced
 
 
 def _matched(keys: Tensor, values: Tensor, wanted: Tensor, other: float) -> Tensor:
@@ -24,12 +24,4 @@ def _matched(keys: Tensor, values: Tensor, wanted: Tensor, other: float) -> Tens
 
 def _spliced(values: Tensor, drop: np.ndarray, born: np.ndarray, birth: float) -> Tensor:
     """A column after an edit: without the rows dropped, with ``birth`` at the rows born."""
-    held = values.numpy()
-    if kernels is not None and held.dtype in (np.float32, np.float64):
-        return torch.from_numpy(kernels.spliced(held, drop, born, birth))
-    kept = np.delete(held, drop)
-    out = np.full(len(kept) + len(born), birth, kept.dtype)
-    stays = np.ones(len(out), bool)
-    stays[born] = False
-    out[stays] = kept
-    return torch.from_numpy(out)
+    return torch.from_numpy(spliced(values.numpy(), drop, born, birth))

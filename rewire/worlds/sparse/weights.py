@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...graph import Graph
-from ...native import kernels
+from ...kernels.keys import columns_after, columns_of
 from ...native import sparse as engine
 from .edge_layers import Wires
 
@@ -69,15 +69,11 @@ def _csr(
     else:
         rows = first + np.arange(shape[0] + 1, dtype=np.int64) * width
         starts = graph.array.searchsorted(rows)
-    if kernels is not None and held is not None:
+    if held is None:
+        index = columns_of(graph.array, starts, first, width)
+    else:  # only what the edit touched is computed anew
         wires, before, drop = held
-        here = graph.rows(i)
-        index = torch.from_numpy(kernels.index_after(
-            wires.index.numpy(), before, drop, graph.array, graph.born, here.start, here.stop,
-            first, width,
-        ))  # fmt: skip
-    elif kernels is not None:
-        index = torch.from_numpy(kernels.columns(graph.array, starts, first, width))
-    else:
-        index = (graph.local(i) % width).to(torch.int32)
-    return torch.from_numpy(starts - starts[0]), index
+        index = columns_after(
+            wires.index.numpy(), before, drop, graph.array, graph.born, graph.rows(i), first, width
+        )
+    return torch.from_numpy(starts - starts[0]), torch.from_numpy(index)
