@@ -133,7 +133,9 @@ class DeepR(_Walk):
         birth = {"sign": sign}
         if self.birth:
             birth["weight"] = sign * np.float32(self.birth)
-        return Edit(set={"weight": walked.weight}, drop=walked.dormant, add=woken, birth=birth), state
+        return Edit(
+            set={"weight": walked.weight}, drop=walked.dormant, add=woken, birth=birth
+        ), state
 
 
 def _walk(
