@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..native import kernels
+from ..kernels.keys import find, keys_left
+from ..kernels.slots import rows_of_units
 from .space import NONE, Space
 
 T = TypeVar("T")
@@ -100,11 +101,7 @@ class Topology:
     def local_without(self, i: int, drop: np.ndarray) -> np.ndarray:
         """Flat indices of projection ``i``'s edges but for these rows of the graph, ascending."""
         lo, hi = self.bounds[i], self.bounds[i + 1]
-        if kernels is not None and (np.diff(drop) > 0).all():
-            return kernels.keys_left(self.array, drop, lo, hi, self.space.bounds[i])
-        stays = np.ones(len(self), bool)
-        stays[drop] = False
-        return self.array[lo:hi][stays[lo:hi]] - self.space.bounds[i]
+        return keys_left(self.array, drop, lo, hi, self.space.bounds[i])
 
     def mask(self, i: int) -> Tensor:
         """Boolean mask of projection ``i`` in its parameter's shape."""
@@ -122,15 +119,8 @@ class Topology:
 
     def find(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Row of each key (its first, where there are several) and whether it exists, each (k,)."""
-        queried = keys.numpy()
-        if kernels is not None:
-            row, exists = kernels.find(self.array, queried)
-            return torch.from_numpy(row), torch.from_numpy(exists)
-        row = self.array.searchsorted(queried)
-        if not len(self):
-            return torch.from_numpy(row), torch.zeros_like(keys, dtype=torch.bool)
-        row = np.minimum(row, len(self) - 1)
-        return torch.from_numpy(row), torch.from_numpy(self.array[row] == queried)
+        row, exists = find(self.array, keys.numpy())
+        return torch.from_numpy(row), torch.from_numpy(exists)
 
     def new_key(self, i: int, pre: int, post: int, tap: int = 0) -> int | None:
         """Key of a synapse pre -> post of projection ``i`` that an edit may add.
@@ -234,12 +224,8 @@ class Topology:
     def into_units(self, population: str, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All incoming edges of some units: each one's place in ``units``, and its row."""
         starts = self.starts(population)
-        if starts is None:
-            rows, pointers = (x.numpy() for x in self.incoming(population))
-            first, end = pointers[units][None], pointers[units + 1][None]
-        else:
-            first, end = starts[:, units], starts[:, units + 1]
-        counts = (end - first).T.ravel()  # unit by unit, of each projection in turn
-        place = np.repeat(np.repeat(np.arange(len(units)), len(first)), counts)
-        at = np.arange(len(place)) + np.repeat(first.T.ravel() - counts.cumsum() + counts, counts)
-        return place, at if starts is not None else rows[at]
+        if starts is not None:
+            return rows_of_units(starts, units)
+        rows, pointers = (x.numpy() for x in self.incoming(population))
+        place, at = rows_of_units(pointers[None], units)
+        return place, rows[at]
