@@ -20,7 +20,14 @@ TOPS = {"rewire": "rewire", "models": "rewire.models", "experiments": "rewire.ex
 # From the lowest floor to the highest: a module may import from its own floor and those below.
 # A name is a module or a package with all that it holds; the longest name that fits counts.
 FLOORS: list[tuple[str, ...]] = [
-    ("rewire.native", "rewire.names", "rewire.plugins", "rewire.atomic", "rewire.streams"),
+    (
+        "rewire.native",
+        "rewire.kernels",
+        "rewire.names",
+        "rewire.plugins",
+        "rewire.atomic",
+        "rewire.streams",
+    ),
     ("rewire.when",),
     ("rewire.strategy",),
     ("rewire.graph",),
