@@ -45,6 +45,20 @@ class ACDC(Rule):
 
     Nothing falls silent: what is dropped is 0 and has no moments, so that woken edges start
     afresh. Deviation: the authors reset all moments at decompression, not only those of the woken.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.ACDC(when=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.1, steps=8)
+    >>> edges = []
+    >>> for _ in range(8):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    ...     edges.append(net.edges)
+    >>> edges
+    [200, 20, 20, 200, 200, 20, 20, 20]
     """
 
     budget: ClassVar[Budget] = "cap"

@@ -26,6 +26,18 @@ class AgeLimit(Rule):
     most: steps that a synapse lives. spread: those of the start have ages drawn uniformly below
     it, so that they do not all end at once; False: all are newborn.
     when: how often ages are looked at; a synapse ends at the first look at which it is old enough.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.AgeLimit(most=4, spread=False, when=rewire.every(1))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2)
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges, net.history.formed  # all of them were born at the start
+    (40, 40)
     """
 
     columns: ClassVar[dict[str, Any]] = {"age": 0.0}

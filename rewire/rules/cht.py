@@ -62,6 +62,18 @@ class CHT(Rule):
 
     Deviations: the paper's initial topology and weights (by correlations of the inputs) are not
     part of the rule, which begins with the graph that it is given.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.CHT(fraction=0.25, when=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2)
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges
+    40
     """
 
     kind: ClassVar[str] = "during training, constant budget"

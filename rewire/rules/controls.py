@@ -21,7 +21,14 @@ class Dense(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Static(Rule):
-    """The topology that training starts from, random at the same counts, is never changed."""
+    """The topology that training starts from, random at the same counts, is never changed.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rewire.attach(layer, optimizer, rewire.Static(), density=0.2).edges
+    40
+    """
 
     kind: ClassVar[str] = "control"
     source: ClassVar[str] = "control: fixed random connectivity"

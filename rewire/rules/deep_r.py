@@ -97,6 +97,18 @@ class DeepR(_Walk):
 
     scope: "layer" keeps K in each projection (the authors' MNIST script); "global" over all, the
     woken ones drawn uniformly among all dormant synapses.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.DeepR(temperature=0.1)
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2)
+    >>> for _ in range(10):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges, net.history.formed == net.history.dropped > 0
+    (40, True)
     """
 
     source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
@@ -205,6 +217,18 @@ class SoftDeepR(_Walk):
     as theirs do. State: theta of every possible synapse: O(possible), as in the paper.
 
     theta_min: the same bound for all projections, instead of the formula's.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.SoftDeepR(temperature=0.1, theta_min=-0.5)
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2)
+    >>> for _ in range(10):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.history.formed != net.history.dropped  # nothing holds the number of synapses
+    True
     """
 
     budget: ClassVar[Budget] = "reported"

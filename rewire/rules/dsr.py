@@ -48,6 +48,18 @@ class DSR(Rule):
     Each projection keeps its largest weight, and no more are dropped than can be grown elsewhere
     (the smallest go first), so that the count holds in nearly dense networks too. Where a
     projection has less room than its share, the others take the rest in proportion.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.DSR(when=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2, steps=8)
+    >>> for _ in range(8):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges
+    40
     """
 
     kind: ClassVar[str] = "during training, constant budget"

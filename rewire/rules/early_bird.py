@@ -53,6 +53,20 @@ class EarlyBird(Gradual):
 
     Deviations: the paper's masks are of channels, by the size of their batch normalisation's
     scale; here of synapses, by magnitude. It also trains with an L1 penalty on those scales.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.EarlyBird(when=rewire.every(2), history=1, until=None)
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.1, steps=8)
+    >>> edges = []
+    >>> for _ in range(8):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    ...     edges.append(net.edges)
+    >>> edges
+    [200, 200, 200, 200, 200, 200, 200, 20]
     """
 
     kind: ClassVar[str] = "during training, falling budget"

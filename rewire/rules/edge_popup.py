@@ -48,6 +48,18 @@ class EdgePopup(Silencing):
     Scores start uniform in +-1 / sqrt(fan-in) (kaiming_uniform with a = sqrt 5, the authors').
     Deviation: biases and norms are the optimiser's, which trains them; build the model without
     them, or freeze them, for the paper's networks.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.EdgePopup()
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.1, steps=3)
+    >>> for _ in range(3):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> len(net.graph), net.edges  # all edges, and those that are live
+    (200, 20)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})

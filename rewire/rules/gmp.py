@@ -35,6 +35,20 @@ class GMP(Ranked):
     Deviations: what is dropped is 0 and stays out (the paper's masked weights keep their values
     and may come back where survivors have shrunk below them); counts are rounded once, over all
     projections, each of which keeps at least one synapse under "layer".
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.GMP(when=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.1, steps=8)
+    >>> edges = []
+    >>> for _ in range(8):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    ...     edges.append(net.edges)
+    >>> edges  # from 200 to 20 along the cubic
+    [200, 96, 96, 42, 42, 23, 23, 20]
     """
 
     source: ClassVar[str] = "Zhu & Gupta 2017, arXiv:1710.01878"

@@ -47,6 +47,18 @@ class GradR(Rule):
     In the graph ``weight`` is s theta, and ``gain`` 0 marks a dormant link. Links start as the
     weights are (all active), their sign with them. Deviation: sign(theta - mu) is taken after the
     gradient's part of the step.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.GradR(alpha=1.0)
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.1, steps=30)
+    >>> for _ in range(30):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges < len(net.graph)  # some links are dormant
+    True
     """
 
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0, "sign": pair_sign}

@@ -47,6 +47,17 @@ class GraSP(PruneAtStart):
     the model is scored as it is; it divides S by |sum S|, which no ranking notices. The authors
     use ten examples of each class; here the probe says which. The probe's loss must take the
     model's output as one tensor.
+
+    >>> import torch, rewire
+    >>> from torch.nn.functional import cross_entropy
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 3))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> batch = torch.randn(8, 20), torch.randint(3, (8,))
+    >>> probe = rewire.Probe([batch], lambda model, b: cross_entropy(model(b[0]), b[1]))
+    >>> net = rewire.attach(model, optimizer, rewire.GraSP(), density=0.1, probe=probe)
+    >>> net.edges, net.graph.possible
+    (23, 230)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient_flow"})

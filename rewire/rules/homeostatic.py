@@ -61,6 +61,11 @@ class HomeostaticGrowth(Rule):
     A pair drawn that is connected already is no new synapse, except where multapses are allowed,
     and no unit connects to itself; slots, where units have them, cap what is paired. NEST deletes
     by axonal elements first, then by dendritic ones, as this does.
+
+    >>> import numpy as np
+    >>> rule = HomeostaticGrowth(eta=0.1, epsilon=0.7)
+    >>> rule.speed(np.array([0.0, 0.1, 0.4, 0.7, 1.0])).round(3)  # elements a step
+    array([-0.004,  0.   ,  0.01 ,  0.   , -0.009])
     """
 
     budget: ClassVar[Budget] = "reported"

@@ -57,6 +57,18 @@ class IMP(Rule):
 
     One-shot pruning is ``IMP.one_shot(density)``. Deviation: the paper's code draws a new data
     order for each level; here a rewind restores the order, as "all else equal" asks.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> x, edges = torch.randn(8, 20), []
+    >>> net = rewire.train(
+    ...     layer, optimizer, rewire.IMP(fraction=0.2, rounds=3),
+    ...     loss=lambda model, batch: model(batch).square().mean(), data=lambda step: x, steps=2,
+    ...     on_round=lambda net: edges.append(net.edges),
+    ... )
+    >>> edges
+    [200, 160, 128, 102]
     """
 
     visits_densities: ClassVar[bool] = True

@@ -34,6 +34,14 @@ class Magnitude(PruneAtStart):
 
     Under scope "global" a layer whose initial weights are small (a large fan-in) goes first, and
     may vanish whole. Deviation: none; ties are broken by key.
+
+    >>> import torch, rewire
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 3))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> net = rewire.attach(model, optimizer, rewire.Magnitude(), density=0.1)
+    >>> net.edges, net.graph.possible
+    (23, 230)
     """
 
     source: ClassVar[str] = "Frankle et al. 2021, arXiv:2009.08576"

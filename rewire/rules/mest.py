@@ -46,6 +46,18 @@ class MEST(Rule):
     One just dropped may be grown again, as a new one. Deviation: the authors give ``fraction`` in
     steps, as a density of the layer (0.02 of all weights, then 0.01, then 0), here it is a
     fraction of K.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.MEST(when=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2, steps=4)
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges, net.history.formed > 0
+    (40, True)
     """
 
     budget: ClassVar[Budget] = "reported"  # K exactly, but under ``soft``

@@ -45,6 +45,20 @@ class MovementPruning(Gradual):
     Deviations: w is read after the step and its gradient before (a difference of order lr); the
     authors train S by AdamW, with warm-up and cool-down around the cubic. Their soft movement
     pruning, a threshold on the score, is not here.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.MovementPruning(until=None)
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.1, steps=4)
+    >>> edges = []
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    ...     edges.append(net.edges)
+    >>> edges
+    [96, 42, 23, 20]
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})

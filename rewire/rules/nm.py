@@ -37,6 +37,15 @@ class NM(Rule):
     n, m: 2 of 4 is what NVIDIA's tensor cores run; the density is n / m, and no other.
 
     Deviation: none of the paper's permutations of channels.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(8, 1)
+    >>> with torch.no_grad():
+    ...     layer.weight[0] = torch.tensor([4., 1., -3., 2., 0., 0., 0., 5.])
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> net = rewire.attach(layer, optimizer, rewire.NM(n=2, m=4))
+    >>> net.masks()["weight"].int().tolist()
+    [[1, 0, 1, 0, 1, 0, 0, 1]]
     """
 
     prunes_at_start: ClassVar[bool] = True

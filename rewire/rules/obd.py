@@ -43,6 +43,24 @@ class OBD(Ranked):
     Deviations: the paper prunes by hand a few times in a trained network; here along GMP's
     cubic. Weights that a convolution shares have one h, of the loss by the shared weight (the
     paper, which derives by each connection, sums theirs; that is what the recursion does).
+
+    >>> import torch, rewire
+    >>> from torch.nn.functional import cross_entropy
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 3))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> batch = torch.randn(8, 20), torch.randint(3, (8,))
+    >>> probe = rewire.Probe([batch], lambda model, b: cross_entropy(model(b[0]), b[1]))
+    >>> rule = rewire.OBD(when=rewire.every(1))
+    >>> net = rewire.attach(model, optimizer, rule, density=0.1, probe=probe, steps=3)
+    >>> edges = [net.edges]
+    >>> for _ in range(3):
+    ...     optimizer.zero_grad()
+    ...     probe.loss(model, batch).backward()
+    ...     net.step()
+    ...     edges.append(net.edges)
+    >>> edges
+    [230, 84, 31, 23]
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"hessian_diag"})

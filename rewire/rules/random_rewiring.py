@@ -31,6 +31,11 @@ class RandomRewiring(Rule):
     RigL may grow again what it drops, SET may draw it; then their own churn is lower than this.
     In a projection more than half full no more are dropped than there are absent positions. Where
     units have slots, or limits hold, those just dropped may be drawn again.
+
+    >>> import rewire
+    >>> control = rewire.RandomRewiring.beside(rewire.RigL(fraction=0.3))
+    >>> control.fraction, control.when == rewire.RigL().when, control.skips
+    (0.3, True, True)
     """
 
     kind: ClassVar[str] = "control"

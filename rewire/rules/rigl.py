@@ -44,6 +44,18 @@ class RigL(Rule):
 
     Ties are broken by position; the authors add N(0, 1e-5) noise instead. A synapse that is there
     always ranks above an absent one, so that one grown and not yet moved is not lost to a tie.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.RigL(fraction=0.25, when=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges, net.history.dropped <= 10, net.history.formed == net.history.dropped
+    (40, True, True)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"growth"})

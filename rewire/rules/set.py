@@ -47,6 +47,18 @@ class SET(Rule):
     when: the authors' period is an epoch (not after the last).
 
     Counts are floor(fraction * n), as in the authors' code. Moments of new synapses are 0.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.SET(fraction=0.25, drop="magnitude", when=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2)
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges, net.history.formed  # two ticks, 10 synapses each
+    (40, 20)
     """
 
     kind: ClassVar[str] = "during training, constant budget"

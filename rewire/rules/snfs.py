@@ -54,6 +54,18 @@ class SNFS(Rule):
     buffer, which for SGD is M times a constant, and for Adam is divided by the second moment); a
     share is cut at the room that a projection has, not at 99 % of it, and the rest goes to the
     others in proportion.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.SNFS(rewires=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2, steps=4)
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges, net.history.formed > 0
+    (40, True)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})

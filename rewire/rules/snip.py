@@ -45,6 +45,17 @@ class SNIP(PruneAtStart):
     Deviations: only the weights that may be sparse are ranked (the authors' code ranks biases
     too). Scores are not divided by their sum, which no ranking notices. The model is scored as it
     is, in its own mode and with its own initial weights.
+
+    >>> import torch, rewire
+    >>> from torch.nn.functional import cross_entropy
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 3))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> batch = torch.randn(8, 20), torch.randint(3, (8,))
+    >>> probe = rewire.Probe([batch], lambda model, b: cross_entropy(model(b[0]), b[1]))
+    >>> net = rewire.attach(model, optimizer, rewire.SNIP(), density=0.1, probe=probe)
+    >>> net.edges, net.graph.possible
+    (23, 230)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"connection_sensitivity"})

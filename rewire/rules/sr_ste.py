@@ -42,6 +42,19 @@ class SRSTE(Rule):
     decay: lambda_w, 2e-4 in the paper. 0 is the plain straight-through estimator.
 
     Deviation: the pull is applied after the step (with plain SGD: the paper's, to order lr^2).
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.SRSTE(n=1, m=4)
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.25)
+    >>> for _ in range(3):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> live = net.graph["gain"].view(10, 5, 4)
+    >>> live.sum(2).unique().tolist()  # one of every four
+    [1.0]
     """
 
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}

@@ -52,6 +52,18 @@ class SRigL(Rule):
     An ablated unit comes back where gradients make it salient again. Deviation from the authors'
     code: where a unit has kept more than its fan-in the smallest |w| go (theirs sorts a boolean
     row, so that which of them go is arbitrary).
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.SRigL(fraction=0.25, min_salient=0.0, when=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.masks()["weight"].sum(1).unique().tolist()  # one fan-in for all units
+    [4]
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"growth", "weight"})

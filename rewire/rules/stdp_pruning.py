@@ -44,6 +44,19 @@ class STDPPruning(Rule):
 
     Deviation: the quantisation of what is left, their second step, is not a matter of who is
     connected and not done here.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.STDPPruning(threshold=0.5, when=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=1.0)
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> weight = net.graph["weight"].abs()
+    >>> bool(weight.min() >= 0.5 * weight.max()), net.history.formed
+    (True, 0)
     """
 
     budget: ClassVar[Budget] = "reported"

@@ -50,6 +50,18 @@ class STR(Rule):
              has no such floor and reports what it ends at: leave the density out for that.
 
     Deviations: the floor; s by plain gradient descent whatever the weights' optimiser is.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.STR(initial=-1.0)
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.1, steps=3)
+    >>> for _ in range(3):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> 20 <= net.edges < 200  # learnt, and not below the density
+    True
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})

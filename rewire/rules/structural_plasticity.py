@@ -81,6 +81,20 @@ class StructuralPlasticity(Rule):
     signs; units without a place (outputs) form at p_form whatever the distance. A partner that is
     connected already is a rejected formation, except where multapses are allowed. The number of
     synapses stays at or below the slots. ``StructuralPlasticity.bogdan()`` is the published model.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.StructuralPlasticity(
+    ...     attempts=1.0, slots=4, partner="uniform", p_elim_dep=0.5, p_elim_pot=0.5
+    ... )
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2)
+    >>> for _ in range(10):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges <= 40, net.history.dropped > 0  # 4 slots each of 10 units
+    (True, True)
     """
 
     budget: ClassVar[Budget] = "cap"

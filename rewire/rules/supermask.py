@@ -56,6 +56,20 @@ class Supermask(Silencing):
         step out, so that whoever looks after the last step sees the supermask.
 
     Deviation: none. The kept edges are the graph's: nothing falls silent.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.Supermask(restore="weights")
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.1, steps=4)
+    >>> edges = []
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    ...     edges.append(net.edges)
+    >>> edges
+    [200, 200, 20, 20]
     """
 
     columns: ClassVar[Mapping[str, Any]] = {"initial": 0.0}

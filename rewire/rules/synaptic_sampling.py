@@ -60,6 +60,9 @@ class SynapticSampling(Rule):
     its work. The sign of a synapse never changes: that of its weight at the start where it has one,
     else that of a hash of (seed, synapse). A starting weight below exp(-theta_0) counts as that.
     State: theta of every possible synapse, O(possible).
+
+    >>> round(SynapticSampling(mu=0.5, sigma=1.0).settles_at(), 2)
+    0.69
     """
 
     budget: ClassVar[Budget] = "reported"

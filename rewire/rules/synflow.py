@@ -49,6 +49,14 @@ class SynFlow(PruneAtStart):
         whose numbers are not looked at.
     precision: "double" computes the scores in float64 (in the authors' code a comment): products
         over many layers leave float32. "single": in the type of the model.
+
+    >>> import torch, rewire
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 3))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> net = rewire.attach(model, optimizer, rewire.SynFlow(input=(20,)), density=0.1)
+    >>> net.edges, min(net.counts) > 0  # no data, and no layer is lost
+    (23, True)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"synaptic_flow"})

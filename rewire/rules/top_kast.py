@@ -43,6 +43,18 @@ class TopKAST(Silencing):
     refresh: steps from one choice of A and B to the next; the paper finds 1 and 100 alike.
 
     Deviation: the penalty is applied after the step, not through its momentum.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.TopKAST(more=0.2)
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.1, steps=3)
+    >>> for _ in range(3):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> len(net.graph), net.edges  # all edges, and those that are live
+    (200, 20)
     """
 
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0, "trained": 1.0}

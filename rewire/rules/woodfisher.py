@@ -53,6 +53,24 @@ class WoodFisher(Ranked):
     they are. Deviations: "joint" is the default (dropping a fifth of a small network at once by
     "singles" cost up to three times as much, at the paper's damp); the authors' blocks are of the
     dense layer, with masked gradients, here they are cut anew among the edges that are left.
+
+    >>> import torch, rewire
+    >>> from torch.nn.functional import cross_entropy
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 3))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> batch = torch.randn(8, 20), torch.randint(3, (8,))
+    >>> probe = rewire.Probe([batch], lambda model, b: cross_entropy(model(b[0]), b[1]))
+    >>> rule = rewire.WoodFisher(when=rewire.every(1))
+    >>> net = rewire.attach(model, optimizer, rule, density=0.1, probe=probe, steps=3)
+    >>> edges = [net.edges]
+    >>> for _ in range(3):
+    ...     optimizer.zero_grad()
+    ...     probe.loss(model, batch).backward()
+    ...     net.step()
+    ...     edges.append(net.edges)
+    >>> edges
+    [230, 84, 31, 23]
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"example_gradients"})
