@@ -10,11 +10,15 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 import networkx as nx
 import pytest
 
+from rewire import rules
+
 ROOT = Path(__file__).parents[1]
+BUILT_IN = {rule.__name__ for rule in rules.BUILT_IN}
 TOPS = {"rewire": "rewire", "models": "rewire.models", "experiments": "rewire.experiments"}
 
 # From the lowest floor to the highest: a module may import from its own floor and those below.
@@ -167,6 +171,51 @@ def test_rules_and_worlds_know_nothing_of_each_other():
         if source.startswith(one) and target.startswith(other)
     ]
     assert crossing == []
+
+
+# Beside the home of the two forms: worlds that hold compiled objects or addresses of their own.
+COMPILED = {
+    "rewire.worlds.brian.world",
+    "rewire.worlds.brian.wiring",
+    "rewire.worlds.masked.memory",
+}
+
+
+def test_compiled_or_numpy_is_chosen_in_one_place():
+    users = {
+        module
+        for module, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("native")
+        and any(alias.name == "kernels" for alias in node.names)
+    }  # fmt: skip
+    outside = {module for module in users if not module.startswith("rewire.kernels.")}
+    assert outside == COMPILED and len(users) > len(outside)
+
+
+def lines_of_code(node: ast.AST, source: list[str]) -> int:
+    """Lines of a definition that are neither empty, nor comments, nor its docstrings."""
+    documented = [
+        part.body[0]
+        for part in ast.walk(node)
+        if isinstance(part, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(part)
+    ]
+    texts = {n for text in documented for n in range(text.lineno, text.end_lineno + 1)}
+    lines = range(node.lineno, node.end_lineno + 1)
+    return sum(
+        n not in texts and bool(line := source[n - 1].strip()) and not line.startswith("#")
+        for n in lines
+    )
+
+
+def test_the_median_rule_is_under_35_lines():
+    lengths = {}
+    for path in (ROOT / "rewire/rules").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef) and node.name in BUILT_IN:
+                lengths[node.name] = lines_of_code(node, text.split("\n"))
+    assert len(lengths) > 35 and median(lengths.values()) < 35
 
 
 # Names that say what happened to a value instead of what it is.

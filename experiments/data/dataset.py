@@ -54,15 +54,15 @@ class Split:
         """
         import torch
 
-        from rewire.native import kernels
+        from rewire.kernels.pixels import examples
 
         x, y = into or self.empty(len(index))
         torch.index_select(self.y, 0, index, out=y)
         if self.scaling is None:
             return torch.index_select(self.stored, 0, index, out=x), y
-        if kernels is not None and x.device.type == "cpu":
-            pixels, table = self.stored.numpy(), self.scaling.table(x.shape[1])
-            kernels.examples(pixels, index.numpy(), table, x.numpy())
+        if x.device.type == "cpu":
+            table = self.scaling.table(x.shape[1])
+            examples(self.stored.numpy(), index.numpy(), table, x.numpy())
             return x, y
         return x.copy_(self.scaling.apply(self.stored[index])), y
 

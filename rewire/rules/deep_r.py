@@ -165,11 +165,12 @@ def _walk(
     With their successors, where those can be drawn in the same pass: at a few thousand edges a
     call of its own for each would cost as much as the walk.
     """
-    space, birth = graph.space, graph.births["sign"]
+    space, seed = graph.space, _hash_seed(graph)
     weight, sign = graph.numbers("weight"), graph.numbers("sign")
     counter = rng.skip_normals(len(weight)) if noisy else None
-    hashed = isinstance(birth, partial) and birth.func is pair_sign
-    if isinstance(drift, Tensor) or space.capped or space.multapses or not hashed:
+    if isinstance(drift, Tensor) or isinstance(spread, Tensor) or seed is None:
+        return walk(weight, sign, drift, spread, counter)
+    if space.capped or space.multapses:  # successors are drawn one by one, or from a list
         return walk(weight, sign, drift, spread, counter)
     if scope == "layer":
         ends, bounds = space.bounds, graph.bounds
@@ -177,8 +178,16 @@ def _walk(
         ends, bounds = [0, space.possible], [0, len(weight)]
     return walk_and_draw(
         weight, sign, drift, spread, counter, graph.array, ends, bounds, rng.sequence(),
-        salt(birth.keywords["seed"]), turned.numpy(),
+        salt(seed), turned.numpy(),
     )  # fmt: skip
+
+
+def _hash_seed(graph: Graph) -> int | None:
+    """The seed of the hash that gives newborns their sign; None where the world has one for all."""
+    birth = graph.births["sign"]
+    if isinstance(birth, partial) and birth.func is pair_sign:
+        return birth.keywords["seed"]
+    return None
 
 
 def _wake(

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..graph import NOTHING, Edit, Graph, Population, Space
-from ..kernels.attempts import Triple, draw_ahead
+from ..graph import NOTHING, Edit, Graph, Space
+from ..kernels.attempts import Triple
 from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock, Every, When
-from .shared.attempts import AHEAD, AHEAD_TICKS, Attempts, Sheet
+from .shared.attempts import Attempts, Sheet
+from .shared.filling import filled, slots_of_units
 from .shared.turnover import (
     SHEET,
     DistanceDependentFormation,
@@ -40,7 +40,6 @@ PAPER = """
 }
 """
 NO_OUTCOME: tuple[Sequence[int], Sequence[Triple]] = ((), ())
-NOT_YET = (0, None, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,73 +174,30 @@ class StructuralPlasticity(Rule):
     # -- the start ------------------------------------------------------------------------------
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        edit = Edit()
+        sheets, edit = self._sheets(graph.space), Edit()
         if self.initial != "given":
-            keys = torch.cat([self._filled(graph, i, rng) for i in range(len(graph.projections))])
-            keys = keys.sort().values
-            row, there = graph.find(keys)
-            stays = torch.zeros(len(graph), dtype=torch.bool)
-            stays[row[there]] = True
-            add = keys[~there]
-            edit = Edit(
-                drop=(~stays).nonzero().squeeze(1),
-                add=add,
-                birth={"weight": signals.pair("weight", add)},
-            )
-        after, sheets = graph.apply(edit), self._sheets(graph.space)
-        return edit, {
-            sheet.slots: self._slots(after, p)
-            for sheet, p in zip(sheets, graph.space.receiving, strict=True)
-        }
+            edit = self._filling(graph, signals, rng)
+        after = graph.apply(edit)
+        state = {sheet.slots: slots_of_units(after, sheet.name, self.slots) for sheet in sheets}
+        return edit, state
 
-    def _slots(self, graph: Graph, population: Population) -> Tensor:
-        """Slots of all units before each, and at the end of all together, (size + 1,)."""
-        held = graph.fan_in(population.name)
-        slots = population.slots if self.slots is None else self.slots
-        if slots is None:
-            return torch.cat([torch.zeros(1, dtype=torch.int64), held.cumsum(0)])
-        most = slots if population.most is None else population.most
-        if self.slots is not None and slots > most:
-            raise ValueError(
-                f"StructuralPlasticity asks for {slots} slots, and units of {population.name!r} "
-                f"may hold {most}: leave out slots= to take those."
-            )
-        slots = min(slots, most)
-        if int(held.max()) > slots:
-            raise ValueError(
-                f"a unit of {population.name!r} starts with {int(held.max())} synapses, but has "
-                f"{slots} slots; ask for a lower density or more slots."
-            )
-        return torch.arange(population.size + 1) * slots
-
-    def _filled(self, graph: Graph, i: int, rng: Stream) -> Tensor:
-        """Keys that fill the slots of every target unit of projection ``i``."""
-        p, space = graph.projections[i], graph.space
-        n_post = space.population[p.target].size
-        total = graph.bounds[i + 1] - graph.bounds[i]
-        if self.slots is None:
-            fan_in = torch.full((n_post,), total // n_post)
-            fan_in[rng.permutation(n_post)[: total % n_post]] += 1
-        else:
-            shared = sum(q.target == p.target for q in graph.projections)
-            fan_in = torch.full((n_post,), self.slots // shared)
-        local = torch.arange(p.size)
-        pre, post = p.locate(local)
-        if int(fan_in.max()) > p.size // n_post:
-            raise ValueError(
-                f"{p.name!r} has {p.size // n_post} possible synapses for each unit, fewer than "
-                f"the {int(fan_in.max())} slots to fill; ask for fewer slots."
-            )
-        # the smallest of Exp(1) / chance are a draw without replacement in proportion to chance
-        chance = torch.ones(p.size)
-        if self.initial == "kernel":
-            sheet = next(s for s in self._sheets(space) if s.name == p.target)
-            chance = sheet.chances(sheet.into.index(i), pre, post).clamp(min=1e-300)
-        clock = -(1 - rng.uniform(p.size).double()).log() / chance
-        order = torch.from_numpy(np.lexsort((clock.numpy(), post.numpy())))
-        size = torch.bincount(post, minlength=n_post)
-        rank = torch.arange(p.size) - (size.cumsum(0) - size)[post[order]]
-        return local[order[rank < fan_in[post[order]]]] + space.bounds[i]
+    def _filling(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
+        """The edit after which every slot is full, with partners drawn as ``initial`` says."""
+        keys = []
+        for i, p in enumerate(graph.projections):
+            # equally likely partners, or in proportion to the formation rule's probability
+            chance = None
+            if self.initial == "kernel":
+                sheet = next(s for s in self._sheets(graph.space) if s.name == p.target)
+                chance = partial(sheet.chances, sheet.into.index(i))
+            keys.append(filled(graph, i, self.slots, chance, rng))
+        wanted = torch.cat(keys).sort().values
+        row, exists = graph.find(wanted)
+        stays = torch.zeros(len(graph), dtype=torch.bool)
+        stays[row[exists]] = True
+        add = wanted[~exists]
+        birth = {"weight": signals.pair("weight", add)}
+        return Edit(drop=(~stays).nonzero().squeeze(1), add=add, birth=birth)
 
     # -- a tick ---------------------------------------------------------------------------------
 
@@ -250,10 +206,10 @@ class StructuralPlasticity(Rule):
     ) -> tuple[Edit, State]:
         drop: list[int] = []
         add: list[int] = []
-        after = dict(state)
+        after, expected = dict(state), partial(self._attempts, clock)
         for sheet in self._sheets(graph.space):
             # some slots of the population, each a unit's, are tried
-            attempts = self._next(sheet, after, rng, clock)
+            attempts = sheet.next_attempts(after, rng, expected)
             if attempts is None:
                 continue
             # a full one is emptied, an empty one offered to a partner, each with its probability
@@ -274,38 +230,8 @@ class StructuralPlasticity(Rule):
         )
         return edit, after
 
-    def _next(
-        self, sheet: Sheet, state: dict[str, Any], rng: Stream, clock: Clock
-    ) -> Attempts | None:
-        """This tick's attempts on a population, drawn ahead; None where it has no slots."""
-        at, place, luck = state.get(sheet.tried, NOT_YET)
-        if place is not None and sheet.ahead[0] is not place:
-            sheet.ahead = place, place.numpy(), luck.numpy()
-        if place is None or at == len(sheet.ahead[1]):
-            slots = state[sheet.slots].numpy()
-            if not slots[-1]:
-                return None
-            at, (place, luck) = 0, self._draw_ahead(slots, rng, clock)
-            sheet.ahead = place, place.numpy(), luck.numpy()
-        state[sheet.tried] = at + 1, place, luck
-        return Attempts(at, sheet.ahead[1], sheet.ahead[2])
-
-    def _draw_ahead(self, slots: np.ndarray, rng: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
-        """The attempts of the next ticks: (ticks, 2, n) unit and slot, (ticks, 3, n) luck.
-
-        The first of the three random numbers decides on the attempt, and is 2, which nothing
-        accepts, where there is none: a fraction left over is a chance of one more, and a slot is
-        tried once a tick.
-        """
-        expected = self._attempts(int(slots[-1]), clock)
-        n = int(expected) + 1
-        ticks = max(1, min(AHEAD // n, AHEAD_TICKS))
-        u, one_more = rng.doubles(ticks + 4 * ticks * n), expected - int(expected)
-        place, luck = draw_ahead(u, slots, ticks, n, one_more)
-        return torch.from_numpy(place), torch.from_numpy(luck)
-
-    def _attempts(self, slots: int, clock: Clock) -> float:
-        """How many slots are tried in a tick, on average."""
+    def _attempts(self, clock: Clock, slots: int) -> float:
+        """How many of a population's slots are tried in a tick, on average."""
         ticks = self.when.n if isinstance(self.when, Every) else 1
         if self.rate is None:
             return self.attempts * slots * ticks
@@ -326,14 +252,12 @@ class StructuralPlasticity(Rule):
             # in one pass, where weights can be read one by one and partners are drawn evenly
             weights = getattr(graph.lazy("weight"), "native", None)
             evenly = None if weights is None else signals.among(self.partner, sheet.sources)
-            starts = None if evenly is None else graph.starts(sheet.name)
-            if starts is not None:
-                return (
-                    sheet.native.attempt(
-                        starts, place, luck, at, *evenly, weights, *sheet.by_weight
-                    )
-                    or NO_OUTCOME
+            starts = graph.starts(sheet.name)
+            if evenly is not None and starts is not None:
+                outcome = sheet.native.attempt(
+                    starts, place, luck, at, *evenly, weights, *sheet.by_weight
                 )
+                return outcome or NO_OUTCOME
         free, full = sheet.screen(graph, attempts)
         eliminated = self._eliminated(graph, sheet, attempts, full) if full else []
         if not free:

@@ -225,7 +225,7 @@ def test_pixels_become_the_same_inputs_batch_by_batch(monkeypatch, normalise, na
     whole = data.load("mnist5k", normalise=normalise).train
     monkeypatch.setattr(data, "LARGE", 0)
     if not native:
-        monkeypatch.setattr("rewire.native.kernels", None)
+        monkeypatch.setattr("rewire.kernels.pixels.compiled", None)
     pixels = data.load("mnist5k", normalise=normalise).train
     assert pixels.stored.dtype == torch.uint8 and torch.equal(pixels.x, whole.x)
     index = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))[:60]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -11,10 +12,12 @@ import torch
 from torch import Tensor
 
 from ...graph import NONE, Graph, Population, Space
-from ...kernels.attempts import Law, Triple, attempts_on
+from ...kernels.attempts import Law, Triple, attempts_on, draw_ahead
+from ...streams import Stream
 from .turnover import DistanceDependentFormation, Elimination, Formation, chance_by_weight
 
 AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
+NOT_YET = (0, None, None)
 
 
 class Attempts(NamedTuple):
@@ -69,6 +72,26 @@ class Sheet:
             np.zeros((1, 2)) if self.places is None else np.array(self.places),
         )
 
+    def next_attempts(
+        self, state: dict[str, Any], rng: Stream, expected: Callable[[int], float]
+    ) -> Attempts | None:
+        """This tick's attempts on the population; None where it has no slots.
+
+        state: what is kept from tick to tick, which moves on. expected: the number of attempts in a
+        tick, on average, of so many slots: asked only where those drawn ahead are used up.
+        """
+        at, place, luck = state.get(self.tried, NOT_YET)
+        if place is not None and self.ahead[0] is not place:  # resumed, or another run's
+            self.ahead = place, place.numpy(), luck.numpy()
+        if place is None or at == len(self.ahead[1]):
+            slots = state[self.slots].numpy()
+            if not slots[-1]:
+                return None
+            at, (place, luck) = 0, _drawn_ahead(slots, expected(int(slots[-1])), rng)
+            self.ahead = place, place.numpy(), luck.numpy()
+        state[self.tried] = at + 1, place, luck
+        return Attempts(at, self.ahead[1], self.ahead[2])
+
     def screen(self, graph: Graph, attempts: Attempts) -> tuple[list[int], list[Triple]]:
         """The attempts on empty slots, and (attempt, projection, row) of those on full ones that
         may succeed; the projection by its place among those into the population."""
@@ -108,6 +131,20 @@ class Sheet:
             return torch.full((len(pre),), same, dtype=torch.float64)
         start, end = np.array(sources)[pre.numpy()], np.array(self.places)[post.numpy()]
         return torch.from_numpy(self.forms.chance(lateral, _distance_squared(start.T, end.T)))
+
+
+def _drawn_ahead(slots: np.ndarray, expected: float, rng: Stream) -> tuple[Tensor, Tensor]:
+    """The attempts of the next ticks: (ticks, 2, n) unit and slot, (ticks, 3, n) luck.
+
+    The first of the three random numbers decides on the attempt, and is 2, which nothing accepts,
+    where there is none: a fraction left over is a chance of one more, and a slot is tried once a
+    tick.
+    """
+    n = int(expected) + 1
+    ticks = max(1, min(AHEAD // n, AHEAD_TICKS))
+    u, one_more = rng.doubles(ticks + 4 * ticks * n), expected - int(expected)
+    place, luck = draw_ahead(u, slots, ticks, n, one_more)
+    return torch.from_numpy(place), torch.from_numpy(luck)
 
 
 def _distance_squared(a: Any, b: Any) -> Any:
