@@ -55,6 +55,5 @@ def test_the_examples_of_a_module_run(
     assert tried and not failed
 
 
-@pytest.mark.xfail(strict=True, reason="being written")
 def test_a_hundred_definitions_have_an_example() -> None:
     assert sum(map(len, examples().values())) >= 100
