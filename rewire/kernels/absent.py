@@ -13,7 +13,7 @@ EMPTY = np.empty(0, np.int64)
 
 
 def free_keys(
-    taken: np.ndarray,
+    present: np.ndarray,
     leaving: np.ndarray,
     start: int,
     ends: Sequence[int],
@@ -24,17 +24,17 @@ def free_keys(
 ) -> np.ndarray:
     """``counts[i]`` distinct free keys of each range [ends[i], ends[i + 1]), ascending.
 
-    taken: the keys that exist, ascending, those of range i in rows [bounds[i], bounds[i + 1]);
+    present: the keys that exist, ascending, those of range i in rows [bounds[i], bounds[i + 1]);
     leaving: rows that count as free. ``start`` names the random numbers. parallel: whether a key
     may be held by several rows; it is free where all of them leave. Raises ValueError where a
     range has too few.
     """
     if compiled is not None and not parallel:
-        keys = compiled.free_keys(taken, leaving, start, ends, bounds, counts)
+        keys = compiled.free_keys(present, leaving, start, ends, bounds, counts)
         if keys is not None:  # else too few are free: the form below says where
             return keys
     parts = [
-        _of_range(taken, (ends[i], ends[i + 1]), n, leaving, mix(start + i), parallel)
+        _of_range(present, (ends[i], ends[i + 1]), n, leaving, mix(start + i), parallel)
         for i, n in enumerate(counts)
         if n
     ]
@@ -42,7 +42,7 @@ def free_keys(
 
 
 def _of_range(
-    taken: np.ndarray,
+    present: np.ndarray,
     ends: tuple[int, int],
     need: int,
     leaving: np.ndarray,
@@ -55,10 +55,10 @@ def _of_range(
     Where few keys are free, or most of those are needed, they are drawn by number from a list.
     """
     lo, hi = ends
-    first, end = taken.searchsorted(ends)
+    first, end = present.searchsorted(ends)
     # as far as can be told without the list: rows that leave make more keys free
     if 2 * (end - first) > hi - lo or 2 * need > hi - lo - (end - first):
-        free = _listed(taken, (first, end), ends, leaving)
+        free = _listed(present, (first, end), ends, leaving)
         if need > len(free):
             raise ValueError(
                 f"cannot add {need} edges to keys [{lo}, {hi}): only {len(free)} are free."
@@ -67,31 +67,31 @@ def _of_range(
             few = 2 * need <= len(free)
             drawn = _distinct_draws(need if few else len(free) - need, len(free), counter)
             return free[drawn] if few else np.delete(free, drawn)
-    leaves = np.zeros(len(taken), bool)
+    leaves = np.zeros(len(present), bool)
     leaves[leaving] = True
 
     def is_free(drawn: np.ndarray) -> np.ndarray:
-        if not len(taken):
+        if not len(present):
             return np.ones(len(drawn), bool)
-        at = np.minimum(taken.searchsorted(drawn + lo), len(taken) - 1)
-        same = taken[at] == drawn + lo
-        return ~same | (_all_leave(taken, leaves, at, drawn + lo) if parallel else leaves[at])
+        at = np.minimum(present.searchsorted(drawn + lo), len(present) - 1)
+        same = present[at] == drawn + lo
+        return ~same | (_all_leave(present, leaves, at, drawn + lo) if parallel else leaves[at])
 
     return _distinct_draws(need, hi - lo, counter, is_free) + lo
 
 
 def _listed(
-    taken: np.ndarray, rows: tuple[int, int], ends: tuple[int, int], leaving: np.ndarray
+    present: np.ndarray, rows: tuple[int, int], ends: tuple[int, int], leaving: np.ndarray
 ) -> np.ndarray:
     """The free keys of a range, ascending.
 
     Parallel synapses share a pair, and some are about to go: only a list tells what is free.
     """
-    stays = np.ones(len(taken), bool)
+    stays = np.ones(len(present), bool)
     stays[leaving] = False
     part = slice(*rows)
     absent = np.ones(ends[1] - ends[0], bool)
-    absent[taken[part][stays[part]] - ends[0]] = False
+    absent[present[part][stays[part]] - ends[0]] = False
     return np.flatnonzero(absent) + ends[0]
 
 
@@ -125,13 +125,13 @@ def distinct(values: np.ndarray) -> np.ndarray:
 
 
 def _all_leave(
-    taken: np.ndarray, leaves: np.ndarray, at: np.ndarray, drawn: np.ndarray
+    present: np.ndarray, leaves: np.ndarray, at: np.ndarray, drawn: np.ndarray
 ) -> np.ndarray:
     """Whether every synapse of each drawn pair is about to go (a pair may hold several)."""
     out = leaves[at].copy()
-    more = np.minimum(at + 1, len(taken) - 1)
-    while (again := out & (more > at) & (taken[more] == drawn)).any():
+    more = np.minimum(at + 1, len(present) - 1)
+    while (again := out & (more > at) & (present[more] == drawn)).any():
         out[again] &= leaves[more[again]]
         at = more
-        more = np.minimum(more + 1, len(taken) - 1)
+        more = np.minimum(more + 1, len(present) - 1)
     return out

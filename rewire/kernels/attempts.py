@@ -102,12 +102,12 @@ class Plain:
         """
         unit, slot = place[at]
         first = starts[:, unit]
-        held = starts[:, unit + 1] - first
-        upto = held.cumsum(0)
+        fan_in = starts[:, unit + 1] - first  # (P, n); slots are counted over the projections
+        upto = fan_in.cumsum(0)
         empty = slot >= upto[-1]
         k = (~empty & (luck[at, 0] < likely)).nonzero()[0]
         which = (slot[k] >= upto[:, k]).sum(0)
-        row = first[which, k] + slot[k] - (upto - held)[which, k]
+        row = first[which, k] + slot[k] - (upto - fan_in)[which, k]
         full = list(zip(k.tolist(), which.tolist(), row.tolist(), strict=True))
         return empty.nonzero()[0].tolist(), full
 
@@ -151,11 +151,11 @@ class Plain:
         """
         free, full = self.screen(starts, place, luck, at, max(if_weak, if_strong))
         values = weights([row for _, _, row in full])
-        gone = [
+        eliminated = [
             row
             for (k, _, row), value in zip(full, values, strict=True)
             if luck[at, 0, k] < (if_weak if value < weak else if_strong)
         ]
         partners = draw_evenly(units, ranges, luck[at, 1, free].tolist())
         formed = self.accepted(place, luck, at, free, partners)
-        return (gone, formed) if gone or formed else None
+        return (eliminated, formed) if eliminated or formed else None

@@ -7,22 +7,22 @@ import numpy as np
 from ..native import kernels as compiled
 
 
-def find(keys: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find(keys: np.ndarray, queried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row of each key (its first, where there are several) and whether it exists, each (k,).
 
-    keys: ascending; asked: in any order.
+    keys: ascending; queried: in any order.
 
     >>> row, exists = find(np.array([2, 5, 9]), np.array([5, 6]))
     >>> int(row[0]), exists.tolist()
     (1, [True, False])
     """
     if compiled is not None:
-        return compiled.find(keys, asked)
-    row = keys.searchsorted(asked)
+        return compiled.find(keys, queried)
+    row = keys.searchsorted(queried)
     if not len(keys):
-        return row, np.zeros(len(asked), bool)
+        return row, np.zeros(len(queried), bool)
     row = np.minimum(row, len(keys) - 1)
-    return row, keys[row] == asked
+    return row, keys[row] == queried
 
 
 def keys_left(keys: np.ndarray, drop: np.ndarray, first: int, last: int, offset: int) -> np.ndarray:
@@ -93,9 +93,9 @@ def spliced(column: np.ndarray, drop: np.ndarray, born: np.ndarray, birth: float
     """
     if compiled is not None and column.dtype in (np.float32, np.float64):
         return compiled.spliced(column, drop, born, birth)
-    kept = np.delete(column, drop)
-    out = np.full(len(kept) + len(born), birth, kept.dtype)
+    staying = np.delete(column, drop)
+    out = np.full(len(staying) + len(born), birth, staying.dtype)
     stays = np.ones(len(out), bool)
     stays[born] = False
-    out[stays] = kept
+    out[stays] = staying
     return out

@@ -24,12 +24,12 @@ def first_of(
     ranges: Sequence[tuple[int, int]],
     counts: Sequence[int],
     order: str,
-    taken: np.ndarray = EMPTY,
+    without: np.ndarray = EMPTY,
 ) -> np.ndarray | None:
-    """Rows of the ``counts[g]`` first in this order of each range, ascending, none of ``taken``.
+    """Rows of the ``counts[g]`` first in this order of each range, ascending, none of ``without``.
 
     The smaller row goes first among equals. None where a number that could be chosen is NaN. Each
-    range has enough rows that are not taken, which are ascending.
+    range has enough rows besides those, which are ascending.
 
     >>> first_of(np.array([3.0, 1.0, 2.0, 1.0]), [(0, 4)], [2], "smallest").tolist()
     [1, 3]
@@ -38,11 +38,11 @@ def first_of(
     """
     if compiled is not None and _fits(values):
         low, high = [lo for lo, _ in ranges], [hi for _, hi in ranges]
-        return compiled.first_of(values, low, high, counts, _NUMBER[order], taken)
+        return compiled.first_of(values, low, high, counts, _NUMBER[order], without)
     free = None
-    if len(taken):
+    if len(without):
         free = np.ones(len(values), bool)
-        free[taken] = False
+        free[without] = False
     parts = [EMPTY]
     for (lo, hi), k in zip(ranges, counts, strict=True):
         rows = None if free is None else np.flatnonzero(free[lo:hi])

@@ -104,8 +104,9 @@ class ACDC(Rule):
                 f"ACDC cannot end with {keep:,} edges (density {self.to:g} of {graph.possible:,} "
                 f"possible): it keeps at least {least} of the {len(graph):,} there are."
             )
-        kept = level(counts, keep, counts) if self.scope == "layer" else [keep]
-        return Edit(), {"kept": kept, "compressed": False}
+        # the state's name of the counts is "kept": checkpoints of old runs hold it
+        counts = level(counts, keep, counts) if self.scope == "layer" else [keep]
+        return Edit(), {"kept": counts, "compressed": False}
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
@@ -115,10 +116,11 @@ class ACDC(Rule):
         if compressed and clock.step == self.when.last(clock.span):
             return NOTHING, state
         after = {**state, "compressed": not compressed}
-        if compressed:
+        if compressed:  # decompression: every absent synapse, at weight 0
             asleep = np.ones(graph.possible, bool)
             asleep[graph.array] = False
             return Edit(add=torch.from_numpy(np.flatnonzero(asleep))), after
+        # compression: the largest |w|, as many as the budget has
         have = graph.counts().tolist() if self.scope == "layer" else [len(graph)]
         drop = [n - k for n, k in zip(have, state["kept"], strict=True)]
         return Edit(drop=weakest(graph, drop, self.scope, self.name)), after

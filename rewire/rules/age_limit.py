@@ -53,12 +53,14 @@ class AgeLimit(Rule):
             raise ValueError(f"AgeLimit.most is a number of steps from 1 up, got {self.most}.")
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        # spread: as if the network had turned over for long, so that its ends are spread too
         age = torch.from_numpy(rng.doubles(len(graph))) * self.most * self.spread
         return Edit(set={"age": age.floor().to(graph["age"].dtype)}), {"looked": 0}
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # the column holds ages at the last look: it is written where a rule acts, not at each step
         age = graph["age"] + (clock.total - state["looked"])
         drop = (age >= self.most).nonzero().squeeze(1)
         k = counts_by(drop, groups(graph, "layer"))

@@ -99,6 +99,7 @@ class CHT(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # (1) the weakest of each projection
         fraction, ranges = value(self.fraction, clock), groups(graph, "layer")
         rests = list(state["rests"])
         k = [0 if rest else int(fraction * (hi - lo))
@@ -106,9 +107,11 @@ class CHT(Rule):
         drop = smallest(graph["weight"], k, ranges, magnitude=True, what="CHT's |weight|")
         stays = torch.ones(len(graph), dtype=torch.bool)
         stays[drop] = False
+        # (2) what hidden units without inputs or outputs still have
         if self.chain:
             stays = _fed_and_heard(graph, stays, rests)
         drop = (~stays).nonzero().squeeze(1)
+        # (3) as many by CH3-L3 in what is left, the rest at random
         left = graph.apply(Edit(drop=drop))
         lost = [a - b for a, b in zip(graph.counts().tolist(), left.counts().tolist(), strict=True)]
         grown = [self._best(left, i, n, rng) for i, n in enumerate(lost)]
@@ -117,6 +120,7 @@ class CHT(Rule):
         if any(missing):
             more = sample_absent(left.apply(Edit(add=grow)), missing, rng)
             grow = torch.cat([grow, more]).sort().values
+        # a projection rests once most of what it drops comes back at once
         came_back = np.intersect1d(grow.numpy(), graph.array[drop.numpy()], assume_unique=True)
         back = np.histogram(came_back, graph.space.ends)[0].tolist()
         for i, n in enumerate(lost):

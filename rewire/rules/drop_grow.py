@@ -108,11 +108,11 @@ class DropGrow(Rule):
             return sample_absent(graph, k, rng, without=drop)
         if isinstance(self.grow, str):
             return signals.largest(self.grow, k, without=drop)
-        space, found = graph.space, []
+        space, keys_of = graph.space, []
         for i, n in enumerate(k):
-            held = graph.local_without(i, drop.numpy())
-            absent = np.delete(np.arange(space.sizes[i]), held) + space.bounds[i]
+            staying = graph.local_without(i, drop.numpy())
+            absent = np.delete(np.arange(space.sizes[i]), staying) + space.bounds[i]
             keys = torch.from_numpy(absent)
             best = largest(self.grow(graph, signals, keys), n, what=f"{self.name}'s grow score")
-            found.append(keys[best])
-        return torch.cat(found)
+            keys_of.append(keys[best])
+        return torch.cat(keys_of)

@@ -85,18 +85,21 @@ class DSR(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # drop what is below the threshold H
         threshold = state["threshold"]
         drop = self._below(graph, threshold)
+        # more than N_p of them: halve H for the next tick; fewer: double it
         aim = self.aim if isinstance(self.aim, int) else self.aim * len(graph)
         state = {**state, "threshold": threshold * self._factor(len(drop), aim)}
         sizes, counts = graph.space.sizes, graph.counts().tolist()
         room = [size - n for size, n in zip(sizes, counts, strict=True)]
-        if len(drop) > sum(room):
+        if len(drop) > sum(room):  # no more than can grow at absent positions
             drop = drop[smallest(graph["weight"][drop], sum(room), magnitude=True)]
         if not len(drop):
             return NOTHING, state
-        gone = counts_by(drop, groups(graph, "layer"))
-        survivors = [n - d for n, d in zip(counts, gone, strict=True)]
+        # grow as many in all, each layer's share in proportion to its survivors
+        dropped = counts_by(drop, groups(graph, "layer"))
+        survivors = [n - d for n, d in zip(counts, dropped, strict=True)]
         add = sample_absent(graph, allot(len(drop), survivors, room), rng)
         return Edit(drop=drop, add=add), state
 

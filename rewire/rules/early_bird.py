@@ -100,10 +100,12 @@ class EarlyBird(Gradual):
         if state["drawn"]:
             return NOTHING, state
         assert isinstance(self.when, Every)
+        # the mask that would keep the largest |w| now
         drop = self._outside(graph, state)
         stays = torch.ones(len(graph), dtype=torch.bool)
         stays[drop] = False
         mask, past = graph.keys[stays], state["masks"]
+        # the ticket: nearer than epsilon to each of the last masks, or the last chance
         settled = len(past) == self.history and all(
             self._distance(mask, other, graph.possible) < self.distance for other in past
         )
@@ -118,8 +120,8 @@ class EarlyBird(Gradual):
             some = [i for i, n in enumerate(counts) if n]
             shares = [graph.projections[i].size for i in some]
             keep = apportion(shares, min(state["end"], len(graph)), [counts[i] for i in some])
-            kept = dict(zip(some, keep, strict=True))
-            k = [n - kept.get(i, 0) for i, n in enumerate(counts)]
+            staying = dict(zip(some, keep, strict=True))
+            k = [n - staying.get(i, 0) for i, n in enumerate(counts)]
         else:
             k = [max(len(graph) - state["end"], 0)]
         ranges = groups(graph, self.scope)
@@ -127,5 +129,6 @@ class EarlyBird(Gradual):
 
     def _distance(self, mask: Tensor, other: Tensor, possible: int) -> float:
         differ = len(np.setxor1d(mask.numpy(), other.numpy(), assume_unique=True))
+        # "ticket": 0 for equal masks, 1 for masks without a common synapse
         most = len(mask) + len(other) if self.of == "ticket" else possible
         return differ / max(most, 1)

@@ -78,12 +78,14 @@ class EdgePopup(Silencing):
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         keep = self.budget_of(graph, self.to)
+        # scores by kaiming_uniform with a = sqrt 5: uniform in +-1 / sqrt(fan-in)
         fan_in = torch.cat([
             torch.full((n,), float(prod(p.shape[1:])))
             for p, n in zip(graph.projections, graph.counts().tolist(), strict=True)
         ])  # fmt: skip
         score = (2 * rng.uniform(len(graph)) - 1) / fan_in.sqrt()
         edit = {"score": score, "gain": self._gain(graph, score, keep)}
+        # weights of one size a layer, sqrt(2 / fan-in), so that live edges carry the variance
         if self.weights == "signed":
             weight = graph["weight"]
             factor = sqrt(2 / self.to) if self.scaled else sqrt(2)  # type: ignore[operator]
@@ -93,10 +95,12 @@ class EdgePopup(Silencing):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # eq. 5: dL/ds = dL/dw w, straight through the choice of the live edges
         score = graph["score"]
         slope = signals.pair("grad", graph.keys) * graph["weight"].float()
         if self.ranks == "magnitude":
             slope = slope * torch.sign(score)
+        # stochastic gradient descent with momentum and decay, as torch.optim.SGD has them
         velocity = self.momentum * graph["velocity"] + slope + self.decay * score
         score = score - value(self.rate, clock) * velocity
         gain = self._gain(graph, score, state["keep"])

@@ -95,10 +95,13 @@ class GradR(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # the step moved s dL/dw of every link, dormant ones too: theta = s w is at hand
         weight, sign = graph["weight"], graph["sign"]
         rate = rate_of(self, signals, graph.keys) if self.rate is None else self.rate
+        # eq. 10: the prior's mu leaves the fraction ``to`` of the links above 0
         centre = log(2 * self.to) / self.alpha  # type: ignore[operator]
         theta = weight * sign
+        # theta <- theta - lr alpha sign(theta - mu)
         theta = theta - (rate * self.alpha * torch.sign(theta - centre)).to(theta)
         return Edit(set={"weight": (theta * sign).to(weight), "gain": self._gain(theta)}), state
 

@@ -87,9 +87,11 @@ class GraNet(Gradual):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # (1) prune to the cubic's count, over all layers
         weight, what = graph["weight"], "GraNet's |weight|"
         excess = max(len(graph) - self.edges(clock, state), 0)
         pruned = smallest(weight, excess, magnitude=True, what=what)
+        # (2) of what is left in each layer, drop the weakest and regrow as many by gradient
         alive = np.delete(np.arange(len(graph)), pruned.numpy())
         ends = alive.searchsorted(graph.bounds).tolist()
         ranges = list(zip(ends[:-1], ends[1:], strict=True))

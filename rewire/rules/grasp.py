@@ -72,9 +72,8 @@ class GraSP(PruneAtStart):
             raise ValueError(f"GraSP's temperature is above 0, got {self.temperature}.")
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        def flow(held: Graph) -> Tensor:
-            seen = signals.at(held)
-            return seen.pair("gradient_flow", held.keys, temperature=self.temperature)
+        def flow(left: Graph) -> Tensor:
+            return signals.at(left).pair("gradient_flow", left.keys, temperature=self.temperature)
 
         return self.prune(graph, flow)
 
@@ -99,12 +98,13 @@ def gradient_flow(
     def gradients(create_graph: bool) -> Iterator[list[Tensor]]:
         """Of each batch, of the weights that there are."""
         for batch in probe.batches:
-            found = torch.autograd.grad(
+            slopes = torch.autograd.grad(
                 probe.loss(model, batch), weights, allow_unused=True, create_graph=create_graph
             )
             yield [torch.zeros_like(w) if g is None else g * m
-                   for w, g, m in zip(weights, found, world.masks, strict=True)]  # fmt: skip
+                   for w, g, m in zip(weights, slopes, world.masks, strict=True)]  # fmt: skip
 
+    # g first, then Hg as the gradient of g (constant) . dL/dw
     n = len(probe.batches)
     g = [sum(parts[1:], parts[0]) / n for parts in zip(*gradients(False), strict=True)]
     scores = [torch.zeros_like(w) for w in weights]

@@ -112,8 +112,8 @@ class HomeostaticGrowth(Rule):
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         state: dict[str, Tensor] = {}
         for i, p in enumerate(graph.projections):
-            for end, held in zip(("pre", "post"), _held(graph, i), strict=True):
-                state[f"{end}/{p.name}"] = torch.from_numpy(held.astype(np.float64))
+            for end, counts in zip(("pre", "post"), _synapses(graph, i), strict=True):
+                state[f"{end}/{p.name}"] = torch.from_numpy(counts.astype(np.float64))
         return Edit(), state
 
     def update(
@@ -122,22 +122,25 @@ class HomeostaticGrowth(Rule):
         n = self.when.n if isinstance(self.when, Every) else 1
         span = n * (1.0 if clock.dt is None else clock.dt)
         after = dict(state)
+        # dC/dt = (activity - C) / tau
         for name in {p.source for p in graph.projections} | {p.target for p in graph.projections}:
             now = signals.node(self.signal, name).double()
-            kept = exp(-span / self.tau)
+            decay = exp(-span / self.tau)
             before = state.get(f"calcium/{name}", now)  # as if it had been so all along
-            after[f"calcium/{name}"] = before * kept + now * (1 - kept)
+            after[f"calcium/{name}"] = before * decay + now * (1 - decay)
         drop, add = [], list[int]()
         room = _Free(graph)
         for i, p in enumerate(graph.projections):
+            # dz/dt by the growth curve, of both kinds of elements
             elements = []
             for end, population in (("pre", p.source), ("post", p.target)):
                 speed = self.speed(after[f"calcium/{population}"].numpy())
                 elements.append(np.maximum(state[f"{end}/{p.name}"].numpy() + span * speed, 0))
-            gone = self._surplus(graph, i, elements, rng)
-            drop.append(gone)
-            room.leave(i, gone)
-            add += self._pair(graph, i, elements, gone, room, rng)
+            # synapses without an element break, then vacant elements are paired
+            surplus = self._surplus(graph, i, elements, rng)
+            drop.append(surplus)
+            room.leave(i, surplus)
+            add += self._pair(graph, i, elements, surplus, room, rng)
             for end, z in zip(("pre", "post"), elements, strict=True):
                 after[f"{end}/{p.name}"] = torch.from_numpy(z)
         rows = np.sort(np.concatenate(drop))
@@ -168,16 +171,18 @@ class HomeostaticGrowth(Rule):
         graph: Graph,
         i: int,
         elements: list[np.ndarray],
-        gone: np.ndarray,
+        surplus: np.ndarray,
         room: _Free,
         rng: Stream,
     ) -> list[int]:
         """Keys of the synapses that vacant elements form; ``elements`` decay where they stay so."""
         p, space = graph.projections[i], graph.space
-        held = [h - g for h, g in zip(_held(graph, i), _held(graph, i, gone), strict=True)]
-        vacant = [np.maximum(np.floor(z) - h, 0).astype(np.int64)
-                  for z, h in zip(elements, held, strict=True)]  # fmt: skip
+        broken = _synapses(graph, i, surplus)
+        bound = [n - b for n, b in zip(_synapses(graph, i), broken, strict=True)]
+        vacant = [np.maximum(np.floor(z) - n, 0).astype(np.int64)
+                  for z, n in zip(elements, bound, strict=True)]  # fmt: skip
         vacant[1] = np.minimum(vacant[1], room.free(i))
+        # both kinds in random order: the k-th of one meets the k-th of the other
         ends = [rng.numpy.permutation(np.repeat(np.arange(len(v)), v)) for v in vacant]
         many = min(map(len, ends))
         formed = list[int]()
@@ -189,14 +194,16 @@ class HomeostaticGrowth(Rule):
                 continue
             formed.append(key)
         _, pre, post = space.locate(torch.tensor(formed, dtype=torch.int64))
-        for z, h, unit in zip(elements, held, (pre, post), strict=True):
-            h += np.bincount(unit.numpy(), minlength=len(h))
-            z -= self.tau_vacant * np.maximum(z - h, 0)
+        for z, n, unit in zip(elements, bound, (pre, post), strict=True):
+            n += np.bincount(unit.numpy(), minlength=len(n))
+            z -= self.tau_vacant * np.maximum(z - n, 0)  # what is still vacant decays
         room.take(i, post.numpy())
         return formed
 
 
-def _held(graph: Graph, i: int, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def _synapses(
+    graph: Graph, i: int, rows: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Synapses of each presynaptic and each postsynaptic unit of a projection, or some rows'."""
     p, (_, pre, post) = graph.projections[i], graph.locate()
     at = np.arange(*graph.bounds[i : i + 2]) if rows is None else rows
@@ -226,7 +233,7 @@ class _Free:
 
     def leave(self, i: int, rows: np.ndarray) -> None:
         if (slots := self._of(i)) is not None:
-            slots += _held(self._graph, i, rows)[1]
+            slots += _synapses(self._graph, i, rows)[1]
 
     def take(self, i: int, units: np.ndarray) -> None:
         if (slots := self._of(i)) is not None:

@@ -122,21 +122,22 @@ class IMP(Rule):
         each projection (one in all under "global"), and all edges of projections at rate 0.
         """
         rates = [self.fraction if (r := match(n, self.rates)) is None else r for n in names]
-        kept = 0
+        fixed = 0  # edges of projections at rate 0, which a global ranking leaves out
         if self.scope == "global":
-            kept = sum(n for n, r in zip(counts, rates, strict=True) if not r)
-            counts, rates = [sum(counts) - kept], [self.fraction]
-        possible = sum(counts) + kept
-        targets = sorted({round(d * possible) - kept for d in self.to}, reverse=True)
+            fixed = sum(n for n, r in zip(counts, rates, strict=True) if not r)
+            counts, rates = [sum(counts) - fixed], [self.fraction]
+        possible = sum(counts) + fixed
+        targets = sorted({round(d * possible) - fixed for d in self.to}, reverse=True)
         least = sum(min(n, 1) if r else n for n, r in zip(counts, rates, strict=True))
         if targets and targets[-1] < least:
             raise ValueError(
-                f"IMP cannot reach density {min(self.to):g}, {targets[-1] + kept:,} of "
+                f"IMP cannot reach density {min(self.to):g}, {targets[-1] + fixed:,} of "
                 f"{possible:,} edges: with scope {self.scope!r} it keeps at least one edge "
                 f"{'of each projection' if self.scope == 'layer' else 'in all'}, and every edge "
-                f"of projections at rate 0. Ask for a density of {(least + kept) / possible:.3g} "
-                f"({least + kept:,} edges) or more."
+                f"of projections at rate 0. Ask for a density of {(least + fixed) / possible:.3g} "
+                f"({least + fixed:,} edges) or more."
             )
+        # rounds of the rates, each cut short where it would pass the next density asked for
         most = self.rounds or (None if targets else 5)
         have, out = list(counts), list[list[int]]()
         while most is None or len(out) < most:
@@ -161,8 +162,9 @@ class IMP(Rule):
         cut = [i for i, d in enumerate(drop) if d]
         n, r = [have[i] for i in cut], [rates[i] for i in cut]
         room = sum(n) - excess  # what those projections keep
-        kept = apportion(_shrunk(n, r, _exponent(n, r, room)), room, n)
-        for i, k in zip(cut, kept, strict=True):
+        # a part of a round, in which each projection shrinks by its own rate's share
+        left = apportion(_shrunk(n, r, _exponent(n, r, room)), room, n)
+        for i, k in zip(cut, left, strict=True):
             drop[i] = have[i] - k
         return drop
 
@@ -177,6 +179,7 @@ class IMP(Rule):
         level = state["level"]
         if level == len(state["ladder"]):
             return Edit(), state
+        # prune the smallest |w|, then go back to theta_k with the survivors, and train on
         drop = self._smallest(graph, state["ladder"][level])
         step = self.rewind if self.restore != "nothing" else 0
         edit = Edit(rewind=Rewind(step, RESTORED[self.restore]), drop=drop)

@@ -48,4 +48,4 @@ class Magnitude(PruneAtStart):
     bibtex: ClassVar[str] = PAPER
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        return self.prune(graph, lambda held: held["weight"].abs())
+        return self.prune(graph, lambda graph: graph["weight"].abs())

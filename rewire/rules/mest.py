@@ -84,12 +84,13 @@ class MEST(Rule):
     ) -> tuple[Edit, State]:
         fraction, ranges = value(self.fraction, clock), groups(graph, "layer")
         more = [int(fraction * n) for n in state["edges"]]
-        if self.soft:
+        if self.soft:  # drop first what was grown beyond K a tick ago: more are tried meanwhile
             less = [hi - lo - n for (lo, hi), n in zip(ranges, state["edges"], strict=True)]
             possible = zip(more, graph.space.sizes, state["edges"], strict=True)
             more = [min(k, size - n) for k, size, n in possible]
         else:
             less = more
+        # importance |w| + lambda |dL/dw|; the least important go, as many come at random
         worth = graph["weight"].abs()
         if self.lam:
             worth = worth + self.lam * signals.pair("growth", graph.keys)

@@ -79,9 +79,11 @@ class MovementPruning(Gradual):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # eq. 7: S <- S - alpha_S dL/dw w, of silent edges too
         moved = signals.pair("grad", graph.keys) * graph["weight"].float()
         score = graph["score"] - self.rate * moved
+        # Top_v: the largest scores are live, as many as the cubic says
         keep, counts = min(self.edges(clock, state), len(graph)), graph.counts().tolist()
-        kept = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
-        gain = foremost(graph, score, kept, self.scope, "MovementPruning's score")
+        sizes = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        gain = foremost(graph, score, sizes, self.scope, "MovementPruning's score")
         return Edit(set={"score": score, "gain": gain}), state

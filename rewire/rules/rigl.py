@@ -81,9 +81,12 @@ class RigL(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # k of layer l: f_decay(t) times its synapses
         fraction = value(self.fraction, clock)
         ranges = groups(graph, "layer")
         k = [int(fraction * (hi - lo)) for lo, hi in ranges]
+        # I_active = ArgTopK(-|theta|, k)
         drop = smallest(graph["weight"], k, ranges, magnitude=True, what="RigL's |weight|")
+        # I_grow = ArgTopK over all but theta \ I_active of |dL/dtheta|
         grow = signals.largest("growth", k, without=drop)
         return exchange(graph, drop, grow), state

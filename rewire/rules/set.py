@@ -86,10 +86,12 @@ class SET(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # remove the fraction zeta of the weakest synapses of each layer
         fraction = value(self.fraction, clock)
         weakest = self._by_sign if self.drop == "signed" else self._by_magnitude
         rows = [weakest(graph["weight"][lo:hi], fraction) + lo for lo, hi in groups(graph, "layer")]
         drop = torch.cat(rows)
+        # add as many at random, among them those just removed
         add = sample_absent(graph, [len(r) for r in rows], rng, without=drop)
         birth = {"weight": rng.normal(len(add)) * self.birth} if self.birth else {}
         return Edit(drop=drop, add=add, birth=birth), state

@@ -90,28 +90,34 @@ class SNFS(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # M <- alpha M + (1 - alpha) dL/dw, of absent synapses too
         gradient = signals.whole("grad")
         momentum = torch.lerp(gradient.to(state["momentum"]), state["momentum"], self.momentum)
         state = {**state, "momentum": momentum}
         if not self.rewires(clock):
             return NOTHING, state
+        # prune the fraction p of smallest |w| of each layer
         fraction, ranges = value(self.fraction, clock), groups(graph, "layer")
         k = [int(fraction * (hi - lo)) for lo, hi in ranges]
         drop = smallest(graph["weight"], k, ranges, magnitude=True, what="SNFS's |weight|")
+        # redistribute all of them in proportion to the layers' mean |M|, as far as there is room
         left = [hi - lo - n for (lo, hi), n in zip(ranges, k, strict=True)]
         room = [size - n for size, n in zip(graph.space.sizes, left, strict=True)]
         shares = [float(momentum[graph.keys[lo:hi]].abs().mean()) if hi > lo else 0.0
                   for lo, hi in ranges]  # fmt: skip
+        # regrow where |M| is largest
         grow = self._grow(graph, momentum, drop, allot(sum(k), shares, room))
         return exchange(graph, drop, grow), state
 
     @staticmethod
     def _grow(graph: Graph, momentum: Tensor, drop: Tensor, counts: list[int]) -> Tensor:
         """Keys of the largest |M| of each projection's absent synapses."""
-        bounds, gone = graph.space.bounds, drop.numpy()
-        found = [torch.from_numpy(np.empty(0, np.int64))]
+        bounds = graph.space.bounds
+        keys = [torch.from_numpy(np.empty(0, np.int64))]
         for i, n in enumerate(counts):
-            held = torch.from_numpy(graph.local_without(i, gone))
+            staying = torch.from_numpy(graph.local_without(i, drop.numpy()))
             values, name = momentum[bounds[i] : bounds[i + 1]], graph.projections[i].name
-            found.append(top_absent(values, held, n, "momentum", name, magnitude=True) + bounds[i])
-        return torch.cat(found)
+            keys.append(
+                top_absent(values, staying, n, "momentum", name, magnitude=True) + bounds[i]
+            )
+        return torch.cat(keys)

@@ -70,8 +70,8 @@ class SNIP(PruneAtStart):
             raise ValueError(f"SNIP prunes in one round or more, got rounds={self.rounds}.")
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        def sensitivity(held: Graph) -> Tensor:
-            return signals.at(held).pair("connection_sensitivity", held.keys)
+        def sensitivity(left: Graph) -> Tensor:
+            return signals.at(left).pair("connection_sensitivity", left.keys)
 
         return self.prune(graph, sensitivity, self.rounds)
 

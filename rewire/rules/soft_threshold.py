@@ -71,10 +71,12 @@ class SoftThreshold(Gradual):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # as many of the largest |w| as the cubic says are live
         keep, counts = min(self.edges(clock, state), len(graph)), graph.counts().tolist()
-        kept = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        sizes = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
         size = graph["weight"].abs()
-        live = foremost(graph, size, kept, self.scope, "SoftThreshold's |weight|")
+        live = foremost(graph, size, sizes, self.scope, "SoftThreshold's |weight|")
+        # a_t: the largest |w| that is not, so that no weight jumps where it crosses
         silent, threshold = size * (1 - live), torch.zeros_like(size)
         for lo, hi in groups(graph, self.scope):
             if hi > lo:

@@ -83,6 +83,7 @@ class SRSTE(Rule):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         edit = {}
+        # the refined term of eq. 9, of the weights that were silent in the step
         if self.decay:
             weight, rate = graph["weight"], rate_of(self, signals, graph.keys)
             pull = rate * self.decay * weight * (1 - graph["gain"])

@@ -93,25 +93,25 @@ class SRigL(Rule):
                     "a pair twice. Use a projection without multapses."
                 )
             _, width = rows_of(p)
-            held = graph.local(i).numpy()
+            local = graph.local(i).numpy()
             drawn = rng.permutation(p.size).numpy()
-            there = _at(held, p.size)[drawn]
-            fan_in = _even(len(held), np.zeros(p.size // width, np.int64), width)
-            order = np.concatenate([drawn[there], drawn[~there]])  # those there are come first
+            exists = _at(local, p.size)[drawn]
+            fan_in = _even(len(local), np.zeros(p.size // width, np.int64), width)
+            order = np.concatenate([drawn[exists], drawn[~exists]])  # edges there are come first
             chosen = first_of_each(units_of(p), order, fan_in)
-            keep.append(torch.from_numpy(np.intersect1d(held, chosen)) + graph.space.bounds[i])
-            grow.append(torch.from_numpy(np.setdiff1d(chosen, held)) + graph.space.bounds[i])
+            keep.append(torch.from_numpy(np.intersect1d(local, chosen)) + graph.space.bounds[i])
+            grow.append(torch.from_numpy(np.setdiff1d(chosen, local)) + graph.space.bounds[i])
         stays = graph.find(torch.cat(keep))[0]
-        gone = torch.ones(len(graph), dtype=torch.bool)
-        gone[stays] = False
+        leaves = torch.ones(len(graph), dtype=torch.bool)
+        leaves[stays] = False
         added = torch.cat(grow)
         birth = {"weight": signals.pair("weight", added).to(graph["weight"])}
-        return Edit(drop=gone.nonzero().squeeze(1), add=added, birth=birth), {}
+        return Edit(drop=leaves.nonzero().squeeze(1), add=added, birth=birth), {}
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        fraction, found = value(self.fraction, clock), []
+        fraction, parts = value(self.fraction, clock), []
         slopes = signals.whole("growth").numpy()
         for i in range(len(graph.projections)):
             gradient = slopes[slice(*graph.space.bounds[i : i + 2])]
@@ -122,33 +122,36 @@ class SRigL(Rule):
                     f"{graph.projections[i].name!r}; edges cannot be ranked by them. Training has "
                     "diverged."
                 )
-            found.append(self._chosen(graph, i, weight, gradient, fraction))
-        chosen = torch.cat(found)
-        row, there = graph.find(chosen)
-        gone = torch.ones(len(graph), dtype=torch.bool)
-        gone[row[there]] = False
-        return Edit(drop=gone.nonzero().squeeze(1), add=chosen[~there]), state
+            parts.append(self._chosen(graph, i, weight, gradient, fraction))
+        chosen = torch.cat(parts)
+        row, exists = graph.find(chosen)
+        leaves = torch.ones(len(graph), dtype=torch.bool)
+        leaves[row[exists]] = False
+        return Edit(drop=leaves.nonzero().squeeze(1), add=chosen[~exists]), state
 
     def _chosen(
         self, graph: Graph, i: int, weight: np.ndarray, gradient: np.ndarray, fraction: float
     ) -> Tensor:
         """Keys of projection i's synapses after the update, from |w| (K,) and |dL/dw| (size,)."""
-        p, held = graph.projections[i], graph.local(i).numpy()
+        p, local = graph.projections[i], graph.local(i).numpy()
         unit, (n, width) = units_of(p), rows_of(p)
-        swapped = int(fraction * len(held))
-        strong = held[(-weight).argsort(kind="stable")]  # the smaller key first among equals
-        kept = strong[: len(held) - swapped]
-        others = np.flatnonzero(~_at(kept, p.size))
+        # salient: the K - f largest |w|, and of all others the f largest |dL/dw|
+        swapped = int(fraction * len(local))
+        strong = local[(-weight).argsort(kind="stable")]  # the smaller key first among equals
+        largest = strong[: len(local) - swapped]
+        others = np.flatnonzero(~_at(largest, p.size))
         others = others[(-gradient[others]).argsort(kind="stable")]
-        salient = np.bincount(unit[kept], minlength=n)
+        salient = np.bincount(unit[largest], minlength=n)
         salient += np.bincount(unit[others[:swapped]], minlength=n)
-        before = int((np.bincount(unit[held], minlength=n) > 0).sum())
-        least = self.min_salient * len(held) / max(before, 1)
+        # units with too few salient ones, against the fan-in of those that live, are ablated
+        before = int((np.bincount(unit[local], minlength=n) > 0).sum())
+        least = self.min_salient * len(local) / max(before, 1)
         lives = (salient >= least) & (salient > 0)
-        if i == len(graph.projections) - 1:
+        if i == len(graph.projections) - 1:  # outputs are never ablated
             lives[:] = True
-        fan_in = _even(len(held), np.where(lives, salient, -1), width)
-        chosen = first_of_each(unit, np.concatenate([kept, others]), fan_in)
+        # one fan-in for the others, filled by |w| first, then by gradient
+        fan_in = _even(len(local), np.where(lives, salient, -1), width)
+        chosen = first_of_each(unit, np.concatenate([largest, others]), fan_in)
         return torch.from_numpy(chosen) + graph.space.bounds[i]
 
 

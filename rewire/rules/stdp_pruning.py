@@ -83,12 +83,14 @@ class STDPPruning(Rule):
     ) -> tuple[Edit, State]:
         strength = graph["weight"].abs()
         ranked_numbers(strength.numpy(), "STDPPruning's |weight|")
+        # prune_th: one |weight| for all, or a fraction of each projection's largest
         weak = strength < self.threshold
         if self.relative:
             for i in range(len(graph.projections)):
                 rows = graph.rows(i)
                 if rows.stop > rows.start:
                     weak[rows] = strength[rows] < self.threshold * strength[rows].max()
+        # not below the floor: then the strongest stay instead
         least = round(self.to * graph.possible)
         if len(graph) - int(weak.sum()) < least:
             weak = torch.ones(len(graph), dtype=torch.bool)

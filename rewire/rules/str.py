@@ -99,13 +99,15 @@ class STR(Rule):
         rate = rate_of(self, signals, graph.keys) if self.rate is None else self.rate
         if isinstance(rate, Tensor):  # one for each projection, that of its edges
             rate = rate[[min(row, len(rate) - 1) for row in graph.bounds[:-1]]].double()
+        # eq. 5: dL/ds = -sigmoid'(s) sum of sign(w) dL/dw over the live edges
         slope = signals.pair("grad", graph.keys) * torch.sign(graph["weight"])
         slope = (slope * (graph["gain"] != 0)).double()
         sums = torch.stack([slope[graph.rows(i)].sum() for i in range(len(s))])
         bend = torch.sigmoid(s) * (1 - torch.sigmoid(s))
+        # s <- s - lr (dL/ds + decay s); s waits where the floor holds the thresholds back
         moved = s - rate * (self.decay * s - bend * sums)
-        gain, held = self._gain(graph, moved)
-        return Edit(set={"gain": gain}), {**state, "s": s if held else moved}
+        gain, floored = self._gain(graph, moved)
+        return Edit(set={"gain": gain}), {**state, "s": s if floored else moved}
 
     def _gain(self, graph: Graph, s: Tensor) -> tuple[Tensor, bool]:
         """The gains under these thresholds, and whether the floor held them back."""
@@ -115,11 +117,11 @@ class STR(Rule):
         ranked_numbers(margin.numpy(), "STR's |weight| - threshold")
         live = (margin > 0).float()
         least = 0 if self.to is None else min(round(self.to * graph.possible), len(graph))
-        held = int(live.sum()) < least
-        if held:
+        floored = int(live.sum()) < least
+        if floored:  # the largest margins live: all thresholds fall by one number
             rows = largest(margin, least, what="STR's |weight| - threshold")
             live = torch.zeros_like(live)
             live[rows] = 1.0
             silent = margin[live == 0]
             threshold = threshold + (silent.max() if len(silent) else margin.min())
-        return soft_gain(weight, threshold, live), held
+        return soft_gain(weight, threshold, live), floored

@@ -191,11 +191,11 @@ class StructuralPlasticity(Rule):
                 sheet = next(s for s in self._sheets(graph.space) if s.name == p.target)
                 chance = partial(sheet.chances, sheet.into.index(i))
             keys.append(filled(graph, i, self.slots, chance, rng))
-        wanted = torch.cat(keys).sort().values
-        row, exists = graph.find(wanted)
+        partners = torch.cat(keys).sort().values
+        row, exists = graph.find(partners)
         stays = torch.zeros(len(graph), dtype=torch.bool)
         stays[row[exists]] = True
-        add = wanted[~exists]
+        add = partners[~exists]
         birth = {"weight": signals.pair("weight", add)}
         return Edit(drop=(~stays).nonzero().squeeze(1), add=add, birth=birth)
 

@@ -104,11 +104,13 @@ class Supermask(Silencing):
     ) -> tuple[Edit, State]:
         if state["cut"]:
             return NOTHING, state
+        # the mask: the edges of the largest criterion
         first, last = graph["initial"], graph["weight"]
         ranges = groups(graph, self.scope)
         drop = [hi - lo - k for (lo, hi), k in zip(ranges, state["keep"], strict=True)]
         score = CRITERIA[self.criterion](first, last.float())
         rows = smallest(score, drop, ranges, what=f"Supermask's {self.criterion}")
+        # the weights: those of the start, or a constant of their sign
         if self.weights == "signed":
             first = torch.sign(first) * torch.tensor(state["deviation"])[graph.locate()[0]]
         back = Rewind(0, frozenset({"model"}), again=False) if self.saves else None

@@ -119,23 +119,27 @@ class SynapticSampling(Rule):
         n = self.when.n if isinstance(self.when, Every) else 1
         rate = eta * n * self.prior
         theta = state["theta"].clone()
-        held = theta[keys]
-        stray = held <= 0  # synapses that another rule has made
-        held[stray] = self._theta(graph["weight"][stray].abs())
-        before = (held - self.theta_0).exp()
-        moved = held + before * (sign * graph["weight"] - before)  # -eta dL/d theta = w dw
+        active = theta[keys]
+        stray = active <= 0  # synapses that another rule has formed
+        active[stray] = self._theta(graph["weight"][stray].abs())
+        # -eta dL/dtheta = w dw: w as it was after the last tick, dw what the world's step added
+        before = (active - self.theta_0).exp()
+        moved = active + before * (sign * graph["weight"] - before)
         theta[theta > 0] = 0.0  # none but the synapses there are is above 0
+        # eta prior (mu - theta) / sigma^2, of absent synapses and of those there are
         theta += rate * (self.mu - theta) / self.sigma**2
         moved += (rate if isinstance(rate, float) else rate[keys]) * (
-            self.mu - held
+            self.mu - active
         ) / self.sigma**2  # fmt: skip
         theta[keys] = moved
+        # sqrt(2 eta prior T) dW
         spread = (2 * self.temperature * rate) ** 0.5
         theta += spread * rng.normal(space.possible).to(theta.dtype)
-        there = torch.zeros(space.possible, dtype=torch.bool)
-        there[keys] = True
+        # a synapse is there where theta > 0
+        exists = torch.zeros(space.possible, dtype=torch.bool)
+        exists[keys] = True
         drop = (theta[keys] <= 0).nonzero().squeeze(1)
-        add = ((theta > 0) & ~there).nonzero().squeeze(1)
+        add = ((theta > 0) & ~exists).nonzero().squeeze(1)
         if space.capped:  # those without a free slot wait at 0
             free = torch.from_numpy(Room(graph, drop).take(add.numpy(), len(add)))
             theta[add[~torch.isin(add, free)]] = 0.0

@@ -78,9 +78,9 @@ class SynFlow(PruneAtStart):
         return cls(rounds=1, **fields)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        def flow(held: Graph) -> Tensor:
-            return signals.at(held).pair(
-                "synaptic_flow", held.keys, input=self.input, double=self.precision == "double"
+        def flow(left: Graph) -> Tensor:
+            return signals.at(left).pair(
+                "synaptic_flow", left.keys, input=self.input, double=self.precision == "double"
             )
 
         return self.prune(graph, flow, self.rounds)
@@ -100,14 +100,16 @@ def synaptic_flow(
     model = world.model
     with _evaluating(model):
         shape = _shape_of_input(world) if input is None else input
-        mine = {id(p): i for i, p in enumerate(world.parameters)}
+        place = {id(p): i for i, p in enumerate(world.parameters)}
         kind = torch.float64 if double else world.parameters[0].dtype
         weights = [w.detach().abs().to(kind).requires_grad_() for w in world.effective_weights()]
-        held = {n: _magnitude(b, kind) for n, b in model.named_buffers()}
+        # the network of magnitudes: its sparse weights, whose gradient is wanted, and all else
+        magnitudes = {n: _magnitude(b, kind) for n, b in model.named_buffers()}
         for name, p in model.named_parameters():
-            held[name] = weights[mine[id(p)]] if id(p) in mine else _magnitude(p, kind)
+            magnitudes[name] = weights[place[id(p)]] if id(p) in place else _magnitude(p, kind)
+        # R: the sum of the outputs for an input of ones
         ones = torch.ones(1, *shape, dtype=kind, device=weights[0].device)
-        total = functional_call(model, held, (ones,)).sum()
+        total = functional_call(model, magnitudes, (ones,)).sum()
         if not total.isfinite():
             raise ValueError(
                 f"the synaptic flow of this model leaves {str(kind).removeprefix('torch.')}: it "
@@ -131,21 +133,21 @@ def _shape_of_input(world: DenseModel) -> tuple[int, ...]:
             "SynFlow feeds the model an input of ones and has to know its shape: "
             "SynFlow(input=(1, 28, 28)), or pass probe= to attach."
         )
-    seen: list[Any] = []
+    inputs: list[Any] = []
     forward = world.model_with(world.effective_weights())
 
     def model(*args: Any, **kwargs: Any) -> Any:
-        seen.extend([*args, *kwargs.values()])
+        inputs.extend([*args, *kwargs.values()])
         return forward(*args, **kwargs)
 
     with torch.no_grad():
         world.probe.loss(model, world.probe.batches[0])
-    if len(seen) != 1 or not isinstance(seen[0], Tensor) or not seen[0].is_floating_point():
+    if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or not inputs[0].is_floating_point():
         raise ValueError(
             "SynFlow needs a model of one input of floating point; the probe's loss handed it "
-            f"{[type(x).__name__ if not isinstance(x, Tensor) else x.dtype for x in seen]}."
+            f"{[type(x).__name__ if not isinstance(x, Tensor) else x.dtype for x in inputs]}."
         )
-    return tuple(seen[0].shape[1:])
+    return tuple(inputs[0].shape[1:])
 
 
 @contextmanager

@@ -86,12 +86,14 @@ class TopKAST(Silencing):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         edit = {}
+        # eq. 3: decay lambda in A, lambda / D in B without A, none elsewhere
         if self.decay:
             rate, live = rate_of(self, signals, graph.keys), graph["gain"]
             strength = (live + (1 - live) / self.to) * graph["trained"]  # type: ignore[operator]
             weight = graph["weight"]
             edit["weight"] = weight - (rate * self.decay * strength * weight).to(weight)
             graph = graph.with_columns(edit)
+        # A and B anew
         if clock.step % self.refresh == 0:
             edit |= self._sets(graph, state)
         return Edit(set=edit), state

@@ -92,19 +92,22 @@ class WoodFisher(Ranked):
         g = signals.pair("example_gradients", graph.keys)
         weight = graph["weight"].double()
         cost, blocks = torch.empty_like(weight), []
+        # saliency w_q^2 / (2 [F^-1]_qq), F block by block along the rows
         for rows in _blocks(graph.bounds, self.block):
             inverse = inverse_fisher(g[rows].double(), self.damp)
-            left = inverse.diagonal(dim1=1, dim2=2)
-            cost[rows] = weight[rows].square() / (2 * left)
+            cost[rows] = weight[rows].square() / (2 * inverse.diagonal(dim1=1, dim2=2))
             blocks.append((rows, inverse))
         drop = smallest(cost, k, groups(graph, self.scope), what="WoodFisher's saliency")
         if self.survivors == "nothing":
             return Edit(drop=drop)
-        gone = torch.zeros(len(weight), dtype=torch.bool)
-        gone[drop] = True
+        # survivors take over what those that go did, as far as a block's curvature says
+        leaves = torch.zeros(len(weight), dtype=torch.bool)
+        leaves[drop] = True
         moved = weight.clone()
         for rows, inverse in blocks:
-            moved[rows] += step(inverse, weight[rows], gone[rows], joint=self.survivors == "joint")
+            moved[rows] += step(
+                inverse, weight[rows], leaves[rows], joint=self.survivors == "joint"
+            )
         return Edit(set={"weight": moved.to(graph["weight"])}, drop=drop)
 
 
@@ -134,17 +137,18 @@ def inverse_fisher(gradients: Tensor, damp: float) -> Tensor:
     return torch.cholesky_inverse(torch.linalg.cholesky(fisher))
 
 
-def step(inverse: Tensor, weight: Tensor, gone: Tensor, *, joint: bool) -> Tensor:
-    """How the weights (b, B) move as those of ``gone`` go; what it makes of these is of no use.
+def step(inverse: Tensor, weight: Tensor, leaves: Tensor, *, joint: bool) -> Tensor:
+    """How the weights (b, B) move as those of ``leaves`` go; what it makes of these is of no use.
 
     joint: -F^-1 E (E^T F^-1 E)^-1 E^T w, E the columns of I of those that go; else the sum of
     what each of them alone would do.
     """
-    lost = torch.where(gone, weight, 0.0)
+    lost = torch.where(leaves, weight, 0.0)
     if joint:
-        both = gone.unsqueeze(1) & gone.unsqueeze(2)
+        # E^T F^-1 E, with the identity for those that stay: one solve for blocks of any pattern
+        both = leaves.unsqueeze(1) & leaves.unsqueeze(2)
         system = torch.where(both, inverse, 0.0)
-        system.diagonal(dim1=1, dim2=2).add_((~gone).to(system))
+        system.diagonal(dim1=1, dim2=2).add_((~leaves).to(system))
         pull = torch.linalg.solve(system, lost.unsqueeze(2))
     else:
         pull = (lost / inverse.diagonal(dim1=1, dim2=2)).unsqueeze(2)

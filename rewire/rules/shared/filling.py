@@ -18,10 +18,10 @@ def slots_of_units(graph: Graph, population: str, slots: int | None) -> Tensor:
     slots: of each unit; None: the population's own, and where it has none as many as each unit
     holds now. Raises ValueError where a unit holds more, or may not hold as many.
     """
-    units, held = graph.space.population[population], graph.fan_in(population)
+    units, fan_in = graph.space.population[population], graph.fan_in(population)
     many = units.slots if slots is None else slots
     if many is None:
-        return torch.cat([torch.zeros(1, dtype=torch.int64), held.cumsum(0)])
+        return torch.cat([torch.zeros(1, dtype=torch.int64), fan_in.cumsum(0)])
     most = many if units.most is None else units.most
     if slots is not None and slots > most:
         raise ValueError(
@@ -29,9 +29,9 @@ def slots_of_units(graph: Graph, population: str, slots: int | None) -> Tensor:
             f"may hold {most}: leave out slots= to take those."
         )
     many = min(many, most)
-    if int(held.max()) > many:
+    if int(fan_in.max()) > many:
         raise ValueError(
-            f"a unit of {population!r} starts with {int(held.max())} synapses, but has "
+            f"a unit of {population!r} starts with {int(fan_in.max())} synapses, but has "
             f"{many} slots; ask for a lower density or more slots."
         )
     return torch.arange(units.size + 1) * many
@@ -52,7 +52,7 @@ def filled(
     """
     p, space = graph.projections[i], graph.space
     n_post = space.population[p.target].size
-    if slots is None:
+    if slots is None:  # the starting graph's edges in all, spread evenly
         total = graph.bounds[i + 1] - graph.bounds[i]
         fan_in = torch.full((n_post,), total // n_post)
         fan_in[rng.permutation(n_post)[: total % n_post]] += 1
@@ -69,6 +69,7 @@ def filled(
     # the smallest of Exp(1) / chance are a draw without replacement in proportion to chance
     weight = torch.ones(p.size) if chance is None else chance(pre, post).clamp(min=1e-300)
     clock = -(1 - rng.uniform(p.size).double()).log() / weight
+    # rank each pair among those of its unit, and take the first fan_in of them
     order = torch.from_numpy(np.lexsort((clock.numpy(), post.numpy())))
     size = torch.bincount(post, minlength=n_post)
     rank = torch.arange(p.size) - (size.cumsum(0) - size)[post[order]]

@@ -101,8 +101,8 @@ class Ranked(Gradual):
         if keep >= len(graph):
             return NOTHING, state
         counts = graph.counts().tolist() if self.scope == "layer" else [len(graph)]
-        kept = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
-        return self.prune(graph, signals, [n - k for n, k in zip(counts, kept, strict=True)]), state
+        left = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        return self.prune(graph, signals, [n - k for n, k in zip(counts, left, strict=True)]), state
 
     def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
         """The edit that drops ``k`` edges, of each projection or in all."""
@@ -112,9 +112,9 @@ class Ranked(Gradual):
 def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:
     """``keep`` edges over the projections, one fraction of what each had at the start."""
     some = [i for i, n in enumerate(counts) if n]
-    kept = apportion([start[i] for i in some], keep, [counts[i] for i in some])
-    found = dict(zip(some, kept, strict=True))
-    return [found.get(i, 0) for i in range(len(counts))]
+    left = apportion([start[i] for i in some], keep, [counts[i] for i in some])
+    by_projection = dict(zip(some, left, strict=True))
+    return [by_projection.get(i, 0) for i in range(len(counts))]
 
 
 def weakest(graph: Graph, k: Sequence[int], scope: str, rule: str = "GMP") -> Tensor:

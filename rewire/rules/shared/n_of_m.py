@@ -48,6 +48,7 @@ def _of_projection(graph: Graph, i: int, size: Tensor, n: int, m: int) -> Tensor
     scores[local] = size
     axis = p.input_axis
     scores = scores.view(p.shape).movedim(axis, -1)
+    # inputs last, padded to whole groups of m by places that nothing there is as weak as
     short = -scores.shape[-1] % m
     padded = torch.nn.functional.pad(scores, (0, short), value=-1.0)
     rows = padded.reshape(-1, m)
@@ -60,6 +61,7 @@ def _best(rows: Tensor, n: int) -> Tensor:
     """The n largest of each row, the first among equals, as booleans of its shape."""
     cut = rows.topk(n, dim=1).values[:, -1:]
     best = rows >= cut
+    # rows with more than n at the cut: of the equals, the first
     tied = (best.sum(1) > n).nonzero().squeeze(1)
     equal, above = rows[tied] == cut[tied], rows[tied] > cut[tied]
     best[tied] = above | equal & (equal.cumsum(1) <= n - above.sum(1, keepdim=True))

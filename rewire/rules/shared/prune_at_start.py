@@ -56,19 +56,19 @@ class PruneAtStart(Rule):
         score: (E,) of the edges of a graph; each round's is computed in what the one before left.
         """
         first, last = _sizes(graph, self.scope), self._budget(graph)
-        held, left = graph, torch.arange(len(graph))
+        smaller, left = graph, torch.arange(len(graph))
         for i in range(1, rounds + 1):
-            have = _sizes(held, self.scope)
+            have = _sizes(smaller, self.scope)
             keep = [_after(*n, i / rounds) for n in zip(first, last, have, strict=True)]
             drop = [n - k for n, k in zip(have, keep, strict=True)]
             if any(drop):
-                rows = smallest(score(held), drop, groups(held, self.scope), what=self._what)
-                stays = torch.ones(len(held), dtype=torch.bool)
+                rows = smallest(score(smaller), drop, groups(smaller, self.scope), what=self._what)
+                stays = torch.ones(len(smaller), dtype=torch.bool)
                 stays[rows] = False
-                left, held = left[stays], held.apply(Edit(drop=rows))
-        gone = torch.ones(len(graph), dtype=torch.bool)
-        gone[left] = False
-        return Edit(drop=gone.nonzero().squeeze(1)), {}
+                left, smaller = left[stays], smaller.apply(Edit(drop=rows))
+        dropped = torch.ones(len(graph), dtype=torch.bool)
+        dropped[left] = False
+        return Edit(drop=dropped.nonzero().squeeze(1)), {}
 
     @property
     def _what(self) -> str:
@@ -108,8 +108,8 @@ def _sizes(graph: Graph, scope: str) -> list[int]:
     return [hi - lo for lo, hi in groups(graph, scope)]
 
 
-def _after(first: int, last: int, have: int, done: float) -> int:
-    """Edges after a part ``done`` of the rounds: every round keeps the same fraction."""
-    if done == 1:
+def _after(first: int, last: int, have: int, part: float) -> int:
+    """Edges after a ``part`` of the rounds: every round keeps the same fraction."""
+    if part == 1:  # exact at the end, whatever rounding did before
         return last
-    return max(last, min(have, round(max(first, 1) ** (1 - done) * max(last, 1) ** done)))
+    return max(last, min(have, round(max(first, 1) ** (1 - part) * max(last, 1) ** part)))

@@ -87,5 +87,6 @@ def soft_gain(weight: Tensor, threshold: Tensor | float, live: Tensor) -> Tensor
     live: 1 or 0, (E,). A live edge at or below its threshold keeps the faintest gain: it counts as
     live.
     """
+    # w gain = w - sign(w) threshold; 0 / 0 of a weight of 0 without threshold is no change
     gain = 1 - torch.as_tensor(threshold).clamp(min=0) / weight.abs()
     return (gain.nan_to_num_(nan=1.0).clamp_(min=FAINTEST) * live).float()
