@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..native import kernels
+from ..kernels.slots import fill_slots, take_lowest
 from .columns import Columns
 from .space import Population
 from .topology import Topology
@@ -66,9 +66,8 @@ def _take_slots(topology: Topology, population: Population, slot: np.ndarray | N
     """Refuse more edges than slots; give each newborn the lowest free slot of its unit."""
     starts, most = topology.starts(population.name), population.slots
     assert most is not None
-    if kernels is not None and slot is not None and slot.dtype == np.int64 and starts is not None:
-        full = kernels.fill_slots(starts, topology.born, slot, most)
-        if full >= 0:
+    if starts is not None and slot is not None:
+        if fill_slots(starts, topology.born, slot, most) is not None:
             _refuse_overflow(population, topology.fan_in(population.name).numpy(), most)
         return
     space = topology.space
@@ -80,28 +79,9 @@ def _take_slots(topology: Topology, population: Population, slot: np.ndarray | N
     fan_in = topology.fan_in(population.name).numpy()
     if (fan_in[units] > most).any():
         _refuse_overflow(population, fan_in, most)
-    if slot is not None:
-        _assign_slots(topology, population, units, topology.born[inside], slot)
-
-
-def _assign_slots(
-    topology: Topology,
-    population: Population,
-    units: np.ndarray,
-    born: np.ndarray,
-    slot: np.ndarray,
-) -> None:
-    """Slots of newborns, in the order of their unit's incoming edges."""
-    place, row = topology.into_units(population.name, units)
-    newborn = np.zeros(len(topology), bool)
-    newborn[born] = True
-    new = newborn[row]
-    free = np.ones((len(units), population.slots or 0), bool)
-    free[place[~new], slot[row[~new]]] = False
-    unit, lowest = free.nonzero()
-    needed = np.bincount(place[new], minlength=len(units))
-    rank = np.arange(len(unit)) - unit.searchsorted(np.arange(len(units)))[unit]
-    slot[row[new]] = lowest[rank < needed[unit]]
+    if slot is not None:  # of a projection that is not stored unit by unit
+        place, row = topology.into_units(population.name, units)
+        take_lowest(place, row, len(units), topology.born[inside], slot, most)
 
 
 def _refuse_overflow(population: Population, fan_in: np.ndarray, most: int) -> None:
