@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import isqrt
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,13 @@ from torch import Tensor
 import rewire
 from benchmarks.timing import interleaved, ratio
 from rewire.budget import random_graph
-from rewire.graph import Edit, Graph, Population, Projection, Space
+from rewire.graph import Graph, Population, Projection, Space
 from rewire.select.choose import smallest
 from rewire.select.grow import sample_absent
-from rewire.signals import Signals, blockwise, signal
+from rewire.signals import blockwise, signal
 from rewire.streams import rng_for
 from rewire.when import Clock
+from rewire.world import World
 
 DENSITY, GROWN = 0.1, 1e-3
 RULES: Mapping[str, rewire.Rule] = {
@@ -33,7 +33,7 @@ RULES: Mapping[str, rewire.Rule] = {
 }
 
 
-class Edges:
+class Edges(World):
     """A world of O(edges) memory: the weights lie in the graph, and a step moves none.
 
     grad: of every possible synapse, (possible,), for rules that ask for growth.
@@ -41,45 +41,18 @@ class Edges:
 
     name = "edges"
     can_skip = True
-    dt: float | None = None
-    births: Mapping[str, Any] = {}
-    straight = False
-    offers = frozenset({"growth"})
 
     def __init__(self, space: Space, weight: Tensor, grad: Tensor | None = None):
         self.space, self.weight, self.grad = space, weight, grad
 
-    def unsupported(self, columns: frozenset[str]) -> str | None:
-        return None
-
-    def watch(self, needs: frozenset[str]) -> None: ...
-
-    def want_grads(self, wanted: bool) -> None: ...
-
     def begin(self, graph: Graph) -> None:
         self.weight = graph["weight"]
-
-    def advance(self, graph: Graph, skip: bool, scaler: Any, closure: Any) -> tuple[bool, Any]:
-        return True, None
 
     def read(self, graph: Graph) -> Graph:
         return graph.with_columns({"weight": self.weight})
 
-    def write(self, before: Graph, after: Graph, edit: Edit) -> None:
-        self.weight = after["weight"]
-
-    def settle(self) -> None: ...
-
-    def lr(self, graph: Graph, keys: Tensor) -> float:
+    def lr(self, graph: Graph, keys: Tensor | None) -> float:
         return 0.05
-
-    def signals(self, graph: Graph) -> Signals:
-        return Signals(self, graph)
-
-    def snapshot(self) -> Mapping[str, Any]:
-        return {}
-
-    def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None: ...
 
 
 def _grad_block(world: Edges, graph: Graph, i: int) -> Tensor:
