@@ -54,6 +54,7 @@ class CellRun:
         self.cell, self.emit, self.should_stop = cell, emit, should_stop
         self.store = CellStore(folder)
         self.checkpoints = self.store.checkpoints
+        self.spent: dict[str, Any] = {}
         self.restart_costs()
         self._saved_at, self._saving = 0.0, 0.0
         self._timed = 0.0, 0.0  # wall and processor time up to which `spent` counts
@@ -142,7 +143,7 @@ class CellRun:
 
     def restart_costs(self) -> None:
         """Nothing spent yet."""
-        self.spent: dict[str, Any] = dict.fromkeys((*self.costs, *TIMES), 0)
+        self.spent = dict.fromkeys((*self.costs, *TIMES), 0)
 
     def note_times(self) -> None:
         """Count the time since the last call as spent."""

@@ -120,7 +120,8 @@ def branched(cell: Path, kind: str, fields: Sequence[str], label: str | None) ->
     labels = {str(t.get("label", t["rule"])) for t in tree["rules"]}
     usual = " ".join([rule, *fields])
     usual = usual if usual not in labels else f"{usual} of {name}"
-    alone, problems = {"name": "the branch", "rules": [{"rule": rule}]}, Problems()
+    problems = Problems()
+    alone: dict[str, Any] = {"name": "the branch", "rules": [{"rule": rule}]}
     alone = override(alone, [f"rules.{rule}.{field}" for field in fields], problems)
     problems.refuse(alone)
     entry = {**alone["rules"][0], "of": name}

@@ -18,13 +18,13 @@ from .schema import OwnEntry, OwnExperiment
 def parse(tree: Mapping[str, Any], problems: Problems) -> OwnExperiment | None:
     """A plain tree, checked; what is wrong goes to ``problems``."""
     listed = tree.get("rules")
-    several = isinstance(listed, list)
+    rules: list[Any] = listed if isinstance(listed, list) else []
     # the rules are checked below, each against its own class
-    experiment, wrong = check(OwnExperiment, {**tree, "rules": listed[:1]} if several else tree)
+    experiment, wrong = check(OwnExperiment, {**tree, "rules": rules[:1]} if rules else tree)
     problems += wrong
     entries = [
         OwnEntry(item.rule, item.cls, item.label, item.fields)
-        for item in read_rules(listed if several else [], problems, lambda cls: (), _refused)
+        for item in read_rules(rules, problems, lambda cls: (), _refused)
         if item.known
     ]
     if experiment is None:

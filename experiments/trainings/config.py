@@ -119,23 +119,24 @@ def _look_up(tables: Mapping[str, Any], problems: Problems) -> None:
 
 def _model_problems(model: Any, options: dict[str, Any], data: Any) -> Problems:
     """What the model says of its options; it is built once where nothing else tells."""
+    problems = Problems()
     try:
         takes = model.options()
     except ValueError as error:
-        return [("model", str(error))]
-    wrong = [
-        (f"model.{key}", f"unknown option{did_you_mean(key, takes)}; {model.name} takes "
-         f"{', '.join(takes)}")
-        for key in options
-        if key not in takes
-    ]  # fmt: skip
-    if wrong or data is None or data.problem:
-        return wrong
+        problems.add("model", str(error))
+        return problems
+    for key in options:
+        if key not in takes:
+            names = ", ".join(takes)
+            hint = did_you_mean(key, takes)
+            problems.add(f"model.{key}", f"unknown option{hint}; {model.name} takes {names}")
+    if problems or data is None or data.problem:
+        return problems
     try:
         empty_model(model.name, options, data)
     except (ValueError, TypeError, RuntimeError) as error:
-        return [("model", f"{model.name} on {data.name} cannot be built: {error}")]
-    return []
+        problems.add("model", f"{model.name} on {data.name} cannot be built: {error}")
+    return problems
 
 
 def _unfeasible(experiment: Experiment) -> Problems:
@@ -203,19 +204,18 @@ def _beyond_limits(experiment: Experiment) -> Problems:
 
 def _no_passes(experiment: Experiment) -> Problems:
     """Ways to make training passes that the world, or the model, does not have."""
+    problems = Problems()
     if experiment.world != "masked":
-        return [
-            (key, f"is of dense weights under masks: leave it out with world = "
-                  f"{experiment.world!r}, or set world = 'masked'")
-            for key in experiment.passes
-        ]  # fmt: skip
-    if experiment.memory_format == "channels_last":
+        for key in experiment.passes:
+            problems.add(key, f"is of dense weights under masks: leave it out with world = "
+                         f"{experiment.world!r}, or set world = 'masked'")  # fmt: skip
+    elif experiment.memory_format == "channels_last":
         info = available("data")[experiment.data.name]
         model = empty_model(experiment.model.name, experiment.model.options, info)
         if not any(p.dim() in (4, 5) for p in model.parameters()):
-            return [("memory_format", f"{experiment.model.name} has no convolution whose channels "
-                     "could come last: leave it out")]  # fmt: skip
-    return []
+            problems.add("memory_format", f"{experiment.model.name} has no convolution whose "
+                         "channels could come last: leave it out")  # fmt: skip
+    return problems
 
 
 def _unreachable(experiment: Experiment, space: Any) -> Problems:
@@ -259,7 +259,7 @@ def _unseen(experiment: Experiment) -> Problems:
 
 def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Problems:
     """What can only be wrong between two keys. The entries may have problems of their own."""
-    problems: Problems = []
+    problems = Problems()
     labels = [entry.label for entry in entries]
     visiting = [entry for entry in entries if visits_densities(entry.cls)]
     grown = [entry for entry in entries if not is_branch(entry.cls) and not is_dense(entry.cls)]
