@@ -9,7 +9,7 @@ from .config.schema import Data, Experiment, available
 from .threads import one_thread
 
 if TYPE_CHECKING:
-    from .config.schema import Table
+    from .config.values import Table
 
 TOO_MANY = 2**28  # weights, 1 GB: a wider model is made of its edges alone
 
@@ -88,7 +88,7 @@ def build_optimizer(optimizer: Table, parameters: Iterable[Any]) -> Any:
     options = optimizer.model_dump(exclude={"name"})
     if "betas" in options:
         options["betas"] = tuple(options["betas"])
-    found = TORCH_OPTIMIZERS[optimizer.name]  # type: ignore[attr-defined]
-    if found.fused:
+    entry = TORCH_OPTIMIZERS[optimizer.name]  # type: ignore[attr-defined]
+    if entry.fused:
         options["fused"] = True
-    return getattr(torch.optim, found.name)(parameters, **options)
+    return getattr(torch.optim, entry.name)(parameters, **options)

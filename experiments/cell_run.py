@@ -123,10 +123,10 @@ class CellRun:
 
     # -- while it works -------------------------------------------------------------------------
 
-    def record(self, event: Mapping[str, Any], **shown: Any) -> None:
-        """Write an event down and report it; ``shown`` is for the progress display alone."""
+    def record(self, event: Mapping[str, Any], **displayed: Any) -> None:
+        """Write an event down and report it; ``displayed``: for the progress display."""
         self.store.append(event)
-        self.emit({**event, **shown})
+        self.emit({**event, **displayed})
 
     def level_row(self, level: int, values: Mapping[str, Any]) -> dict[str, Any]:
         """The row of a level: what it is of, ``values``, then what it cost and its cell."""

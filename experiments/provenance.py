@@ -26,13 +26,13 @@ TOP = ("name", "title", "about", "source", "time", "device", "threads", "contras
 
 def versions(experiment: Experiment) -> dict[str, str]:
     """The versions that its results may depend on."""
-    found = {"python": platform.python_version()}
+    by_name = {"python": platform.python_version()}
     for name in ("neurorewire", "torch", "numpy", "scipy", *kinds.packages(experiment)):
         try:
-            found[name] = version(name)
+            by_name[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+            by_name[name] = "unknown"
+    return by_name
 
 
 def describe(
@@ -83,8 +83,12 @@ def refuse_another(
         return
     config = before.get("config")
     old = kinds.in_todays_words(config if isinstance(config, Mapping) else {}, Problems())
-    lines = [f"  {key}: {there} there, {here} asked for" for key, there, here in _differences(
-        old, experiment.as_tree()) if key.partition(".")[0] not in TOP]  # fmt: skip
+    changes = _differences(old, experiment.as_tree())
+    lines = [
+        f"  {key}: {before_} there, {now} asked for"
+        for key, before_, now in changes
+        if key.partition(".")[0] not in TOP
+    ]
     lines = lines or ["  (made by another version of rewire)"]
     raise ConfigError(
         "\n".join([f"{out} holds another experiment:", *lines[:20],
@@ -98,14 +102,14 @@ def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str
         old, new = ({str(t.get("label", t["rule"])): t for t in tree} for tree in (old, new))
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return [
-            found
+            difference
             for key in {**old, **new}
-            for found in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+            for difference in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
         ]
     if old == new:
         return []
-    there, here = ("nothing" if value is None else str(value)[:60] for value in (old, new))
-    return [(path, there, here)]
+    texts = ("nothing" if value is None else str(value)[:60] for value in (old, new))
+    return [(path, *texts)]
 
 
 def command_line() -> list[str]:

@@ -48,5 +48,5 @@ def of_columns(
         [label, *(mean_and_spread(values, digits) for values in own)]
         for label, own in columns.items()
     ]
-    shown = [name.replace("_", " ") for name in names]
-    return Summary(f"\n{what}{over_seeds(most)}:", ["rule", *shown], lines)
+    titles = [name.replace("_", " ") for name in names]
+    return Summary(f"\n{what}{over_seeds(most)}:", ["rule", *titles], lines)

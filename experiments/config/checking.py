@@ -9,21 +9,20 @@ from pydantic_core import ErrorDetails
 
 from rewire.names import did_you_mean, short, unknown
 
-from .problems import Problems
-from .schema import (
+from .optimizers import (
     SGD,
     Adagrad,
     Adam,
     AdamW,
     ConstantSchedule,
     CosineSchedule,
-    Data,
     MilestoneSchedule,
     RMSprop,
-    Spikes,
     StepSchedule,
-    Table,
 )
+from .problems import Problems
+from .schema import Data, Spikes
+from .values import Table
 
 _TABLES: dict[tuple[str, ...], tuple[str, dict[str, type[Table]]]] = {
     ("optimizer",): ("optimiser", {
@@ -53,7 +52,7 @@ def _problem(error: ErrorDetails, root: type[Table]) -> tuple[str, str]:
     elif loc and loc[0] in ("data", "spikes"):
         table = Data if loc[0] == "data" else Spikes
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
-    kind, found = error["type"], error.get("input")
+    kind, value = error["type"], error.get("input")
     if kind == "extra_forbidden":
         names = _keys(table)
         return path, f"unknown key{did_you_mean(str(loc[-1]), names)}; it takes {', '.join(names)}"
@@ -69,9 +68,9 @@ def _problem(error: ErrorDetails, root: type[Table]) -> tuple[str, str]:
     if kind == "value_error":
         return path, str(error["ctx"]["error"])
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return path, f"should be a table, found {short(found)}"
-    said = error["msg"].removeprefix("Input ").replace("valid ", "")
-    return path, f"{said}, found {short(found)}"
+        return path, f"should be a table, found {short(value)}"
+    expected = error["msg"].removeprefix("Input ").replace("valid ", "")
+    return path, f"{expected}, found {short(value)}"
 
 
 def check(cls: type[Table], tree: Any) -> tuple[Any, Problems]:

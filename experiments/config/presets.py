@@ -49,12 +49,12 @@ class Preset:
 
 def presets() -> dict[str, Preset]:
     """The experiments that come with the package, by name."""
-    found = {}
+    by_name = {}
     for path in sorted(PRESETS.glob("*.toml")):
         tree = read(path)
         text = {key: str(tree.get(key, "")) for key in ("title", "about", "source", "time")}
-        found[path.stem] = Preset(path.stem, path, **text)
-    return found
+        by_name[path.stem] = Preset(path.stem, path, **text)
+    return by_name
 
 
 def locate(source: str | Path) -> Path:

@@ -1,148 +1,28 @@
-"""The tables of an experiment file as typed, frozen objects, and where their names are looked up.
+"""The tables of an experiment that trains, and where the names in a file are looked up.
 
-Values are checked strictly: no text where a number belongs, no number out of range, no key that
-the table does not have. `experiments.config` turns what pydantic finds into sentences.
+`experiments.config.checking` turns what pydantic finds in them into sentences.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from rewire.names import did_you_mean, short
-
-MAX_SEEDS = 10_000
-
-
-class Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-Count = Annotated[int, Field(ge=1, le=10**12)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-def _period(value: Any) -> int | str:
-    if value == "epoch" or (type(value) is int and 1 <= value <= 10**12):
-        return value
-    raise ValueError(f"should be a number of steps (1 or more) or 'epoch', found {short(value)}")
-
-
-Period = Annotated[
-    int | Literal["epoch"],
-    PlainValidator(_period),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "epoch"}]}),
-]
-
-
-class SGD(Table):
-    name: Literal["sgd"]
-    lr: Positive
-    momentum: Fraction = 0.0
-    dampening: NonNegative = 0.0
-    nesterov: bool = False
-    weight_decay: NonNegative = 0.0
-
-    @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> "SGD":
-        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
-            raise ValueError("nesterov = true takes a momentum above 0 and no dampening")
-        return self
-
-
-class Adam(Table):
-    name: Literal["adam", "nadam", "radam", "adamax"]
-    lr: Positive
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.9, 0.999]
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
-
-
-class AdamW(Adam):
-    name: Literal["adamw"]  # type: ignore[assignment]
-    weight_decay: NonNegative = 0.01
-
-
-class RMSprop(Table):
-    name: Literal["rmsprop"]
-    lr: Positive
-    alpha: Fraction = 0.99
-    eps: Positive = 1e-8
-    momentum: Fraction = 0.0
-    centered: bool = False
-    weight_decay: NonNegative = 0.0
-
-
-class Adagrad(Table):
-    name: Literal["adagrad"]
-    lr: Positive
-    lr_decay: NonNegative = 0.0
-    eps: Positive = 1e-10
-    weight_decay: NonNegative = 0.0
-
-
-Optimizer = Annotated[SGD | Adam | AdamW | RMSprop | Adagrad, Field(discriminator="name")]
-
-
-class _Schedule(Table):
-    warmup: Annotated[int, Field(ge=0)] = 0
-
-    def at(self, step: int, steps: int) -> float:
-        """What the learning rate is multiplied by at ``step`` (0-based) of a level of ``steps``."""
-        ramp = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        return ramp * self._factor(step, steps)
-
-    def _factor(self, step: int, steps: int) -> float:
-        return 1.0
-
-
-class ConstantSchedule(_Schedule):
-    """No change but the warm-up, which rises linearly over the first ``warmup`` steps."""
-
-    kind: Literal["constant"]
-
-
-class StepSchedule(_Schedule):
-    """Times ``factor`` after every ``every`` steps."""
-
-    kind: Literal["step"]
-    factor: Positive
-    every: Period
-
-    def _factor(self, step: int, steps: int) -> float:
-        return self.factor ** (step // self.every)  # type: ignore[operator]
-
-
-class MilestoneSchedule(_Schedule):
-    """Times ``factor`` at each of the steps ``at_steps`` (written ``at`` in the file)."""
-
-    kind: Literal["milestones"]
-    at_steps: Annotated[list[Count], Field(alias="at", min_length=1)]
-    factor: Positive = 0.1
-
-    def _factor(self, step: int, steps: int) -> float:
-        return self.factor ** sum(step >= at for at in self.at_steps)
-
-
-class CosineSchedule(_Schedule):
-    """Half a cosine from 1 at the first step to 0 after the last."""
-
-    kind: Literal["cosine"]
-
-    def _factor(self, step: int, steps: int) -> float:
-        return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
-
-
-Schedule = Annotated[
-    ConstantSchedule | StepSchedule | MilestoneSchedule | CosineSchedule,
-    Field(discriminator="kind"),
-]
+from .optimizers import Optimizer, Schedule
+from .values import (
+    Contrasts,
+    Count,
+    Densities,
+    Distribution,
+    Limits,
+    Name,
+    Period,
+    Seeds,
+    Table,
+)
 
 
 class Training(Table):
@@ -204,93 +84,6 @@ class Data(Table):
         from ..data import load
 
         return load(**self.model_dump())
-
-
-DISTRIBUTIONS = ("erk", "er", "uniform", "balanced", "imp")
-
-
-def _distribution(value: Any) -> str | dict[str, float]:
-    if isinstance(value, str):
-        if value in DISTRIBUTIONS:
-            return value
-        names = ", ".join(DISTRIBUTIONS)
-        raise ValueError(f"there is no distribution {value!r}{did_you_mean(value, DISTRIBUTIONS)}; "
-                         f"one of {names}, or a table of parameter pattern -> density")  # fmt: skip
-    if not isinstance(value, dict) or not value:
-        raise ValueError(f"should be a name or a table of pattern -> density, found {short(value)}")
-    for pattern, density in value.items():
-        if type(density) not in (int, float) or not 0 < density <= 1:
-            raise ValueError(
-                f"the density of {pattern!r} should be in (0, 1], not {short(density)}"
-            )
-    return {pattern: float(density) for pattern, density in value.items()}
-
-
-def _seeds(value: Any) -> list[int]:
-    if type(value) is int and 1 <= value <= MAX_SEEDS:
-        return list(range(value))
-    if isinstance(value, list) and value and all(type(s) is int and s >= 0 for s in value):
-        if len(set(value)) < len(value):
-            raise ValueError(f"each seed once, found {short(value)}")
-        if len(value) <= MAX_SEEDS and max(value) < 2**63:
-            return value
-    raise ValueError(
-        f"should be a count (1 to {MAX_SEEDS:,}) or a list of non-negative integers, "
-        f"found {short(value)}"
-    )
-
-
-def _densities(value: Any) -> list[float]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"should be a list of fractions of edges kept, found {short(value)}")
-    for density in value:
-        if type(density) is not float or not 0 < density < 1:
-            raise ValueError(
-                f"a density is above 0 and below 1 (Dense is 1), found {short(density)}"
-            )
-    if len(set(value)) < len(value):
-        raise ValueError(f"each density once, found {short(value)}")
-    return sorted(value, reverse=True)
-
-
-def _name(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
-        return value
-    raise ValueError(
-        f"names a folder: letters, digits, '.', '_' and '-', at most 64; found {short(value)}"
-    )
-
-
-Name = Annotated[str, PlainValidator(_name), WithJsonSchema({"type": "string"})]
-Densities = Annotated[
-    list[float],
-    PlainValidator(_densities),
-    WithJsonSchema({"type": "array", "items": {"type": "number"}}),
-]
-Seeds = Annotated[
-    list[int],
-    PlainValidator(_seeds),
-    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array"}]}),
-]
-Contrasts = list[Annotated[list[str], Field(min_length=2, max_length=2)]]
-
-
-def _limits(value: Any) -> list[dict[str, Any]]:
-    from rewire.limits import from_tables
-
-    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-        raise ValueError(
-            f"should be a list of tables, e.g. {{ limit = 'FanIn', most = 32 }}, not {short(value)}"
-        )
-    from_tables(value)
-    return value
-
-
-Limits = Annotated[
-    list[dict[str, Any]],
-    PlainValidator(_limits),
-    WithJsonSchema({"type": "array", "items": {"type": "object", "required": ["limit"]}}),
-]
 
 
 @dataclass(frozen=True)
@@ -364,11 +157,7 @@ class Experiment(Training):
     model: Model
     data: Data
     densities: Densities = []
-    distribution: Annotated[
-        str | dict[str, float],
-        PlainValidator(_distribution),
-        WithJsonSchema({"anyOf": [{"enum": list(DISTRIBUTIONS)}, {"type": "object"}]}),
-    ] = "erk"
+    distribution: Distribution = "erk"
     seeds: Seeds = [0, 1, 2]
     include: list[str] = Field(default=[], description="patterns of parameters that are sparse")
     exclude: list[str] = []

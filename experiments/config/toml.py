@@ -91,7 +91,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise refuse(f"should hold a table, found {short(tree)}")
     if problems := odd_values(tree):
-        raise refuse("; ".join(f"{where} {said}" for where, said in problems[:10]))
+        raise refuse("; ".join(f"{where} {sentence}" for where, sentence in problems[:10]))
     return tree
 
 
@@ -201,14 +201,15 @@ def _set_in_rule(tree: dict[str, Any], parts: list[str], value: Any, problems: P
         if any(_label(t) == ".".join(parts[:n]) for t in tables):
             name, rest = ".".join(parts[:n]), parts[n:]
             break
-    found = [t for t in tables if _label(t) == name] or [t for t in tables if t.get("rule") == name]
+    labelled = [t for t in tables if _label(t) == name]
+    matching = labelled or [t for t in tables if t.get("rule") == name]
     labels = [str(_label(t)) for t in tables]
     path = ".".join(["rules", *parts])
-    if not found:
+    if not matching:
         problems.append((path, unknown("rule of this experiment labelled", name, labels)))
     elif not rest:
         problems.append((path, f"names a rule, not a field; say {path}.FIELD=value"))
-    for table in found if rest else []:
+    for table in matching if rest else []:
         _set(table, rest, value, problems)
 
 

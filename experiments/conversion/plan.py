@@ -16,8 +16,8 @@ def plan(experiment: Experiment, trainings: Sequence[Cell]) -> list[Cell]:
         return []
     images = asked.images or available("data")[experiment.data.name].test
     # a ticket on another data set has no images of this one to be right about
-    here = [training for training in trainings if "data" not in training.config["rule"]]
-    return [_cell(asked, images, training) for training in here]
+    comparable = [training for training in trainings if "data" not in training.config["rule"]]
+    return [_cell(asked, images, training) for training in comparable]
 
 
 def _cell(asked: Spikes, images: int, training: Cell) -> Cell:

@@ -94,9 +94,9 @@ def read_python(folder: Path, name: str, *, md5: str, sha256: str | None = None)
     """
     path = folder / name
     data = _bytes(path, exactly=None)
-    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    if found != md5:
-        raise _wrong(path, f"has md5 {found}, the official file's is {md5}; it was not unpickled")
+    digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if digest != md5:
+        raise _wrong(path, f"has md5 {digest}, the official file's is {md5}; it was not unpickled")
     batch = _OnlyArrays(path, data).load()
     return _proved(
         path, np.array(batch[b"labels"], np.uint8), batch[b"data"].reshape(-1, *SHAPE), sha256
@@ -171,9 +171,9 @@ def _proved(path: Path, labels: np.ndarray, pixels: np.ndarray, sha256: str | No
         raise _wrong(path, f"row {row} has label {labels[row]}, expected 0 to {CLASSES - 1}")
     if sha256 is not None:
         table = np.concatenate([labels[:, None], pixels.reshape(len(labels), -1)], axis=1)
-        found = hashlib.sha256(table).hexdigest()
-        if found != sha256:
-            raise _wrong(path, f"holds rows with sha256 {found}, the official ones' is {sha256}")
+        digest = hashlib.sha256(table).hexdigest()
+        if digest != sha256:
+            raise _wrong(path, f"holds rows with sha256 {digest}, the official ones' is {sha256}")
     return labels, pixels
 
 

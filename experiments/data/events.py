@@ -73,8 +73,8 @@ class Events:
         pixel = np.ravel_multi_index(
             (recording, self.polarity, self.y, self.x), (len(self), 2, SIDE, SIDE)
         )
-        found = np.bincount(pixel, minlength=len(self) * 2 * SIDE**2)
-        return found.clip(max=255).astype(np.uint8).reshape(len(self), 2, SIDE, SIDE)
+        counts = np.bincount(pixel, minlength=len(self) * 2 * SIDE**2)
+        return counts.clip(max=255).astype(np.uint8).reshape(len(self), 2, SIDE, SIDE)
 
     def part(self, chosen: np.ndarray) -> Events:
         """The recordings where ``chosen`` (N,) bool is true, in order."""
@@ -152,8 +152,8 @@ def read_events(path: Path, *, size: int | None = None, sha256: str | None = Non
 def _arrays(path: Path, size: int | None, sha256: str | None) -> dict[str, np.ndarray]:
     """The arrays of an archive whose bytes are proved before it is opened; never a pickle."""
     try:
-        found = path.stat().st_size
-        _require(path, size in (None, found), f"has {found:,} bytes, expected {size}")
+        size_here = path.stat().st_size
+        _require(path, size in (None, size_here), f"has {size_here:,} bytes, expected {size}")
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         _require(path, sha256 in (None, digest), f"has sha256 {digest}, expected {sha256}")

@@ -52,8 +52,8 @@ def read_idx(
     except (OSError, EOFError, zlib.error) as error:  # BadGzipFile is an OSError
         raise wrong(f"cannot be read ({error})") from error
     if len(body) != size:
-        found = f"only {len(body):,} follow" if len(body) < size else "more follow"
-        raise wrong(f"the header announces {size:,} bytes of values, {found}")
+        follow = f"only {len(body):,} follow" if len(body) < size else "more follow"
+        raise wrong(f"the header announces {size:,} bytes of values, {follow}")
     if sha256 is not None:
         digest = hashlib.sha256(header)
         digest.update(body)
@@ -72,9 +72,9 @@ def _check_header(header, shape, wrong) -> None:
         raise wrong(f"has {header[3]} dimensions, expected {len(shape)}")
     if len(header) < 4 + 4 * len(shape):
         raise wrong(f"ends inside its header, after {len(header)} bytes")
-    found = struct.unpack(f">{len(shape)}I", header[4:])
-    if found != shape:
-        raise wrong(f"has shape {_times(found)}, expected {_times(shape)}")
+    announced = struct.unpack(f">{len(shape)}I", header[4:])
+    if announced != shape:
+        raise wrong(f"has shape {_times(announced)}, expected {_times(shape)}")
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -36,8 +36,8 @@ class Table:
         spec = importlib.util.find_spec(self.package)  # finds a top-level package, runs none of it
         folders = (spec.submodule_search_locations or []) if spec else []
         looked = tuple(str(Path(folder) / self.file) for folder in folders)
-        found = next((Path(path) for path in looked if Path(path).is_file()), None)
-        return Place(found, looked or (f"the package {self.package} (not installed)",))
+        file = next((Path(path) for path in looked if Path(path).is_file()), None)
+        return Place(file, looked or (f"the package {self.package} (not installed)",))
 
     def read(self) -> Raw:
         """The table in an order shuffled once (the file is sorted by class), test rows cut off.
@@ -75,7 +75,7 @@ def read_table(path: Path, shape: tuple[int, int], sha256: str) -> np.ndarray:
         raise DataError(f"{path}: cannot be read ({error}). {remedy}") from error
     if table.shape != shape:
         raise DataError(f"{path}: has shape {table.shape}, expected {shape}. {remedy}")
-    found = hashlib.sha256(table.tobytes()).hexdigest()
-    if found != sha256:
-        raise DataError(f"{path}: its table has sha256 {found}, expected {sha256}. {remedy}")
+    digest = hashlib.sha256(table.tobytes()).hexdigest()
+    if digest != sha256:
+        raise DataError(f"{path}: its table has sha256 {digest}, expected {sha256}. {remedy}")
     return table

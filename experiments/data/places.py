@@ -38,8 +38,8 @@ def find(folders: Iterable[str], files: Iterable[str]) -> Place:
     reason to go on and quietly use another copy.
     """
     folders, files = tuple(folders), tuple(files)
-    given = given_folder()
-    candidates = [r / f for r in (given, cache_folder()) if r is not None for f in folders]
+    own = given_folder()
+    candidates = [r / f for r in (own, cache_folder()) if r is not None for f in folders]
     for folder in candidates:
         if any((folder / file).is_file() for file in files):
             return Place(folder, tuple(map(str, candidates)))
@@ -48,14 +48,14 @@ def find(folders: Iterable[str], files: Iterable[str]) -> Place:
 
 def missing(name: str, place: Place, *, fetched: bool = True) -> DataError:
     """The error for a data set that is in none of its places; ``fetched``: it can be downloaded."""
-    given = given_folder()
+    folder = given_folder()
     where = ", ".join(place.looked)
-    if given is None:
+    if folder is None:
         hint = f"${VARIABLE} is not set"
-    elif not given.is_dir():
-        hint = f"${VARIABLE} = {given} is not a folder"
+    elif not folder.is_dir():
+        hint = f"${VARIABLE} = {folder} is not a folder"
     else:
-        hint = f"${VARIABLE} = {given} does not hold it"
+        hint = f"${VARIABLE} = {folder} does not hold it"
     fetch = f", or run `rewire data fetch {name}`" if fetched else ""
     return DataError(
         f"{name} is not on this machine: looked in {where} ({hint}). "

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..config.schema import Contrasts, Count, Densities, Limits, Name, Seeds, Table
+from ..config.values import Contrasts, Count, Densities, Limits, Name, Seeds, Table
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,9 @@ def settings(config: Mapping[str, Any]) -> Settings:
         rule = available("rule")[table.pop("rule")].from_table(table)
         model = spiking.available()[options.pop("name")].builder()(**options)
         fields = SpikingExperiment.model_fields
-        given = {key: config.get(key, fields[key].default) for key in KEYS}
-        given["limits"] = from_tables(given["limits"])
-        return Settings(model, rule, config["seed"], **given)
+        values = {key: config.get(key, fields[key].default) for key in KEYS}
+        values["limits"] = from_tables(values["limits"])
+        return Settings(model, rule, config["seed"], **values)
     except (KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"this is no config of a cell: {type(error).__name__}: {error}") from None
 

@@ -65,14 +65,14 @@ def _model_problems(model: ModelInfo, options: Mapping[str, Any], path: str) -> 
     problems = Problems()
     for key, value in options.items():
         if key not in takes:
-            said = f"unknown option{did_you_mean(key, takes)}; {model.name} takes "
-            problems.append((f"{path}.{key}", said + ", ".join(takes)))
+            sentence = f"unknown option{did_you_mean(key, takes)}; {model.name} takes "
+            problems.append((f"{path}.{key}", sentence + ", ".join(takes)))
             continue
         try:
             TypeAdapter(hints[key], config=ConfigDict(strict=True)).validate_python(value)
         except ValidationError as error:
-            said = error.errors()[0]["msg"].removeprefix("Input ").replace("valid ", "")
-            problems.append((f"{path}.{key}", f"{said}, found {short(value)}"))
+            sentence = error.errors()[0]["msg"].removeprefix("Input ").replace("valid ", "")
+            problems.append((f"{path}.{key}", f"{sentence}, found {short(value)}"))
     if problems:
         return problems
     try:

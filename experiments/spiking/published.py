@@ -38,10 +38,10 @@ def published(config: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         return {key: value for key, value in rule.items() if key != "label"}
 
     cases = {rule["label"]: asked(rule) for rule in preset["rules"]}
-    found = {}
+    by_label = {}
     for rule in config.get("rules", ()):
         for i, case in enumerate(CASES):
             if asked(rule) == cases[case]:
                 label = str(rule.get("label", rule.get("rule")))
-                found[label] = {name: values[i] for name, values in PUBLISHED.items()}
-    return found
+                by_label[label] = {name: values[i] for name, values in PUBLISHED.items()}
+    return by_label

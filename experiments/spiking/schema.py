@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..config.schema import Contrasts, Count, Limits, Model, Name, Positive, Seeds, Table
+from ..config.schema import Model
+from ..config.values import Contrasts, Count, Limits, Name, Positive, Seeds, Table
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class Simulation:
             "weight": topography.weight_control(graph, FORWARD, rng),
         }
         ideal = topography.places(graph, FORWARD)
-        found: dict[str, float | None] = {}
+        numbers: dict[str, float | None] = {}
         for what, column in (("conn", None), ("weight", "weight")):
             map_ = topography.topography(graph, FORWARD, column)
             control = topography.locate(shuffled[what], ideal)
@@ -149,9 +149,9 @@ class Simulation:
                 ("ad", map_.deviation, control.deviation),
             ):
                 compared = topography.compare(of, by)
-                found[f"control_{name}_{what}"] = _number(compared.control)
-                found[f"p_{name}_{what}"] = compared.p
-        return found
+                numbers[f"control_{name}_{what}"] = _number(compared.control)
+                numbers[f"p_{name}_{what}"] = compared.p
+        return numbers
 
     def rastered(self) -> dict[str, dict[str, Tensor]]:
         """Who of each population spiked in which time step, counted from `raster_from`."""
@@ -159,9 +159,9 @@ class Simulation:
         step = np.rint((t - self.raster_from) / self.wiring.dt).astype(np.int32)
         kept = {}
         for name, where in self.ends.items():
-            mine = (i >= where.start) & (i < where.stop)
-            unit = (i[mine] - where.start).astype(np.int32)
-            kept[name] = {"unit": torch.from_numpy(unit), "step": torch.from_numpy(step[mine])}
+            inside = (i >= where.start) & (i < where.stop)
+            unit = (i[inside] - where.start).astype(np.int32)
+            kept[name] = {"unit": torch.from_numpy(unit), "step": torch.from_numpy(step[inside])}
         return kept
 
     @staticmethod

@@ -348,13 +348,13 @@ def _sql(value: Any) -> Any:
 
 def _read_cell(folder: Path) -> _Reading:
     store = CellStore(folder)
-    told = store.cell()
-    config = told.get("config")
+    described = store.cell()
+    config = described.get("config")
     config = config if isinstance(config, dict) else {}
     rule = config.get("rule")
     cell: Row = {
         "hash": store.hash,
-        "label": told.get("label"),
+        "label": described.get("label"),
         "rule": rule.get("rule") if isinstance(rule, dict) else rule,
         "seed": config.get("seed"),
         "config": json.dumps(config, sort_keys=True),

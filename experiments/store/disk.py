@@ -85,13 +85,13 @@ class AppendFile:
 
     def truncate(self, size: int) -> None:
         """Cut back to ``size`` bytes, durably; a file shorter than that has lost something."""
-        found = self.size()
-        if found < size:
+        length = self.size()
+        if length < size:
             raise StoreError(
-                f"{self.path}: has {found} bytes where the checkpoint counts on {size}; "
+                f"{self.path}: has {length} bytes where the checkpoint counts on {size}; "
                 "remove this cell's folder to train it again"
             )
-        if found == 0:
+        if length == 0:
             return
         fd = self._descriptor()
         with blame(self.path, "cut"):

@@ -144,11 +144,11 @@ class Run:
 
 def _holder(note: Path) -> str:
     try:
-        told = read_json(note, 4096)
-        pid, host = int(told["pid"]), str(told["host"])
+        holder = read_json(note, 4096)
+        pid, host = int(holder["pid"]), str(holder["host"])
     except (StoreError, KeyError, TypeError, ValueError):
         return "another process (it has not left its name)"
-    text = f"process {pid} on {host}, started {told.get('started')}"
+    text = f"process {pid} on {host}, started {holder.get('started')}"
     if host == socket.gethostname() and not atomic.process_alive(pid):
         text += " (it is dead, but a process it started still holds the lock)"
     return text

@@ -201,8 +201,8 @@ def _model_table(model: Model) -> dict[str, Any]:
     """Name and those options that differ from the model's defaults."""
     defaults = available("model")[model.name].options()
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}
-    given = {k: v for k, v in model.options.items() if k not in plain or plain[k] != v}
-    return {"name": model.name, **given}
+    changed = {k: v for k, v in model.options.items() if k not in plain or plain[k] != v}
+    return {"name": model.name, **changed}
 
 
 def _data_table(data: Data) -> dict[str, Any]:

@@ -86,10 +86,10 @@ def _no_transfer(name: str, experiment: Experiment) -> str | None:
     known = available("data")
     if name not in known:
         return f"needs data, a data set to train on: one of {', '.join(known)}; found {name!r}"
-    here, there = known[experiment.data.name], known[name]
-    if (here.shape, here.classes) != (there.shape, there.classes):
+    ours, there = known[experiment.data.name], known[name]
+    if (ours.shape, ours.classes) != (there.shape, there.classes):
         return (
-            f"cannot go from {here.name} to {name}: inputs {here.shape} and {here.classes} classes "
+            f"cannot go from {ours.name} to {name}: inputs {ours.shape} and {ours.classes} classes "
             f"there, {there.shape} and {there.classes} here"
         )
     return there.problem or None

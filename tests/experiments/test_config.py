@@ -10,7 +10,7 @@ import tomllib
 import pytest
 
 from rewire.experiments import building, kinds
-from rewire.experiments.config import checking, presets, schema, toml
+from rewire.experiments.config import checking, optimizers, presets, toml
 from rewire.experiments.config.problems import Problems
 from rewire.experiments.errors import ConfigError
 
@@ -57,7 +57,7 @@ def good(**changes):
 def test_a_file_becomes_an_experiment(write):
     experiment = kinds.load(write(GOOD))
     assert experiment.model.name == "lenet-300-100"
-    assert experiment.optimizer == schema.Adam(name="adam", lr=1e-3)
+    assert experiment.optimizer == optimizers.Adam(name="adam", lr=1e-3)
     assert experiment.seeds == [0, 1]
     assert [entry.label for entry in experiment.rules] == ["Dense", "IMP", "DeepR"]
 
@@ -91,8 +91,8 @@ def test_a_rule_trains_as_the_experiment_does_but_for_its_own_table():
     tree["rules"][1]["train"] = {"optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.9}}
     dense, imp, deep_r = kinds.parse(tree).rules
     assert dense.training.optimizer.lr == 1e-3
-    assert imp.training.optimizer == schema.SGD(name="sgd", lr=0.5, momentum=0.9)
-    assert deep_r.training.optimizer == schema.Adam(name="adam", lr=0.1)
+    assert imp.training.optimizer == optimizers.SGD(name="sgd", lr=0.5, momentum=0.9)
+    assert deep_r.training.optimizer == optimizers.Adam(name="adam", lr=0.1)
     resolved = deep_r.training.resolved(n_train=601)
     assert (resolved.steps, resolved.schedule.every) == (22, 11)  # the eleventh batch holds one
 
@@ -104,11 +104,11 @@ def test_an_epoch_is_a_period_that_rules_understand():
 
 
 def test_schedules_multiply_the_learning_rate_as_they_say():
-    step = schema.StepSchedule(kind="step", factor=0.5, every=10, warmup=4)
+    step = optimizers.StepSchedule(kind="step", factor=0.5, every=10, warmup=4)
     assert [step.at(s, 100) for s in (0, 3, 9, 10, 25)] == [0.25, 1.0, 1.0, 0.5, 0.25]
-    stones = schema.MilestoneSchedule(kind="milestones", at=[5, 8])
+    stones = optimizers.MilestoneSchedule(kind="milestones", at=[5, 8])
     assert [stones.at(s, 10) for s in (4, 5, 8)] == pytest.approx([1, 0.1, 0.01])
-    cosine = schema.CosineSchedule(kind="cosine")
+    cosine = optimizers.CosineSchedule(kind="cosine")
     assert [cosine.at(s, 10) for s in (0, 5, 10)] == pytest.approx([1, 0.5, 0])
 
 
