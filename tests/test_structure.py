@@ -50,7 +50,7 @@ FLOORS: list[tuple[str, ...]] = [
 # The floors inside `experiments`, by the same rule.
 _WITHIN: list[tuple[str, ...]] = [
     ("",),
-    ("errors", "threads", "cells", "summary", "presets"),
+    ("errors", "threads", "cells", "summary", "statistics", "presets"),
     ("data", "store"),
     ("engines",),
     ("config", "machine", "cell_run", "tally", "event_text", "compare", "printing", "doctor"),

@@ -82,19 +82,19 @@ def available() -> dict[str, DatasetInfo]:
 
 def _info(name: str) -> DatasetInfo:
     try:
-        found = source(name)
+        entry = source(name)
     except ConfigError as error:
         return DatasetInfo(name, problem=str(error))
-    place = found.locate()
+    place = entry.locate()
     same = ["title", "shape", "classes", "train", "validation", "test"]
     same += ["origin", "licence", "citation"]
     return DatasetInfo(
         name,
-        **{field: getattr(found, field) for field in same},
+        **{field: getattr(entry, field) for field in same},
         present=place.path is not None,
         path=None if place.path is None else str(place.path),
         looked=place.looked,
-        fetchable=bool(found.remotes),
+        fetchable=bool(entry.remotes),
     )
 
 
@@ -121,27 +121,27 @@ def load(
         ConfigError: no such data set or way to normalise; validation or seed out of range.
         DataError: a file is missing or damaged. Nothing else is ever loaded in its stead.
     """
-    found = source(name)
+    entry = source(name)
     if normalise not in NORMALISE:
         raise ConfigError(unknown("way to normalise", normalise, NORMALISE))
-    raw = found.read()
-    _check(found, raw)
-    n, k = len(raw.y_train), found.validation if validation is None else validation
+    raw = entry.read()
+    _check(entry, raw)
+    n, k = len(raw.y_train), entry.validation if validation is None else validation
     if not 1 <= k < n:
         raise ConfigError(f"validation = {k}, but {name} has {n:,} examples: choose 1 to {n - 1:,}")
-    seed = found.split_seed if seed is None else seed
+    seed = entry.split_seed if seed is None else seed
     if seed is not None and not 0 <= seed < 2**32:
         raise ConfigError(f"seed = {seed} of the data set {name}: choose 0 to {2**32 - 1}")
 
     held_out = np.arange(n) >= n - k if seed is None else stratified(raw.y_train, k, seed)
-    scaling = Scaling(normalise, found.peak, found.mean, found.std)
+    scaling = Scaling(normalise, entry.peak, entry.mean, entry.std)
     return Dataset(
         name=name,
         train=_split(raw.x_train, raw.y_train, ~held_out, scaling, by_batch=True),
         validation=_split(raw.x_train, raw.y_train, held_out, scaling),
         test=_split(raw.x_test, raw.y_test, slice(None), scaling),
-        classes=found.classes,
-        shape=found.shape,
+        classes=entry.classes,
+        shape=entry.shape,
         scaling=scaling,
     )
 
@@ -168,22 +168,22 @@ def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
-def _check(found: Source, raw: Raw) -> None:
+def _check(entry: Source, raw: Raw) -> None:
     """Refuse what a source read (a plug-in's too) unless it is what the source says it is."""
     for part in ("train", "test"):
         x, y = getattr(raw, f"x_{part}"), getattr(raw, f"y_{part}")
-        if x.dtype not in (np.uint8, np.float32) or x.shape != (len(y), *found.shape):
+        if x.dtype not in (np.uint8, np.float32) or x.shape != (len(y), *entry.shape):
             raise DataError(
-                f"{found.name}: its {part} inputs are {x.dtype} of shape {x.shape}, expected uint8 "
-                f"or float32 of shape {(len(y), *found.shape)}: mend the source's `read`."
+                f"{entry.name}: its {part} inputs are {x.dtype} of shape {x.shape}, expected uint8 "
+                f"or float32 of shape {(len(y), *entry.shape)}: mend the source's `read`."
             )
         if y.ndim != 1 or y.dtype.kind not in "iu" or not len(y):
             raise DataError(
-                f"{found.name}: its {part} labels are {y.dtype} of shape {y.shape}, expected at "
+                f"{entry.name}: its {part} labels are {y.dtype} of shape {y.shape}, expected at "
                 "least one whole number in one dimension: mend the source's `read`."
             )
-        if y.min() < 0 or y.max() >= found.classes:
+        if y.min() < 0 or y.max() >= entry.classes:
             raise DataError(
-                f"{found.name}: its {part} labels go from {y.min()} to {y.max()}, expected 0 to "
-                f"{found.classes - 1}: mend the source's `read`."
+                f"{entry.name}: its {part} labels go from {y.min()} to {y.max()}, expected 0 to "
+                f"{entry.classes - 1}: mend the source's `read`."
             )

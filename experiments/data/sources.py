@@ -356,15 +356,15 @@ def source(name: str) -> Source:
         raise ConfigError(unknown("data set", name, [*BUILT_IN, *others]))
     point = others[name]
     try:
-        found = point.load()
+        loaded = point.load()
     except Exception as error:  # a plug-in may fail in any way
         raise ConfigError(
             f"the data set {name} of the entry point {point.value} cannot be imported: "
             f"{type(error).__name__}: {error}. Mend or uninstall that package."
         ) from error
-    if not isinstance(found, Source):
+    if not isinstance(loaded, Source):
         raise ConfigError(
-            f"the entry point {point.value} of the data set {name} is a {type(found).__name__}, "
+            f"the entry point {point.value} of the data set {name} is a {type(loaded).__name__}, "
             "expected a rewire.experiments.data.Source."
         )
-    return found
+    return loaded

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rewire.experiments import compare
+from rewire.experiments import compare, statistics
 from rewire.experiments.compare import Point, contrast, contrasts, points, summarise
 
 
@@ -95,7 +95,7 @@ def test_few_seeds_give_finite_intervals(n):
 def test_coverage_is_that_of_the_range_of_a_symmetric_sample():
     draws = np.random.default_rng(0).normal(size=(20_000, 3))
     held = ((draws.min(1) < 0) & (draws.max(1) > 0)).mean()
-    assert held == pytest.approx(compare.coverage(3), abs=0.01)
+    assert held == pytest.approx(statistics.coverage(3), abs=0.01)
 
 
 # --- contrasts ---
@@ -128,14 +128,14 @@ def test_contrast_takes_only_seeds_that_both_have():
 
 def test_hedges_g_and_its_interval_invert_the_noncentral_t():
     d = np.array([0.010, 0.014, 0.020, 0.008, 0.012])
-    g, low, high = compare.hedges_g(d)
+    g, low, high = statistics.hedges_g(d)
     correction = 1 - 3 / (4 * 4 - 1)
     assert g == pytest.approx(d.mean() / d.std(ddof=1) * correction, rel=0.01)
     t = stats.ttest_1samp(d, 0).statistic
     exact = g / (t / 5**0.5)
     assert stats.nct.cdf(t, 4, low / exact * 5**0.5) == pytest.approx(0.975, abs=1e-4)
     assert stats.nct.cdf(t, 4, high / exact * 5**0.5) == pytest.approx(0.025, abs=1e-4)
-    mirrored = compare.hedges_g(-d)
+    mirrored = statistics.hedges_g(-d)
     assert mirrored == pytest.approx((-g, -high, -low))
 
 
@@ -143,7 +143,7 @@ def test_hedges_g_holds_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
     truth, held = 0.8, []
     for _ in range(800):
-        g, low, high = compare.hedges_g(rng.normal(truth, 1, size=6))
+        g, low, high = statistics.hedges_g(rng.normal(truth, 1, size=6))
         scale = math.exp(math.lgamma(2.5) - math.lgamma(2)) / 2.5**0.5
         held.append(low < truth * scale < high)
     assert np.mean(held) == pytest.approx(0.95, abs=0.025)
@@ -152,15 +152,15 @@ def test_hedges_g_holds_the_truth_as_often_as_it_says():
 def test_sign_flip_test_is_exact():
     d = np.array([0.01, 0.02, -0.004, 0.03, 0.011, 0.006, 0.002])
     flipped = [abs(np.mean(d * s)) for s in itertools.product([1, -1], repeat=7)]
-    assert compare.sign_flip_test(d) == pytest.approx(
+    assert statistics.sign_flip_test(d) == pytest.approx(
         np.mean(np.array(flipped) >= abs(d.mean()) - 1e-12)
     )
 
 
 def test_holm_by_hand():
-    assert compare.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert compare.holm([0.5, 0.9]) == [1.0, 1.0]
-    assert compare.holm([]) == []
+    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert statistics.holm([0.5, 0.9]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
 
 
 @pytest.mark.parametrize(("n", "tested"), [(5, False), (6, True)])
@@ -219,18 +219,20 @@ def test_equal_results_have_no_spread_and_one_seed_no_interval():
 def test_smallest_resolvable_is_found_with_the_power_it_promises():
     rng = np.random.default_rng(0)
     for n in (3, 6):
-        delta = compare.smallest_resolvable(0.4, n)
+        delta = statistics.smallest_resolvable(0.4, n)
         samples = rng.normal(delta, 0.4, size=(4000, n))
         power = (stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05).mean()
-        assert power == pytest.approx(compare.POWER, abs=0.025)
+        assert power == pytest.approx(statistics.POWER, abs=0.025)
 
 
 def test_seeds_needed_is_the_first_number_that_resolves():
-    n = compare.seeds_needed(0.004, 0.005)
+    n = statistics.seeds_needed(0.004, 0.005)
     assert (
-        compare.smallest_resolvable(0.004, n) <= 0.005 < compare.smallest_resolvable(0.004, n - 1)
+        statistics.smallest_resolvable(0.004, n)
+        <= 0.005
+        < statistics.smallest_resolvable(0.004, n - 1)
     )
-    assert compare.seeds_needed(1.0, 1e-6) is None
+    assert statistics.seeds_needed(1.0, 1e-6) is None
 
 
 def test_limits_speak_of_the_seeds_there_are():

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from rewire.experiments import compare, data, store
+from rewire.experiments import data, statistics, store
 from rewire.experiments.data import idx
 from rewire.experiments.errors import ConfigError, DataError, Locked
 from rewire.experiments.store.folder import cell_hash
@@ -23,7 +23,7 @@ def test_a_validation_set_of_everything():
 
 
 def test_a_way_to_normalise_that_is_none():
-    with pytest.raises(ConfigError, match="no way to normalise called 'standart'.*'standard'"):
+    with pytest.raises(ConfigError, match="no way to normalise 'standart'.*'standard'"):
         data.load("digits", normalise="standart")
 
 
@@ -78,4 +78,4 @@ def test_a_run_that_somebody_else_writes(tmp_path):
 
 def test_an_effect_size_of_two_seeds():
     with pytest.raises(ValueError, match="Hedges' g needs 3 paired differences or more, got 2"):
-        compare.hedges_g([0.1, 0.2])
+        statistics.hedges_g([0.1, 0.2])

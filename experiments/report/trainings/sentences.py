@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ... import compare
+from ... import compare, statistics
 from ..rounding import density_words, percent, times
 from ..run import RunData
 
@@ -53,7 +53,7 @@ def _seeds(run: RunData, points: Sequence[compare.Point]) -> str:
     text = f"{'One seed' if counts == [1] else f'Means of {n} seeds'}: no claim of significance"
     deviation = compare.pooled_deviation(pairs)
     if deviation and counts[0] > 1:
-        least = 100 * compare.smallest_resolvable(deviation, counts[0])
+        least = 100 * statistics.smallest_resolvable(deviation, counts[0])
         text += f", and a true difference below about {least:.1f} points would often be missed"
     return text + "."
 
