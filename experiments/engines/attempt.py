@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BUG, Locked, exit_code_of
+from ..store import CellStore
 from .remains import LOG, remove_if_empty, write_error
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def attempt(job: Job, emit: Emit, should_stop: Callable[[], bool], *, log: bool)
                 return 0
             if log:
                 stack.enter_context(_output_to(folder / LOG))
-            (folder / "error.json").unlink(missing_ok=True)
+            CellStore(folder).clear_error()
             job.work(job.cell, folder, dict(job.parents), emit, should_stop)
     except KeyboardInterrupt:
         raise

@@ -43,9 +43,9 @@ class Interrupted(RewireError):
     """A signal stopped the run; every cell that had started has a checkpoint to continue from."""
 
     def __init__(self, signum: int, outcomes: dict[str, Outcome]) -> None:
-        done = sum(outcome.ok for outcome in outcomes.values())
+        n_finished = sum(outcome.ok for outcome in outcomes.values())
         super().__init__(
-            f"stopped by {signal_name(signum)} with {done} of {len(outcomes)} cells "
+            f"stopped by {signal_name(signum)} with {n_finished} of {len(outcomes)} cells "
             "finished; the same command continues"
         )
         self.signum = signum

@@ -27,7 +27,8 @@ def available() -> dict[str, type[Engine]]:
         return with_installed(ENTRY_POINTS, ENGINES, Engine)  # type: ignore[type-abstract]
     except Exception as error:  # a package of somebody's may fail in any way
         raise ConfigError(
-            f"an installed engine cannot be used: {error} Mend or uninstall that package."
+            f"an installed engine cannot be used: {str(error).rstrip('.')}. "
+            "Mend or uninstall that package."
         ) from error
 
 

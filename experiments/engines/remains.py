@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreError
-from ..store import CellStore, write_json
+from ..store import CellStore
 
 LOG = "output.log"  # in the cell's folder: what its training printed, if it did
 
@@ -21,11 +21,8 @@ def is_finished(folder: Path) -> bool:
 
 def write_error(folder: Path, kind: str, message: str, code: int, trace: str | None = None) -> None:
     """Write error.json, with the traceback of a bug."""
-    error = {"kind": kind, "message": message, "exit_code": code}
-    if trace is not None:
-        error["traceback"] = trace
     with suppress(StoreError):  # a full disk may be the very error; the exit code still says so
-        write_json(folder / "error.json", error)
+        CellStore(folder).write_error(kind, message, code, trace)
 
 
 def last_printed(folder: Path) -> str:

@@ -16,13 +16,13 @@ What ``work(cell, folder, parents, emit, should_stop)`` may rely on, and must do
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import BUG, StoreError, signal_name, signal_of
+from ..store import CellStore
 from ..threads import one_thread
 from .engine import Engine, Job
 from .outcome import Event, Interrupted, Outcome, Status, Work
@@ -218,8 +218,8 @@ class _Drive:
         self.seconds[hash] = seconds
         stopping = self.stop.signum != 0
         killed = signal_of(code) is not None
-        again = killed and not stopping and job.number <= self.retries
-        if again and not is_finished(job.folder):
+        retried = killed and not stopping and job.number <= self.retries
+        if retried and not is_finished(job.folder):
             self.run.schedule.put_back(hash)
             return
         self.run.settle(outcome_of(job, code, stopping=stopping, seconds=seconds))
@@ -264,8 +264,8 @@ def outcome_of(job: Job, code: int, *, stopping: bool, seconds: float) -> Outcom
         write_error(folder, "Unfinished", message, BUG)
         return outcome("failed", BUG, "Unfinished", message)
     try:
-        error = json.loads((folder / "error.json").read_text())
+        error = CellStore(folder).error or {}
         return outcome("failed", code, str(error["kind"]), str(error["message"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (StoreError, KeyError):
         message = f"exit code {code}, and no error.json{last_printed(folder)}"
         return outcome("failed", code, "Unknown", message)

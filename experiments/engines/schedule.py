@@ -36,10 +36,10 @@ class Schedule:
         self._cells: dict[str, Cell] = {}
         for cell in cells:
             self._cells.setdefault(cell.hash, cell)
-        done = set(finished)
-        self.remaining = {hash: None for hash in self._cells if hash not in done}  # in order
+        before = set(finished)
+        self.remaining = {hash: None for hash in self._cells if hash not in before}  # in order
         self._waits_for = {
-            hash: set(self._cells[hash].parents.values()) - done for hash in self.remaining
+            hash: set(self._cells[hash].parents.values()) - before for hash in self.remaining
         }
         self._children: dict[str, list[str]] = {hash: [] for hash in self.remaining}
         for hash, parents in self._waits_for.items():

@@ -311,12 +311,12 @@ def _refresh(db: sqlite3.Connection, out: Path, rebuild: bool) -> None:
     now = time.time_ns()
     stamps = {name: _stamp(folder, now) for name, folder in folders.items()}  # before reading
     stale = [n for n in folders if rebuild or known.get(n) != stamps[n] or not stamps[n]]
-    gone = [name for name in known if name not in folders]
-    if not stale and not gone:
+    removed = [name for name in known if name not in folders]
+    if not stale and not removed:
         return
     readings = [_read_cell(folders[name]) for name in stale]
     with _transaction(db):
-        for name in (*stale, *gone):
+        for name in (*stale, *removed):
             for table, column in (("cells", "hash"), ("levels", "cell"), ("evals", "cell")):
                 db.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))
         for reading in readings:
@@ -365,7 +365,7 @@ def _read_cell(folder: Path) -> _Reading:
     if kind in _OPEN:
         row_fields, eval_fields = _OPEN[kind]
     reading, last = _Reading(cell), None
-    seen: set[int] = set()
+    levels: set[int] = set()
     for event in store.events():
         last = event["event"]
         if last == "eval":
@@ -373,12 +373,12 @@ def _read_cell(folder: Path) -> _Reading:
             reading.evals.append(row | {"cell": store.hash})
         elif last == "level":
             level = event.get("level")
-            if type(level) is not int or level in seen:
+            if type(level) is not int or level in levels:
                 raise StoreError(
                     f"{store.metrics.path}: a level event has level {str(level)[:40]}, where "
-                    f"a number other than {sorted(seen)} belongs"
+                    f"a number other than {sorted(levels)} belongs"
                 )
-            seen.add(level)
+            levels.add(level)
             row = {f: event.get(f) for f in _ordered(row_fields, event, kind)}
             row["cell"] = store.hash
             reading.levels.append(row)
@@ -403,8 +403,8 @@ def _stamp(folder: Path, now: int) -> str:
 
     A file written a moment ago may change once more and keep its size and its time.
     """
-    seen = [_size_and_time(folder / name) for name in _INDEXED]
-    return json.dumps(seen) if all(ns < now - _RACY for _, ns in seen) else ""
+    stamps = [_size_and_time(folder / name) for name in _INDEXED]
+    return json.dumps(stamps) if all(ns < now - _RACY for _, ns in stamps) else ""
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -154,12 +154,12 @@ class Lines(AppendFile):
 
 
 @contextmanager
-def blame(path: str | Path, done: str) -> Iterator[None]:
+def blame(path: str | Path, verb: str) -> Iterator[None]:
     """Turn the operating system's refusal into a StoreError that names the file."""
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{path}: cannot be {done} ({error.strerror})") from error
+        raise StoreError(f"{path}: cannot be {verb} ({error.strerror})") from error
 
 
 def open_regular(path: str | Path) -> int:

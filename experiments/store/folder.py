@@ -366,9 +366,13 @@ class CellStore:
 
     # failure
 
-    def write_error(self, kind: str, message: str, exit_code: int) -> None:
-        """Say why the cell stopped. Raises StoreError."""
+    def write_error(
+        self, kind: str, message: str, exit_code: int, traceback: str | None = None
+    ) -> None:
+        """Say why the cell stopped, of a bug with the traceback. Raises StoreError."""
         error = {"kind": kind, "message": message, "exit_code": exit_code}
+        if traceback is not None:
+            error["traceback"] = traceback
         write_json(self.path / "error.json", error)
 
     @property

@@ -9,8 +9,15 @@ import json
 
 import chain
 import pytest
+from processes import Processes
 
-from rewire.experiments.engines import fork
+from rewire import plugins
+from rewire.experiments import cli
+from rewire.experiments.engines import fork, registry
+from rewire.experiments.engines.engine import Engine
+from rewire.experiments.engines.in_process import InProcess
+from rewire.experiments.engines.run import run_cells
+from rewire.experiments.errors import ConfigError
 
 HOSTS = {
     "pool": {"engine": "local", "workers": 2},
@@ -186,3 +193,80 @@ def test_a_folder_that_cannot_be_made_fails_that_cell_alone(tmp_path, host):
     _, code, outcomes = chain.run(out, [chain.cell("a"), chain.cell("b")], **host)
     assert chain.statuses(outcomes) == {"a": "failed", "b": "finished"}
     assert code == 5
+
+
+# --- engines by name, and what is refused
+
+
+class Point:
+    """An entry point of an installed package."""
+
+    def __init__(self, loaded, name="cluster"):
+        self.name, self.value, self._loaded = name, f"mine:{name}", loaded
+
+    def load(self):
+        if isinstance(self._loaded, Exception):
+            raise self._loaded
+        return self._loaded
+
+
+def install(monkeypatch, *points):
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+
+
+def test_an_installed_engine_is_known_by_name(monkeypatch):
+    install(monkeypatch, Point(Processes))
+    host = registry.engine("cluster", workers=3)
+    assert (type(host), host.capacity) == (Processes, 3)
+    assert type(registry.engine("cluster", workers=0)) is InProcess  # for a debugger
+    with pytest.raises(ConfigError, match="no engine 'clutser' .did you mean 'cluster'.*local, cl"):
+        registry.engine("clutser", workers=3)
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        (Point(7), "'mine:cluster' .rewire.engines. is not a subclass of rewire.Engine"),
+        (Point(ImportError("no module named ray")), "cannot be used: no module named ray. Mend or"),
+        (Point(Processes, name="local"), "registers the engine 'local', which is taken"),
+    ],
+)
+def test_a_package_that_cannot_be_used_is_refused_and_local_runs_beside_it(
+    monkeypatch, point, message
+):
+    install(monkeypatch, point)
+    with pytest.raises(ConfigError, match=message):
+        registry.engine("cluster", workers=1)
+    assert registry.engine("local", workers=1).capacity == 1
+
+
+def test_an_engine_without_all_its_methods_is_no_engine():
+    class Half(Engine):
+        def start(self, job):
+            pass
+
+    with pytest.raises(TypeError, match="abstract methods.* close, poll, stop|'close', 'poll'"):
+        Half(1)
+
+
+def test_a_worker_elsewhere_refuses_what_is_no_cell_of_a_run(tmp_path, capsys):
+    assert cli.main(["cell", str(tmp_path / "nowhere"), "0" * 16]) == 2
+    assert "holds no experiment: give the folder of a run" in capsys.readouterr().err
+    few = ["rules=[Static]", "steps=2", "evaluate_every=2", "seeds=1", "densities=[.5]",
+           "data=digits"]  # fmt: skip
+    out = str(tmp_path / "run")
+    assert cli.main(["run", "quickstart", *few, "--out", out, "--workers", "0"]) == 0
+    (hash,) = (path.name for path in (tmp_path / "run" / "cells").iterdir())
+    assert cli.main(["cell", out, hash[:-1] + "x"]) == 2
+    assert f"there is no cell '{hash[:-1]}x' (did you mean '{hash}'?)" in capsys.readouterr().err
+
+
+def test_a_parent_that_holds_a_gpu_does_not_fork(monkeypatch, tmp_path):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    cells = [chain.ChainCell("a", {})]
+    with pytest.raises(RuntimeError, match="CUDA was initialised before the workers were forked"):
+        run_cells(cells, out=tmp_path, engine=registry.local(1), work=chain.chain)
+    outcomes = run_cells(cells, out=tmp_path, engine=registry.local(0), work=chain.chain)
+    assert outcomes["a"].status == "finished"
