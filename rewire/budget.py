@@ -24,6 +24,9 @@ def apportion(shares: Sequence[float], total: int, room: Sequence[int]) -> list[
 
     Where a share exceeds its room the excess goes to the others, in proportion. Raises
     ValueError when ``total`` cannot be reached.
+
+    >>> apportion([8, 1, 1], total=20, room=[10, 10, 10])
+    [10, 5, 5]
     """
     n = len(shares)
     if not n <= total <= sum(room):
@@ -65,6 +68,9 @@ def allot(total: int, shares: Sequence[float], room: Sequence[int]) -> list[int]
     Where a share exceeds its room the excess goes to the others, in proportion; where all shares
     are 0 it goes by room. Largest remainder, ties by order. Raises ValueError where ``total`` is
     more than there is room for.
+
+    >>> allot(4, [1.0, 0.0, 1.0], room=[1, 9, 9])
+    [1, 0, 3]
     """
     if not 0 <= total <= sum(room):
         raise ValueError(f"cannot share out {total} edges: there is room for {sum(room)}.")
@@ -114,6 +120,19 @@ def counts_for(
 
     Raises ValueError for a density outside (0, 1], an unknown distribution, a pattern that
     matches nothing, or a projection without a density.
+
+    >>> from rewire.graph import Population
+    >>> space = Space(
+    ...     [Population("input", 100), Population("hidden", 40), Population("output", 10)],
+    ...     [
+    ...         Projection("fc1.weight", "input", "hidden", "linear", (40, 100)),
+    ...         Projection("fc2.weight", "hidden", "output", "linear", (10, 40)),
+    ...     ],
+    ... )
+    >>> counts_for(space, 0.1, "uniform"), counts_for(space, 0.1, "erk")
+    ([400, 40], [324, 116])
+    >>> counts_for(space, None, {"fc1": 0.05, "*": 0.5})
+    [200, 200]
     """
     rooms = space.sizes
     if isinstance(distribution, Mapping):
@@ -141,7 +160,11 @@ def counts_for(
 
 
 def match(name: str, patterns: Mapping[str, float]) -> float | None:
-    """The value of the first pattern that names the projection, or None."""
+    """The value of the first pattern that names the projection, or None.
+
+    >>> match("fc1.weight", {"fc2": 0.1, "fc*": 0.5})
+    0.5
+    """
     for pattern, value in patterns.items():
         if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.weight"):
             return value

@@ -43,6 +43,18 @@ class History:
 
     rules:  names of the session's rules; ``Record.rule`` is a number in this list.
     formed, dropped: synapses formed and dropped since the start.
+
+    >>> import torch
+    >>> from rewire.graph import Population, Projection, Space
+    >>> space = Space([Population("a", 3)], [Projection("p", "a", "a", "linear", (3, 3))])
+    >>> graph = Graph(space, torch.tensor([0, 4]))
+    >>> history = History(graph.keys, ["SET"])
+    >>> edit = Edit(drop=torch.tensor([0]), add=torch.tensor([7]))
+    >>> history.note(Clock(step=1, span=10, round=0, total=1), 0, edit)
+    >>> history
+    History(1 edits: 1 formed, 1 dropped)
+    >>> history.replay(graph).keys.tolist()
+    [4, 7]
     """
 
     _start: Tensor | None  # (E,) int64

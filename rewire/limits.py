@@ -95,6 +95,14 @@ class FanIn(Limit):
     """At most ``most`` incoming synapses a unit, over all projections, like slots on SpiNNaker.
 
     to: pattern of the populations it is for.
+
+    >>> from rewire.graph import Edit, Population, Projection
+    >>> space = Space([Population("a", 3)], [Projection("p", "a", "a", "linear", (3, 3))])
+    >>> graph = Graph(limited(space, [FanIn(most=2)]), torch.tensor([0, 1, 5]))
+    >>> graph.apply(Edit(add=torch.tensor([2])))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: unit 0 of 'a' would hold 3 incoming edges, but may hold 2: 1 units overflow...
     """
 
     kind: ClassVar[str] = "fan_in"
@@ -152,6 +160,9 @@ class Memory(Limit):
 
     edge: bytes of a synapse (4: a 16-bit weight and a 16-bit index). unit: bytes that each unit
     takes besides. Every population fills cores of its own, in the order of its units.
+
+    >>> Memory(bytes=65_536, units=256, unit=64).edges
+    12288
     """
 
     kind: ClassVar[str] = "memory"
@@ -198,6 +209,13 @@ class Distance(Limit):
 
     It binds where both populations have positions (pixels on their grid, hidden units on the
     squarest one); the others, outputs usually, connect as they like.
+
+    >>> from rewire.graph import Population, Projection, square_sheet
+    >>> sheet = Population("sheet", 16, square_sheet(16))
+    >>> space = Space([sheet], [Projection("p", "sheet", "sheet", "linear", (16, 16))])
+    >>> keys = np.arange(4)  # from units 0 to 3, a row of the sheet, to unit 0
+    >>> Distance(most=0.3).allows(space, keys).tolist()
+    [True, True, False, True]
     """
 
     kind: ClassVar[str] = "distance"
@@ -216,8 +234,8 @@ class Distance(Limit):
     @staticmethod
     def _ends(space: Space, i: int) -> tuple[Tensor, Tensor] | None:
         p = space.projections[i]
-        here, there = (space.population[n].positions for n in (p.source, p.target))
-        return None if here is None or there is None else (here, there)
+        pre, post = (space.population[n].positions for n in (p.source, p.target))
+        return None if pre is None or post is None else (pre, post)
 
     def allows(self, space: Space, keys: np.ndarray) -> np.ndarray:
         out = np.ones(len(keys), bool)
@@ -270,6 +288,12 @@ class Dale(Limit):
     after the rules' edits, a weight on the wrong side of 0 is 0. A rule's column ``sign`` (DEEP R)
     is this one; what crosses 0 comes to DEEP R as 0, and is dropped where drift and noise leave it
     below.
+
+    >>> from rewire.graph import Population
+    >>> space = Space([Population("a", 10), Population("b", 5)], [])
+    >>> signs = Dale(excitatory=0.8).signs(space, seed=0)
+    >>> int((signs[:10] > 0).sum()), int((signs[10:] > 0).sum())
+    (8, 4)
     """
 
     kind: ClassVar[str] = "dale"
@@ -334,8 +358,8 @@ def _dale_sign(
     """The sign of each key's unit; where the limit binds none, that of the key itself."""
     from .select.pairs import pair_sign
 
-    found = torch.from_numpy(of(keys.numpy()))
-    return torch.where(found == 0, pair_sign(keys, seed, turned), found)
+    of_units = torch.from_numpy(of(keys.numpy()))
+    return torch.where(of_units == 0, pair_sign(keys, seed, turned), of_units)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,6 +373,12 @@ class FixedPoint(Limit):
 
     Rounded after every step and again after the rules' edits; what is beyond the range is its end.
     Moments and biases keep the world's own precision.
+
+    >>> from rewire.graph import Population, Projection
+    >>> space = Space([Population("a", 2)], [Projection("p", "a", "a", "linear", (2, 2))])
+    >>> graph = Graph(space, torch.arange(3), {"weight": torch.tensor([0.3, -0.3, 9.0])})
+    >>> FixedPoint(bits=4, fraction=2).first(graph, seed=0).tolist()
+    [0.25, -0.25, 1.75]
     """
 
     kind: ClassVar[str] = "fixed_point"
@@ -398,6 +428,9 @@ def from_tables(tables: Sequence[Mapping[str, Any]]) -> tuple[Limit, ...]:
     """Limits from an experiment file: tables with the key ``limit`` and the fields of that limit.
 
     Raises ValueError with what is wrong, the nearest name where there is no such limit.
+
+    >>> from_tables([{"limit": "FanIn", "most": 64}])
+    (FanIn(most=64, to='*'),)
     """
     out, known = [], available()
     for table in tables:
@@ -412,7 +445,13 @@ def from_tables(tables: Sequence[Mapping[str, Any]]) -> tuple[Limit, ...]:
 
 
 def limited(space: Space, limits: Sequence[Limit]) -> Space:
-    """The space whose synapses keep these limits too. Raises ValueError for one that binds none."""
+    """The space whose synapses keep these limits too. Raises ValueError for one that binds none.
+
+    >>> from rewire.graph import Population, Projection
+    >>> space = Space([Population("a", 3)], [Projection("p", "a", "a", "linear", (3, 3))])
+    >>> limited(space, [FanIn(most=2)]).population["a"].most
+    2
+    """
     for limit in limits:
         space = limit.narrowed(space)
     return (
@@ -425,8 +464,8 @@ def _positive(limit: Limit, field: str, value: float) -> None:
         raise ValueError(f"{limit.name}.{field} must be above 0, got {value}.")
 
 
-def _some(limit: Limit, pattern: str, found: Any, known: Sequence[str]) -> None:
-    if not found:
+def _some(limit: Limit, pattern: str, names: Any, known: Sequence[str]) -> None:
+    if not names:
         raise ValueError(
             f"{limit.name}: {pattern!r} names no population; there are {', '.join(known)}."
         )

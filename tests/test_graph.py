@@ -94,6 +94,31 @@ def test_a_key_locates_the_units_that_its_weight_joins(kind):
         assert (int(pre[flat]), int(post[flat])) == expected
 
 
+@pytest.mark.parametrize("kind", SHAPES)
+def test_key_of_is_the_inverse_of_locate(kind):
+    """Each flat index is the tap of its pair that comes at that place; other pairs have none."""
+    shape, groups = SHAPES[kind]
+    p = Projection("p", "a", "b", kind, shape, groups=groups)
+    n_pre, n_post = units(kind, shape, groups)
+    taps = {}  # of each pair, its flat indices in order
+    for flat, pair in enumerate(zip(*(x.tolist() for x in p.locate(torch.arange(p.size))),
+                                    strict=True)):  # fmt: skip
+        taps.setdefault(pair, []).append(flat)
+    for pre, post in itertools.product(range(n_pre), range(n_post)):
+        flats = taps.get((pre, post), [-1] * p.taps)
+        assert [p.key_of(pre, post, tap) for tap in range(p.taps)] == flats
+
+
+@pytest.mark.parametrize("multapses", [False, True])
+def test_a_new_key_is_none_where_an_edit_would_be_refused(multapses):
+    space = space_of("conv", multapses=multapses)
+    topology = Graph(space, torch.tensor([0, 36, 37])).topology
+    assert topology.new_key(0, 0, 0) is None and topology.new_key(0, 1, 0) == 1
+    first = 36 if multapses else None
+    assert topology.new_key(1, 0, 0, tap=0) == first and topology.new_key(1, 0, 0, tap=2) == 38
+    assert topology.new_key(1, 5, 0) is None  # a channel of the other group
+
+
 @pytest.mark.parametrize(
     ("module", "kind"),
     [
@@ -389,6 +414,20 @@ def test_newborns_take_the_lowest_free_slots_of_their_unit():
     for unit in (0, 1):
         taken = graph["slot"][post == unit].tolist()
         assert len(set(taken)) == len(taken)
+
+
+def test_graphs_of_one_topology_share_what_is_derived_from_it():
+    graph = some_graph(space_of("linear"))
+    other = graph.with_columns({"age": torch.arange(15)}).apply(
+        Edit(set={"weight": torch.ones(15)})
+    )
+    assert other.topology is graph.topology and other.keys is graph.keys
+    calls = []
+    for _ in range(2):
+        assert other.topology.derived(("counts", 3), lambda: calls.append(1) or 7) == 7
+    assert graph.topology.derived(("counts", 3), lambda: 8) == 7 and calls == [1]
+    after = graph.apply(Edit(drop=torch.tensor([0])))
+    assert after.topology.derived(("counts", 3), lambda: 8) == 8
 
 
 def test_the_digest_is_of_the_topology_alone():

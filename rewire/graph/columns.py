@@ -26,6 +26,8 @@ class Columns:
     What asks for a lazy column reads it once, for good.
     """
 
+    __slots__ = ("births", "lazy", "values")  # one is made in every step
+
     def __init__(
         self,
         values: dict[str, Values],
@@ -74,13 +76,14 @@ class Columns:
 
     def replaced(self, columns: Mapping[str, Values], n_edges: int) -> Columns:
         """With these columns replaced or added. Raises ValueError for another length."""
-        for name, values in columns.items():
-            if values.shape[0] != n_edges:
+        for name, column in columns.items():
+            if column.shape[0] != n_edges:
                 raise ValueError(
-                    f"column {name!r} has {len(values)} values for {n_edges} edges; a column "
+                    f"column {name!r} has {len(column)} values for {n_edges} edges; a column "
                     "is aligned with the graph that the rule was shown."
                 )
-        return Columns({**self.read(), **columns}, self.births)
+        values = self.read() if self.lazy else self.values
+        return Columns({**values, **columns}, self.births)
 
     def with_lazy(self, name: str, reader: Reader) -> Columns:
         """With a column that is read when it is first asked for."""

@@ -30,7 +30,13 @@ def stored_shape(p: Projection) -> tuple[int, int]:
 
 
 def from_masks(space: Space, masks: Mapping[str, Tensor | np.ndarray]) -> Tensor:
-    """Keys of the true entries of one mask per projection, by its name."""
+    """Keys of the true entries of one mask per projection, by its name.
+
+    >>> from rewire.graph import Population
+    >>> space = Space([Population("a", 2)], [Projection("p", "a", "a", "linear", (2, 2))])
+    >>> from_masks(space, {"p": torch.tensor([[True, False], [False, True]])}).tolist()
+    [0, 3]
+    """
     keys = []
     for i, p in enumerate(space.projections):
         mask = torch.as_tensor(masks[p.name])
@@ -110,7 +116,16 @@ def to_torch_csr(topology: Topology, i: int, values: np.ndarray) -> Tensor:
 
 
 def adjacency(topology: Topology, i: int) -> sp.csr_array:
-    """Number of edges between each pair of units, shape (n_post, n_pre), duplicates summed."""
+    """Number of edges between each pair of units, shape (n_post, n_pre), duplicates summed.
+
+    >>> from rewire.graph import Population
+    >>> space = Space(
+    ...     [Population("in", 1), Population("out", 2)],
+    ...     [Projection("conv.weight", "in", "out", "conv", (2, 1, 3, 3))],
+    ... )
+    >>> adjacency(Topology(space, np.array([0, 1, 9])), 0).toarray().tolist()
+    [[2], [1]]
+    """
     import scipy.sparse as sp
 
     p, population = topology.space.projections[i], topology.space.population

@@ -68,7 +68,8 @@ class Edit:
     birth: Mapping[str, np.ndarray | float]
     stop: bool
 
-    # by hand, and past the frozen `__setattr__`: some rules make an edit at every step
+    # By hand, and past the frozen `__setattr__`: some rules make an edit at every step. What is an
+    # array already, as theirs are, is known by its type, the quickest question.
     def __init__(
         self,
         rewind: Rewind | None = None,
@@ -80,13 +81,10 @@ class Edit:
     ):
         fields = self.__dict__
         fields["rewind"], fields["stop"] = rewind, stop
-        fields["set"] = {name: as_array(values) for name, values in set.items()}
-        fields["drop"] = NONE if drop is None else as_array(drop)
-        fields["add"] = NONE if add is None else as_array(add)
-        fields["birth"] = {
-            name: values.numpy() if isinstance(values, Tensor) else values
-            for name, values in birth.items()
-        }
+        fields["set"] = _as_arrays(set) if set else EMPTY
+        fields["drop"] = drop if type(drop) is np.ndarray else as_array(drop)
+        fields["add"] = add if type(add) is np.ndarray else as_array(add)
+        fields["birth"] = _as_arrays(birth) if birth else EMPTY
 
     @property
     def n_drop(self) -> int:
@@ -110,9 +108,19 @@ class Edit:
         return f"Edit({', '.join(f'{name}={value}' for name, value in parts.items() if value)})"
 
 
-def as_array(values: Tensor | np.ndarray) -> np.ndarray:
-    """The values as a numpy array of the same memory."""
+def as_array(values: Tensor | np.ndarray | None) -> np.ndarray:
+    """The values as a numpy array of the same memory; None: no values."""
+    if values is None:
+        return NONE
     return values if isinstance(values, np.ndarray) else values.numpy()
+
+
+def _as_arrays(columns: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The columns with arrays instead of tensors; numbers stay."""
+    for values in columns.values():
+        if type(values) is not np.ndarray and isinstance(values, Tensor):
+            return {n: v.numpy() if isinstance(v, Tensor) else v for n, v in columns.items()}
+    return columns
 
 
 NOTHING = Edit()  # what most ticks of most rules come to

@@ -54,16 +54,15 @@ class Graph:
         columns: Mapping[str, Tensor] | None = None,
         births: Mapping[str, Birth] | None = None,
     ):
-        self._hold(Topology(space, keys), Columns(dict(columns or {}), dict(births or {})))
-
-    def _hold(self, topology: Topology, columns: Columns) -> None:
-        self.topology, self._columns = topology, columns
-        self.space, self.array = topology.space, topology.array
+        self.topology = Topology(space, keys)
+        self._columns = Columns(dict(columns or {}), dict(births or {}))
+        self.space, self.array = space, self.topology.array
 
     @classmethod
     def _of(cls, topology: Topology, columns: Columns) -> Graph:
         graph = cls.__new__(cls)
-        graph._hold(topology, columns)
+        graph.topology, graph._columns = topology, columns
+        graph.space, graph.array = topology.space, topology.array
         return graph
 
     # -- making one -----------------------------------------------------------------------------

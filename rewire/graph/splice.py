@@ -10,7 +10,7 @@ import torch
 
 from ..kernels.splice import clashes, merge, starts_after
 from .columns import Births, Columns, Reader
-from .edit import Edit, as_array
+from .edit import Edit
 from .topology import Topology
 
 
@@ -24,7 +24,7 @@ def splice(before: Topology, columns: Columns, edit: Edit) -> tuple[Topology, Co
     if drop.dtype.char == "?":
         _refuse_mask(drop)
     births = [columns.births_of(name, edit) for name in columns.values]
-    values = [as_array(column) for column in columns.values.values()]
+    values = [c if isinstance(c, np.ndarray) else c.numpy() for c in columns.values.values()]
     topology, after = _spliced(before, drop, add, values, births)
     lazy = {name: _spliced_later(columns, name, edit, topology.born) for name in columns.lazy}
     return topology, Columns(dict(zip(columns.values, after, strict=True)), columns.births, lazy)

@@ -27,6 +27,17 @@ class Topology:
     born:  rows, (a,) ascending, of the synapses that the edit which led here added.
 
     Graphs that differ in their columns alone share one topology. It never changes.
+
+    >>> from rewire.graph import Population, Projection
+    >>> space = Space(
+    ...     [Population("a", 3), Population("b", 2)],
+    ...     [Projection("p", "a", "b", "linear", (2, 3))],
+    ... )
+    >>> topology = Topology(space, np.array([0, 2, 4]))
+    >>> topology.mask(0).int().tolist()
+    [[1, 0, 1], [0, 1, 0]]
+    >>> topology.fan_in("b").tolist(), topology.fan_out("a").tolist()
+    ([2, 1], [1, 1, 1])
     """
 
     def __init__(
@@ -41,10 +52,11 @@ class Topology:
         """bounds, starts: where an edit has carried them along, else None: they are computed."""
         self.space = space
         self.born = born
+        self._keys: Tensor | None = None
         if isinstance(keys, np.ndarray):
             self.array = keys
         else:
-            self.keys, self.array = keys, keys.numpy()
+            self._keys, self.array = keys, keys.numpy()
         if bounds is not None:
             self.bounds = bounds
         # by population (or projection), those that were asked for
@@ -72,10 +84,12 @@ class Topology:
 
     # -- by projection --------------------------------------------------------------------------
 
-    @cached_property
+    @property  # asked for after every edit, where the lock of a cached_property costs twice as much
     def keys(self) -> Tensor:
-        """The keys as a tensor of the same memory."""
-        return torch.from_numpy(self.array)
+        """The keys as one tensor of the same memory."""
+        if self._keys is None:
+            self._keys = torch.from_numpy(self.array)
+        return self._keys
 
     @cached_property
     def bounds(self) -> list[int]:
@@ -127,6 +141,12 @@ class Topology:
 
         tap: which of parallel synapses, as in :meth:`Projection.key_of`. None where no synapse can
         join the pair, or where one does already and the projection allows no multapses.
+
+        >>> from rewire.graph import Population, Projection
+        >>> space = Space([Population("a", 3)], [Projection("p", "a", "a", "linear", (3, 3))])
+        >>> topology = Topology(space, np.array([1, 4]))  # 1 -> 0 and 1 -> 1
+        >>> topology.new_key(0, pre=2, post=1), topology.new_key(0, pre=1, post=1)
+        (5, None)
         """
         key = self.space.key_of(i, pre, post, tap)
         if key is None or self.space.parallel[i]:
@@ -202,6 +222,13 @@ class Topology:
 
         Returns rows (F,) and pointers (size + 1,): unit j's edges are
         ``rows[pointers[j]:pointers[j + 1]]``, over all projections, in key order.
+
+        >>> from rewire.graph import Population, Projection
+        >>> a = Population("a", 2)  # two projections into the same units
+        >>> p, q = (Projection(name, "a", "a", "linear", (2, 2)) for name in "pq")
+        >>> rows, pointers = Topology(Space([a], [p, q]), np.array([1, 2, 4, 5])).incoming("a")
+        >>> rows.tolist(), pointers.tolist()
+        ([0, 2, 3, 1], [0, 3, 4])
         """
         if population not in self._incoming:
             into = self.space.into[population]

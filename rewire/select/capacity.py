@@ -31,23 +31,23 @@ class Room:
         populations = self.space.populations
         sizes = [p.size for p in populations]
         self._first = np.cumsum([0, *sizes])  # unit 0 of each population
-        self._held, self._taken = graph.array, NONE  # keys that are not absent, ascending
+        self._present, self._chosen = graph.array, NONE  # keys that are not absent, ascending
         self.dropped = NONE
         fan_in = [graph.fan_in(p.name).numpy() for p in populations]
         slots = [UNLIMITED if p.most is None else p.most for p in populations]
         self.free = np.repeat(slots, sizes) - np.concatenate(fan_in)
         self._more = [
-            (cap.of, cap.most - np.bincount(cap.of(self._held), minlength=len(cap.most)))
+            (cap.of, cap.most - np.bincount(cap.of(self._present), minlength=len(cap.most)))
             for cap in self.space.caps
         ]
         if without is not None and len(without):
             rows = without.numpy()
-            self.dropped = np.unique(self._held[rows])
+            self.dropped = np.unique(self._present[rows])
             for of, free in self._accounts():
-                np.add.at(free, of(self._held[rows]), 1)
+                np.add.at(free, of(self._present[rows]), 1)
             stays = np.ones(len(graph), bool)
             stays[rows] = False
-            self._held = self._held[stays]
+            self._present = self._present[stays]
 
     def _unit(self, keys: np.ndarray) -> np.ndarray:
         lands, unit = self.space.targets(keys)
@@ -61,10 +61,10 @@ class Room:
         allowed = self.space.allowed(keys)
         if allowed is not None:
             keys = keys[allowed]
-        for held in (self._held, self._taken):
-            if len(held):
-                at = np.minimum(held.searchsorted(keys), len(held) - 1)
-                keys = keys[held[at] != keys]
+        for present in (self._present, self._chosen):
+            if len(present):
+                at = np.minimum(present.searchsorted(keys), len(present) - 1)
+                keys = keys[present[at] != keys]
         return keys
 
     def take(self, keys: np.ndarray, k: int) -> np.ndarray:
@@ -80,9 +80,9 @@ class Room:
             rank[order] = np.arange(len(keys)) - ranked.searchsorted(ranked)
             fits = (rank < self.free[unit]).nonzero()[0][:k]
             np.subtract.at(self.free, unit[fits], 1)
-        taken = keys[fits]
-        self._taken = np.sort(np.concatenate([self._taken, taken]))
-        return taken
+        chosen = keys[fits]
+        self._chosen = np.sort(np.concatenate([self._chosen, chosen]))
+        return chosen
 
     def _count(self, keys: np.ndarray, change: int) -> None:
         for of, free in self._accounts():
@@ -101,27 +101,27 @@ class Room:
                     free[account[i]] -= 1
         return fits
 
-    def exchange(self, first: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        """As many keys as ``first``, which are taken: each replaced by the first of ``wanted`` for
+    def exchange(self, first: np.ndarray, ranked: np.ndarray) -> np.ndarray:
+        """As many keys as ``first``, which are taken: each replaced by the first of ``ranked`` for
         which letting it go makes room; where none is, it stays."""
         out = []
-        on = [(of(wanted), free) for of, free in self._accounts()]
-        open_ = np.ones(len(wanted), bool)
-        open_[np.isin(wanted, first)] = False
+        on = [(of(ranked), free) for of, free in self._accounts()]
+        open_ = np.ones(len(ranked), bool)
+        open_[np.isin(ranked, first)] = False
         for key in first:
             self._count(key[None], +1)
             room = open_.copy()
-            room[wanted == key] = True
+            room[ranked == key] = True
             for account, free in on:
                 room &= free[account] > 0
             best = int(room.argmax())
             if len(room) and room[best]:
-                open_[wanted == key] = True
-                key, open_[best] = wanted[best], False
+                open_[ranked == key] = True
+                key, open_[best] = ranked[best], False
             self._count(key[None], -1)
             out.append(key)
         new = np.array(out, np.int64)
-        self._taken = np.union1d(np.setdiff1d(self._taken, first), new)
+        self._chosen = np.union1d(np.setdiff1d(self._chosen, first), new)
         return new
 
     def draw(self, lo: int, hi: int, k: int, rng: Stream) -> np.ndarray:
@@ -130,21 +130,21 @@ class Room:
         Fewer where no more can be taken. Pairs of units with room are drawn blindly, those that are
         no longer open passed over; listed are they only where that finds too few.
         """
-        found = [NONE]
+        drawn = [NONE]
         for _ in range(PATIENCE):
             first, many = self._open(lo, hi)
             upto = many.cumsum()
             if not k or not len(upto):
-                return np.concatenate(found)
+                return np.concatenate(drawn)
             at = (rng.doubles(4 * k + 8) * upto[-1]).astype(np.int64)
             part = upto.searchsorted(at, "right")
             keys = first[part] + at - (upto - many)[part]
-            found.append(self.take(self.absent(distinct(keys)), k))
-            k -= len(found[-1])
+            drawn.append(self.take(self.absent(distinct(keys)), k))
+            k -= len(drawn[-1])
         first, many = self._open(lo, hi)
         listed = np.arange(many.sum()) + np.repeat(first - (many.cumsum() - many), many)
-        found.append(self.take(rng.numpy.permutation(self.absent(listed)), k))
-        return np.concatenate(found)
+        drawn.append(self.take(rng.numpy.permutation(self.absent(listed)), k))
+        return np.concatenate(drawn)
 
     def _open(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
         """Where in [lo, hi) the keys of each unit with room begin, and how many they are.
@@ -176,15 +176,15 @@ def sample_with_room(
     def shuffled(lo: int, hi: int, room: Room) -> np.ndarray:
         return rng.numpy.permutation(room.absent(np.arange(lo, hi)))
 
-    room, found = Room(graph, without), [NONE]
+    room, parts = Room(graph, without), [NONE]
     for lo, hi, k in zip(ends[:-1], ends[1:], counts, strict=True):
         if k:
-            found.append(room.draw(lo, hi, k, rng))
-            if short := k - len(found[-1]):
+            parts.append(room.draw(lo, hi, k, rng))
+            if short := k - len(parts[-1]):
                 if graph.space.caps:
                     return _exchanged(graph, ends, counts, without, shuffled)
-                raise _full(short, sum(map(len, found)) + short, lo, hi)
-    return torch.from_numpy(np.sort(np.concatenate(found)))
+                raise _full(short, sum(map(len, parts)) + short, lo, hi)
+    return torch.from_numpy(np.sort(np.concatenate(parts)))
 
 
 def _exchanged(
@@ -192,28 +192,28 @@ def _exchanged(
     ends: Sequence[int],
     counts: Sequence[int],
     without: Tensor | None,
-    wanted: Callable[[int, int, Room], np.ndarray],
+    ranked: Callable[[int, int, Room], np.ndarray],
 ) -> Tensor:
-    """What was dropped, which always fits, and then one after the other changed for what is wanted.
+    """What was dropped, which always fits, one after the other changed for what is ranked higher.
 
     For several caps that together leave no way to fill up what is free, such as a unit that has
-    room for one more and no partner that has. wanted: the absent keys of a range, the most welcome
+    room for one more and no partner that has. ranked: the absent keys of a range, the best
     first. Raises ValueError where more are to be added than were dropped and they do not fit.
     """
-    room, found, starts = Room(graph, without), [NONE], list[np.ndarray]()
+    room, parts, starts = Room(graph, without), [NONE], list[np.ndarray]()
     ranges = list(zip(ends[:-1], ends[1:], counts, strict=True))
-    orders = [wanted(lo, hi, room) if k else NONE for lo, hi, k in ranges]
+    orders = [ranked(lo, hi, room) if k else NONE for lo, hi, k in ranges]
     for k, order in zip(counts, orders, strict=True):
         back = order[np.isin(order, room.dropped)][:k]
         room.take(back, len(back))
         starts.append(back)
     for (lo, hi, k), order, back in zip(ranges, orders, starts, strict=True):
-        found.append(room.exchange(back, order))
+        parts.append(room.exchange(back, order))
         if more := k - len(back):
-            found.append(room.take(room.absent(order), more))
-            if short := more - len(found[-1]):
+            parts.append(room.take(room.absent(order), more))
+            if short := more - len(parts[-1]):
                 raise _full(short, k, lo, hi)
-    return torch.from_numpy(np.sort(np.concatenate(found)))
+    return torch.from_numpy(np.sort(np.concatenate(parts)))
 
 
 def largest_with_room(
@@ -228,19 +228,19 @@ def largest_with_room(
     ranked: the absent keys of a range, the best first. Raises ValueError where too few can be
     taken.
     """
-    room, found = Room(graph, without), [NONE]
+    room, parts = Room(graph, without), [NONE]
     for lo, hi, k in zip(ends[:-1], ends[1:], counts, strict=True):
         order = ranked(lo, hi, room)
-        found.append(room.take(order, k))
-        if short := k - len(found[-1]):
+        parts.append(room.take(order, k))
+        if short := k - len(parts[-1]):
             if graph.space.caps:
                 return _exchanged(graph, ends, counts, without, ranked)
             raise _full(short, k, lo, hi)
-    return torch.from_numpy(np.sort(np.concatenate(found)))
+    return torch.from_numpy(np.sort(np.concatenate(parts)))
 
 
-def _full(short: int, asked: int, lo: int, hi: int) -> ValueError:
+def _full(short: int, n_add: int, lo: int, hi: int) -> ValueError:
     return ValueError(
-        f"cannot add {short} of {asked} edges to keys [{lo}, {hi}): all units with absent synapses "
+        f"cannot add {short} of {n_add} edges to keys [{lo}, {hi}): all units with absent synapses "
         "there have their slots full, or are not allowed. Drop as many as you add, or allow more."
     )

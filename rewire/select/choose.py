@@ -20,7 +20,20 @@ SCOPES = ("layer", "global")
 
 
 def groups(graph: Graph, scope: str) -> list[tuple[int, int]]:
-    """Row ranges within which a budget holds: one per projection ("layer") or one in all."""
+    """Row ranges within which a budget holds: one per projection ("layer") or one in all.
+
+    >>> from rewire.graph import Population, Projection, Space
+    >>> space = Space(
+    ...     [Population("a", 3), Population("b", 2)],
+    ...     [
+    ...         Projection("p", "a", "b", "linear", (2, 3)),
+    ...         Projection("q", "b", "b", "linear", (2, 2)),
+    ...     ],
+    ... )
+    >>> graph = Graph(space, torch.tensor([0, 4, 5, 7]))
+    >>> groups(graph, "layer"), groups(graph, "global")
+    ([(0, 3), (3, 4)], [(0, 4)])
+    """
     if scope not in SCOPES:
         raise ValueError(f"scope must be 'layer' or 'global', got {scope!r}.")
     bounds = graph.bounds
@@ -42,6 +55,12 @@ def smallest(
     scores: (n,). groups: row ranges, or a group number for each row, shape (n,); None: one group.
     magnitude: rank by |score|. Exactly that many rows, the smaller row first among equals. Raises
     ValueError for NaN scores, naming ``what``, and for more rows than there are.
+
+    >>> scores = torch.tensor([0.5, -2.0, 0.1, 0.1])
+    >>> smallest(scores, 2).tolist(), smallest(scores, 2, magnitude=True).tolist()
+    ([1, 2], [2, 3])
+    >>> smallest(scores, [1, 1], [(0, 2), (2, 4)]).tolist()
+    [1, 2]
     """
     return _ranked(scores, k, groups, "weakest" if magnitude else "smallest", what)
 
@@ -54,7 +73,11 @@ def largest(
     magnitude: bool = False,
     what: str = "score",
 ) -> Tensor:
-    """Rows of the ``k`` largest scores, ascending; otherwise as :func:`smallest`."""
+    """Rows of the ``k`` largest scores, ascending; otherwise as :func:`smallest`.
+
+    >>> largest(torch.tensor([0.5, -2.0, 0.5, 0.1]), 1).tolist()
+    [0]
+    """
     return _ranked(scores, k, groups, "strongest" if magnitude else "largest", what)
 
 
@@ -118,6 +141,10 @@ def _smallest_by_number(
 
 
 def counts_by(rows: Tensor, groups: Sequence[tuple[int, int]]) -> list[int]:
-    """How many of the ascending ``rows`` fall into each row range."""
+    """How many of the ascending ``rows`` fall into each row range.
+
+    >>> counts_by(torch.tensor([0, 1, 5]), [(0, 3), (3, 6)])
+    [2, 1]
+    """
     edges = rows.numpy().searchsorted([lo for lo, _ in groups] + [groups[-1][1]]).tolist()
     return [b - a for a, b in pairwise(edges)]

@@ -23,6 +23,15 @@ def sample_absent(
     absent already (the edges about to be dropped). Below 50 % density absent positions are never
     listed: draws that hit an edge are drawn again. Where units have slots, only those with a free
     one gain. Raises ValueError when too few are free.
+
+    >>> from rewire.graph import Population, Projection, Space
+    >>> from rewire.streams import rng_for
+    >>> space = Space([Population("a", 2)], [Projection("p", "a", "a", "linear", (2, 2))])
+    >>> graph = Graph(space, torch.tensor([0, 3]))
+    >>> sample_absent(graph, 2, rng_for(0, "example")).tolist()
+    [1, 2]
+    >>> sample_absent(graph, [3], rng_for(0, "example"), without=torch.tensor([1])).tolist()
+    [1, 2, 3]
     """
     space = graph.space
     wide = isinstance(k, int | np.integer)
