@@ -113,6 +113,7 @@ class ACDC(Rule):
     ) -> tuple[Edit, State]:
         assert isinstance(self.when, Every)
         compressed = state["compressed"]
+        # the last phase is compressed: no decompression at the last tick
         if compressed and clock.step == self.when.last(clock.span):
             return NOTHING, state
         after = {**state, "compressed": not compressed}

@@ -60,6 +60,7 @@ class _Walk(Rule):
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         if self.eta is None and signals.lr(graph.keys) is None:
             raise ValueError(f"{self.name} needs a learning rate here: set its field eta.")
+        # signs that the hash does not give: those of synapses with a weight of their own
         sign, turned = first_signs(graph)
         return Edit(set={"sign": sign}), {"turned": turned}
 
@@ -70,7 +71,7 @@ class _Walk(Rule):
 
     def _scales(self, eta: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
         """Drift and noise of one tick; a tick that stands for n steps scales by n and sqrt(n)."""
-        when = self.when
+        when = self.when  # a sum of n equal drifts, and of n independent normal numbers
         n = when.n if isinstance(when, Every) else 1
         if self.temperature is None:
             spread: float | Tensor = eta * self.noise
@@ -88,12 +89,14 @@ class DeepR(_Walk):
     negative the synapse goes dormant, and as many dormant ones, drawn uniformly, wake at
     ``birth``, so that their number K never changes.
 
-    Order: gradient step, drift, noise, dropping, waking. With SGD this is Algorithm 1 to
-    rounding. A woken synapse has theta 0 and moves by its own gradient in the next step (no ReLU
-    stands between, so that gradient is not lost). One that was just dropped may be drawn again.
-    The sign of a synapse never changes: that of its weight at the start where it has one, else
-    that of a hash of (seed, synapse). Turn weight decay off. Momentum is bypassed by drift and
-    noise, which is right only at every step: rarer ticks scale drift by n, noise by sqrt(n).
+    Order: gradient step, drift, noise, dropping, waking. A woken synapse has theta 0 and moves by
+    its own gradient in the next step (no ReLU stands between, so that gradient is not lost). One
+    that was just dropped may be drawn again. The sign of a synapse never changes: that of its
+    weight at the start where it has one, else that of a hash of (seed, synapse). Turn weight decay
+    off.
+
+    Deviations: none with SGD, to rounding. Under other optimisers momentum is bypassed by drift
+    and noise, which is right only at every step: rarer ticks scale drift by n, noise by sqrt(n).
 
     scope: "layer" keeps K in each projection (the authors' MNIST script); "global" over all, the
     woken ones drawn uniformly among all dormant synapses.
@@ -264,6 +267,7 @@ class SoftDeepR(_Walk):
         eta = self._rate(graph, signals)
         first = float(eta.max()) if isinstance(eta, Tensor) else float(eta)
         temperature = first * self.noise**2 / 2 if self.temperature is None else self.temperature
+        # dormant thetas start uniform in (theta_min, 0)
         theta = rng.uniform(graph.possible).to(graph["weight"].dtype)
         floor = []
         for i, (lo, hi) in enumerate(zip(graph.space.bounds[:-1], graph.space.bounds[1:],

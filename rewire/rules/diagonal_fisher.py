@@ -59,6 +59,7 @@ class DiagonalFisher(Ranked):
     bibtex: ClassVar[str] = PAPER
 
     def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
+        # eq. 7 of single weights: the Fisher matrix's diagonal in the place of the Hessian's
         f = signals.pair("fisher", graph.keys)
         saliency = f * graph["weight"].to(f).square() / 2
         ranges = groups(graph, self.scope)

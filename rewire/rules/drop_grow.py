@@ -86,6 +86,7 @@ class DropGrow(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        # in each projection: the lowest drop scores go, as many of the highest grow scores come
         layers, fraction = groups(graph, "layer"), value(self.fraction, clock)
         k = [int(fraction * (hi - lo)) for lo, hi in layers]
         worth = self._worth(graph, signals, rng)
@@ -110,6 +111,7 @@ class DropGrow(Rule):
             return signals.largest(self.grow, k, without=drop)
         space, keys_of = graph.space, []
         for i, n in enumerate(k):
+            # absent after the drop: one just dropped may come back
             staying = graph.local_without(i, drop.numpy())
             absent = np.delete(np.arange(space.sizes[i]), staying) + space.bounds[i]
             keys = torch.from_numpy(absent)

@@ -45,9 +45,9 @@ class DSR(Rule):
     tolerance: the authors' 10 %.
     when:      the authors' period rises from 100 to 800 steps over the training.
 
-    Each projection keeps its largest weight, and no more are dropped than can be grown elsewhere
-    (the smallest go first), so that the count holds in nearly dense networks too. Where a
-    projection has less room than its share, the others take the rest in proportion.
+    Deviations: each projection keeps its largest weight, and no more are dropped than can be grown
+    elsewhere (the smallest go first), so that the count holds in nearly dense networks too. Where
+    a projection has less room than its share, the others take the rest in proportion.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -111,6 +111,7 @@ class EarlyBird(Gradual):
         )
         if settled or clock.step >= self.when.last(clock.span, self.until):
             return Edit(drop=drop), {**state, "masks": [], "drawn": clock.step}
+        # a queue of the last ``history`` masks, as keys
         return NOTHING, {**state, "masks": [*past, mask][-self.history :]}
 
     def _outside(self, graph: Graph, state: State) -> Tensor:

@@ -110,6 +110,7 @@ def gradient_flow(
     scores = [torch.zeros_like(w) for w in weights]
     for own in gradients(True):  # one batch's graph in memory at a time
         flow = torch.stack([(a * b).sum() for a, b in zip(g, own, strict=True)]).sum()
+        # d(g . dL/dw)/dw = Hg with g constant, of this batch
         if not flow.requires_grad:  # a loss without curvature
             continue
         curved = torch.autograd.grad(flow, weights, allow_unused=True)

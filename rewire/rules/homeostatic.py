@@ -143,6 +143,7 @@ class HomeostaticGrowth(Rule):
             add += self._pair(graph, i, elements, surplus, room, rng)
             for end, z in zip(("pre", "post"), elements, strict=True):
                 after[f"{end}/{p.name}"] = torch.from_numpy(z)
+        # most ticks change nothing
         rows = np.sort(np.concatenate(drop))
         if not len(rows) and not add:
             return NOTHING, after

@@ -154,6 +154,7 @@ class IMP(Rule):
     @staticmethod
     def _cut(have: Sequence[int], rates: Sequence[float], floor: int) -> list[int]:
         """What one round drops: the rates' share, or less so that ``floor`` edges stay in all."""
+        # at least one edge goes from each projection that is cut at all, and one stays
         drop = [max(0, min(max(1, round(r * n)) if r else 0, n - 1))
                 for n, r in zip(have, rates, strict=True)]  # fmt: skip
         excess = sum(have) - floor
@@ -203,6 +204,7 @@ def _shrunk(have: Sequence[int], rates: Sequence[float], exponent: float) -> lis
 
 def _exponent(have: Sequence[int], rates: Sequence[float], floor: int) -> float:
     """x in (0, 1] such that n (1 - rate)^x adds up to ``floor``: a part of a whole round."""
+    # by bisection: the sum falls as x rises
     low, high = 0.0, 1.0
     for _ in range(60):
         x = (low + high) / 2

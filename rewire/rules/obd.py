@@ -75,6 +75,7 @@ class OBD(Ranked):
         return super().start(graph, signals, rng)
 
     def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
+        # s_k = h_kk w_k^2 / 2: what the loss gains to second order (eq. 5)
         h = signals.pair("hessian_diag", graph.keys, recursion=self.recursion)
         saliency = h * graph["weight"].to(h).square() / 2
         return Edit(drop=smallest(saliency, k, groups(graph, self.scope), what="OBD's saliency"))

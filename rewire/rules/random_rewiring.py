@@ -63,6 +63,7 @@ class RandomRewiring(Rule):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         fraction, ranges = value(self.fraction, clock), groups(graph, "layer")
+        # in a projection more than half full: no more than there are absent positions
         room = [size - (hi - lo) for size, (lo, hi) in zip(graph.space.sizes, ranges, strict=True)]
         k = [min(int(fraction * (hi - lo)), r) for (lo, hi), r in zip(ranges, room, strict=True)]
         # the first k of a random order are a uniform sample

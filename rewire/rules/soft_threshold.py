@@ -79,6 +79,6 @@ class SoftThreshold(Gradual):
         # a_t: the largest |w| that is not, so that no weight jumps where it crosses
         silent, threshold = size * (1 - live), torch.zeros_like(size)
         for lo, hi in groups(graph, self.scope):
-            if hi > lo:
+            if hi > lo:  # an empty projection has no largest
                 threshold[lo:hi] = silent[lo:hi].max()
         return Edit(set={"gain": soft_gain(graph["weight"], threshold, live)}), state

@@ -88,7 +88,7 @@ class SRSTE(Rule):
             weight, rate = graph["weight"], rate_of(self, signals, graph.keys)
             pull = rate * self.decay * weight * (1 - graph["gain"])
             edit["weight"] = weight - pull.to(weight)
-            graph = graph.with_columns(edit)
+            graph = graph.with_columns(edit)  # the live ones are chosen among the weights pulled
         return Edit(set={**edit, "gain": self._gain(graph)}), state
 
     def _gain(self, graph: Graph) -> torch.Tensor:

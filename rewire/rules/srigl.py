@@ -185,6 +185,7 @@ def _even(total: int, salient: np.ndarray, width: int) -> np.ndarray:
     salient: of each unit, -1 where it is to go, which it does as far as ``width`` allows. The
     larger fan-ins go to the more salient, the smaller unit first among equals.
     """
+    # no more units may go than leave places for all synapses
     order = np.lexsort((np.arange(len(salient)), -salient))
     stay = max(int((salient >= 0).sum()), -(-total // width), 1)
     out = np.zeros(len(salient), np.int64)

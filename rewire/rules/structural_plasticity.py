@@ -75,8 +75,8 @@ class StructuralPlasticity(Rule):
     birth:     weight of a new synapse: g_max = 0.2 in the paper; 0 leaves it to the world, which
                starts new synapses at 0 unless it says otherwise.
 
-    **On an artificial network** (the defaults): "recently active" is the standard deviation of a
-    unit's value over the last batch; depressed means weak in magnitude, as weights have both
+    Deviations, on an artificial network (the defaults): "recently active" is the standard deviation
+    of a unit's value over the last batch; depressed means weak in magnitude, as weights have both
     signs; units without a place (outputs) form at p_form whatever the distance. A partner that is
     connected already is a rejected formation, except where multapses are allowed. The number of
     synapses stays at or below the slots. ``StructuralPlasticity.bogdan()`` is the published model.
@@ -175,7 +175,7 @@ class StructuralPlasticity(Rule):
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         sheets, edit = self._sheets(graph.space), Edit()
-        if self.initial != "given":
+        if self.initial != "given":  # else the starting graph stays as it is
             edit = self._filling(graph, signals, rng)
         after = graph.apply(edit)
         state = {sheet.slots: slots_of_units(after, sheet.name, self.slots) for sheet in sheets}

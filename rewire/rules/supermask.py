@@ -92,6 +92,7 @@ class Supermask(Silencing):
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         keep = self.budget_of(graph, self.to)
+        # of each layer, for the signed constant
         first = graph["weight"].float()
         deviation = [
             float(part.std(correction=0)) if len(part) else 0.0
@@ -113,6 +114,7 @@ class Supermask(Silencing):
         # the weights: those of the start, or a constant of their sign
         if self.weights == "signed":
             first = torch.sign(first) * torch.tensor(state["deviation"])[graph.locate()[0]]
+        # biases and norms go back with the model; the clock does not
         back = Rewind(0, frozenset({"model"}), again=False) if self.saves else None
         edit = Edit(rewind=back, set={"weight": first.to(last)}, drop=rows)
         return edit, {**state, "cut": True}

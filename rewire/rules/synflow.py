@@ -50,6 +50,8 @@ class SynFlow(PruneAtStart):
     precision: "double" computes the scores in float64 (in the authors' code a comment): products
         over many layers leave float32. "single": in the type of the model.
 
+    Deviation: the authors' code computes in float32.
+
     >>> import torch, rewire
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 3))
@@ -110,6 +112,7 @@ def synaptic_flow(
         # R: the sum of the outputs for an input of ones
         ones = torch.ones(1, *shape, dtype=kind, device=weights[0].device)
         total = functional_call(model, magnitudes, (ones,)).sum()
+        # a product over many layers of many units may leave even float64
         if not total.isfinite():
             raise ValueError(
                 f"the synaptic flow of this model leaves {str(kind).removeprefix('torch.')}: it "
@@ -140,6 +143,7 @@ def _shape_of_input(world: DenseModel) -> tuple[int, ...]:
         inputs.extend([*args, *kwargs.values()])
         return forward(*args, **kwargs)
 
+    # the loss calls the model with what it takes as inputs: listen to that call
     with torch.no_grad():
         world.probe.loss(model, world.probe.batches[0])
     if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or not inputs[0].is_floating_point():

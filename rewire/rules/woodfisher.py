@@ -114,6 +114,7 @@ class WoodFisher(Ranked):
 def _blocks(bounds: Sequence[int], size: int) -> Iterator[Tensor]:
     """Row numbers of blocks of one size, (b, size), a few blocks at a time."""
     for lo, hi in pairwise(bounds):
+        # whole blocks in stacks that fit in memory, then the rest of the projection
         whole = (hi - lo) // size * size
         many = max(1, AT_ONCE // size**2)
         if whole:
@@ -133,6 +134,7 @@ def inverse_fisher(gradients: Tensor, damp: float) -> Tensor:
             "WoodFisher's gradients are not finite, and edges cannot be ranked by them. Training "
             "has diverged."
         )
+    # damped: the empirical Fisher of few examples is singular
     fisher.diagonal(dim1=1, dim2=2).add_(damp)
     return torch.cholesky_inverse(torch.linalg.cholesky(fisher))
 

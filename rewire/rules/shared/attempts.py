@@ -67,6 +67,7 @@ class Sheet:
         ]
         return Law(
             scale,
+            # exp(0) = 1 whatever the distance: for units without a place
             tuple(0.0 if none else fall for none, fall in zip(nowhere, falls, strict=True)),
             np.concatenate(row).astype(np.float64),
             np.zeros((1, 2)) if self.places is None else np.array(self.places),

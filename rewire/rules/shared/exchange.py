@@ -14,6 +14,7 @@ def exchange(graph: Graph, drop: Tensor, grow: Tensor) -> Edit:
 
     Both ascending; ``grow`` has no edge that is not dropped.
     """
+    # a key in both lists is left out of both: its edge keeps weight and moments
     rows, new = keys.exchange(
         graph.array, drop.numpy(), grow.numpy(), parallel=graph.space.multapses
     )

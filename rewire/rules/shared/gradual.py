@@ -72,6 +72,7 @@ class Gradual(Rule):
     def edges(self, clock: Clock, state: State) -> int:
         """The number of synapses that the schedule asks for at this tick."""
         assert isinstance(self.when, Every)
+        # eq. 1 of Zhu & Gupta: s_t = s_f + (s_i - s_f) (1 - (t - t_0) / (n Delta t))^3, as counts
         n = self.when.n
         begin = (n if self.when.first is None else self.when.first) - n  # the paper's t_0
         last = self.when.last(clock.span, self.until)
@@ -98,7 +99,7 @@ class Ranked(Gradual):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         keep = self.edges(clock, state)
-        if keep >= len(graph):
+        if keep >= len(graph):  # another rule has dropped more already
             return NOTHING, state
         counts = graph.counts().tolist() if self.scope == "layer" else [len(graph)]
         left = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
@@ -111,6 +112,7 @@ class Ranked(Gradual):
 
 def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:
     """``keep`` edges over the projections, one fraction of what each had at the start."""
+    # empty projections take no part: every other keeps at least one edge
     some = [i for i, n in enumerate(counts) if n]
     left = apportion([start[i] for i in some], keep, [counts[i] for i in some])
     by_projection = dict(zip(some, left, strict=True))

@@ -55,6 +55,7 @@ class PruneAtStart(Rule):
 
         score: (E,) of the edges of a graph; each round's is computed in what the one before left.
         """
+        # round i of n leaves first^(1 - i/n) last^(i/n) edges, ranked in what is left before it
         first, last = _sizes(graph, self.scope), self._budget(graph)
         smaller, left = graph, torch.arange(len(graph))
         for i in range(1, rounds + 1):
@@ -82,7 +83,7 @@ class PruneAtStart(Rule):
                 f"{self.name} cuts to a density, and none was given: pass density= to attach, or "
                 f"{self.name}(to=0.05)."
             )
-        if isinstance(self.to, tuple):
+        if isinstance(self.to, tuple):  # counts, such as ``aimed`` gives
             if len(self.to) != len(graph.projections):
                 raise ValueError(
                     f"{self.name} was given the counts {list(self.to)} for "
@@ -93,7 +94,7 @@ class PruneAtStart(Rule):
             counts = [round(self.to * possible)]
         else:
             counts = counts_for(graph.space, self.to, "erk")
-        if self.scope == "global":
+        if self.scope == "global":  # one ranking over all: only the total is kept
             counts = [sum(counts)]
         if sum(counts) < 1 or any(k > n for k, n in zip(counts, have, strict=True)):
             raise ValueError(

@@ -15,6 +15,7 @@ def first_signs(graph: Graph) -> tuple[Tensor, Tensor]:
     A synapse that exists keeps its sign, so that a trained network keeps its function.
     """
     weight = graph["weight"]
+    # a weight of 0 says nothing: the hash does
     sign = torch.where(weight != 0, weight.sign(), graph["sign"]).to(torch.int8)
     return sign, graph.keys[sign != graph["sign"]]
 

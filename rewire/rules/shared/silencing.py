@@ -52,6 +52,7 @@ class Silencing(Rule):
             raise ValueError(
                 f"{self.name} needs the density of live edges: pass density=, or set to=."
             )
+        # exact: one count over all, shared out so that every projection keeps an edge
         keep, counts = round(density * graph.possible), graph.counts().tolist()
         least = sum(map(bool, counts)) if self.scope == "layer" else 1
         if not least <= keep <= len(graph):

@@ -115,6 +115,7 @@ class WeightDependentElimination(Elimination):
         if self.threshold is not None:
             weak = [weight < self.threshold for weight in weights]
         else:
+            # half of the projection's mean |weight|: as weights have both signs, by magnitude
             half = {
                 i: 0.5 * float(graph["weight"][graph.rows(i)].abs().mean())
                 for i in set(projections)
@@ -149,6 +150,7 @@ def chance_by_weight(elimination: Elimination) -> tuple[float, float, float] | N
     (0.0, 0.5, 0.5)
     """
     match elimination:
+        # without a threshold it depends on the mean of all weights, which no single weight tells
         case WeightDependentElimination(weak, strong, threshold) if threshold is not None:
             return threshold, weak, strong
         case UniformElimination(p):
