@@ -4,12 +4,14 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rewire import limits, models, plugins, rules
 from rewire.experiments import cli, data, kinds, store
 from rewire.experiments.data import sources
 from rewire.experiments.engines import registry as engines
+from rewire.experiments.report import measures, sections
 from rewire.worlds import registry
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -52,6 +54,8 @@ def test_every_entry_point_of_the_page_is_known_by_name(mine, monkeypatch) -> No
     assert set(groups) >= {"rewire.rules", "rewire.limits", "rewire.datasets", "rewire.models"}
     assert registry.get("regression") is mine["Regression"]
     assert models.ENTRY_POINTS in groups
+    assert [measure.of for measure in measures.installed_measures()] == [mine["reciprocity"]]
+    assert [s.show for s in sections.installed_sections()] == [mine["edges_of_rules"]]
     assert type(engines.engine("processes", workers=2)) is mine["Processes"]
     asked = kinds.parse({"name": "page", **tomllib.loads(experiment)})
     assert {cell.config["world"] for cell in kinds.plan(asked)} == {"regression"}
@@ -73,3 +77,11 @@ def test_the_world_of_the_page_is_the_one_that_every_rule_is_tried_in() -> None:
     source = Path(__file__).parent / "worlds" / "regression_world.py"
     listing = next(text for text in listings("python") if "class Regression" in text)
     assert source.read_text(encoding="utf-8").endswith(listing)
+
+
+def test_the_measure_of_the_page_counts_edges_that_run_both_ways(mine) -> None:
+    from rewire.graph import Graph, Population, Projection, Space
+
+    space = Space([Population("a", 3)], [Projection("w", "a", "a", "linear", (3, 3))])
+    both_ways = Graph.from_masks(space, {"w": np.array([[0, 1, 0], [1, 0, 0], [1, 0, 0]])})
+    assert mine["reciprocity"](both_ways) == pytest.approx(2 / 3)

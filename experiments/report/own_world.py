@@ -42,10 +42,14 @@ def _measures(run: RunData) -> list[str]:
 
 
 def _results(run: RunData) -> list[dict[str, Any]]:
-    """One row for each cell and round."""
+    """One row for each cell and round; measures of installed packages last."""
     names = [*FIRST, *_measures(run), *LAST]
     return [
-        {"rule": row["label"], **{name.replace("_", " "): row.get(name) for name in names}}
+        {
+            "rule": row["label"],
+            **{name.replace("_", " "): row.get(name) for name in names},
+            **{measure.title: run.measure(measure, row) for measure in run.measures},
+        }
         for row in run.rows
     ]
 

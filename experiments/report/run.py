@@ -166,10 +166,11 @@ class RunData:
 
     def measured(self, measure: Measure, point: compare.Point) -> list[float]:
         """An installed measure of the graphs of a point, for the seeds that have a value."""
-        values = [self._measured(measure, row) for row in point.rows]
+        values = [self.measure(measure, row) for row in point.rows]
         return [value for value in values if value is not None]
 
-    def _measured(self, measure: Measure, row: Mapping[str, Any]) -> float | None:
+    def measure(self, measure: Measure, row: Mapping[str, Any]) -> float | None:
+        """An installed measure of the graph at the end of a row's level; None without a value."""
         key = (row["cell"], row["level"])
         if (measure.name, key) not in self.measurements.values:
             whose = f"{row['label']}, seed {row['seed']}"

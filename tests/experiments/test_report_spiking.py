@@ -240,8 +240,8 @@ def test_the_headline_names_the_rule_that_narrowed_fields_most_from_the_common_s
     )
     assert "At the end b has 11.0 feed-forward synapses a neuron, 16.0 at the start." in told
     assert "The map left its place most under c: AD from 0.80 to 5.10." in told
-    assert "From another start, random: σ from 3.80 to 3.00, AD from 6.00 to 3.00." in told
-    assert "From no synapse at all grew under nothing a map with σ = 1.50 and AD = 0.80." in told
+    assert "Rules with another start: random, σ from 3.80 to 3.00, AD from 6.00 to 3.00." in told
+    assert "Maps that grew from no synapse: nothing, σ = 1.50 and AD = 0.80." in told
     assert told.endswith("Means of 2 seeds: no claim of significance.")
 
 

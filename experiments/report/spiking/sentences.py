@@ -90,18 +90,18 @@ def _displaced(known: Sequence[Change]) -> str:
 
 def _other_starts(others: Sequence[Change]) -> str:
     """Rules that began with another map."""
-    starts = (f"{c.label}: σ from {_way(c, SIGMA)}, AD from {_way(c, AD)}" for c in others)
-    return f"From another start, {'; '.join(starts)}." if others else ""
+    starts = (f"{c.label}, σ from {_way(c, SIGMA)}, AD from {_way(c, AD)}" for c in others)
+    return f"Rules with another start: {'; '.join(starts)}." if others else ""
 
 
 def _grown(ends: Mapping[str, Change]) -> str:
     """Maps that began without a synapse."""
     grown = [
-        f"{label} a map with σ = {fixed(c.of(SIGMA)[1])} and AD = {fixed(c.of(AD)[1])}"
+        f"{label}, σ = {fixed(c.of(SIGMA)[1])} and AD = {fixed(c.of(AD)[1])}"
         for label, c in ends.items()
         if not math.isfinite(c.of(SIGMA)[0]) and math.isfinite(c.of(SIGMA)[1])
     ]
-    return f"From no synapse at all grew under {', '.join(grown)}." if grown else ""
+    return f"Maps that grew from no synapse: {'; '.join(grown)}." if grown else ""
 
 
 def _seeds(run: RunData, ends: Mapping[str, Change]) -> str:

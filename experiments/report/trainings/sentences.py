@@ -69,14 +69,14 @@ def _budgets(points: Sequence[compare.Point]) -> str:
 
 
 def _cost(run: RunData, best: compare.Point) -> str:
-    """What the headline's rule cost, beside the cheapest at that density."""
+    """What the best rule cost, in dense trainings."""
     cost = "train_flops_sparse"
     if run.dense is None or not run.dense.mean(cost) > 0 or math.isnan(best.mean(cost)):
         return ""
     unit = run.dense.mean(cost)
     return (
         f"{best.label} took {times(best.mean(cost) / unit)} the training FLOPs of one dense "
-        "training to get there, its ancestors included (live edges counted)."
+        "training, the trainings it started from included (live edges counted)."
     )
 
 
