@@ -180,9 +180,9 @@ def test_spaces_refuse_unknown_populations_kinds_and_repeated_names():
 def test_find_rows_counts_and_density():
     space = space_of("linear")
     graph = Graph(space, torch.tensor([1, 5, 36, 59]))
-    row, there = graph.find(torch.tensor([0, 1, 36, 58, 59]))
-    assert there.tolist() == [False, True, True, False, True]
-    assert row[there].tolist() == [0, 2, 3]
+    row, exists = graph.find(torch.tensor([0, 1, 36, 58, 59]))
+    assert exists.tolist() == [False, True, True, False, True]
+    assert row[exists].tolist() == [0, 2, 3]
     assert graph.counts().tolist() == [2, 2]
     assert graph.rows(1) == slice(2, 4)
     assert graph.local(1).tolist() == [0, 23]
@@ -205,8 +205,8 @@ def test_incoming_lists_each_units_edges_in_key_order(kind):
         assert pointers.diff().tolist() == fan_in.tolist()
         assert len(rows) == int(fan_in.sum())
         for j in range(len(fan_in)):
-            mine = rows[pointers[j] : pointers[j + 1]]
-            assert (post[mine] == j).all() and (mine.diff() > 0).all()
+            edges = rows[pointers[j] : pointers[j + 1]]
+            assert (post[edges] == j).all() and (edges.diff() > 0).all()
 
 
 def test_fan_in_counts_all_projections_into_a_population():
@@ -412,8 +412,8 @@ def test_newborns_take_the_lowest_free_slots_of_their_unit():
     assert graph.keys.tolist() == [36, 36, 39, 41, 42, 43]
     assert graph["slot"].tolist() == [2, 0, 1, 3, 1, 0]
     for unit in (0, 1):
-        taken = graph["slot"][post == unit].tolist()
-        assert len(set(taken)) == len(taken)
+        slots = graph["slot"][post == unit].tolist()
+        assert len(set(slots)) == len(slots)
 
 
 def test_graphs_of_one_topology_share_what_is_derived_from_it():

@@ -64,7 +64,7 @@ def train(session, model, steps=20):
         yield session.graph
 
 
-def broken(graph, asked, seed=0):
+def broken(graph, limits, seed=0):
     """What is wrong with a graph, worked out edge by edge and not by the limits' own code."""
     which, pre, post = (x.tolist() for x in graph.locate())
     ends = [(p.source, p.target) for p in graph.projections]
@@ -73,7 +73,7 @@ def broken(graph, asked, seed=0):
         source, target = ends[w]
         into[target, j] = into.get((target, j), 0) + 1
         out[source, i] = out.get((source, i), 0) + 1
-        for limit in asked:
+        for limit in limits:
             if isinstance(limit, Memory):
                 core = target, j // limit.units
                 cores[core] = cores.get(core, 0) + 4
@@ -90,7 +90,7 @@ def broken(graph, asked, seed=0):
             if isinstance(limit, Dale) and weight:
                 if sign.setdefault((source, i), weight > 0) != (weight > 0):
                     return f"unit {i} of {source} has both signs"
-    for limit in asked:
+    for limit in limits:
         counts = {FanIn: into, FanOut: out}.get(type(limit), {})
         if counts and max(counts.values()) > limit.most:
             return f"{limit}: {max(counts.values())}"
@@ -101,13 +101,13 @@ def broken(graph, asked, seed=0):
 
 @pytest.mark.parametrize("substrate", ["masked", "sparse"])
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("asked", TIGHT)
-def test_rules_keep_limits_and_their_counts_at_every_step(rule, asked, substrate):
-    session, model = net(RULES[rule], TIGHT[asked], substrate)
+@pytest.mark.parametrize("limits", TIGHT)
+def test_rules_keep_limits_and_their_counts_at_every_step(rule, limits, substrate):
+    session, model = net(RULES[rule], TIGHT[limits], substrate)
     counts, start = session.graph.counts(), session.graph.keys
-    assert broken(session.graph, TIGHT[asked]) is None
+    assert broken(session.graph, TIGHT[limits]) is None
     for graph in train(session, model):
-        assert broken(graph, TIGHT[asked]) is None
+        assert broken(graph, TIGHT[limits]) is None
         if rule == "deep-r-global":
             assert len(graph) == int(counts.sum())
         else:
@@ -116,18 +116,18 @@ def test_rules_keep_limits_and_their_counts_at_every_step(rule, asked, substrate
 
 
 def test_a_limited_run_is_the_same_twice_and_goes_on_from_its_state():
-    asked = TIGHT["all"]
-    session, model = net(RULES["deep-r"], asked)
+    limits = TIGHT["all"]
+    session, model = net(RULES["deep-r"], limits)
     first = [graph for graph in train(session, model)]
-    again, other = net(RULES["deep-r"], asked)
+    again, other = net(RULES["deep-r"], limits)
     for a, b in zip(first, train(again, other), strict=True):
         assert torch.equal(a.keys, b.keys) and torch.equal(a["weight"], b["weight"])
-    one, model = net(RULES["deep-r"], asked)
+    one, model = net(RULES["deep-r"], limits)
     steps = train(one, model)
     for _ in range(7):
         next(steps)
     saved = copy.deepcopy((one.state_dict(), one.world.snapshot()))
-    two, model = net(RULES["deep-r"], asked)
+    two, model = net(RULES["deep-r"], limits)
     two.world.load(saved[1])
     two.load_state_dict(saved[0])
     draw = torch.Generator().manual_seed(1)
@@ -149,13 +149,13 @@ def test_growth_under_two_full_caps_gives_exactly_as_many_as_were_dropped(seed, 
     rng = rng_for(seed, "start")
     graph = random_graph(space, [40, 18], rng)
     drop = torch.from_numpy(np.sort(rng.numpy.choice(58, many, replace=False)))
-    gone = [int((drop < 40).sum()), int((drop >= 40).sum())]
-    add = rewire.sample_absent(graph, gone, rng, without=drop)
+    counts = [int((drop < 40).sum()), int((drop >= 40).sum())]
+    add = rewire.sample_absent(graph, counts, rng, without=drop)
     after = graph.apply(Edit(drop=drop, add=add))  # refuses what is over a cap
     assert after.counts().tolist() == [40, 18]
     scores = torch.from_numpy(rng.doubles(space.possible))
     world = rewire.Bare(space, pairs={"growth": lambda keys: scores[keys]})
-    grown = Signals(world, graph).largest("growth", gone, without=drop)
+    grown = Signals(world, graph).largest("growth", counts, without=drop)
     assert graph.apply(Edit(drop=drop, add=grown)).counts().tolist() == [40, 18]
 
 
@@ -167,12 +167,12 @@ def test_where_nothing_else_fits_what_was_dropped_returns():
     )
     space = limited(space, [FanIn(most=1), FanOut(most=1)])
     graph = Graph(space, torch.tensor([0, 3]))
-    seen = set()
+    drawn = set()
     for seed in range(40):
         drop = torch.tensor([0, 1])
         add = rewire.sample_absent(graph, 2, rng_for(seed, "x"), without=drop)
-        seen.add(tuple(add.tolist()))
-    assert seen == {(0, 3), (1, 2)}
+        drawn.add(tuple(add.tolist()))
+    assert drawn == {(0, 3), (1, 2)}
     one = rewire.sample_absent(graph, 1, rng_for(0, "x"), without=torch.tensor([0]))
     assert one.tolist() == [0]
 
@@ -202,7 +202,7 @@ def test_draws_under_caps_are_uniform_among_what_still_fits():
 
 
 @pytest.mark.parametrize(
-    ("rule", "asked", "density", "said"),
+    ("rule", "limits", "density", "message"),
     [
         (rewire.Dense(), [FanIn(most=6)], None, r"Dense cannot live under FanIn.*would hold 24"),
         (rewire.IMP.one_shot(0.1), [FanOut(most=6)], None, "would hold more than 6 outgoing edges"),
@@ -221,15 +221,15 @@ def test_draws_under_caps_are_uniform_among_what_still_fits():
         (rewire.DeepR(), [Memory(bytes=64, units=8, unit=9)], 0.2, "leaves no byte"),
     ],
 )  # fmt: skip
-def test_what_cannot_live_under_a_limit_says_so_before_step_0(rule, asked, density, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_live_under_a_limit_says_so_before_step_0(rule, limits, density, message):
+    with pytest.raises(ValueError, match=message):
         if rule.rewinds:
             model = torch.nn.Linear(24, 32)
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
             rewire.train(model, optimizer, rule, steps=5, loss=lambda m, b: m(b).sum(),
-                         data=[torch.randn(4, 24)], limits=asked)  # fmt: skip
+                         data=[torch.randn(4, 24)], limits=limits)  # fmt: skip
         else:
-            net(rule, asked, density=density)
+            net(rule, limits, density=density)
 
 
 def test_an_edit_that_breaks_a_limit_is_refused_with_what_and_where():
@@ -289,10 +289,10 @@ def test_structural_plasticity_stays_at_its_density_under_a_limit_on_fan_in():
 def test_limits_are_read_from_tables():
     read = limits.from_tables([{"limit": "FanIn", "most": 4, "to": "h"}, {"limit": "Dale"}])
     assert read == (FanIn(most=4, to="h"), Dale())
-    for table, said in (
+    for table, message in (
         ({"limit": "FanInn"}, "no limit 'FanInn' .did you mean 'FanIn'"),
         ({"limit": "FanIn"}, "FanIn.most is missing"),
         ({"limit": "FanIn", "mots": 4}, "FanIn has no parameter 'mots' .did you mean 'most'"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             limits.from_tables([table])

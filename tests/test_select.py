@@ -117,17 +117,17 @@ def test_absent_keys_are_free_distinct_sorted_and_exactly_as_many(data):
     space = space_of(*sizes)
     bits = data.draw(st.lists(st.booleans(), min_size=sum(sizes), max_size=sum(sizes)))
     graph = Graph(space, torch.tensor(bits).nonzero().squeeze(1))
-    gone = data.draw(st.lists(st.booleans(), min_size=len(graph), max_size=len(graph)))
-    without = torch.tensor(gone, dtype=torch.bool).nonzero().squeeze(1)
+    leaving = data.draw(st.lists(st.booleans(), min_size=len(graph), max_size=len(graph)))
+    without = torch.tensor(leaving, dtype=torch.bool).nonzero().squeeze(1)
     stays = set(graph.keys.tolist()) - set(graph.keys[without].tolist())
     free = [sum(k not in stays for k in range(lo, hi))
             for lo, hi in zip(space.bounds, space.bounds[1:], strict=False)]  # fmt: skip
     k = [data.draw(st.integers(0, n)) for n in free]
     rng = rng_for(data.draw(st.integers(0, 99)), "test")
-    found = sample_absent(graph, k, rng, without=without)
-    assert (found.diff() > 0).all()
-    assert not stays & set(found.tolist())
-    per = torch.bincount(space.which(found), minlength=len(sizes)).tolist()
+    drawn = sample_absent(graph, k, rng, without=without)
+    assert (drawn.diff() > 0).all()
+    assert not stays & set(drawn.tolist())
+    per = torch.bincount(space.which(drawn), minlength=len(sizes)).tolist()
     assert per == k
     anywhere = sample_absent(graph, sum(free), rng, without=without)
     assert sorted(stays | set(anywhere.tolist())) == list(range(space.possible))
@@ -143,12 +143,12 @@ def test_absent_keys_are_uniform(possible, edges, k):
     graph = Graph(space_of(possible), torch.arange(edges) * (possible // edges))
     free = sorted(set(range(possible)) - set(graph.keys.tolist()))
     runs = 3000
-    seen = Counter()
+    counts = Counter()
     for seed in range(runs):
-        seen.update(sample_absent(graph, k, rng_for(seed, "uniform")).tolist())
-    assert set(seen) <= set(free)
+        counts.update(sample_absent(graph, k, rng_for(seed, "uniform")).tolist())
+    assert set(counts) <= set(free)
     expected = runs * k / len(free)
-    statistic = sum((seen[f] - expected) ** 2 for f in free) / expected
+    statistic = sum((counts[f] - expected) ** 2 for f in free) / expected
     statistic *= (len(free) - 1) / (len(free) - k)  # k distinct of n vary less than k draws
     low, high = chi2.ppf([0.0005, 0.9995], len(free) - 1)
     assert low < statistic < high
@@ -157,19 +157,19 @@ def test_absent_keys_are_uniform(possible, edges, k):
 def test_pairs_of_absent_keys_are_uniform():
     """Every pair of 6 free keys equally often: the keys are drawn independently, too."""
     graph = Graph(space_of(12), torch.arange(6))
-    seen = Counter(
+    counts = Counter(
         tuple(sample_absent(graph, 2, rng_for(s, "pairs")).tolist()) for s in range(3000)
     )
-    assert len(seen) == 15
-    statistic = sum((n - 200) ** 2 for n in seen.values()) / 200
+    assert len(counts) == 15
+    statistic = sum((n - 200) ** 2 for n in counts.values()) / 200
     assert statistic < chi2.ppf(0.999, 14)
 
 
 def test_edges_about_to_go_may_come_back():
     graph = Graph.full(space_of(10, 10))
     without = torch.tensor([3, 14])
-    found = sample_absent(graph, [1, 1], rng_for(0, "t"), without=without)
-    assert found.tolist() == [3, 14]
+    drawn = sample_absent(graph, [1, 1], rng_for(0, "t"), without=without)
+    assert drawn.tolist() == [3, 14]
     with pytest.raises(ValueError, match=r"cannot add 2 edges to keys \[0, 10\): only 1 are free"):
         sample_absent(graph, [2, 0], rng_for(0, "t"), without=without)
 
@@ -177,21 +177,21 @@ def test_edges_about_to_go_may_come_back():
 def test_a_pair_with_several_synapses_is_free_only_when_all_of_them_go():
     space = Space([Population("a", 2)], [Projection("p", "a", "a", "spiking", (2, 2), True)])
     graph = Graph(space, torch.tensor([0, 1, 1, 1, 3]))
-    for gone, free in (([1], [2]), ([1, 3], [2]), ([1, 2, 3], [1, 2]), ([0], [0, 2])):
-        found = sample_absent(graph, len(free), rng_for(1, "t"), without=torch.tensor(gone))
-        assert found.tolist() == free
+    for leaving, free in (([1], [2]), ([1, 3], [2]), ([1, 2, 3], [1, 2]), ([0], [0, 2])):
+        drawn = sample_absent(graph, len(free), rng_for(1, "t"), without=torch.tensor(leaving))
+        assert drawn.tolist() == free
         with pytest.raises(ValueError, match=f"only {len(free)} are free"):
-            sample_absent(graph, len(free) + 1, rng_for(1, "t"), without=torch.tensor(gone))
+            sample_absent(graph, len(free) + 1, rng_for(1, "t"), without=torch.tensor(leaving))
 
 
 def test_multapses_by_drawing_again_avoid_what_stays():
     space = Space([Population("a", 10)], [Projection("p", "a", "a", "spiking", (10, 10), True)])
     graph = Graph(space, torch.tensor([7] * 5 + [50] * 3))
     without = torch.tensor([0, 1, 2, 3, 5, 6, 7])  # all of pair 50, all but one of pair 7
-    seen = set()
+    drawn = set()
     for seed in range(150):
-        seen |= set(sample_absent(graph, 10, rng_for(seed, "t"), without=without).tolist())
-    assert seen == set(range(100)) - {7}
+        drawn |= set(sample_absent(graph, 10, rng_for(seed, "t"), without=without).tolist())
+    assert drawn == set(range(100)) - {7}
 
 
 def test_below_half_density_absent_positions_are_never_listed():
@@ -199,14 +199,14 @@ def test_below_half_density_absent_positions_are_never_listed():
     space = space_of(700_000_000, 300_000_000)
     graph = Graph(space, torch.arange(1000) * 900_001)
     tracemalloc.start()
-    found = sample_absent(graph, [500, 500], rng_for(0, "big"), without=torch.arange(100))
+    drawn = sample_absent(graph, [500, 500], rng_for(0, "big"), without=torch.arange(100))
     anywhere = sample_absent(graph, 1000, rng_for(0, "big"))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4e6
-    assert len(found) == len(anywhere) == 1000
+    assert len(drawn) == len(anywhere) == 1000
     assert not graph.find(anywhere)[1].any()
-    assert graph.space.which(found).bincount().tolist() == [500, 500]
+    assert graph.space.which(drawn).bincount().tolist() == [500, 500]
 
 
 def test_the_same_stream_draws_the_same_keys_and_another_draws_others():
@@ -245,12 +245,12 @@ def test_the_hash_of_a_pair_is_splitmix64_of_key_and_seed():
 def test_pair_signs_are_fair_and_independent_of_neighbours_and_seeds():
     n = 200_000
     keys = torch.arange(n)
-    here = pair_sign(keys, 7).float()
+    signs = pair_sign(keys, 7).float()
     bound = 4 / n**0.5  # four standard deviations of a mean of +-1
-    assert abs(here.mean()) < bound
-    assert abs((here[1:] * here[:-1]).mean()) < bound
-    assert abs((here * pair_sign(keys, 8)).mean()) < bound
-    assert abs((here[: n // 2] * here[n // 2 :]).mean()) < bound
+    assert abs(signs.mean()) < bound
+    assert abs((signs[1:] * signs[:-1]).mean()) < bound
+    assert abs((signs * pair_sign(keys, 8)).mean()) < bound
+    assert abs((signs[: n // 2] * signs[n // 2 :]).mean()) < bound
 
 
 def test_a_sign_depends_on_its_own_key_alone():

@@ -38,14 +38,14 @@ def test_only_units_with_free_slots_gain_and_counts_are_exact():
 def test_slots_about_to_be_free_count_as_free_and_a_dropped_pair_may_return():
     graph = crowded([4, 4, 4, 4, 4, 4])
     drop = torch.tensor([0, 1])
-    seen = set()
+    drawn = set()
     for seed in range(200):
         add = rewire.sample_absent(graph, 2, rewire.rng_for(seed, "grow"), without=drop)
         graph.apply(Edit(drop=drop, add=add))
-        seen |= set(add.tolist())
-    assert {0, 1} <= seen
+        drawn |= set(add.tolist())
+    assert {0, 1} <= drawn
     ff_of_unit_0, lateral_of_unit_0 = {*range(2), *range(4, 12)}, set(range(72, 78))
-    assert seen == ff_of_unit_0 | lateral_of_unit_0
+    assert drawn == ff_of_unit_0 | lateral_of_unit_0
 
 
 def test_the_last_free_slot_is_found_and_one_more_is_refused():
@@ -75,8 +75,8 @@ def orders(graph, k, free):
     out = {}
     for key in allowed:
         less = [n - (unit == key // 12) for unit, n in enumerate(free)]
-        taken = graph.apply(Edit(add=torch.tensor([key])))
-        for rest, p in orders(taken, k - 1, less).items():
+        after = graph.apply(Edit(add=torch.tensor([key])))
+        for rest, p in orders(after, k - 1, less).items():
             out[rest | {key}] = out.get(rest | {key}, 0.0) + p / len(allowed)
     return out
 
@@ -162,7 +162,7 @@ def test_the_largest_under_the_cap_are_those_of_a_greedy_walk(wide):
         if sum(free) < 4:
             continue
         try:
-            got = signals(graph, scores).largest("growth", k).tolist()
+            grown = signals(graph, scores).largest("growth", k).tolist()
         except ValueError:
             assert not wide  # the first projection has taken the last slots
             continue
@@ -174,7 +174,7 @@ def test_the_largest_under_the_cap_are_those_of_a_greedy_walk(wide):
                     free[unit] -= 1
                     n -= 1
                     expected.append(key)
-        assert sorted(got) == sorted(expected)
+        assert sorted(grown) == sorted(expected)
 
 
 def test_a_score_that_is_not_a_number_is_refused():

@@ -58,28 +58,28 @@ class Naive:
             newborn.append((key, born))
         for key, born in sorted(newborn, key=lambda pair: pair[0]):
             unit = self.unit(key)
-            taken = {
+            occupied = {
                 s["slot"] for k, ss in self.synapses.items() for s in ss
                 if "slot" in s and self.unit(k) == unit
             }  # fmt: skip
-            born["slot"] = min(set(range(len(taken) + 1)) - taken) if unit[0] == "b" else 0
+            born["slot"] = min(set(range(len(occupied) + 1)) - occupied) if unit[0] == "b" else 0
 
 
 def random_edit(naive, rng):
     """A legal edit: dropped rows, added keys (some reborn, some parallel, unsorted), births."""
     rows = naive.rows()
     drop = rng.permutation(len(rows))[: rng.integers(0, len(rows) // 2 + 1)]
-    kept = [key for i, (key, _) in enumerate(rows) if i not in set(drop.tolist())]
+    staying = [key for i, (key, _) in enumerate(rows) if i not in set(drop.tolist())]
     bounds = naive.space.bounds
     dropped = [rows[i][0] for i in drop]
-    wanted = [*rng.permutation(dropped).tolist()[:2], *rng.integers(0, bounds[-1], 8).tolist()]
+    candidates = [*rng.permutation(dropped).tolist()[:2], *rng.integers(0, bounds[-1], 8).tolist()]
     add, fan_in = [], {}
-    for key in kept:
+    for key in staying:
         fan_in[naive.unit(key)] = fan_in.get(naive.unit(key), 0) + 1
-    for key in map(int, wanted):
+    for key in map(int, candidates):
         single = not naive.projection[key].multapses
         unit = naive.unit(key)
-        if single and (key in kept or key in add):
+        if single and (key in staying or key in add):
             continue
         if unit[0] == "b" and fan_in.get(unit, 0) == SLOTS:
             continue
@@ -95,8 +95,8 @@ def check(graph, naive):
     rows = naive.rows()
     assert graph.keys.tolist() == [key for key, _ in rows]
     for name in ("weight", "sign", "age", "slot"):
-        got, expected = graph[name].tolist(), [s[name] for _, s in rows]
-        assert got == pytest.approx(expected, abs=0), name
+        values, expected = graph[name].tolist(), [s[name] for _, s in rows]
+        assert values == pytest.approx(expected, abs=0), name
     counts = [0] * len(naive.space.projections)
     for key, _ in rows:
         counts[naive.space.index(naive.projection[key].name)] += 1
