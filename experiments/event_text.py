@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 from .engines.outcome import Event, Outcome
@@ -55,10 +56,11 @@ def measures(event: Event) -> dict[str, str]:
     >>> measures({"event": "level", "density": 0.05, "test_accuracy": 0.9512, "val_accuracy": None})
     {'density': '0.05', 'test': '95.12 %'}
     """
+    # whatever else a cell of somebody's sends under such a key, the display must not end the run
     return {
         name: write(event[key])
         for key, (name, write) in MEASURES.items()
-        if event.get(key) is not None
+        if isinstance(event.get(key), Real)
     }
 
 

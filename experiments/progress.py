@@ -47,8 +47,13 @@ def Progress(  # noqa: N802  (reads like the class that it chooses)
 ) -> Reporter:
     """The reporter for ``kind``; ``auto`` is rich in a terminal and plain elsewhere.
 
-    >>> progress = Progress("plain")
-    >>> run_cells(cells, on_event=progress.event, on_tick=progress.tick, ...)  # doctest: +SKIP
+    >>> progress = Progress("plain", stream=sys.stdout)
+    >>> progress.start([])
+    0 cells
+    >>> progress.finish({})  # between the two: run_cells(..., on_event=progress.event)
+    no cells; 0 s
+
+    Raises ValueError for another kind.
     """
     stream = stream or sys.stdout
     if kind == "auto":

@@ -60,6 +60,14 @@ def run_cells(
     ``{"event": "start", "attempt": n}`` and ``{"event": "outcome", "status": ..., ...}``;
     ``on_tick()`` is called about ten times a second. Both run in this thread.
 
+    >>> from types import SimpleNamespace
+    >>> from rewire.experiments.engines.in_process import InProcess
+    >>> def work(cell, folder, parents, emit, should_stop):
+    ...     CellStore(folder).append({"event": "end"})
+    >>> cell = SimpleNamespace(hash="a", label="a", parents={}, weight=1.0)
+    >>> run_cells([cell], out=Path("run"), engine=InProcess(), work=work)["a"].status
+    'finished'
+
     Raises ConfigError for cells that wait for one that is not there, or for each other.
     """
     run = _Run(cells, out, on_event, on_tick)

@@ -30,6 +30,17 @@ class Schedule:
 
     The rank of a cell is the weight of the heaviest chain of unfinished cells that starts with it;
     equal ranks keep the order given.
+
+    >>> from types import SimpleNamespace
+    >>> first = SimpleNamespace(hash="a", label="a", parents={}, weight=1.0)
+    >>> second = SimpleNamespace(hash="b", label="b", parents={"start": "a"}, weight=5.0)
+    >>> alone = SimpleNamespace(hash="c", label="c", parents={}, weight=2.0)
+    >>> schedule = Schedule([alone, first, second])
+    >>> schedule.pop().hash, schedule.pop().hash, schedule.pop()
+    ('a', 'c', None)
+    >>> schedule.finish("a")
+    >>> schedule.pop().hash
+    'b'
     """
 
     def __init__(self, cells: Iterable[Cell], finished: Iterable[str] = ()) -> None:
@@ -80,9 +91,11 @@ class Schedule:
         return self._cells[heapq.heappop(self._ready)[2]] if self._ready else None
 
     def put_back(self, hash: str) -> None:
+        """Make a cell ready again that `pop` returned."""
         heapq.heappush(self._ready, (-self._rank[hash], self._place[hash], hash))
 
     def finish(self, hash: str) -> None:
+        """Take the cell out; those that waited for it alone become ready."""
         del self.remaining[hash]
         for child in self._children[hash]:
             self._waits_for[child].discard(hash)
