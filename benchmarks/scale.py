@@ -17,6 +17,7 @@ import rewire
 from benchmarks.timing import interleaved, ratio
 from rewire.budget import random_graph
 from rewire.graph import Graph, Population, Projection, Space
+from rewire.rule import births_of
 from rewire.select.choose import smallest
 from rewire.select.grow import sample_absent
 from rewire.signals import blockwise, signal
@@ -174,7 +175,7 @@ def _update(rule: rewire.Rule, graph: Graph, grad: Tensor) -> Callable[[], Graph
     """One update of the rule, always from the same graph."""
     world = Edges(graph.space, _weights(len(graph), 0.01), grad)
     shown = world.read(graph)
-    for name, birth in rule.births(0).items():
+    for name, birth in births_of(rule, 0).items():
         shown = shown.with_birth(name, birth)
     signals = world.signals(shown)
     edit, state = rule.start(shown, signals, rng_for(0, "start"))

@@ -263,9 +263,10 @@ def cite(*names: str) -> None:
     """
     from rewire.citations import bibliography
     from rewire.names import unknown
-    from rewire.rules import available
 
-    known = available()
+    from .config.schema import available
+
+    known = available("rule")
     for name in names:
         if name not in known:
             raise ConfigError(unknown("rule", name, known))

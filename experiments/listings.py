@@ -12,28 +12,37 @@ Row = dict[str, Any]
 
 
 def rules() -> list[Row]:
-    """Rules: what each asks for, and the worlds that can offer it."""
+    """Rules and branches: what each asks for, and the worlds that can offer it."""
+    from rewire import branches
     from rewire.rules import available
 
-    return [_rule(name, cls) for name, cls in available().items()]
+    rows = [_rule(name, cls) for name, cls in available().items()]
+    return rows + [_branch(name, cls) for name, cls in branches.available().items()]
 
 
 def _rule(name: str, cls: Any) -> Row:
+    from rewire.rule_budget import budget_of
+
     row = {"name": name, "kind": cls.kind, "budget": "", "needs": [], "worlds": [],
            "about": first_paragraph(cls.__doc__), "source": cls.source}  # fmt: skip
     try:
         rule = cls()  # needs and budget may depend on fields: these are the defaults'
     except TypeError:  # a rule of somebody's that has fields without defaults
         return row
-    return {**row, "budget": rule.budget, "needs": sorted(rule.needs), "worlds": _worlds_of(rule)}
+    kept, needs = budget_of(rule).kept, sorted(rule.needs)
+    return {**row, "budget": kept, "needs": needs, "worlds": _worlds_of(rule)}
+
+
+def _branch(name: str, cls: Any) -> Row:
+    worlds = ["masked"] if cls.begins != "fresh" else ["masked", "sparse"]
+    return {"name": name, "kind": cls.kind, "budget": cls.kept, "needs": [], "worlds": worlds,
+            "about": first_paragraph(cls.__doc__), "source": cls.source}  # fmt: skip
 
 
 def _worlds_of(rule: Any) -> list[str]:
     """The worlds that can offer what the rule asks for."""
     from rewire.worlds.registry import available
 
-    if rule.branch:
-        return ["masked"] if rule.begins != "fresh" else ["masked", "sparse"]
     requirements = rule.needs, frozenset(rule.columns)
     return [name for name, world in available().items() if world.can_serve(*requirements)]
 

@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Population": "graph", "Projection": "graph", "Space": "graph", "Graph": "graph",
     "Edit": "graph", "Rewind": "graph",
-    "Rule": "rule", "Clock": "when",
+    "Rule": "rule", "Budget": "rule_budget", "Clock": "when",
     "every": "when", "between": "when", "at_steps": "when", "at_end": "when", "never": "when",
     "cosine": "when", "linear": "when", "cubic": "when",
     "smallest": "select", "largest": "select", "sample_absent": "select", "groups": "select",
@@ -29,7 +29,7 @@ _HOMES = {
     "History": "edit_log",
     "rng_for": "streams", "Stream": "streams",
     "Probe": "worlds.torch_model.probe", "Masked": "worlds.masked.world", "Bare": "worlds.bare",
-    "Dense": "rules", "Static": "rules", "RandomReinit": "rules", "IMP": "rules",
+    "Dense": "rules", "Static": "rules", "RandomReinit": "branches", "IMP": "rules",
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
@@ -46,6 +46,7 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from .branches import RandomReinit as RandomReinit
     from .budget import counts_for as counts_for
     from .edit_log import History as History
     from .graph import Edit as Edit
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from .limits import FixedPoint as FixedPoint
     from .limits import Memory as Memory
     from .rule import Rule as Rule
+    from .rule_budget import Budget as Budget
     from .rules import ACDC as ACDC
     from .rules import CHT as CHT
     from .rules import DSR as DSR
@@ -89,7 +91,6 @@ if TYPE_CHECKING:
     from .rules import Magnitude as Magnitude
     from .rules import MovementPruning as MovementPruning
     from .rules import On as On
-    from .rules import RandomReinit as RandomReinit
     from .rules import RandomRewiring as RandomRewiring
     from .rules import RigL as RigL
     from .rules import SoftDeepR as SoftDeepR

@@ -1,21 +1,201 @@
-"""Whether a rule may run here."""
+"""May these rules run here? One answer, for a session that refuses and a file that is checked."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from .rule import Rule
+from .branches import Branch
+from .graph import Graph
+from .limits import Limit
+from .names import did_you_mean, short
+from .offer import Offer
+from .rule import Rule, silences
+from .rule_budget import budget_of
+from .strategy import derived
+from .when import AtEnd, Last, Schedule, When
+
+
+class Problem(NamedTuple):
+    """One reason why a rule cannot run, as a sentence that names the rule.
+
+    limit: the limit that it cannot live under, where that is the reason.
+    """
+
+    rule: Rule
+    text: str
+    limit: Limit | None = None
+
+
+def as_rules(rules: Any) -> tuple[Rule, ...]:
+    """The rules of what a user passed: one, or several in a sequence.
+
+    Raises TypeError for what is no rule (a class, a name) and ValueError for a branch, each with
+    what to write instead.
+
+    >>> from rewire import RigL
+    >>> as_rules("RigL")
+    Traceback (most recent call last):
+    ...
+    TypeError: 'RigL' is the name of a rule, not a rule: write rewire.RigL().
+    >>> as_rules(RigL)
+    Traceback (most recent call last):
+    ...
+    TypeError: RigL is a class of rules, not a rule: write RigL().
+    """
+    several = not isinstance(rules, str) and isinstance(rules, Sequence)
+    listed = tuple(rules) if several else (rules,)
+    for rule in listed:
+        if isinstance(rule, Branch):
+            raise ValueError(
+                f"{rule.name} is a branch, not a rule: it starts anew from a finished run's "
+                "edges. Attach Static() with initial=<that graph>, or use it in an experiment."
+            )
+        if not isinstance(rule, Rule):
+            raise TypeError(_no_rule(rule))
+    return listed
+
+
+def _no_rule(value: Any) -> str:
+    if isinstance(value, type) and issubclass(value, Rule | Branch):
+        return f"{value.__name__} is a class of rules, not a rule: write {value.__name__}()."
+    if not isinstance(value, str):
+        return (
+            f"{short(value)} is no rule: pass an instance of a class derived from rewire.Rule, "
+            "such as rewire.RigL(), or a list of some."
+        )
+    names = [cls.__name__ for cls in derived(Rule)]
+    if value in names:
+        return f"{value!r} is the name of a rule, not a rule: write rewire.{value}()."
+    return (
+        f"{value!r} is a text, not a rule{did_you_mean(value, names)}: pass an instance, such as "
+        "rewire.RigL(); rewire.rules.get finds the class of a name."
+    )
+
+
+def problems(
+    rules: Sequence[Rule],
+    world: Offer,
+    limits: Sequence[Limit] = (),
+    *,
+    span: int | None,
+    rewinds: bool,
+) -> list[Problem]:
+    """Every reason why these rules cannot run in a world, under limits, in a loop.
+
+    span: steps of a round, None where the loop's length is not known. rewinds: whether the loop
+    can go back to saved states.
+
+    >>> import rewire
+    >>> space = rewire.Space([rewire.Population("a", 4), rewire.Population("b", 4)],
+    ...                      [rewire.Projection("ab", "a", "b", "linear", (4, 4))])
+    >>> bare = rewire.Bare(space)
+    >>> [p.text for p in problems([rewire.RigL()], bare, span=1000, rewinds=False)]
+    ["RigL needs the signal 'growth', which the bare world does not offer here (it offers [...])."]
+    """
+    parts = [part for rule in rules for part in rule.parts]
+    silencing = [rule for rule in parts if silences(rule)]
+    reasons = list[Problem]()
+    if len(silencing) > 1:
+        names = " and ".join(rule.name for rule in silencing)
+        text = f"{names} both set the gain of every edge: one rule may."
+        reasons.append(Problem(silencing[1], text))
+    for rule in parts:
+        reasons += (Problem(rule, text) for text in _of_world(rule, world))
+        reasons += (Problem(rule, text) for text in _of_loop(rule, span, rewinds))
+        for limit in limits:
+            if (why := limit.unsuited(rule, world)) is not None:
+                text = f"{rule.name} cannot live under {limit!r}: {why}."
+                reasons.append(Problem(rule, text, limit))
+    return reasons
+
+
+def _of_world(rule: Rule, world: Offer) -> Iterator[str]:
+    missing = sorted(rule.needs - world.offers)
+    if missing:
+        yield (
+            f"{rule.name} needs the signal {', '.join(map(repr, missing))}, which the "
+            f"{world.name} world does not offer here (it offers {sorted(world.offers)})."
+            + world.remedy(missing)
+        )
+    if rule.timed and world.dt is None:
+        yield (
+            f"{rule.name} has a rate per second, and a step of the {world.name} world "
+            "stands for no time: give it a number per step instead (StructuralPlasticity: "
+            "attempts= for rate=)."
+        )
+    if (why := world.unsupported(frozenset(rule.columns))) is not None:
+        yield f"{rule.name} cannot live in the {world.name} world: {why}."
+    if rule.saves and not world.can_go_back:
+        yield (
+            f"{rule.name} goes back to saved states of training, and the "
+            f"{world.name} world saves none: define its method state()."
+        )
+
+
+def _of_loop(rule: Rule, span: int | None, rewinds: bool) -> Iterator[str]:
+    budget = budget_of(rule)
+    if (rule.saves or budget.visits) and not rewinds:
+        yield (
+            f"{rule.name} goes back to saved steps of training, which a loop of your own "
+            "cannot do for it. Use rewire.train, or an experiment file."
+        )
+    if span is None and _needs_span(rule):
+        yield (
+            f"{rule.name} acts at the end, or at a fraction, of the training, whose length "
+            "is not known: pass steps= to attach."
+        )
+    elif (why := budget.unsuited(rule, span)) is not None:
+        yield f"{rule.name} cannot be trained so: {why}."
 
 
 def _needs_span(rule: Rule) -> bool:
-    from .when import AtEnd, Last, Schedule, When
-
     def relative(value: Any) -> bool:
+        if isinstance(value, Rule):  # one that acts on some projections
+            return _needs_span(value)
         if isinstance(value, AtEnd | Last):
             return True
         if isinstance(value, When | Schedule):
-            bounds = (getattr(value, name, None) for name in ("begin", "stop"))
-            return any(isinstance(b, float) and b <= 1 for b in bounds)
+            bounds = (vars(value).get(name) for name in ("begin", "stop"))
+            return any(isinstance(bound, float) and bound <= 1 for bound in bounds)
         return False
 
-    return any(relative(v) for v in vars(rule).values())
+    return any(relative(value) for value in vars(rule).values())
+
+
+def beyond_limits(graph: Graph, rules: Sequence[Rule], limits: Sequence[Limit]) -> str | None:
+    """Why the first edges of these rules break a limit, or None."""
+    if not limits:
+        return None
+    try:
+        graph.check_limits()
+    except ValueError as error:
+        names = " and ".join(rule.name for rule in rules)
+        return (
+            f"{names} cannot live under {', '.join(map(repr, limits))} from these edges: {error} "
+            "Start from fewer edges, or allow more."
+        )
+    return None
+
+
+def unreachable(
+    rule: Rule, densities: Sequence[float], counts: Sequence[int], names: Sequence[str]
+) -> str | None:
+    """Why a rule cannot have these densities, or cut its way down to them, or None.
+
+    counts: edges of each projection at the start of the way; names: of those projections.
+
+    >>> import rewire
+    >>> unreachable(rewire.NM(), [0.1], [100], ["fc1"])
+    'NM keeps 2 of every 4 weights, density 0.5, and was asked for 0.1: ask for 0.5, ...'
+    """
+    budget = budget_of(rule)
+    try:
+        if budget.visits:
+            budget.rungs(budget.towards(rule, densities), counts, names)
+        else:
+            for density in densities:
+                budget.towards(rule, (density,))
+    except ValueError as error:
+        return str(error)
+    return None

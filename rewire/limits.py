@@ -12,7 +12,6 @@ refused before step 0.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -24,13 +23,14 @@ import torch
 from torch import Tensor
 
 from .graph import Birth, Graph, Space
+from .names import did_you_mean
 from .plugins import with_installed
 from .rule import Rule
 from .strategy import Plain
 from .streams import Stream, rng_for
 
 if TYPE_CHECKING:
-    from .world import World
+    from .offer import Offer
 
 
 class Cap(NamedTuple):
@@ -75,7 +75,7 @@ class Limit(Plain):
         """The weights after a step as the limit lets them be, (E,); None: as they are."""
         return None
 
-    def unsuited(self, rule: Rule, world: World) -> str | None:
+    def unsuited(self, rule: Rule, world: Offer) -> str | None:
         """Why the rule cannot live under this limit in that world, or None."""
         if self.connects and self.kind not in rule.lives_under:
             return "it chooses or shares out absent synapses in a way that knows no such limit"
@@ -346,7 +346,7 @@ class Dale(Limit):
         wrong = weight * self._sign(graph, seed) < 0
         return weight.masked_fill(wrong, 0.0) if wrong.any() else None
 
-    def unsuited(self, rule: Rule, world: World) -> str | None:
+    def unsuited(self, rule: Rule, world: Offer) -> str | None:
         if "sign" in world.births:
             return f"the {world.name} world gives all synapses one sign"
         return None
@@ -437,8 +437,7 @@ def from_tables(tables: Sequence[Mapping[str, Any]]) -> tuple[Limit, ...]:
         fields = dict(table)
         name = fields.pop("limit", None)
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1, 0.5)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = did_you_mean(str(name), known)
             raise ValueError(f"there is no limit {name!r}{hint}; they are {', '.join(known)}.")
         out.append(known[name].from_table(fields))
     return tuple(out)

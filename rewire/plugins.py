@@ -10,9 +10,11 @@ T = TypeVar("T")
 
 
 def with_installed(
-    group: str, built_in: Mapping[str, type[T]], base: type[T]
+    group: str, built_in: Mapping[str, type[T]], base: type[T], *, beside: type | None = None
 ) -> dict[str, type[T]]:
     """``built_in`` and the classes that packages register under an entry point group, by name.
+
+    beside: base of other classes that packages register in the same group; they are left out.
 
     >>> from rewire.limits import FanIn, Limit
     >>> list(with_installed("rewire.no_such_group", {"FanIn": FanIn}, Limit))
@@ -24,6 +26,8 @@ def with_installed(
     classes = dict(built_in)
     for point in entry_points(group=group):
         loaded = point.load()
+        if beside is not None and isinstance(loaded, type) and issubclass(loaded, beside):
+            continue
         if not (isinstance(loaded, type) and issubclass(loaded, base)):
             raise ValueError(
                 f"the entry point {point.value!r} ({group}) is not a subclass of "

@@ -1,12 +1,13 @@
-"""What a rule is, when it runs, and what it may observe."""
+"""What a rule is, and what it asks of a world."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from .rule_budget import Budget, Kept
 from .strategy import Plain
 from .when import Clock, Every, When
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from .streams import Stream
 
 State = Mapping[str, Any]  # tensors and numbers by name
-Budget = Literal["exact", "cap", "reported"]
+# What rules of earlier versions answered one by one, and their budget says at once.
+BY_BUDGET = frozenset(
+    {"towards", "aimed", "starts_at", "visits_densities", "prunes_at_start", "unsuited"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +38,14 @@ class Rule(Plain):
                 weight and moments; "none"; or the name of a column, those where it is not 0.
     timed:      its rates are per second: it needs a world with a time of its own.
     skips_step: on this rule's ticks the whole optimiser step is left out, biases included.
-    budget:     "exact" keeps the number of live edges (per projection, or over all where
-                ``scope`` is "global"), "cap" stays at or below it, "reported" lets it float.
+    budget:     how many edges it leaves: "exact", "cap" or "reported", or a value of
+                :mod:`rewire.rule_budget` that says more.
     saves:      training steps whose state must be kept for a rewind.
-    visits_densities: one run visits several densities (IMP), from dense downwards.
-    prunes_at_start: begins with every edge and cuts to its budget before step 0 (SNIP).
-    branch:     not a rule of its own but a new start from a finished run's edges.
     lives_under: kinds of limits on who may connect that the rule keeps: all where it grows by
                 ``sample_absent`` or ``Signals.largest`` alone, in each projection as many as it
                 drops there, or over all of them together.
-    source:     "Authors year, arXiv:NUMBER" (or doi:...), or "control: what it is for".
-    bibtex:     the full BibTeX entry of that source, for `rewire cite`; without it, one is made
-                of ``source``, with no title.
+
+    And for people, as of everything that has a table: ``kind``, ``source``, ``bibtex``.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -53,31 +53,25 @@ class Rule(Plain):
     trains: ClassVar[str] = "all"
     timed: ClassVar[bool] = False
     skips_step: ClassVar[bool] = False
-    budget: ClassVar[Budget] = "exact"
+    budget: ClassVar[Budget | Kept] = Budget()
     saves: ClassVar[frozenset[int]] = frozenset()
-    visits_densities: ClassVar[bool] = False
-    prunes_at_start: ClassVar[bool] = False
-    branch: ClassVar[bool] = False
     lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in", "fan_out", "distance", "memory"})
     kind: ClassVar[str] = "during training"
-    source: ClassVar[str] = ""
-    bibtex: ClassVar[str] = ""
 
     when: When = Every(1)
 
-    @property
-    def name(self) -> str:
-        return type(self).__name__
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if old := sorted(BY_BUDGET & vars(cls).keys()):
+            raise TypeError(
+                f"{cls.__name__} defines {', '.join(old)}, which no rule is asked any more: its "
+                "budget says that, a value of rewire.rule_budget."
+            )
 
     @property
-    def silences(self) -> bool:
-        """Whether the rule has silent edges, which only some worlds can hold."""
-        return "gain" in self.columns
-
-    @property
-    def rewinds(self) -> bool:
-        """Whether the rule asks for rewinds, which only a loop of ours can carry out."""
-        return bool(self.saves)
+    def parts(self) -> tuple[Rule, ...]:
+        """The rules that act in a session, this one alone unless it is made of several."""
+        return (self,)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         """The edit that puts ``graph`` in the form that the rule assumes, and its first state."""
@@ -91,25 +85,15 @@ class Rule(Plain):
         """One edit of ``graph`` and the next state; ``state`` itself is not changed."""
         raise NotImplementedError(f"{self.name} does not say what it does: write its update().")
 
-    def births(self, seed: int) -> dict[str, Birth]:
-        """The columns' birth values with the run's seed filled in."""
-        return {
-            name: partial(birth, seed=seed) if callable(birth) else birth
-            for name, birth in self.columns.items()
-        }
 
-    def towards(self, densities: Sequence[float]) -> Rule:
-        """The rule that ends at, or visits, these densities, where that is a rule's to say."""
-        return self
+def silences(rule: Rule) -> bool:
+    """Whether the rule has silent edges, which only some worlds can hold."""
+    return "gain" in rule.columns
 
-    def aimed(self, counts: Sequence[int]) -> Rule:
-        """The rule that leaves this many edges of each projection, where it prunes at the start."""
-        return self
 
-    def starts_at(self, density: float) -> float:
-        """The density that a run asked for ``density`` begins with: another where a rule prunes."""
-        return density
-
-    def unsuited(self, span: int | None) -> str | None:
-        """Why a training of ``span`` steps (None: not known) cannot serve this rule, or None."""
-        return None
+def births_of(rule: Rule, seed: int) -> dict[str, Birth]:
+    """The birth values of the rule's columns with the run's seed filled in."""
+    return {
+        name: partial(birth, seed=seed) if callable(birth) else birth
+        for name, birth in rule.columns.items()
+    }

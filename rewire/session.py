@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from . import edit_log as log
-from .compatibility import _needs_span
+from .compatibility import as_rules, beyond_limits, problems
 from .edit_log import History
 from .graph import NOTHING, Edit, Graph, Rewind
 from .limits import Limit, limited
-from .rule import Rule, State
-from .rules.combined import parts_of
+from .rule import Rule, State, births_of, silences
 from .streams import Stream, rng_for
 from .when import Clock
 from .world import Trainable, World
@@ -66,7 +65,7 @@ class Session:
         self.limits = tuple(limits)
         if limits and world.space.limits != self.limits:
             world.space = limited(world.space, limits)
-        self.rules = parts_of((rules,) if isinstance(rules, Rule) else rules)
+        self.rules = tuple(part for rule in as_rules(rules) for part in rule.parts)
         self.names = [f"{i}.{r.name}" for i, r in enumerate(self.rules)]
         self.seed = seed
         self.endless = span is None
@@ -76,7 +75,8 @@ class Session:
         self.saves = frozenset[int]().union(*(r.saves for r in self.rules))
         self.saved: dict[int, Any] = {}
         self.last_rewind: Rewind | None = None
-        self._check(rewinds)
+        if reasons := problems(self.rules, world, self.limits, span=span, rewinds=rewinds):
+            raise ValueError("\n".join(reason.text for reason in reasons))
 
         needs = frozenset[str]().union(*(r.needs for r in self.rules))
         world.watch(needs)
@@ -85,8 +85,8 @@ class Session:
         self._may_skip = any(r.skips_step for r in self.rules)
         births: dict[str, Any] = {"weight": 0.0}
         for rule in self.rules:
-            births |= rule.births(seed)
-            if rule.silences:  # in a world that holds silent edges: others have refused it
+            births |= births_of(rule, seed)
+            if silences(rule):  # in a world that holds silent edges: others have refused it
                 world.trains = rule.trains
         given = [limit.births(world.space, seed) for limit in self.limits] + [world.births]
         for fixed in given:
@@ -104,7 +104,8 @@ class Session:
             )
             self._graph = self._graph.apply(edit)
             self.states.append(state)
-        self._check_start()
+        if (why := beyond_limits(self._graph, self.rules, self.limits)) is not None:
+            raise ValueError(why)
         world.begin(self._graph)
         self.history = History(self._graph.keys, self.names)
         self._due: list[int] = []
@@ -112,77 +113,11 @@ class Session:
         self.skipped = False  # whether a rule took the place of the last step
         self._keep_if_asked()
 
-    def _check(self, rewinds: bool) -> None:
-        offers = self.world.offers
-        silencing = [r.name for r in self.rules if r.silences]
-        if len(silencing) > 1:
-            raise ValueError(
-                f"{' and '.join(silencing)} both set the gain of every edge: one rule may."
-            )
-        for rule in self.rules:
-            if rule.branch:
-                raise ValueError(
-                    f"{rule.name} is a branch, not a rule: it starts anew from a finished run's "
-                    "edges. Attach Static() with initial=<that graph>, or use it in an experiment."
-                )
-            missing = sorted(rule.needs - offers)
-            if missing:
-                raise ValueError(
-                    f"{rule.name} needs the signal {', '.join(map(repr, missing))}, which the "
-                    f"{self.world.name} world does not offer here (it offers {sorted(offers)})."
-                    + self.world.remedy(missing)
-                )
-            if rule.timed and self.world.dt is None:
-                raise ValueError(
-                    f"{rule.name} has a rate per second, and a step of the {self.world.name} world "
-                    "stands for no time: give it a number per step instead (StructuralPlasticity: "
-                    "attempts= for rate=)."
-                )
-            why = self.world.unsupported(frozenset(rule.columns))
-            if why is not None:
-                raise ValueError(f"{rule.name} cannot live in the {self.world.name} world: {why}.")
-            if rule.rewinds and not rewinds:
-                raise ValueError(
-                    f"{rule.name} goes back to saved steps of training, which a loop of your own "
-                    "cannot do for it. Use rewire.train, or an experiment file."
-                )
-            if rule.saves and not self.world.can_go_back:
-                raise ValueError(
-                    f"{rule.name} goes back to saved states of training, and the "
-                    f"{self.world.name} world saves none: define its method state()."
-                )
-            if self.endless and _needs_span(rule):
-                raise ValueError(
-                    f"{rule.name} acts at the end, or at a fraction, of the training, whose length "
-                    "is not known: pass steps= to attach."
-                )
-            why = rule.unsuited(None if self.endless else self.clock.span)
-            if why is not None:
-                raise ValueError(f"{rule.name} cannot be trained so: {why}.")
-            for limit in self.limits:
-                why = limit.unsuited(rule, self.world)
-                if why is not None:
-                    raise ValueError(f"{rule.name} cannot live under {limit!r}: {why}.")
-
     def _under_limits(self, graph: Graph) -> Graph:
         """The same edges in the world's space, which has the limits."""
         if not self.limits or graph.space is self.world.space:
             return graph
         return Graph(self.world.space, graph.keys, graph.columns, graph.births)
-
-    def _check_start(self) -> None:
-        """Refuse rules whose first edges break a limit."""
-        if not self.limits:
-            return
-        try:
-            self._graph.check_limits()
-        except ValueError as error:
-            rules = " and ".join(rule.name for rule in self.rules)
-            named = ", ".join(map(repr, self.limits))
-            raise ValueError(
-                f"{rules} cannot live under {named} from these edges: {error} Start from fewer "
-                "edges, or allow more."
-            ) from None
 
     # -- one step -------------------------------------------------------------------------------
 
@@ -212,7 +147,7 @@ class Session:
     @property
     def trains_silent(self) -> bool:
         """Whether the world's step moves silent edges too."""
-        return any(r.silences and r.trains not in ("live", "none") for r in self.rules)
+        return any(silences(r) and r.trains not in ("live", "none") for r in self.rules)
 
     def unplan(self) -> None:
         """Take the last plan back: the world made no step (an overflow in mixed precision)."""
@@ -387,7 +322,7 @@ class Session:
 
     def _columns(self) -> dict[str, Tensor]:
         """The columns that nothing else holds: the model has the weights, but for silent edges."""
-        if any(r.silences for r in self.rules):
+        if any(silences(r) for r in self.rules):
             return self.world.read(self._graph).columns
         return {n: v for n, v in self._graph.columns.items() if n != "weight"}
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .budget import counts_for, random_graph
+from .compatibility import as_rules
 from .graph import Graph
 from .rule import Rule
+from .rule_budget import budget_of
 from .select.choose import largest
 from .streams import rng_for
 
@@ -22,19 +24,22 @@ def aimed(
 
     Raises ValueError where a rule prunes down to it and ``distribution`` sets the counts as well.
     """
-    rules = (rules,) if isinstance(rules, Rule) else tuple(rules)
+    rules = as_rules(rules)
     if density is None:
         return rules, None
-    if any(r.visits_densities for r in rules):
-        return tuple(r.towards((density,)) for r in rules), None
-    start = max((r.starts_at(density) for r in rules), default=density)
+    budgets = [budget_of(rule) for rule in rules]
+    rules = tuple(b.towards(r, (density,)) for b, r in zip(budgets, rules, strict=True))
+    if any(budget.visits for budget in budgets):
+        return rules, None
+    starts = [budget.starts_at(density) for budget in budgets]
+    start = max(starts, default=density)
     if start != density and not isinstance(distribution, str):
-        falling = next(r.name for r in rules if r.starts_at(density) != density)
+        falling = next(r.name for r, s in zip(rules, starts, strict=True) if s != density)
         raise ValueError(
             f"{falling} prunes from density {start:g} to {density:g} and shares that out itself: "
             "leave out the counts or densities by projection."
         )
-    return tuple(r.towards((density,)) for r in rules), start
+    return rules, start
 
 
 def first_graph(
@@ -50,10 +55,9 @@ def first_graph(
     """
     space = world.space
     if isinstance(initial, Graph):
-        mine = [(p.name, p.shape) for p in space.projections]
-        theirs = [(p.name, p.shape) for p in initial.projections]
-        if mine != theirs:
-            raise ValueError(f"the initial graph joins {theirs}, the model has {mine}.")
+        joins, has = ([(p.name, p.shape) for p in s.projections] for s in (initial, space))
+        if joins != has:
+            raise ValueError(f"the initial graph joins {joins}, the model has {has}.")
         return Graph(space, initial.keys)
     if initial not in ("random", "magnitude"):
         raise ValueError(f"initial must be 'random', 'magnitude' or a Graph, got {initial!r}.")
@@ -80,9 +84,10 @@ def _start_of(
 ) -> tuple[tuple[Rule, ...], Graph]:
     """The rules and the topology to start from: whole where a rule is to prune it itself."""
     rules, density = aimed(rule, density, distribution)
-    if any(r.prunes_at_start for r in rules):
+    budgets = [budget_of(rule) for rule in rules]
+    if any(budget.at_start for budget in budgets):
         if density is not None or not isinstance(distribution, str):
             counts = counts_for(world.space, density, distribution)
-            rules = tuple(r.aimed(counts) for r in rules)
+            rules = tuple(b.aimed(r, counts) for b, r in zip(budgets, rules, strict=True))
         density, distribution = None, "erk"
     return rules, first_graph(world, density, distribution, initial, seed)

@@ -2,76 +2,133 @@
 
 from __future__ import annotations
 
-import difflib
+import inspect
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, Self
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, ClassVar, Self
 
+from .names import did_you_mean
 from .when import Schedule, When, from_table, to_table
 
 
 @dataclass(frozen=True)
 class Plain:
-    """Frozen dataclasses that the plain tables of experiment files are written from and read to."""
+    """Frozen dataclasses that the plain tables of experiment files are written from and read to.
+
+    >>> import rewire
+    >>> rule = rewire.RigL.from_table({"fraction": {"cosine": 0.2}, "when": 50})
+    >>> rule.when
+    Every(n=50, first=None, stop=None)
+    >>> rule.to_table()
+    {'when': {'every': 50}, 'fraction': {'cosine': 0.2, 'stop': 1.0}}
+    >>> rewire.RigL.from_table({"fractoin": 0.2})
+    Traceback (most recent call last):
+    ...
+    ValueError: RigL has no parameter 'fractoin' (did you mean 'fraction'?); it takes ...
+
+    What it says of itself, for `rewire rules` and `rewire cite`:
+
+    kind:   in a word or two, e.g. "during training, constant budget".
+    source: "Authors year, arXiv:NUMBER" (or doi:...), or "control: what it is for".
+    bibtex: the full BibTeX entry of that source; without it, one is made of ``source``, with no
+            title.
+    """
+
+    kind: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    bibtex: ClassVar[str] = ""
+
+    def __new__(cls, *args: Any, **values: Any) -> Self:
+        if not values.keys() <= cls.__dataclass_fields__.keys():
+            _refuse_unknown(cls, values)
+        return super().__new__(cls)
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
         """One from plain values, as in an experiment file.
 
         Raises ValueError that lists every unknown field (with the nearest known one), every value
-        of a wrong type, and what the rule itself refuses.
+        of a wrong type, and what the class itself refuses.
         """
-        from pydantic import ConfigDict, TypeAdapter, ValidationError
-
         known = {f.name: f for f in fields(cls)}
         hints = typing.get_type_hints(cls)
-        good, problems = {}, []
-        for key, given in table.items():
+        values, problems = dict[str, Any](), list[str]()
+        for key, plain in table.items():
             if key not in known:
-                close = difflib.get_close_matches(key, known, 1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
-                problems.append(
-                    f"{cls.__name__} has no parameter {key!r}{hint}; it takes {', '.join(known)}."
-                )
+                problems.append(_unknown(cls, key, known))
                 continue
             try:
-                if _is_schedule(hints[key]) and isinstance(given, str | dict):
-                    given = from_table(given)
-                elif (kind := _strategy(hints[key])) and isinstance(given, Mapping):
-                    given = kind.from_table(given)
-                elif hints[key] is When and isinstance(given, int):
-                    given = from_table(given)
-                adapter = TypeAdapter(hints[key], config=_config(hints[key], ConfigDict))
-                good[key] = adapter.validate_python(given)
-            except ValidationError as e:
-                said = e.errors()[0]["msg"]
-                problems.append(f"{cls.__name__}.{key} = {given!r}: {said}.")
-            except ValueError as e:
-                problems.append(f"{cls.__name__}.{key}: {e}")
-        missing = [
-            name for name, f in known.items()
-            if name not in table and f.default is MISSING and f.default_factory is MISSING
-        ]  # fmt: skip
+                values[key] = _read(hints[key], plain)
+            except ValueError as error:
+                problems.append(f"{cls.__name__}.{key}{_sentence(error, plain)}")
+        missing = [name for name, f in known.items() if name not in table and _required(f)]
         problems += [f"{cls.__name__}.{name} is missing: it has no default." for name in missing]
         if not problems:
             try:
-                return cls(**good)
-            except ValueError as e:
-                problems.append(str(e))
+                return cls(**values)
+            except ValueError as error:
+                problems.append(str(error))
         raise ValueError("\n".join(problems))
 
     def to_table(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as plain values."""
-        out = {}
+        table = {}
         for f in fields(self):
-            here = getattr(self, f.name)
+            value = getattr(self, f.name)
             default = f.default if f.default is not MISSING else None
             if f.default_factory is not MISSING:
                 default = f.default_factory()
-            if here != default:
-                out[f.name] = _plain(here)
-        return out
+            if value != default:
+                table[f.name] = _plain(value)
+        return table
+
+
+def _unknown(cls: type[Plain], key: str, known: Mapping[str, Any]) -> str:
+    hint = did_you_mean(key, known)
+    return f"{cls.__name__} has no parameter {key!r}{hint}; it takes {', '.join(known)}."
+
+
+def _refuse_unknown(cls: type[Plain], values: Mapping[str, Any]) -> None:
+    """Refuse a mistyped keyword as the tables do; a class may have an __init__ of its own."""
+    known = inspect.signature(cls).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
+        return
+    for key in values:
+        if key not in known:
+            raise TypeError(_unknown(cls, key, known))
+
+
+def _required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _read(hint: Any, plain: Any) -> Any:
+    """The value of a field with that type hint. Raises ValueError (pydantic's is one)."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    if _is_schedule(hint) and isinstance(plain, str | dict):
+        plain = from_table(plain)
+    elif (kind := _strategy(hint)) and isinstance(plain, Mapping):
+        plain = kind.from_table(plain)
+    elif hint is When and isinstance(plain, int):
+        plain = from_table(plain)
+    # pydantic refuses a config for dataclasses, which bring their own
+    own = isinstance(hint, type) and issubclass(hint, When | Schedule | Strategy)
+    config = None if own else ConfigDict(arbitrary_types_allowed=True)
+    return TypeAdapter(hint, config=config).validate_python(plain)
+
+
+def _sentence(error: ValueError, plain: Any) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return f" = {plain!r}: {error.errors()[0]['msg']}."
+    return f": {error}"
 
 
 @dataclass(frozen=True)
@@ -87,28 +144,31 @@ class Strategy:
 
         Raises ValueError, naming the kinds there are, for another.
         """
-        known = {c.__name__: c for c in _derived(cls)}
+        known = {c.__name__: c for c in derived(cls)}
         kind = table.get("kind") if isinstance(table, Mapping) else None
         if kind not in known:
             raise ValueError(
                 f"{table!r} is none: write {{ kind = ..., ... }} with one of {', '.join(known)}."
             )
-        rest = {k: v for k, v in table.items() if k != "kind"}
-        taken = [f.name for f in fields(known[kind])]
-        if unknown := sorted(set(rest) - set(taken)):
-            raise ValueError(f"{kind} has no {unknown[0]!r}; it takes {', '.join(taken)}.")
-        return known[kind](**rest)
+        values = {k: v for k, v in table.items() if k != "kind"}
+        names = [f.name for f in fields(known[kind])]
+        if unknown := sorted(set(values) - set(names)):
+            raise ValueError(f"{kind} has no {unknown[0]!r}; it takes {', '.join(names)}.")
+        return known[kind](**values)
 
     def to_table(self) -> dict[str, Any]:
         """The plain form, from which :meth:`from_table` makes it again."""
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {"kind": type(self).__name__, **{k: v for k, v in held.items() if v is not None}}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"kind": type(self).__name__, **{k: v for k, v in values.items() if v is not None}}
 
 
-def _derived(base: type[Strategy]) -> list[type[Strategy]]:
-    """Classes derived from one, at whatever remove."""
+Base = typing.TypeVar("Base")
+
+
+def derived(base: type[Base]) -> list[type[Base]]:
+    """Classes derived from one, at whatever remove, as far as they are loaded."""
     below = base.__subclasses__()
-    return [c for each in below for c in (each, *_derived(each))]
+    return [c for each in below for c in (each, *derived(each))]
 
 
 def _is_schedule(hint: Any) -> bool:
@@ -119,15 +179,6 @@ def _is_schedule(hint: Any) -> bool:
 def _strategy(hint: Any) -> type[Strategy] | None:
     parts = typing.get_args(hint) or (hint,)
     return next((p for p in parts if isinstance(p, type) and issubclass(p, Strategy)), None)
-
-
-def _config(hint: Any, make: Any) -> Any:
-    """pydantic refuses a config for dataclasses, which bring their own."""
-    return (
-        None
-        if isinstance(hint, type) and issubclass(hint, When | Schedule | Strategy)
-        else make(arbitrary_types_allowed=True)
-    )
 
 
 def _plain(value: Any) -> Any:

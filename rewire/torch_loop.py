@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from . import rules as _rules  # noqa: F401  # their files bring signals, and have names to suggest
+from .compatibility import as_rules
 from .graph import Graph
 from .limits import Limit, limited
 from .names import did_you_mean
@@ -137,7 +139,7 @@ def attach(
         optimizer,
         _named(world, substrate),
         seed,
-        (rule,) if isinstance(rule, Rule) else rule,
+        as_rules(rule),
         include=include,
         exclude=exclude,
         embeddings=embeddings,
@@ -193,8 +195,7 @@ def train(
     names = ("include", "exclude", "embeddings", "positions", "probe")
     name = _named(options.pop("world", None), options.pop("substrate", None))
     of_world = {k: options.pop(k) for k in names if k in options}
-    rules = (rule,) if isinstance(rule, Rule) else tuple(rule)
-    world = torch_world(model, optimizer, name, seed, rules, **of_world)
+    world = torch_world(model, optimizer, name, seed, as_rules(rule), **of_world)
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     limits = options.pop("limits", ())
     world.space = limited(world.space, limits)

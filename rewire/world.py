@@ -176,16 +176,18 @@ class World(ABC):
         silent_fits = cls.gains or "gain" not in columns
         return silent_fits and needs <= registered(cls.name).keys()
 
-    def unsupported(self, columns: frozenset[str]) -> str | None:
+    @classmethod
+    def unsupported(cls, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
-        if "gain" in columns and not self.gains:
+        if "gain" in columns and not cls.gains:
             return "it has no forward pass to multiply a gain into"
         return None
 
-    def remedy(self, missing: Sequence[str]) -> str:
+    @classmethod
+    def remedy(cls, missing: Sequence[str]) -> str:
         """What to do about signals that are not offered here, as a sentence that begins with a
         space; nothing where nothing can be done."""
-        known = registered(self.name)
+        known = registered(cls.name)
         if all(name in known and known[name].needs_probe for name in missing):
             return " It is computed from data: pass probe=rewire.Probe(batches, loss)."
         return ""

@@ -143,20 +143,28 @@ def test_drop_and_grow_are_the_rules_they_spell():
 def test_combined_rules_round_trip_and_say_what_is_wrong_with_each_part():
     table = {"rules": [{"rule": "GMP", "when": {"every": 10, "stop": 0.75}},
                        {"rule": "RigL", "fraction": 0.2, "on": ["fc1", "fc2*"]}]}  # fmt: skip
-    rule = rewire.Combined.from_table(table)
+    rule = rules.of_class(rewire.Combined, table)
     assert rule.rules[1] == rewire.On(rule=rewire.RigL(fraction=0.2), projections=("fc1", "fc2*"))
-    assert rule.to_table() == table and rewire.Combined.from_table(rule.to_table()) == rule
-    assert hash(rule) == hash(rewire.Combined.from_table(table))
-    assert rule.needs == {"growth"} and rule.skips_step and rule.budget == "cap"
-    assert rule.starts_at(0.1) == 1 and rule.rules[1].when(Clock(100, 1000))
+    assert rule.to_table() == table and rules.of_class(rewire.Combined, rule.to_table()) == rule
+    assert hash(rule) == hash(rules.from_table({"rule": "Combined", **table}))
+    assert rule.needs == {"growth"} and rule.skips_step and rule.budget.kept == "cap"
+    assert rule.budget.starts_at(0.1) == 1 and rule.rules[1].when(Clock(100, 1000))
     with pytest.raises(ValueError) as refused:
         parts = [{"rule": "RigLL"}, {"rule": "SET", "fractoin": 1}, {"fraction": 1}]
-        rewire.Combined.from_table({"rules": [*parts, {"rule": "SET", "on": "fc1"}]})
+        rules.of_class(rewire.Combined, {"rules": [*parts, {"rule": "SET", "on": "fc1"}]})
     said = str(refused.value)
     assert "did you mean 'RigL'" in said and "did you mean 'fraction'" in said
     assert "a part has no 'rule'" in said and "SET.on is a list of patterns" in said
     with pytest.raises(ValueError, match="Combined takes rules that act in one training, not IMP"):
-        rewire.Combined.from_table({"rules": ["IMP"]})
+        rules.from_table({"rule": "Combined", "rules": ["IMP"]})
+    with pytest.raises(ValueError, match="Combined takes rules .*, not RandomReinit"):
+        rewire.Combined(rules=(rewire.RandomReinit(),))
+    with pytest.raises(ValueError, match="Combined.rules is a list of tables .*, not 'SET'"):
+        rules.from_table({"rule": "Combined", "rules": "SET"})
+    with pytest.raises(
+        ValueError, match="Combined.rules holds rules, not 'SET': rewire.rules.from"
+    ):
+        rewire.Combined.from_table({"rules": ["SET"]})
     with pytest.raises(ValueError, match="SET on fc9: no projection has such a name; there are 0"):
         net(rewire.On(rule=rewire.SET(), projections=("fc9",)))
     assert rules.available()["Combined"] is rewire.Combined

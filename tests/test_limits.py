@@ -223,7 +223,7 @@ def test_draws_under_caps_are_uniform_among_what_still_fits():
 )  # fmt: skip
 def test_what_cannot_live_under_a_limit_says_so_before_step_0(rule, limits, density, message):
     with pytest.raises(ValueError, match=message):
-        if rule.rewinds:
+        if rule.saves:
             model = torch.nn.Linear(24, 32)
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
             rewire.train(model, optimizer, rule, steps=5, loss=lambda m, b: m(b).sum(),

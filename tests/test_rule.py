@@ -7,6 +7,7 @@ from scipy.stats import kstest, norm
 import rewire
 from rewire import rules, when
 from rewire.rule import Rule
+from rewire.rule_budget import budget_of
 from rewire.streams import rng_for
 from rewire.when import Clock
 
@@ -45,13 +46,13 @@ def test_every_built_in_rule_says_what_it_is_and_where_it_comes_from():
     for name, rule in rules.available().items():
         assert rule.__name__ == name == rule().name
         assert rule.source and rule.kind and rule.__doc__
-        assert rule().budget in ("exact", "cap", "reported")
+        assert budget_of(rule()).kept in ("exact", "cap", "reported")
         assert isinstance(rule().needs, frozenset)
 
 
 def test_the_registry_suggests_the_nearest_name():
     assert rules.get("DeepR") is rewire.DeepR
-    with pytest.raises(ValueError, match=r"no rule 'DeepRR' \(did you mean 'DeepR'\?\); the rules"):
+    with pytest.raises(ValueError, match=r"no rule 'DeepRR' \(did you mean 'DeepR'\?\); one of"):
         rules.get("DeepRR")
 
 

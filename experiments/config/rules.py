@@ -79,8 +79,10 @@ def read_rules(
 
 
 def _of_fields(cls: Any, fields: dict[str, Any], path: str) -> Problems:
+    from rewire.rules import of_class
+
     try:
-        cls.from_table(in_steps(fields, 100))  # how long an epoch is matters to no check
+        of_class(cls, in_steps(fields, 100))  # how long an epoch is matters to no check
     except (ValueError, TypeError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         return Problems((path, line) for line in lines if line)

@@ -100,7 +100,9 @@ class RuleEntry:
 
     def build(self, epoch: int, **more: Any) -> Any:
         """The rule object, every period of an "epoch" being ``epoch`` steps."""
-        return self.cls.from_table({**in_steps(dict(self.fields), epoch), **more})
+        from rewire.rules import of_class
+
+        return of_class(self.cls, {**in_steps(dict(self.fields), epoch), **more})
 
     def as_table(self) -> dict[str, Any]:
         table = {"rule": self.rule, **self.fields}
@@ -113,12 +115,23 @@ class RuleEntry:
 
 def visits_densities(rule: Any) -> bool:
     """Whether one run of the rule (class or object) visits all densities, as IMP does."""
-    return bool(getattr(rule, "visits_densities", False))
+    from rewire.rule_budget import Ladder
+
+    return not is_branch(rule) and isinstance(rule.budget, Ladder)
 
 
 def is_branch(rule: Any) -> bool:
-    """Whether it is no rule of its own but a new start from another one's tickets."""
-    return bool(getattr(rule, "branch", False))
+    """Whether it (class or object) is no rule but a new start from another one's tickets."""
+    from rewire.branches import Branch
+
+    return issubclass(rule if isinstance(rule, type) else type(rule), Branch)
+
+
+def prunes_at_start(rule: Any) -> bool:
+    """Whether the rule (class or object) cuts to its budget before the first step."""
+    from rewire.rule_budget import AtStart
+
+    return not is_branch(rule) and isinstance(rule.budget, AtStart)
 
 
 def is_cell(name: str) -> bool:
@@ -206,11 +219,12 @@ class Experiment(Training):
 
 
 def available(kind: str) -> Mapping[str, Any]:
-    """The rules, models or data sets ("rule", "model", "data") that are installed, by name."""
+    """What is installed of a kind, by name: "rule" (branches as well), "model" or "data" (sets)."""
     if kind == "rule":
+        import rewire.branches
         import rewire.rules
 
-        return rewire.rules.available()
+        return {**rewire.rules.available(), **rewire.branches.available()}
     if kind == "model":
         import rewire.models
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewire.limits import Limit, from_tables
+from rewire.rules import of_class
 from rewire.worlds import registry
 
 from ..cells import SCHEMA, Cell
@@ -48,7 +49,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
         return Settings(
             world=config["world"],
             options=config["model"],
-            rule=available("rule")[table.pop("rule")].from_table(table),
+            rule=of_class(available("rule")[table.pop("rule")], table),
             seed=config["seed"],
             steps=config["steps"],
             evaluate_every=config.get("evaluate_every", 100),

@@ -9,12 +9,12 @@ from typing import Any
 
 from rewire.graph import Graph
 from rewire.limits import limited
+from rewire.rule_budget import budget_of
 from rewire.session import Session
 from rewire.starting_graph import _start_of
 
 from ..cell_run import CellRun
 from ..cells import Cell
-from ..config.schema import visits_densities
 from ..engines.outcome import Emit
 from ..errors import ConfigError, Diverged
 from ..store import OWN_WORLD_ROW_FIELDS
@@ -33,8 +33,9 @@ def run_cell(cell: Cell, folder: Path, emit: Emit, should_stop: Callable[[], boo
 def start(s: Settings, world: Any) -> Session:
     """The session of a cell, before its first step. Raises ValueError for what cannot live."""
     world.space = limited(world.space, s.limits)
-    if visits_densities(s.rule):
-        rules, graph = s.rule.towards(s.densities), Graph.full(world.space)
+    budget = budget_of(s.rule)
+    if budget.visits:
+        rules, graph = budget.towards(s.rule, s.densities), Graph.full(world.space)
     else:
         rules, graph = _start_of(world, s.rule, s.density, s.distribution, "random", s.seed)
     return Session(world, graph, rules, span=s.steps, seed=s.seed, rewinds=True, limits=s.limits)

@@ -20,7 +20,9 @@ class OwnEntry:
 
     def build(self) -> Any:
         """The rule object."""
-        return self.cls.from_table(self.fields)
+        from rewire.rules import of_class
+
+        return of_class(self.cls, self.fields)
 
     def as_table(self) -> dict[str, Any]:
         table = {"rule": self.rule, **self.fields}

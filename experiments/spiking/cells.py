@@ -8,6 +8,7 @@ from typing import Any
 
 from rewire.limits import Limit, from_tables
 from rewire.models import spiking
+from rewire.rules import of_class
 
 from ..cells import SCHEMA, Cell
 from ..config.schema import available
@@ -54,7 +55,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
                 f"this one reads up to {SCHEMA}: update it, or run into another folder"
             )
         table, options = dict(config["rule"]), dict(config["model"])
-        rule = available("rule")[table.pop("rule")].from_table(table)
+        rule = of_class(available("rule")[table.pop("rule")], table)
         model = spiking.available()[options.pop("name")].builder()(**options)
         fields = SpikingExperiment.model_fields
         values = {key: config.get(key, fields[key].default) for key in KEYS}

@@ -14,6 +14,7 @@ from rewire import Session, rng_for
 from rewire.analysis import topography
 from rewire.graph import Graph
 from rewire.models.spiking.brian import brian2
+from rewire.rule_budget import budget_of
 from rewire.worlds.brian.loop import ORDER, drive
 from rewire.worlds.brian.wiring import Wiring
 from rewire.worlds.brian.world import Brian
@@ -185,9 +186,8 @@ class Simulation:
 
 def _rungs(rule: Any, graph: Graph) -> int:
     """How often the rule goes back to the start of its training."""
-    if not hasattr(rule, "ladder"):
-        return 0
-    return len(rule.ladder(graph.counts().tolist(), [p.name for p in graph.projections]))
+    names = [p.name for p in graph.projections]
+    return len(budget_of(rule).rungs(rule, graph.counts().tolist(), names))
 
 
 def _number(value: float) -> float | None:

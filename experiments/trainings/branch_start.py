@@ -1,6 +1,6 @@
 """How a branch cell starts: from the files of the cell that it branches off.
 
-What a branch *is* says its class in `rewire.rules.branches`; here its ticket is read, and model,
+What a branch *is* says its class in `rewire.branches.kinds`; here its ticket is read, and model,
 optimiser and clock are put where it begins.
 """
 
@@ -35,7 +35,7 @@ TURNS = 4  # classes of the rotation task
 
 def data_of(s: Settings, dataset: Dataset) -> Dataset:
     """The data that a cell trains on: the experiment's, unless its ticket is transferred."""
-    name = getattr(s.rule, "data", None) if s.kind == "branch" else None
+    name = s.rule.data if isinstance(s.rule, Branch) else None
     return Data(name=name, normalise=s.data.normalise).load() if name else dataset
 
 
@@ -44,7 +44,7 @@ def twigs(s: Settings, ticket: CellStore, other: CellStore | None, data: Dataset
     for row in ticket.events():
         if row["event"] == "level" and row["requested_density"] in s.densities:
             yield Twig(s, ticket, other, row, data)
-            if getattr(s.rule, "once", False):
+            if s.rule.once:
                 return
 
 

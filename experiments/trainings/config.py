@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewire.names import did_you_mean, short, unknown
 
-from ..building import empty_model, space_of
+from ..building import empty_model, n_train, space_of
 from ..config.checking import check
 from ..config.problems import Problems
 from ..config.rules import check_contrasts, read_rules
@@ -20,8 +20,13 @@ from ..config.schema import (
     is_cell,
     is_dense,
     named,
+    prunes_at_start,
+    steps_per_epoch,
     visits_densities,
 )
+
+if TYPE_CHECKING:
+    from rewire.limits import Limit
 
 
 def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,13 +157,18 @@ def _unfeasible(experiment: Experiment) -> Problems:
         asked: list[tuple[str, float | None]] = [("distribution", None)]
     else:
         asked = [("densities", density) for density in experiment.densities]
-    problems = []
+    problems = Problems()
     for path, density in asked:
         try:
             counts_for(space, density, "erk" if spread == "imp" else spread)
         except ValueError as error:
-            problems.append((path, str(error)))
-    return problems or _unreachable(experiment, space) + _unseen(experiment)
+            problems.add(path, str(error))
+    if not problems:
+        problems += _unreachable(experiment, space)
+        for entry in experiment.rules:
+            if not is_branch(entry.cls):
+                problems += _refused(experiment, entry)
+    return problems
 
 
 def _beyond_limits(experiment: Experiment) -> Problems:
@@ -166,15 +176,16 @@ def _beyond_limits(experiment: Experiment) -> Problems:
     from rewire.budget import counts_for, random_graph
     from rewire.graph import Graph
     from rewire.limits import from_tables, limited
+    from rewire.rule_budget import budget_of
     from rewire.streams import rng_for
 
     limits = from_tables(experiment.limits)
     if not limits:
-        return []
+        return Problems()
     try:
         space = limited(space_of(experiment), limits)
     except ValueError as error:
-        return [("limits", str(error))]
+        return Problems([("limits", str(error))])
     problems: dict[tuple[str, str], None] = {}
     spread = "erk" if experiment.distribution == "imp" else experiment.distribution
     for entry in experiment.rules:
@@ -184,22 +195,20 @@ def _beyond_limits(experiment: Experiment) -> Problems:
         if visits_densities(rule):
             problems[path, f"{entry.rule} begins as the dense network, which has no limits"] = None
             continue
-        for limit in limits:
-            if limit.connects and limit.kind not in rule.lives_under:
-                said = f"{entry.rule} chooses or shares out absent synapses without regard to"
-                problems[path, f"{said} {limit!r}"] = None
+        problems |= dict.fromkeys(_refused(experiment, entry, limits))
+        budget = budget_of(rule)
         asked: Sequence[float | None] = experiment.densities or [None]
         for density in asked:
-            start = None if density is None else rule.starts_at(density)
+            start = None if density is None else budget.starts_at(density)
             try:
-                if rule.prunes_at_start:
+                if budget.at_start:
                     Graph.full(space).check_limits()
                 else:
                     random_graph(space, counts_for(space, start, spread), rng_for(0, "try"))
             except ValueError as error:
                 where = "" if start is None else f" at density {start:g}"
                 problems[path, f"{entry.rule} cannot start{where}: {error}"] = None
-    return list(problems)
+    return Problems(problems)
 
 
 def _no_passes(experiment: Experiment) -> Problems:
@@ -220,41 +229,32 @@ def _no_passes(experiment: Experiment) -> Problems:
 
 def _unreachable(experiment: Experiment, space: Any) -> Problems:
     """Densities that a rule cannot have, or which cuts its way down and cannot reach."""
-    names, problems = [p.name for p in space.projections], []
+    from rewire.compatibility import unreachable
+
+    names, problems = [p.name for p in space.projections], Problems()
     for entry in experiment.rules:
-        try:
-            if not visits_densities(entry.cls):
-                for density in experiment.densities:
-                    entry.build(1).towards((density,))
-            elif hasattr(entry.cls, "ladder"):
-                entry.build(1).towards(experiment.densities).ladder(space.sizes, names)
-        except ValueError as error:
-            problems.append((f"rules.{entry.label}", str(error)))
+        if not is_branch(entry.cls):
+            rule = entry.build(1)
+            if (why := unreachable(rule, experiment.densities, space.sizes, names)) is not None:
+                problems.add(f"rules.{entry.label}", why)
     return problems
 
 
-def _unseen(experiment: Experiment) -> Problems:
-    """Rules that look at what the experiment's world does not show."""
-    if experiment.world != "sparse":  # "auto" trains such rules under masks
-        return []
-    from rewire.signals import registered
-    from rewire.worlds.sparse import world as sparse
+def _refused(experiment: Experiment, entry: RuleEntry, limits: Sequence[Limit] = ()) -> Problems:
+    """What a session in the experiment's world would refuse a rule for."""
+    from rewire.compatibility import problems
+    from rewire.offer import OfKind
+    from rewire.torch_loop import masked_only
+    from rewire.worlds.registry import get
 
-    problems, offered = [], registered(sparse.Sparse.name)
-    for entry in experiment.rules:
-        rule = entry.build(1)
-        missing = sorted(rule.needs - offered.keys())
-        if rule.silences:
-            why = "has silent edges, which the sparse world does not hold"
-        elif missing:
-            why = f"needs the signal {missing[0]!r}, which the sparse world does not offer"
-        else:
-            continue
-        problems.append((
-            f"rules.{entry.label}",
-            f"{entry.rule} {why}: set 'world' to 'auto' or 'masked'",
-        ))  # fmt: skip
-    return problems
+    n = n_train(experiment.data)
+    training = entry.training.resolved(n)
+    rule = entry.build(steps_per_epoch(n, training.batch))
+    world = experiment.world
+    if world == "auto":
+        world = "masked" if masked_only(rule) else "sparse"
+    reasons = problems([rule], OfKind(get(world)), limits, span=training.steps, rewinds=True)
+    return Problems((f"rules.{entry.label}", reason.text) for reason in reasons)
 
 
 def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Problems:
@@ -282,7 +282,7 @@ def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Prob
     problems += [
         (f"rules.{entry.label}.to", "the experiment says it: give 'densities' instead")
         for entry in entries
-        if entry.cls.prunes_at_start and "to" in entry.fields
+        if prunes_at_start(entry.cls) and "to" in entry.fields
     ]
     problems += check_contrasts(experiment.contrasts, labels)
     spread = experiment.distribution

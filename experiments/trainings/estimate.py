@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rewire.rule_budget import budget_of
+
 from ..building import TORCH_OPTIMIZERS, space_of
 from ..cells import KEY, NUMBER, Cell, Estimate
 from ..config.schema import Experiment, available, is_dense
@@ -90,22 +92,25 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
 def _rule(s: Settings) -> Rule:
     from rewire.rules import Static
 
-    if s.kind == "branch" or s.rule.prunes_at_start:
+    if s.kind == "branch" or budget_of(s.rule).at_start:
         return Static()
-    fixed = s.density is not None and not s.rule.visits_densities
-    return s.rule.towards((s.density,)) if fixed else s.rule  # type: ignore[arg-type]
+    budget = budget_of(s.rule)
+    if s.density is None or budget.visits:
+        return s.rule
+    return budget.towards(s.rule, (s.density,))
 
 
 def _graph(world: Any, s: Settings) -> Any:
     from rewire.graph import Graph
     from rewire.starting_graph import first_graph
 
-    if is_dense(s.rule) or s.rule.visits_densities:
-        return Graph.full(world.space)
-    density = s.densities[0] if s.kind == "branch" else s.density
     spread = "erk" if s.distribution == "imp" else s.distribution
-    if density is not None and s.kind != "branch":
-        density = s.rule.starts_at(density)
+    if s.kind == "branch":
+        return first_graph(world, s.densities[0], spread, "random", s.seed)
+    budget = budget_of(s.rule)
+    if is_dense(s.rule) or budget.visits:
+        return Graph.full(world.space)
+    density = None if s.density is None else budget.starts_at(s.density)
     return first_graph(world, density, spread, "random", s.seed)
 
 
@@ -120,7 +125,7 @@ def _bytes(s: Settings, space: Space, parameters: int) -> int:
     models = sum(n in asked for n in edges)  # of requested levels only
     starts, pruned = (edges, 0) if s.kind == "branch" else (edges[:1], edges[0] - edges[-1])
     moments = TORCH_OPTIMIZERS[s.training.optimizer.name].moments
-    saved = {*s.saves, *s.rule.saves} - {0}
+    saved = {*s.saves, *(s.rule.saves if s.kind == "rule" else ())} - {0}
     states = len(saved) * (1 + moments) + (moments if is_dense(s.rule) else 0)
     of_edges = (KEY + NUMBER) * sum(edges) + KEY * sum(starts) + NUMBER * pruned
     return of_edges + NUMBER * parameters * (models + states)
@@ -129,10 +134,11 @@ def _bytes(s: Settings, space: Space, parameters: int) -> int:
 def _levels(s: Settings, space: Space) -> list[int]:
     """Edges at the end of each level."""
     possible = space.possible
-    if hasattr(s.rule, "ladder"):
+    if s.kind == "rule" and (budget := budget_of(s.rule)).visits:
         names = [p.name for p in space.projections]
         edges = [possible]
-        for drop in s.rule.towards(s.densities).ladder(space.sizes, names):
+        rule = budget.towards(s.rule, s.densities)
+        for drop in budget.rungs(rule, space.sizes, names):
             edges.append(edges[-1] - sum(drop))
         return edges
     if s.densities:

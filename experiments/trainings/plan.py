@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from rewire.budget import counts_for
+from rewire.rule_budget import budget_of
 
 from ..building import space_of
 from ..cells import SCHEMA, Cell, longest_chain_first
@@ -60,7 +61,8 @@ class _Planner:
         for entry in self.entries:
             rule = entry.build(steps_per_epoch(n_train, entry.training.batch))
             if visits_densities(rule) and experiment.densities:
-                rule = rule.towards(experiment.densities)  # unless it names its own
+                # unless it names its own
+                rule = budget_of(rule).towards(rule, experiment.densities)
             self.rules[entry.label] = rule
         self.dense = [entry for entry in self.entries if is_dense(entry.cls)]
         self.visiting = [entry for entry in self.entries if visits_densities(entry.cls)]
@@ -88,7 +90,7 @@ class _Planner:
         tickets: dict[str, Cell] = {}
         for entry in self.visiting:
             start, rule = self.level0(entry, seed), self.rules[entry.label]
-            densities = list(getattr(rule, "to", ()) or self.experiment.densities)
+            densities = list(budget_of(rule).named(rule) or self.experiment.densities)
             parents = {"dense": start.hash}
             ticket = self.cell(entry, rule, seed, parents, rungs(rule), densities=densities)
             tickets[entry.label] = ticket
@@ -136,8 +138,8 @@ class _Planner:
                 raise ConfigError(f"rules.{entry.label}: {entry.rule} {why}")
             at = parent.config.get("densities") or [parent.density]
             roles = {"ticket": parent.hash}
-            if other := getattr(rule, "other", ""):
-                roles["other"] = tickets[other].hash
+            if rule.other:
+                roles["other"] = tickets[rule.other].hash
             cell = self.cell(entry, rule, seed, roles, len(at), densities=at)
             label = f"{entry.label} of {of}" if several else entry.label
             yield replace(cell, density=parent.density, label=label)
@@ -145,8 +147,9 @@ class _Planner:
     def budgets(self, entry: RuleEntry, seed: int, tickets: Mapping[str, Cell]) -> Iterator[Cell]:
         """One for each density."""
         rule, spread = self.rules[entry.label], self.experiment.distribution
-        prunes = any(rule.starts_at(d) != d for d in self.experiment.densities or [self.implied])
-        if prunes and getattr(rule, "to", None) is not None:
+        budget, densities = budget_of(rule), self.experiment.densities or [self.implied]
+        prunes = any(budget.starts_at(density) != density for density in densities)
+        if prunes and budget.named(rule):
             raise ConfigError(f"rules.{entry.label}: leave out `to`: densities says where it ends")
         if prunes and isinstance(spread, dict):
             raise ConfigError(

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rewire.branches import Transfer
 from rewire.limits import Limit, from_tables
+from rewire.rule_budget import budget_of
+from rewire.rules import of_class
 from rewire.torch_loop import masked_only
 
 from ..cells import SCHEMA
@@ -47,7 +50,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             )
         table = dict(config["rule"])
         spread = config.get("distribution", "erk")
-        rule = available("rule")[table.pop("rule")].from_table(table)
+        rule = of_class(available("rule")[table.pop("rule")], table)
         world = config.get("substrate", "masked")  # the key that cells are hashed with
         return Settings(
             kind=config["kind"],
@@ -77,7 +80,7 @@ def unfit(branch: Any, parent: Any, experiment: Experiment) -> str | None:
     why = branch.unfit(parent)
     if why is None and branch.begins != "fresh" and experiment.world != "masked":
         why = f"begins with weights that world = {experiment.world!r} does not keep"
-    if why is None and hasattr(branch, "data"):
+    if why is None and (branch.data or isinstance(branch, Transfer)):
         why = _no_transfer(branch.data, experiment)
     return why
 
@@ -97,6 +100,4 @@ def _no_transfer(name: str, experiment: Experiment) -> str | None:
 
 def rungs(rule: Any) -> int:
     """How many levels a rule that visits densities trains below the dense one, about."""
-    if hasattr(rule, "ladder"):
-        return max(1, len(rule.ladder([10**12], ["*"])))
-    return max(1, len(getattr(rule, "to", ())))
+    return max(1, len(budget_of(rule).rungs(rule, [10**12], ["*"])))

@@ -12,6 +12,7 @@ import torch
 import rewire
 from rewire.graph import Graph
 from rewire.rule import Rule
+from rewire.rule_budget import budget_of
 from rewire.starting_graph import aimed, first_graph
 from rewire.world import Trainable
 
@@ -46,16 +47,20 @@ class Stage:
     def start(self, world: Trainable, s: Settings) -> tuple[Rule, Graph]:
         """The rule, and the edges that it begins with in this world."""
         graph = self.graph(world, s)
-        if self.rule.prunes_at_start:  # to the edges that others start with
-            return self.rule.aimed(graph.counts().tolist()), Graph.full(graph.space)
+        budget = budget_of(self.rule)
+        if budget.at_start:  # to the edges that others start with
+            return budget.aimed(self.rule, graph.counts().tolist()), Graph.full(graph.space)
         return self.rule, graph
 
 
 def stages_of(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[Stage]:
     if s.kind == "branch":
         yield from _branches(s, parents, data)
-    elif s.rule.visits_densities:
-        yield Stage(s.rule.towards(s.densities), _full, parent=parents.get("dense"))
+        return
+    budget = budget_of(s.rule)
+    if budget.visits:
+        rule = budget.towards(s.rule, s.densities)
+        yield Stage(rule, _full, parent=parents.get("dense"))
     elif s.rule.name == "Dense":
         yield Stage(s.rule, _full, density=1.0)
     elif "counts" in parents:
@@ -63,7 +68,8 @@ def stages_of(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> I
         yield Stage(s.rule, lambda world, s: first_graph(world, s.density, counts, "random",
                                                           s.seed), s.density)  # fmt: skip
     else:
-        yield Stage(s.rule.towards((s.density,)), _budgeted, s.density)
+        rule = budget.towards(s.rule, (s.density,))  # type: ignore[arg-type]
+        yield Stage(rule, _budgeted, s.density)
 
 
 def _full(world: Trainable, s: Settings) -> Graph:

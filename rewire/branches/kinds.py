@@ -12,9 +12,10 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from ..graph import Graph
-from ..rule import Budget, Rule
+from ..rule import Rule
+from ..rule_budget import Kept, budget_of
+from ..strategy import Plain
 from ..streams import Stream
-from ..when import When, never
 from . import operations
 
 TICKETS = """
@@ -90,8 +91,8 @@ class Ticket:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branch(Rule):
-    """A training that starts from a ticket: its edges by :meth:`mask`, its weights by
+class Branch(Plain):
+    """No rule, but a training that starts from a ticket: its edges by :meth:`mask`, its weights by
     :meth:`weights`, and everything else (biases, buffers, schedule, order of data) from ``begins``.
 
     begins: "fresh", another initialisation, at step 0; "early", the state that the ticket rewinds
@@ -100,17 +101,20 @@ class Branch(Rule):
     restores: whether a branch from the "end" takes back the schedule of the rate and the data.
     asks_dense: whether it asks for a ticket that began as a dense training.
     pretrains: whether its weights come from another task, before anything else.
+    kept: how many edges it has, compared with the ticket: "exact" as many, or "reported".
+    data: the name of another data set to train on, where it is about that.
+    other: the label of a second rule whose ticket it takes, where it is about two.
     """
 
-    branch: ClassVar[bool] = True
     kind: ClassVar[str] = "branch"
     begins: ClassVar[Literal["fresh", "early", "end"]] = "early"
     moments: ClassVar[bool] = False
     restores: ClassVar[bool] = True
     asks_dense: ClassVar[bool] = False
     pretrains: ClassVar[bool] = False
-
-    when: When = never
+    kept: ClassVar[Kept] = "exact"
+    data: ClassVar[str] = ""
+    other: ClassVar[str] = ""
 
     @property
     def once(self) -> bool:
@@ -128,7 +132,7 @@ class Branch(Rule):
 
     def unfit(self, rule: Rule) -> str | None:
         """Why this cannot branch off what ``rule`` left, or None."""
-        if self.asks_dense and not rule.visits_densities:
+        if self.asks_dense and not budget_of(rule).visits:
             return f"needs the end of a dense training, which {rule.name} does not begin with"
         return None
 
@@ -296,7 +300,7 @@ class WeightNoise(Branch):
         return operations.noisy(early, self.times * spread, rng)
 
     def unfit(self, rule: Rule) -> str | None:
-        if self.sigma == "change" and not getattr(rule, "rewind", 0):
+        if self.sigma == "change" and not max(rule.saves, default=0):
             return f"needs a rewind above 0: at step 0 the weights of {rule.name} have not changed"
         return super().unfit(rule)
 
@@ -324,7 +328,7 @@ class Pretrained(Branch):
             raise ValueError(f"Pretrained.steps is 1 or more, got {self.steps}.")
 
     def unfit(self, rule: Rule) -> str | None:
-        if self.steps is None and not getattr(rule, "rewind", 0):
+        if self.steps is None and not max(rule.saves, default=0):
             return f"needs steps=, since {rule.name} goes back to step 0"
         return super().unfit(rule)
 
@@ -341,7 +345,7 @@ class Transfer(Branch):
     source: ClassVar[str] = "Morcos et al. 2019, arXiv:1906.02773"
     bibtex: ClassVar[str] = TRANSFERS
 
-    data: str = ""
+    data: str = ""  # type: ignore[misc]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,10 +360,10 @@ class MaskAlgebra(Branch):
     """
 
     source: ClassVar[str] = "control: masks as sets"
-    budget: ClassVar[Budget] = "reported"
+    kept: ClassVar[Kept] = "reported"
 
     operation: Literal["union", "intersection", "complement"] = "complement"
-    other: str = ""
+    other: str = ""  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         if (self.operation == "complement") == bool(self.other):

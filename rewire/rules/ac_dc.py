@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
 from ..graph import NOTHING, Edit, Graph
 from ..rule import Budget, Rule, State
+from ..rule_budget import Falling
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock, Every, When
@@ -26,6 +26,19 @@ PAPER = """
   year = {2021},
 }
 """
+
+
+@dataclass(frozen=True)
+class Alternating(Falling):
+    """Falls at the first tick, goes back to every edge at the next, and ends at ``to``."""
+
+    def unsuited(self, rule: Any, span: int | None) -> str | None:
+        when = rule.when
+        if span is None and (when.stop is None or isinstance(when.stop, float)):
+            return "it ends compressed, and the training's length is not known: pass steps="
+        if span is not None and not when.last(span):
+            return f"it would never compress in {span} steps: {when} is not due before its end"
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +74,7 @@ class ACDC(Rule):
     [200, 20, 20, 200, 200, 20, 20, 20]
     """
 
-    budget: ClassVar[Budget] = "cap"
+    budget: ClassVar[Budget] = Alternating("cap")
     kind: ClassVar[str] = "during training, falling budget"
     source: ClassVar[str] = "Peste et al. 2021, arXiv:2106.12379"
     bibtex: ClassVar[str] = PAPER
@@ -78,21 +91,6 @@ class ACDC(Rule):
                 f"ACDC has phases of one length: when must be every(n, first, stop), got "
                 f"{self.when}."
             )
-
-    def towards(self, densities: Sequence[float]) -> ACDC:
-        """The same rule ending at the smallest of these densities, unless it names its own."""
-        return self if self.to is not None else replace(self, to=min(densities))
-
-    def starts_at(self, density: float) -> float:
-        return 1.0
-
-    def unsuited(self, span: int | None) -> str | None:
-        assert isinstance(self.when, Every)
-        if span is None and (self.when.stop is None or isinstance(self.when.stop, float)):
-            return "it ends compressed, and the training's length is not known: pass steps="
-        if span is not None and not self.when.last(span):
-            return f"it would never compress in {span} steps: {self.when} is not due before its end"
-        return None
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         if self.to is None:

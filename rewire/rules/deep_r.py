@@ -243,7 +243,7 @@ class SoftDeepR(_Walk):
     True
     """
 
-    budget: ClassVar[Budget] = "reported"
+    budget: ClassVar[Budget] = Budget("reported")
     lives_under: ClassVar[frozenset[str]] = frozenset()  # whoever crosses 0 wakes
     source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
     bibtex: ClassVar[str] = PAPER

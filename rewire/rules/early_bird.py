@@ -87,9 +87,6 @@ class EarlyBird(Gradual):
         if not 0 < self.distance <= 1:
             raise ValueError(f"EarlyBird's distance is in (0, 1], got {self.distance}.")
 
-    def starts_at(self, density: float) -> float:
-        return 1.0
-
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         edit, state = super().start(graph, signals, rng)
         return edit, {**state, "masks": [], "drawn": 0}

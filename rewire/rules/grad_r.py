@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import log
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import torch
 
 from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State
+from ..rule_budget import Falling
 from ..select.pairs import pair_sign
 from ..signals import Signals
 from ..streams import Stream
@@ -62,7 +63,7 @@ class GradR(Rule):
     """
 
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0, "sign": pair_sign}
-    budget: ClassVar[Budget] = "reported"
+    budget: ClassVar[Budget] = Falling("reported")
     kind: ClassVar[str] = "during training, learnt density"
     source: ClassVar[str] = "Chen et al. 2021, arXiv:2105.04916"
     bibtex: ClassVar[str] = PAPER
@@ -78,12 +79,6 @@ class GradR(Rule):
             )
         if not self.alpha > 0:
             raise ValueError(f"GradR's prior has a positive alpha, got {self.alpha}.")
-
-    def towards(self, densities: Sequence[float]) -> GradR:
-        return self if self.to is not None else replace(self, to=min(densities))
-
-    def starts_at(self, density: float) -> float:
-        return 1.0
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         if self.to is None:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ..graph import Edit, Graph
-from ..rule import State
+from ..rule import Budget, State
+from ..rule_budget import Scheduled
 from ..select.choose import smallest
 from ..signals import Signals
 from ..streams import Stream
@@ -81,8 +82,9 @@ class GraNet(Gradual):
         if not 0 < self.begins <= 1:
             raise ValueError(f"GraNet begins at a density in (0, 1], got {self.begins}.")
 
-    def starts_at(self, density: float) -> float:
-        return max(self.begins, density)
+    @property
+    def budget(self) -> Budget:  # type: ignore[override]
+        return Scheduled("cap", begins=self.begins)
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock

@@ -68,7 +68,7 @@ class HomeostaticGrowth(Rule):
     array([-0.004,  0.   ,  0.01 ,  0.   , -0.009])
     """
 
-    budget: ClassVar[Budget] = "reported"
+    budget: ClassVar[Budget] = Budget("reported")
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Butz & van Ooyen 2013, doi:10.1371/journal.pcbi.1003259"
     bibtex: ClassVar[str] = PAPER

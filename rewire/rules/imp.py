@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 
 from ..budget import apportion, match
 from ..graph import PARTS, Edit, Graph, Rewind
-from ..rule import Rule, State
+from ..rule import Budget, Rule, State
+from ..rule_budget import Ladder
 from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
@@ -71,7 +72,7 @@ class IMP(Rule):
     [200, 160, 128, 102]
     """
 
-    visits_densities: ClassVar[bool] = True
+    budget: ClassVar[Budget] = Ladder()
     kind: ClassVar[str] = "after training"
     source: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635"
     bibtex: ClassVar[str] = PAPER
@@ -102,17 +103,9 @@ class IMP(Rule):
         """Prune once, straight to ``density``."""
         return cls(to=(density,), rounds=1, fraction=1 - density / 2, **fields)  # type: ignore[arg-type]
 
-    def towards(self, densities: Sequence[float]) -> IMP:
-        """The same rule visiting these densities, unless it names its own."""
-        return self if self.to else replace(self, to=tuple(sorted(densities, reverse=True)))
-
     @property
     def saves(self) -> frozenset[int]:  # type: ignore[override]
         return frozenset() if self.restore != "weights" else frozenset({self.rewind})
-
-    @property
-    def rewinds(self) -> bool:
-        return True
 
     def ladder(self, counts: Sequence[int], names: Sequence[str]) -> list[list[int]]:
         """Edges dropped in each round, from these counts on: per projection under scope "layer",

@@ -60,7 +60,7 @@ class MEST(Rule):
     (40, True)
     """
 
-    budget: ClassVar[Budget] = "reported"  # K exactly, but under ``soft``
+    budget: ClassVar[Budget] = Budget("reported")  # K exactly, but under ``soft``
     needs: ClassVar[frozenset[str]] = frozenset({"growth"})
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Yuan et al. 2021, arXiv:2110.14032"

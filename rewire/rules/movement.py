@@ -73,9 +73,6 @@ class MovementPruning(Gradual):
     when: When = Every(1)
     until: Bound | None = 0.75
 
-    def starts_at(self, density: float) -> float:
-        return 1.0
-
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:

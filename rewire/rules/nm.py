@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..graph import Edit, Graph
-from ..rule import Rule, State
+from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
 from ..when import When, never
-from .shared.n_of_m import check, chosen, suits
+from .shared.n_of_m import PatternAtStart, check, chosen
 
 PAPER = """
 @misc{mishra2021accelerating,
@@ -48,7 +47,7 @@ class NM(Rule):
     [[1, 0, 1, 0, 1, 0, 0, 1]]
     """
 
-    prunes_at_start: ClassVar[bool] = True
+    budget: ClassVar[Budget] = PatternAtStart()
     kind: ClassVar[str] = "at initialisation"
     source: ClassVar[str] = "Mishra et al. 2021, arXiv:2104.08378"
     bibtex: ClassVar[str] = PAPER
@@ -59,13 +58,6 @@ class NM(Rule):
 
     def __post_init__(self) -> None:
         check(self.name, self.n, self.m)
-
-    def aimed(self, counts: Sequence[int]) -> Rule:
-        return self  # the groups say how many
-
-    def towards(self, densities: Sequence[float]) -> Rule:
-        suits(self.name, self.n, self.m, densities)
-        return self
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         return Edit(drop=(~chosen(graph, self.n, self.m, "NM's |weight|")).nonzero().squeeze(1)), {}

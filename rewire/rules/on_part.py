@@ -6,22 +6,55 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..graph import Birth, Edit, Graph, Space
-from ..rule import Rule, State
+from ..rule import Budget, Rule, State, silences
+from ..rule_budget import budget_of
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock
 
 
+@dataclass(frozen=True)
+class OnPart(Budget):
+    """The budget of a rule, of which a wrapper sees some projections."""
+
+    inner: Budget = Budget()
+
+    @property
+    def at_start(self) -> bool:
+        return self.inner.at_start
+
+    @property
+    def visits(self) -> bool:
+        return self.inner.visits
+
+    def starts_at(self, density: float) -> float:
+        return self.inner.starts_at(density)
+
+    def towards(self, rule: Any, densities: Sequence[float]) -> Any:
+        return replace(rule, rule=self.inner.towards(rule.rule, densities))
+
+    def aimed(self, rule: Any, counts: Sequence[int]) -> Any:
+        """The counts are those of all projections: which of them it sees, its start knows."""
+        return replace(rule, counts=tuple(counts))
+
+    def unsuited(self, rule: Any, span: int | None) -> str | None:
+        return self.inner.unsuited(rule.rule, span)
+
+
 @dataclass(frozen=True, kw_only=True)
 class On(Rule):
     """A rule on some of the projections: it sees them alone, with their counts and their signals.
+
+    >>> import rewire
+    >>> rewire.On(rule=rewire.RigL(), projections=("fc*",)).name
+    'RigL on fc*'
 
     projections: patterns of their names, ``*`` allowed; ".weight" may be left out.
 
@@ -34,53 +67,36 @@ class On(Rule):
 
     rule: Rule
     projections: tuple[str, ...]
-    counts: tuple[int, ...] | None = None  # what `aimed` was told
+    counts: tuple[int, ...] | None = None  # of all projections, for a rule that prunes at the start
 
     def __post_init__(self) -> None:
-        if "gain" in self.rule.columns:
+        if silences(self.rule):
             raise ValueError(
                 f"On: {self.rule.name} has silent edges, whose budget is that of all projections."
             )
         object.__setattr__(self, "when", self.rule.when)
-
-    needs = property(lambda self: self.rule.needs)  # type: ignore[assignment]
-    columns = property(lambda self: self.rule.columns)  # type: ignore[assignment]
-    timed = property(lambda self: self.rule.timed)  # type: ignore[assignment]
-    skips_step = property(lambda self: self.rule.skips_step)  # type: ignore[assignment]
-    budget = property(lambda self: self.rule.budget)  # type: ignore[assignment]
-    saves = property(lambda self: self.rule.saves)  # type: ignore[assignment]
-    prunes_at_start = property(lambda self: self.rule.prunes_at_start)  # type: ignore[assignment]
-    visits_densities = property(lambda self: self.rule.visits_densities)  # type: ignore[assignment]
-    source = property(lambda self: self.rule.source)  # type: ignore[assignment]
-    bibtex = property(lambda self: self.rule.bibtex)  # type: ignore[assignment]
 
     @property
     def name(self) -> str:
         return f"{self.rule.name} on {', '.join(self.projections)}"
 
     @property
-    def rewinds(self) -> bool:
-        return self.rule.rewinds
+    def budget(self) -> Budget:  # type: ignore[override]
+        budget = budget_of(self.rule)
+        return OnPart(budget.kept, budget)
 
     @property
     def lives_under(self) -> frozenset[str]:  # type: ignore[override]
         """Caps count the synapses of all projections, of which it sees some."""
         return self.rule.lives_under & {"distance"}
 
-    def births(self, seed: int) -> dict[str, Birth]:
-        return self.rule.births(seed)
-
-    def towards(self, densities: Sequence[float]) -> Self:
-        return replace(self, rule=self.rule.towards(densities))
-
-    def aimed(self, counts: Sequence[int]) -> Self:
-        return replace(self, counts=tuple(counts))
-
-    def starts_at(self, density: float) -> float:
-        return self.rule.starts_at(density)
-
-    def unsuited(self, span: int | None) -> str | None:
-        return self.rule.unsuited(span)
+    needs = property(lambda self: self.rule.needs)  # type: ignore[assignment]
+    columns = property(lambda self: self.rule.columns)  # type: ignore[assignment]
+    timed = property(lambda self: self.rule.timed)  # type: ignore[assignment]
+    skips_step = property(lambda self: self.rule.skips_step)  # type: ignore[assignment]
+    saves = property(lambda self: self.rule.saves)  # type: ignore[assignment]
+    source = property(lambda self: self.rule.source)  # type: ignore[assignment]
+    bibtex = property(lambda self: self.rule.bibtex)  # type: ignore[assignment]
 
     def _seen(self, space: Space) -> tuple[int, ...]:
         seen = tuple(
@@ -107,7 +123,7 @@ class On(Rule):
                 )
         rule = self.rule
         if self.counts is not None:
-            rule = rule.aimed([self.counts[i] for i in seen])
+            rule = budget_of(rule).aimed(rule, [self.counts[i] for i in seen])
         part = _Part(graph, seen)
         edit, state = rule.start(part.graph, PartSignals(signals, part), rng)
         return part.widened(edit), state

@@ -48,12 +48,13 @@ class RandomRewiring(Rule):
     @classmethod
     def beside(cls, rule: Any) -> RandomRewiring:
         """The control of a rule that replaces ``rule.fraction`` of each projection."""
-        if not isinstance(getattr(rule, "fraction", None), int | float | Schedule):
+        fraction = vars(rule).get("fraction")
+        if not isinstance(fraction, int | float | Schedule):
             raise ValueError(
                 f"{rule.name} has no fraction that it replaces at each tick: give "
                 "RandomRewiring(fraction=, when=) yourself."
             )
-        return cls(fraction=rule.fraction, when=rule.when, skips=rule.skips_step)
+        return cls(fraction=fraction, when=rule.when, skips=rule.skips_step)
 
     @property
     def skips_step(self) -> bool:  # type: ignore[override]

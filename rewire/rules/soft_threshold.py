@@ -65,9 +65,6 @@ class SoftThreshold(Gradual):
     def trains(self) -> str:  # type: ignore[override]
         return "all" if self.straight_through else "live"
 
-    def starts_at(self, density: float) -> float:
-        return 1.0
-
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:

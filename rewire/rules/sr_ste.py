@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
 from ..graph import Edit, Graph
-from ..rule import Rule, State
+from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock
-from .shared.n_of_m import check, chosen, suits
+from .shared.n_of_m import LivePattern, check, chosen
 from .shared.silencing import rate_of
 
 PAPER = """
@@ -58,6 +58,7 @@ class SRSTE(Rule):
     """
 
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}
+    budget: ClassVar[Budget] = LivePattern()
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Zhou et al. 2021, arXiv:2102.04010"
     bibtex: ClassVar[str] = PAPER
@@ -68,13 +69,6 @@ class SRSTE(Rule):
 
     def __post_init__(self) -> None:
         check(self.name, self.n, self.m)
-
-    def towards(self, densities: Sequence[float]) -> Rule:
-        suits(self.name, self.n, self.m, densities)
-        return self
-
-    def starts_at(self, density: float) -> float:
-        return 1.0
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         return Edit(set={"gain": self._gain(graph)}), {}

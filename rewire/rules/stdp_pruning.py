@@ -59,7 +59,7 @@ class STDPPruning(Rule):
     (True, 0)
     """
 
-    budget: ClassVar[Budget] = "reported"
+    budget: ClassVar[Budget] = Budget("reported")
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Rathi et al. 2019, doi:10.1109/TCAD.2018.2819366"
     bibtex: ClassVar[str] = PAPER

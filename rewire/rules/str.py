@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State
+from ..rule_budget import Falling
 from ..select.choose import largest, ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
@@ -67,7 +68,7 @@ class STR(Rule):
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}
     trains: ClassVar[str] = "live"
-    budget: ClassVar[Budget] = "reported"
+    budget: ClassVar[Budget] = Falling("reported")
     kind: ClassVar[str] = "during training, learnt density"
     source: ClassVar[str] = "Kusupati et al. 2020, arXiv:2002.03231"
     bibtex: ClassVar[str] = PAPER
@@ -80,12 +81,6 @@ class STR(Rule):
     def __post_init__(self) -> None:
         if self.to is not None and not 0 < self.to <= 1:
             raise ValueError(f"STR is held at a density in (0, 1], got to={self.to}.")
-
-    def towards(self, densities: Sequence[float]) -> STR:
-        return self if self.to is not None else replace(self, to=min(densities))
-
-    def starts_at(self, density: float) -> float:
-        return 1.0
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         s = torch.full((len(graph.projections),), self.initial, dtype=torch.float64)

@@ -96,7 +96,7 @@ class StructuralPlasticity(Rule):
     (True, True)
     """
 
-    budget: ClassVar[Budget] = "cap"
+    budget: ClassVar[Budget] = Budget("cap")
     kind: ClassVar[str] = "neuromorphic"
     lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in"})
     source: ClassVar[str] = "Bogdan et al. 2018, doi:10.3389/fnins.2018.00434"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..graph import NOTHING, Edit, Graph, Rewind
 from ..rule import Budget, State
+from ..rule_budget import Falling
 from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
@@ -73,7 +74,7 @@ class Supermask(Silencing):
     """
 
     columns: ClassVar[Mapping[str, Any]] = {"initial": 0.0}
-    budget: ClassVar[Budget] = "cap"
+    budget: ClassVar[Budget] = Falling("cap")
     skips_step: ClassVar[bool] = True
     kind: ClassVar[str] = "supermask"
     source: ClassVar[str] = "Zhou et al. 2019, arXiv:1905.01067"

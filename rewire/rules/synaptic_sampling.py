@@ -65,7 +65,7 @@ class SynapticSampling(Rule):
     0.69
     """
 
-    budget: ClassVar[Budget] = "reported"
+    budget: ClassVar[Budget] = Budget("reported")
     columns: ClassVar[dict[str, Any]] = {"sign": pair_sign}
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Kappel et al. 2015, doi:10.1371/journal.pcbi.1004485"

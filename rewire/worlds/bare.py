@@ -73,7 +73,8 @@ class Bare(World):
         """Any signal may be given; there is no forward pass to multiply gains into."""
         return "gain" not in columns
 
-    def unsupported(self, columns: frozenset[str]) -> str | None:
+    @classmethod
+    def unsupported(cls, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
         return "no forward pass to multiply a gain into" if "gain" in columns else None
 

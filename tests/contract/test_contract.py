@@ -18,6 +18,8 @@ import rewire
 from rewire import checkpoint, when
 from rewire.budget import random_graph
 from rewire.graph import Edit, square_sheet
+from rewire.rule import silences
+from rewire.rule_budget import budget_of
 from rewire.starting_graph import first_graph
 from rewire.torch_loop import masked_only, torch_world
 
@@ -100,8 +102,9 @@ RULES = {
         rules=(rewire.GMP(to=0.1, when=when.every(3)), rewire.SET(when=when.every(2)))
     ),
 }
-SILENCING = {n for n in RULES if RULES[n].silences}
-STILL = {"dense", "static"} | {n for n in RULES if RULES[n].prunes_at_start} | SILENCING
+BUDGETS = {name: budget_of(rule) for name, rule in RULES.items()}
+SILENCING = {n for n in RULES if silences(RULES[n])}
+STILL = {"dense", "static"} | {n for n in RULES if BUDGETS[n].at_start} | SILENCING
 DRAWS = {
     n
     for n in RULES
@@ -173,9 +176,9 @@ class Run:
         build, self.shape = MODELS[model]
         self.model, self.dtype = build().to(dtype), dtype
         self.optimizer = OPTIMISERS[optimiser](self.model.parameters())
-        rule = RULES[rule]
-        whole = rule.visits_densities or rule.prunes_at_start or isinstance(rule, rewire.Dense)
-        density = None if whole else rule.starts_at(DENSITY)
+        budget, rule = BUDGETS[rule], RULES[rule]
+        whole = budget.visits or budget.at_start or isinstance(rule, rewire.Dense)
+        density = None if whole else budget.starts_at(DENSITY)
         g = torch.Generator().manual_seed(99)
         data = torch.randn(20, *self.shape, generator=g, dtype=dtype), torch.arange(20) % 3
         probe = rewire.Probe([data], lambda m, b: nn.functional.cross_entropy(m(b[0]), b[1]))
@@ -242,7 +245,7 @@ def leaks(run):
 @every_case
 def test_budget_leaks_columns_and_log_at_every_step(rule, optimiser, model):
     run = Run(rule, optimiser, model)
-    net, kind = run.net, RULES[rule].budget
+    net, kind = run.net, BUDGETS[rule].kept
     first = net.counts
     held = {}  # column -> what each synapse, existing or not, holds there at every waking
     fixed = {name: b for name, b in RULES[rule].columns.items() if callable(b)}
@@ -377,8 +380,8 @@ def bare(rule, seed=0):
         drift=lambda graph, step: graph["weight"] - 0.01 * gradient[graph.keys],
         weights=weights,
     )
-    full = RULES[rule].visits_densities or RULES[rule].prunes_at_start or rule == "dense"
-    full = full or RULES[rule].starts_at(0.2) == 1
+    budget = BUDGETS[rule]
+    full = budget.visits or budget.at_start or rule == "dense" or budget.starts_at(0.2) == 1
     graph = random_graph(space, [72, 64] if full else [20, 10], rewire.rng_for(seed, "topology"))
     return rewire.Session(world, graph, RULES[rule], span=STEPS, seed=seed, rewinds=True)
 
@@ -409,9 +412,9 @@ def test_every_rule_runs_in_the_bare_world(rule):
     while not net.done:
         net.step()
         if not rule.startswith("imp"):
-            if RULES[rule].budget == "exact":
+            if BUDGETS[rule].kept == "exact":
                 assert net.edges == sum(first)
-            elif RULES[rule].budget == "cap":
+            elif BUDGETS[rule].kept == "cap":
                 assert net.edges <= sum(first)
         held = torch.zeros(net.graph.possible, dtype=torch.bool)
         held[net.graph.keys] = True

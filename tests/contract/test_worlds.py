@@ -16,6 +16,7 @@ import rewire  # noqa: E402
 from rewire import when  # noqa: E402
 from rewire.graph import Edit  # noqa: E402
 from rewire.models.spiking.topographic_map import TopographicMap  # noqa: E402
+from rewire.rule_budget import budget_of  # noqa: E402
 from rewire.starting_graph import first_graph  # noqa: E402
 from rewire.worlds.brian.loop import drive  # noqa: E402
 from rewire.worlds.brian.wiring import Wiring  # noqa: E402
@@ -149,9 +150,9 @@ def watched(run):
         if rule.name == "IMP":
             gone = sum(map(sum, ladder[: session.clock.round]))
             assert session.edges == sum(first) - gone
-        elif rule.budget == "exact":
+        elif budget_of(rule).kept == "exact":
             assert session.counts == first
-        elif rule.budget == "cap":
+        elif budget_of(rule).kept == "cap":
             assert session.edges <= (36 * SLOTS if isinstance(run, Spiking) else sum(first))
         if isinstance(run, Spiking):
             assert session.graph.fan_in("out").max() <= SLOTS

@@ -118,9 +118,11 @@ def test_a_rule_that_prunes_has_one_cell_a_density_whatever_the_distribution():
             assert [cell.density for cell in mine] == [0.2, 0.05]
             assert all(not c.parents and c.config["rule"] == {"rule": label} for c in mine)
     with pytest.raises(ConfigError, match="leave out `to`"):
-        plan(rules=[{"rule": "GMP", "to": 0.1}])
+        plan(rules=[{"rule": "GMP", "to": 0.1}], steps=200)
     with pytest.raises(ConfigError, match="GMP prunes, and shares the density out"):
-        plan(rules=["GMP"], densities=None, distribution={"fc1": 0.01, "*": 0.3})
+        plan(rules=["GMP"], densities=None, distribution={"fc1": 0.01, "*": 0.3}, steps=200)
+    with pytest.raises(ConfigError, match="rules.GMP: GMP .* it would never prune in 100 steps"):
+        plan(rules=["GMP"], steps=100)
 
 
 def test_densities_per_layer_give_one_cell_a_seed_and_keep_their_order():

@@ -125,8 +125,8 @@ def test_default_and_asked_rounds():
     assert len(rewire.IMP().ladder(LENET, NAMES)) == 5
     assert len(rewire.IMP(rounds=3, to=(0.01,)).ladder(LENET, NAMES)) == 3
     assert rewire.IMP(to=(1.0,)).ladder(LENET, NAMES) == []
-    assert rewire.IMP().towards((0.05, 0.2)).to == (0.2, 0.05)
-    assert rewire.IMP(to=(0.1,)).towards((0.05, 0.2)).to == (0.1,)
+    for rule, densities in ((rewire.IMP(), (0.2, 0.05)), (rewire.IMP(to=(0.1,)), (0.1,))):
+        assert rule.budget.towards(rule, (0.05, 0.2)).to == densities
 
 
 @given(data=st.data())

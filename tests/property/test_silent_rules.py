@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import rewire
 from rewire.graph import Graph, Population, Projection, Space
+from rewire.rule import births_of
 from rewire.rules.shared.n_of_m import chosen
 from rewire.rules.shared.silencing import FAINTEST
 from rewire.when import Clock
@@ -58,7 +59,7 @@ class Given:
 def run(rule, weight, grad=None, ticks=3, span=3):
     """The graphs that a rule makes: at the start and after each of a few ticks."""
     graph = Graph.full(SPACE).with_columns({"weight": weight})
-    for name, birth in {"weight": 0.0, **rule.births(0)}.items():
+    for name, birth in {"weight": 0.0, **births_of(rule, 0)}.items():
         graph = graph.with_birth(name, birth)
     signals = Given(torch.zeros(SIZE) if grad is None else grad)
     rng = rewire.rng_for(0, "test")

@@ -21,6 +21,7 @@ import rewire  # noqa: E402
 from rewire import checkpoint, when  # noqa: E402
 from rewire.graph import Edit, Graph  # noqa: E402
 from rewire.models.spiking.topographic_map import TopographicMap  # noqa: E402
+from rewire.rule_budget import budget_of  # noqa: E402
 from rewire.worlds.brian import loop  # noqa: E402
 from rewire.worlds.brian.loop import drive  # noqa: E402
 from rewire.worlds.brian.wiring import Wiring  # noqa: E402
@@ -269,7 +270,7 @@ def test_every_rule_runs_and_keeps_budget_and_slots(name):
             rule.rounds + 1
         )
         assert session.edges == sum(first) - sum(map(sum, session.states[0]["ladder"]))
-    elif rule.budget == "exact":
+    elif budget_of(rule).kept == "exact":
         assert sum(session.counts) == sum(first)
         assert name == "deep-r-global" or session.counts == first
     assert (len(session.history) > 0) == (name not in ("static", "dense"))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from ...budget import apportion
 from ...graph import NOTHING, Edit, Graph
 from ...rule import Budget, Rule, State
+from ...rule_budget import Scheduled
 from ...select.choose import groups, smallest
 from ...signals import Signals
 from ...streams import Stream
@@ -29,7 +30,7 @@ class Gradual(Rule):
     until: the last pruning is the last tick not after this; None: the last tick of ``when``.
     """
 
-    budget: ClassVar[Budget] = "cap"
+    budget: ClassVar[Budget] = Scheduled("cap")
 
     to: float | None = None
     when: When = Every(100, stop=0.75)
@@ -43,20 +44,6 @@ class Gradual(Rule):
                 f"{self.name} prunes in equal periods: when must be every(n, first, stop), got "
                 f"{self.when}."
             )
-
-    def towards(self, densities: Sequence[float]) -> Self:
-        """The same rule ending at the smallest of these densities, unless it names its own."""
-        return self if self.to is not None else replace(self, to=min(densities))
-
-    def unsuited(self, span: int | None) -> str | None:
-        assert isinstance(self.when, Every)
-        if span is None and all(
-            b is None or isinstance(b, float) for b in (self.until, self.when.stop)
-        ):
-            return "its schedule ends with the training, whose length is not known: pass steps="
-        if span is not None and not self.when.last(span, self.until):
-            return f"it would never prune in {span} steps: {self.when} is not due before its end"
-        return None
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         if self.to is None:
@@ -91,9 +78,6 @@ class Ranked(Gradual):
     kind: ClassVar[str] = "during training, falling budget"
 
     scope: Literal["layer", "global"] = "global"
-
-    def starts_at(self, density: float) -> float:
-        return 1.0
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...graph import Graph
+from ...rule_budget import AtStart, Budget, R
 from ...select.choose import ranked_numbers
 
 
@@ -25,6 +28,33 @@ def suits(name: str, n: int, m: int, densities: Sequence[float]) -> None:
                 f"{name} keeps {n} of every {m} weights, density {n / m:.4g}, and was asked for "
                 f"{density:g}: ask for {n / m:.4g}, or set n and m."
             )
+
+
+@dataclass(frozen=True)
+class PatternAtStart(AtStart):
+    """Cuts to n of every m before step 0, whatever the counts asked for."""
+
+    def aimed(self, rule: R, counts: Sequence[int]) -> R:
+        return rule
+
+    def towards(self, rule: R, densities: Sequence[float]) -> R:
+        return _suited(rule, densities)
+
+
+@dataclass(frozen=True)
+class LivePattern(Budget):
+    """Keeps n of every m edges live of all that there are."""
+
+    def starts_at(self, density: float) -> float:
+        return 1.0
+
+    def towards(self, rule: R, densities: Sequence[float]) -> R:
+        return _suited(rule, densities)
+
+
+def _suited(rule: Any, densities: Sequence[float]) -> Any:
+    suits(rule.name, rule.n, rule.m, densities)
+    return rule
 
 
 def chosen(graph: Graph, n: int, m: int, what: str) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...budget import counts_for
 from ...graph import Edit, Graph
-from ...rule import Rule, State
+from ...rule import Budget, Rule, State
+from ...rule_budget import AtStart
 from ...select.choose import groups, smallest
 from ...when import When, never
 
@@ -29,7 +30,7 @@ class PruneAtStart(Rule):
         "erk"), or the edges of each projection.
     """
 
-    prunes_at_start: ClassVar[bool] = True
+    budget: ClassVar[Budget] = AtStart()
     kind: ClassVar[str] = "at initialisation"
 
     scope: Literal["global", "layer"] = "global"
@@ -39,14 +40,6 @@ class PruneAtStart(Rule):
     def __post_init__(self) -> None:
         if isinstance(self.to, int | float) and not 0 < self.to <= 1:
             raise ValueError(f"{self.name} cuts to a density in (0, 1], got to={self.to}.")
-
-    def aimed(self, counts: Sequence[int]) -> Rule:
-        if self.to is not None:
-            raise ValueError(
-                f"{self.name} names its own budget, to={self.to}, and a density was asked for as "
-                "well: leave one of them out."
-            )
-        return replace(self, to=tuple(counts))
 
     def prune(
         self, graph: Graph, score: Callable[[Graph], Tensor], rounds: int = 1

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ...graph import Graph
-from ...rule import Rule
+from ...rule import Budget, Rule
+from ...rule_budget import Falling
 from ...select.choose import groups, largest
 from ...signals import Signals
 from .gradual import level
@@ -28,6 +29,7 @@ class Silencing(Rule):
     """
 
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}
+    budget: ClassVar[Budget] = Falling("exact")
 
     to: float | None = None
     scope: Literal["layer", "global"] = "layer"
@@ -35,13 +37,6 @@ class Silencing(Rule):
     def __post_init__(self) -> None:
         if self.to is not None and not 0 < self.to <= 1:
             raise ValueError(f"{self.name} goes to a density in (0, 1], got {self.to}.")
-
-    def towards(self, densities: Sequence[float]) -> Self:
-        """The same rule at the smallest of these densities, unless it names its own."""
-        return self if self.to is not None else replace(self, to=min(densities))
-
-    def starts_at(self, density: float) -> float:
-        return 1.0
 
     def budget_of(self, graph: Graph, density: float | None) -> list[int]:
         """Edges to be live at this density: of each projection, or one number under "global".

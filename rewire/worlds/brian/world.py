@@ -206,7 +206,8 @@ class Brian(World):
         traced, known = self.wiring.traced, registered(self.name)
         return {name: s for name, s in known.items() if traced or name not in NEED_TRACES}
 
-    def unsupported(self, columns: frozenset[str]) -> str | None:
+    @classmethod
+    def unsupported(cls, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
         if "gain" in columns:
             return "its synapses transmit by the user's equations, which take no gain"

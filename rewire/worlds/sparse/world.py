@@ -146,7 +146,8 @@ class Sparse(TorchWorld):
 
     # -- what the session asks ------------------------------------------------------------------
 
-    def unsupported(self, columns: frozenset[str]) -> str | None:
+    @classmethod
+    def unsupported(cls, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
         if "gain" in columns:
             return (
@@ -155,9 +156,10 @@ class Sparse(TorchWorld):
             )
         return None
 
-    def remedy(self, missing: Sequence[str]) -> str:
+    @classmethod
+    def remedy(cls, missing: Sequence[str]) -> str:
         """Data, or the masked world, where that has the signals."""
-        if self.can_serve(frozenset(missing), frozenset()):
+        if cls.can_serve(frozenset(missing), frozenset()):
             return super().remedy(missing)
         masked = Masked.can_serve(frozenset(missing), frozenset())
         return " The masked world does: use world='masked'." if masked else ""

@@ -242,7 +242,8 @@ class Replicate(Masked):
         """As in the masked world but for signals of units: no hook hears one replicate alone."""
         return {name: s for name, s in super().offered.items() if s.kind == "pair"}
 
-    def unsupported(self, columns: frozenset[str]) -> str | None:
+    @classmethod
+    def unsupported(cls, columns: frozenset[str]) -> str | None:
         """Why these columns cannot live here, or None."""
         return "stacked replicates have no silent edges" if "gain" in columns else None
 
