@@ -36,8 +36,8 @@ class OfKind:
     """What a world of this class will offer, with data for probes and saved states to go back to.
 
     >>> from rewire.worlds import registry
-    >>> OfKind(registry.get("sparse")).unsupported(frozenset({"gain"}))
-    'silent edges are edges, ...'
+    >>> OfKind(registry.get("bare")).unsupported(frozenset({"gain"}))
+    'no forward pass to multiply a gain into'
     """
 
     can_go_back = True
