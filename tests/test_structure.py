@@ -139,7 +139,6 @@ def upward(floors: list[tuple[str, ...]], within: str) -> list[str]:
 OPEN = pytest.mark.xfail(strict=True, reason="some are still to be opened")
 
 
-@OPEN
 def test_no_modules_import_each_other_in_a_circle():
     circles = [sorted(c) for c in nx.strongly_connected_components(arrows()) if len(c) > 1]
     assert circles == []
