@@ -6,13 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import pytest
 
-from rewire.experiments import cli, doctor, kinds, runner, store
-from rewire.experiments.config import toml
+from rewire.experiments import cli, kinds, runner, store
 from rewire.experiments.errors import ConfigError, DataError
 
 TINY = ["rules=[Dense,IMP,RandomReinit,SET]", "steps=30", "evaluate_every=10", "seeds=1",
@@ -313,45 +311,3 @@ def test_a_training_that_diverges_exits_4_and_the_others_finish(tmp_path, capsys
 def test_no_run_is_no_result(tmp_path, capsys):
     assert cli.main(["results", str(tmp_path / "nowhere")]) == 5
     assert cli.main(["report", str(tmp_path)]) == 5
-
-
-# --- doctor ---
-
-
-def test_doctor_finds_this_installation_able(capsys):
-    assert cli.main(["doctor"]) == 0
-    assert "mnist5k" in capsys.readouterr().out
-    assert cli.main(["doctor", "--json"]) == 0
-    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
-    assert checks["rewire"]["state"] == "ok" and checks["data: mnist5k"]["state"] == "ok"
-
-
-def test_doctor_tells_the_foreign_package_of_our_name(monkeypatch):
-    monkeypatch.setattr(doctor, "version", lambda name: "1.2" if name == "rewire" else "0")
-    assert "unrelated" in doctor._ourselves().found
-    foreign = types.ModuleType("rewire")
-    foreign.__file__ = "/site-packages/rewire/__init__.py"
-    monkeypatch.setitem(sys.modules, "rewire", foreign)
-    check = doctor._ourselves()
-    assert check.state == "bad" and "pip uninstall rewire" in check.advice
-
-
-def test_doctor_says_which_extra_brings_what_is_missing(monkeypatch):
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    assert all(check.advice.startswith("pip install") for check in doctor._extras())
-
-
-def test_doctor_needs_the_data_of_the_quick_start(monkeypatch):
-    from rewire.experiments import data
-
-    info = data.DatasetInfo("mnist5k")
-    monkeypatch.setattr(data, "available", lambda: {"mnist5k": info})
-    assert not doctor.able(list(doctor._data()))
-
-
-def test_examples_of_the_files_module_hold():
-    import doctest
-
-    from rewire.experiments.config import schema
-
-    assert doctest.testmod(toml).failed == doctest.testmod(schema).failed == 0
