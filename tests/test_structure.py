@@ -247,7 +247,6 @@ def test_locals_say_what_they_hold():
 LONG = {"rewire.worlds.sparse.world": "the whole life of a sparse model, its parts beside it"}
 
 
-@OPEN
 def test_files_say_one_thing():
     lengths = {
         module: len(path.read_text(encoding="utf-8").splitlines())

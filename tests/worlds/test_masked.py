@@ -15,7 +15,7 @@ from rewire.native import kernels
 from rewire.rule import Rule
 from rewire.rule_budget import budget_of
 from rewire.worlds.masked import memory
-from rewire.worlds.masked import world as masked
+from rewire.worlds.masked import weights as masked
 
 
 def model_of(dtype=torch.float32):
@@ -259,7 +259,7 @@ def test_plain_sgd_on_a_list_of_the_edges_is_that_on_masked_gradients(rule, opti
             x = torch.randn(16, 64, generator=torch.Generator().manual_seed(step))
             model(x).square().mean().backward()
             on_edges = scarce == 12 and kernels is not None
-            assert (net.world._slopes(net.graph) is not None) == on_edges
+            assert (net.world.edge_step.slopes(net.graph) is not None) == on_edges
             net.step()
         assert all(a is b for a, b in zip(held, optimizer.param_groups[0]["params"], strict=True))
         assert not optimizer.state
