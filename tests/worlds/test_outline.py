@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 import rewire
 from rewire import every
 from rewire.native import sparse as engine
-from rewire.worlds.sparse import world
+from rewire.worlds.sparse import native_step
 from rewire.worlds.sparse.plan.fingerprint import Outline
 
 pytestmark = pytest.mark.skipif(engine is None, reason="the engine was not built")
@@ -132,7 +132,7 @@ class Pair:
                 substrate="sparse", exclude=["head*"], **{"density": 0.3, **options},
             ))  # fmt: skip
         self.planned, layers = (net.world for net in self.nets)
-        layers.untraceable = "to compare"
+        layers.native.untraceable = "to compare"
         self.data = torch.Generator().manual_seed(1)
 
     def batch(self):
@@ -274,13 +274,13 @@ def test_hooks_on_every_module_are_called():
 @pytest.fixture
 def traces(monkeypatch):
     """How often a plan was made or tried, for training or not."""
-    made, trace = [], world.plan.trace
+    made, trace = [], native_step.plan.trace
 
     def noted(*args, **options):
         made.append(options["training"])
         return trace(*args, **options)
 
-    monkeypatch.setattr(world.plan, "trace", noted)
+    monkeypatch.setattr(native_step.plan, "trace", noted)
     return made
 
 

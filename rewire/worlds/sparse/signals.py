@@ -13,8 +13,8 @@ from .world import Sparse
 @signal("sparse", "weight")
 def _weight(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
     """The weight; at absent synapses 0, but before step 0 what the model starts with there."""
-    if not world._begun:
-        return world._first_weights(Graph(graph.space, keys))
+    if not world.begun:
+        return world.first_weights(Graph(graph.space, keys))
     row, there = graph.find(keys)
     out = torch.zeros(len(keys), dtype=graph["weight"].dtype)
     out[there] = graph["weight"][row[there]]
@@ -24,23 +24,17 @@ def _weight(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
 @signal("sparse", "grad")
 def _grad(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
     """dL/dw at existing and absent synapses, before the step."""
-    out, which = torch.empty(len(keys), dtype=world._flat.dtype), graph.space.which(keys)
-    for i in which.unique().tolist():
-        here = which == i
-        out[here] = world.gradient(i, keys[here])
-    return out
+    return world.gradients.at_keys(graph.space, keys, world.held.flat.dtype)
 
 
 def _best(
     world: Sparse, graph: Graph, i: int, k: int, leaving: Tensor
 ) -> tuple[Tensor, ...] | None:
-    if world.weights[i].wires is None:
-        return None
-    return world.top_absent(i, k, leaving)
+    return world.gradients.top_absent(i, k, leaving)
 
 
 def _gradient_block(world: Sparse, graph: Graph, i: int) -> Tensor:
-    return world.dense_gradient(i)
+    return world.gradients.dense(i)
 
 
 @signal("sparse", "growth")

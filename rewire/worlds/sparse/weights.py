@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ...graph import Graph
 from ...kernels.keys import columns_after, columns_of
 from ...native import sparse as engine
-from .edge_layers import Wires
+from .edge_layers import Wires, can_wire
 
 Form = Literal["edges", "masked"]
 CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster
@@ -41,7 +42,62 @@ class Weight:
         return p
 
 
-def _replace(optimizer: torch.optim.Optimizer, old: nn.Parameter, new: nn.Parameter) -> None:
+@dataclass
+class Held:
+    """The edges that a world holds.
+
+    keys: rising. flat: their weights, which are the memory of the lists. bounds: rows where each
+    weight's edges begin. starts: the first key of each projection.
+    """
+
+    keys: Tensor  # (E,) int64
+    flat: Tensor  # (E,)
+    bounds: Sequence[int]
+    starts: Sequence[int]
+
+    def rows(self, i: int) -> slice:
+        """The rows of a projection's edges."""
+        return slice(self.bounds[i], self.bounds[i + 1])
+
+    def local(self, i: int) -> Tensor:
+        """Flat indices of a projection's edges in its dense weight."""
+        return self.keys[self.rows(i)] - self.starts[i]
+
+
+def suitable(
+    weights: Sequence[Weight], bounds: Sequence[int], choose: Literal["sparse", "auto"]
+) -> Iterator[Form]:
+    """The form for each weight; those of one layer share it. bounds: rows where edges begin."""
+    room = dict[nn.Module, float]()
+    for i, w in enumerate(weights):
+        crossover = RECURRENT if isinstance(w.module, nn.RNNBase) else CROSSOVER
+        left = crossover * w.shape.numel() - (bounds[i + 1] - bounds[i])
+        room[w.module] = room.get(w.module, 0.0) + left
+    for w in weights:
+        few = choose == "sparse" or room[w.module] >= 0
+        yield "edges" if few and can_wire(w.module) else "masked"
+
+
+def give_memory(
+    model: nn.Module, optimizer: torch.optim.Optimizer, weights: Sequence[Weight]
+) -> None:
+    """Real memory for what is on the meta device; sparse weights get theirs with their edges."""
+    lists = {id(w.parameter) for w in weights}
+    for module in model.modules():
+        for name, p in list(module._parameters.items()):
+            if p is None or not p.is_meta:
+                continue
+            first = torch.empty(0, dtype=p.dtype) if id(p) in lists else _first(module, name, p)
+            fresh = nn.Parameter(first, requires_grad=p.requires_grad)
+            replace(optimizer, p, fresh)
+            setattr(module, name, fresh)
+        for name, b in list(module._buffers.items()):
+            if b is not None and b.is_meta:
+                ones = name == "running_var"
+                module._buffers[name] = torch.full(b.shape, int(ones), dtype=b.dtype)
+
+
+def replace(optimizer: torch.optim.Optimizer, old: nn.Parameter, new: nn.Parameter) -> None:
     """Let the optimizer step another parameter in the place of one, with its state."""
     for group in optimizer.param_groups:
         group["params"] = [new if p is old else p for p in group["params"]]
@@ -55,7 +111,7 @@ def _first(module: nn.Module, name: str, p: Tensor) -> Tensor:
     return torch.full(p.shape, float(norm), dtype=p.dtype)
 
 
-def _csr(
+def csr(
     graph: Graph, i: int, shape: torch.Size, held: tuple[Wires, int, np.ndarray] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Row pointers (rows + 1,) int64 and columns (E_i,) int32 of a projection's edges.
@@ -63,9 +119,9 @@ def _csr(
     held: the wires before the edit that led to ``graph``, their first row, and all that it dropped.
     """
     p, first, width = graph.projections[i], graph.space.bounds[i], shape.numel() // shape[0]
-    known = graph.starts(p.target) if p.by_unit else None
-    if known is not None:
-        starts = known[graph.space.into[p.target].index(i)]
+    of_units = graph.starts(p.target) if p.by_unit else None
+    if of_units is not None:
+        starts = of_units[graph.space.into[p.target].index(i)]
     else:
         rows = first + np.arange(shape[0] + 1, dtype=np.int64) * width
         starts = graph.array.searchsorted(rows)
