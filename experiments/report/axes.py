@@ -202,11 +202,16 @@ def space_by_error(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def falling_density(axes: Axes, densities: Sequence[float]) -> None:
-    """A logarithmic axis of densities that falls to the right: further right is sparser."""
+def falling_density(
+    axes: Axes, densities: Sequence[float], ticks: Sequence[float] | None = None
+) -> None:
+    """A logarithmic axis of densities that falls to the right: further right is sparser.
+
+    ticks: where there may be some, by default at the densities themselves.
+    """
     axes.set_xscale("log")
     axes.set_xlim(max(densities) * 1.2, min(densities) / 1.2)
-    density_ticks(axes, thinned(densities, ratio=1.6))
+    density_ticks(axes, thinned(densities if ticks is None else ticks, ratio=1.6))
     axes.set_xlabel("density, log scale  (sparser →)")
 
 

@@ -22,6 +22,7 @@ from .sections import Section, installed_sections
 from .style import Look, inline, swatch, theme_css
 from .tables import of_mappings
 
+PIXELS = 100  # of a page at its full width, for an inch of a figure
 STATUS = {"waiting": "not begun", "running": "not finished", "failed": "failed"}
 
 
@@ -111,7 +112,8 @@ class _Frame:
         """A piece of an installed section's content as HTML."""
         if isinstance(part, Figure):
             svg = inline(part, f"{section.name}-{i}", section.title)
-            return Markup("<figure>{}</figure>").format(svg)
+            width = round(PIXELS * part.get_size_inches()[0])
+            return Markup('<figure style="max-width:{}px">{}</figure>').format(width, svg)
         if isinstance(part, Markup):
             return part
         if isinstance(part, str):

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pages import Page, in_a_browser, on_a_phone
 
 pytest.importorskip("brian2")
 
+from rewire import plugins  # noqa: E402
 from rewire.analysis import topography  # noqa: E402
 from rewire.edit_log import parse  # noqa: E402
 from rewire.experiments import cli, compare, store  # noqa: E402
@@ -304,6 +306,24 @@ def test_published_numbers_stand_beside_ours(out, monkeypatch, page):
     ends = [r for r in store.results(out) if r["label"] == "StructuralPlasticity" and r["level"]]
     assert ours == pytest.approx(np.mean([r["sigma_aff_conn"] for r in ends]))
     assert (theirs, cells[3][1]) == (1.61, f"{ours / 1.61:.2f}")
+
+
+def test_a_measure_of_a_package_stands_in_the_table_at_the_start_and_at_the_end(out, monkeypatch):
+    points = {"rewire.measures": [SimpleNamespace(name="n_edges", load=lambda: len)]}
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points.get(group, []))
+    rows = {(r["label"], r["level"], r["seed"]): r for r in store.results(out)}
+    cells = {
+        attrs["data-label"]: cell
+        for attrs, cells in Page(spiking.render(load(out))).rows if "data-label" in attrs
+        for cell in cells if cell[0].get("data-measure") == "n_edges"
+    }  # fmt: skip
+    assert list(cells) == list(NAMES)
+    for label, (attrs, shown_text) in cells.items():
+        start, end = (
+            np.mean([rows[label, level, seed]["edges"] for seed in (0, 1)]) for level in (0, 1)
+        )
+        assert float(attrs["data-value"]) == end
+        assert shown_text == f"{start:.3g} → {end:.3g}"
 
 
 # -- pictures -------------------------------------------------------------------------------------

@@ -330,7 +330,9 @@ def measured(run: RunData, measure: Measure) -> dict[str, Values]:
     return by_label
 
 
-def measure_panel(by_label: dict[str, Values], title: str, looks: Looks) -> Figure:
+def measure_panel(
+    by_label: dict[str, Values], title: str, looks: Looks, ticks: Sequence[float]
+) -> Figure:
     """A measure against density: a line through the means of each label, and every seed."""
     figure = new_figure(*PANEL)
     axes = panel(figure, left=0.68, bottom=0.52, top=0.3)
@@ -342,7 +344,7 @@ def measure_panel(by_label: dict[str, Values], title: str, looks: Looks) -> Figu
             color=look.hex, linestyle=look.line, markersize=6.5 * look.size, zorder=3,
             marker=look.marker if look.marker != "_" else "o",
         )  # fmt: skip
-    falling_density(axes, [density for values in by_label.values() for density, _ in values])
+    densities = [density for values in by_label.values() for density, _ in values]
+    falling_density(axes, densities, ticks)
     axes.set_title(title)
-    axes.set_ylabel(title)
     return figure

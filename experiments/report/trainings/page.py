@@ -144,7 +144,7 @@ def _measures(run: RunData) -> dict[str, Any] | None:
     for i, measure in enumerate(run.measures):
         by_label = figures.measured(run, measure)
         if by_label:
-            panel = figures.measure_panel(by_label, measure.title, run.looks)
+            panel = figures.measure_panel(by_label, measure.title, run.looks, [1.0, *run.densities])
             alt = f"{measure.title} against density for {', '.join(by_label)}."
             panels.append(inline(panel, f"g{i}", alt))
             measures.append(measure)
