@@ -107,6 +107,7 @@ def branch(
     *fields: str,
     label: str | None = None,
     workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
+    engine: str = "local",
     json: AsJson = False,
 ) -> int:
     """Branch off a finished cell: change one thing, train again, in the same run and report.
@@ -123,6 +124,8 @@ def branch(
         What to call it in tables [default: the kind and its fields].
     workers
         Processes of one thread each [default: one per core]; 0 trains in this process.
+    engine
+        Where the trainings run: local [default], or the name of an installed engine.
     json
         Progress as JSON lines.
     """
@@ -133,6 +136,7 @@ def branch(
         tree,
         out=cell.parent.parent,
         workers=workers,
+        engine=engine,
         progress="json" if json else "auto",
         command=provenance.command_line(),
         warn=_warn,
