@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .cells import Cell, Estimate
@@ -51,10 +51,16 @@ class Page(Protocol):
         """A figure of `FIGURES` as an SVG document."""
 
 
+Rows = Sequence[Mapping[str, Any]]
+Plan = Callable[[Any, Sequence[Cell]], list[Cell]]
+Costs = Callable[[Any, Sequence[Cell]], Mapping[str, Estimate]]
+
+
 class Kind:
     """One kind of experiment; `kinds` lists them all and is alone in asking which one it is.
 
-    Torch and Brian2 are imported inside the methods: a command that needs neither is quick.
+    Each property is a door: it imports a module of the kind's folder and hands its function on, so
+    that a command which needs neither torch nor Brian2 is quick.
     """
 
     worlds: Collection[str] = ()  # values of ``world`` whose files are read here
@@ -62,34 +68,46 @@ class Kind:
     mark = ""  # a column that only its rows have
     packages: tuple[str, ...] = ()  # distributions that its results depend on, besides the usual
 
-    def parse(self, tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
-        """A file's tree, each table checked by itself; what is wrong goes to ``problems``."""
+    @property
+    def parse(self) -> Callable[[Mapping[str, Any], Problems], Any]:
+        """(tree, problems): the experiment of a file, each table checked by itself.
+
+        What is wrong goes to ``problems``; None where there is then no experiment.
+        """
         raise NotImplementedError
 
-    def schema(self) -> dict[str, Any]:
+    @property
+    def schema(self) -> Callable[[], dict[str, Any]]:
         """The JSON Schema of its files, with the names that exist."""
         raise NotImplementedError
 
-    def check(self, experiment: Any, problems: Problems) -> None:
-        """What only the experiment as a whole can show to be wrong."""
-
-    def plan(self, experiment: Any, cells: Sequence[Cell]) -> list[Cell]:
-        """Its cells, parents first. ``cells``: those of the experiment's kinds before this one."""
+    @property
+    def check(self) -> Callable[[Any, Problems], None]:
+        """(experiment, problems): what only the experiment as a whole can show to be wrong."""
         raise NotImplementedError
 
-    def work(self, experiment: Any) -> Work:
-        """What trains a cell. What all workers share is loaded in this call, before they fork."""
+    @property
+    def plan(self) -> Plan:
+        """(experiment, cells): its cells, parents first; ``cells`` are those of the experiment's
+        kinds before this one."""
         raise NotImplementedError
 
-    def estimate(self, experiment: Any, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
-        """Time and disk of each of its cells, by hash."""
+    @property
+    def work(self) -> Callable[[Any], Work]:
+        """(experiment): what trains a cell. What all workers share is loaded in this call, before
+        they fork."""
         raise NotImplementedError
 
-    def columns(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    @property
+    def estimate(self) -> Costs:
+        """(experiment, cells): time and disk of each of its cells, by hash."""
+        raise NotImplementedError
+
+    def columns(self, rows: Rows) -> Sequence[str]:
         """The columns of its rows that `rewire results` shows in a terminal."""
         raise NotImplementedError
 
-    def summary(self, rows: Sequence[Mapping[str, Any]]) -> Summary | None:
+    def summary(self, rows: Rows) -> Summary | None:
         """What a run ends with on the command line; None where another kind's says it."""
         return None
 

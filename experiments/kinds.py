@@ -57,7 +57,7 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
     problems = Problems()
     tree = override(tree, overrides, problems)
     experiment = _read(tree, problems)
-    problems.refuse(tree)
+    problems.refuse(tree.get("name"))
     return experiment
 
 

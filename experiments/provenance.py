@@ -85,8 +85,8 @@ def refuse_another(
     old = kinds.in_todays_words(config if isinstance(config, Mapping) else {}, Problems())
     changes = _differences(old, experiment.as_tree())
     lines = [
-        f"  {key}: {before_} there, {now} asked for"
-        for key, before_, now in changes
+        f"  {key}: {then} there, {now} asked for"
+        for key, then, now in changes
         if key.partition(".")[0] not in TOP
     ]
     lines = lines or ["  (made by another version of rewire)"]
@@ -108,8 +108,8 @@ def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str
         ]
     if old == new:
         return []
-    texts = ("nothing" if value is None else str(value)[:60] for value in (old, new))
-    return [(path, *texts)]
+    before, now = ("nothing" if value is None else str(value)[:60] for value in (old, new))
+    return [(path, before, now)]
 
 
 def command_line() -> list[str]:

@@ -123,7 +123,7 @@ def branched(cell: Path, kind: str, fields: Sequence[str], label: str | None) ->
     problems = Problems()
     alone: dict[str, Any] = {"name": "the branch", "rules": [{"rule": rule}]}
     alone = override(alone, [f"rules.{rule}.{field}" for field in fields], problems)
-    problems.refuse(alone)
+    problems.refuse("the branch")
     entry = {**alone["rules"][0], "of": name}
     if (label or usual) != rule:
         entry["label"] = label or usual

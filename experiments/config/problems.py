@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
@@ -15,7 +14,7 @@ class Problems(list[tuple[str, str]]):
 
     >>> problems = Problems()
     >>> problems.add("optimizer.lr", "should be greater than 0, found -1")
-    >>> problems.refuse({"name": "mine"})
+    >>> problems.refuse("mine")
     Traceback (most recent call last):
         ...
     rewire.experiments.errors.ConfigError: the experiment 'mine' has a problem:
@@ -25,11 +24,13 @@ class Problems(list[tuple[str, str]]):
     def add(self, path: str, sentence: str) -> None:
         self.append((path, sentence))
 
-    def refuse(self, tree: Mapping[str, Any]) -> None:
-        """Raises ConfigError with all problems of the experiment ``tree``, if there are any."""
+    def refuse(self, name: Any) -> None:
+        """Raises ConfigError with all problems of the experiment called ``name``, if there are any.
+
+        A name that is none itself is left out.
+        """
         if not self:
             return
-        name = tree.get("name")
         named = isinstance(name, str) and len(name) < 65
         subject = f"the experiment {name!r}" if named else "the experiment"
         count = "a problem" if len(self) == 1 else f"{len(self)} problems"

@@ -6,17 +6,16 @@ from ..config.problems import Problems
 from ..config.schema import Experiment, available
 
 
-def problems_of(experiment: Experiment) -> Problems:
+def check(experiment: Experiment, problems: Problems) -> None:
     """What keeps an experiment's networks from being converted, known before any is trained."""
     asked = experiment.spikes
     if asked is None:
-        return Problems()
+        return
     from rewire.models.spiking import rate_coded
     from rewire.models.spiking.brian import brian2
 
     from .run import model_of
 
-    problems = Problems()
     try:
         brian2()
     except ImportError as error:
@@ -35,4 +34,3 @@ def problems_of(experiment: Experiment) -> Problems:
     if asked.images is not None and asked.images > info.test:
         problems.append(("spikes.images", f"{info.name} has {info.test:,} test images, not "
                       f"{asked.images:,}"))  # fmt: skip
-    return problems

@@ -2,54 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from ..cells import Cell, Estimate
 from ..config.problems import Problems
-from ..engines.outcome import Emit, Work
-from ..kind import Kind
-
-if TYPE_CHECKING:
-    from ..config.schema import Experiment
+from ..engines.outcome import Work
+from ..kind import Costs, Kind, Plan, Rows
 
 
 class Conversion(Kind):
     cells = ("spikes",)
     mark = "spiking_accuracy"
 
-    def check(self, experiment: Experiment, problems: Problems) -> None:
-        from .config import problems_of
+    @property
+    def check(self) -> Callable[[Any, Problems], None]:
+        from .config import check
 
-        problems += problems_of(experiment)
+        return check
 
-    def plan(self, experiment: Experiment, cells: Sequence[Cell]) -> list[Cell]:
+    @property
+    def plan(self) -> Plan:
         from .plan import plan
 
-        return plan(experiment, cells)
+        return plan
 
-    def work(self, experiment: Experiment) -> Work:
-        from .run import run_cell
+    @property
+    def work(self) -> Callable[[Any], Work]:
+        from .run import work
 
-        dataset = experiment.dataset
+        return work
 
-        def convert(
-            cell: Any,
-            folder: Path,
-            parents: dict[str, Path],
-            emit: Emit,
-            should_stop: Callable[[], bool],
-        ) -> None:
-            run_cell(cell, folder, parents, dataset, emit, should_stop)
-
-        return convert
-
-    def estimate(self, experiment: Experiment, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
+    @property
+    def estimate(self) -> Costs:
         from .estimate import estimate
 
-        return estimate(experiment, cells)
+        return estimate
 
-    def columns(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    def columns(self, rows: Rows) -> Sequence[str]:
         return ("label", "seed", "density", "edges", "images", "ann_accuracy", "spiking_accuracy",
                 "spikes_per_image", "events_per_image", "images_per_second")  # fmt: skip

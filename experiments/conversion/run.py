@@ -30,9 +30,9 @@ from rewire.worlds.torch_model.probe import evaluate
 from ..building import build_model
 from ..cell_run import TIMES, CellRun
 from ..cells import Cell
-from ..config.schema import Spikes
+from ..config.schema import Experiment, Spikes
 from ..data import Dataset, Split
-from ..engines.outcome import Emit
+from ..engines.outcome import Emit, Work
 from ..errors import StoreError
 from ..store import CellStore, Row
 from ..trainings.passes import measure
@@ -42,6 +42,22 @@ BALANCING = 1000  # training images whose activations set the thresholds
 BLOCK = 1000  # images between looks at the clock and at signals
 MOST_SYNAPSES = 8_000_000  # in one simulation, about 30 bytes each
 SUMS = ("right", "spikes", "events")
+
+
+def work(experiment: Experiment) -> Work:
+    """What runs any converted network of an experiment, on its data set."""
+    dataset = experiment.dataset
+
+    def convert(
+        cell: Any,
+        folder: Path,
+        parents: dict[str, Path],
+        emit: Emit,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        run_cell(cell, folder, parents, dataset, emit, should_stop)
+
+    return convert
 
 
 def run_cell(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
         raise ConfigError(f"this is no config of a cell: {type(error).__name__}: {error}") from None
 
 
-def plan(experiment: OwnExperiment) -> list[Cell]:
+def plan(experiment: OwnExperiment, before: Sequence[Cell] = ()) -> list[Cell]:
     """The cells of the experiment: all rules of the first seed, then of the next."""
     cells: dict[str, Cell] = {}
     for seed in experiment.seeds:

@@ -9,11 +9,12 @@ from statistics import median
 from ..cells import KEY, NUMBER, Cell, Estimate
 from .cells import Settings, settings
 from .run import start
+from .schema import OwnExperiment
 
 LEAST, STEPS = 0.1, 8  # seconds and steps that are timed, at least
 
 
-def estimate(cells: Sequence[Cell]) -> dict[str, Estimate]:
+def estimate(experiment: OwnExperiment, cells: Sequence[Cell]) -> dict[str, Estimate]:
     """By hash. Steps the world of every rule and density on this machine."""
     timed: dict[tuple[str, float | None], tuple[float, int]] = {}
     costs = {}

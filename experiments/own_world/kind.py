@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..cells import Cell, Estimate
 from ..config.problems import Problems
-from ..engines.outcome import Emit, Work
-from ..kind import Kind, Page
-
-if TYPE_CHECKING:
-    from ..summary import Summary
-    from .schema import OwnExperiment
+from ..engines.outcome import Work
+from ..kind import Costs, Kind, Page, Plan, Rows
+from ..summary import Summary, of_columns
 
 
 class OwnWorld(Kind):
@@ -25,53 +20,46 @@ class OwnWorld(Kind):
 
         return [name for name in available() if name not in BUILT_IN]
 
-    def parse(self, tree: Mapping[str, Any], problems: Problems) -> OwnExperiment | None:
-        from . import config
+    @property
+    def parse(self) -> Callable[[Mapping[str, Any], Problems], Any]:
+        from .config import parse
 
-        return config.parse(tree, problems)
+        return parse
 
-    def schema(self) -> dict[str, Any]:
-        from ..config.schema import with_choices
-        from .schema import OwnExperiment
+    @property
+    def schema(self) -> Callable[[], dict[str, Any]]:
+        from .config import schema
 
-        return with_choices(OwnExperiment.model_json_schema())
+        return schema
 
-    def check(self, experiment: OwnExperiment, problems: Problems) -> None:
-        from . import config
+    @property
+    def check(self) -> Callable[[Any, Problems], None]:
+        from .config import check
 
-        problems += config.unable(experiment)
+        return check
 
-    def plan(self, experiment: OwnExperiment, cells: Sequence[Cell]) -> list[Cell]:
+    @property
+    def plan(self) -> Plan:
         from .cells import plan
 
-        return plan(experiment)
+        return plan
 
-    def work(self, experiment: OwnExperiment) -> Work:
-        from .run import run_cell
+    @property
+    def work(self) -> Callable[[Any], Work]:
+        from .run import work
 
-        def step(
-            cell: Any,
-            folder: Path,
-            parents: dict[str, Path],
-            emit: Emit,
-            should_stop: Callable[[], bool],
-        ) -> None:
-            run_cell(cell, folder, emit, should_stop)
+        return work
 
-        return step
-
-    def estimate(self, experiment: OwnExperiment, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
+    @property
+    def estimate(self) -> Costs:
         from .estimate import estimate
 
-        return estimate(cells)
+        return estimate
 
-    def columns(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        measures = _measures(rows)
-        return ("label", "seed", "level", "density", "edges", "step", *measures, "seconds")
+    def columns(self, rows: Rows) -> Sequence[str]:
+        return ("label", "seed", "level", "density", "edges", "step", *_measures(rows), "seconds")
 
-    def summary(self, rows: Sequence[Mapping[str, Any]]) -> Summary:
-        from ..summary import of_columns
-
+    def summary(self, rows: Rows) -> Summary:
         asked = [row for row in rows if row["requested_density"] is not None]
         titled = [{**r, "label": f"{r['label']} at {r['requested_density']:g}"} for r in asked]
         return of_columns("At the end", titled, _measures(rows), 4)
@@ -83,7 +71,7 @@ class OwnWorld(Kind):
         return own_world
 
 
-def _measures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _measures(rows: Rows) -> list[str]:
     """What the world measured, by name: the columns that every other row would not have."""
     from ..store import OWN_WORLD_ROW_FIELDS
 

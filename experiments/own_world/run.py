@@ -15,10 +15,26 @@ from rewire.starting_graph import _start_of
 
 from ..cell_run import CellRun
 from ..cells import Cell
-from ..engines.outcome import Emit
+from ..engines.outcome import Emit, Work
 from ..errors import ConfigError, Diverged
 from ..store import OWN_WORLD_ROW_FIELDS
 from .cells import Settings, settings
+from .schema import OwnExperiment
+
+
+def work(experiment: OwnExperiment) -> Work:
+    """What steps the world of any cell of an experiment."""
+
+    def step(
+        cell: Any,
+        folder: Path,
+        parents: dict[str, Path],
+        emit: Emit,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        run_cell(cell, folder, emit, should_stop)
+
+    return step
 
 
 def run_cell(cell: Cell, folder: Path, emit: Emit, should_stop: Callable[[], bool]) -> None:

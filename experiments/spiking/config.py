@@ -12,10 +12,10 @@ from rewire.models import ModelInfo, spiking
 from rewire.models.spiking.brian import brian2
 from rewire.names import did_you_mean, short, unknown
 
-from ..config.checking import check
+from ..config.checking import check as check_table
 from ..config.problems import Problems
 from ..config.rules import check_contrasts, read_rules
-from ..config.schema import is_dense, named
+from ..config.schema import is_dense, named, with_choices
 from ..errors import ConfigError
 from .cells import cell_of, settings
 from .schema import SpikingEntry, SpikingExperiment
@@ -27,7 +27,7 @@ def parse(tree: Mapping[str, Any], problems: Problems) -> SpikingExperiment | No
     listed = tables.get("rules")
     if isinstance(listed, list):
         tables["rules"] = listed[:1]  # each is checked below, against its own class
-    experiment, wrong = check(SpikingExperiment, tables)
+    experiment, wrong = check_table(SpikingExperiment, tables)
     problems += wrong
     model = _model(tables.get("model"), problems)
     options = _options(tables.get("model"))
@@ -39,6 +39,12 @@ def parse(tree: Mapping[str, Any], problems: Problems) -> SpikingExperiment | No
         problems += check_contrasts(experiment.contrasts, labels)
         experiment = experiment.model_copy(update={"rules": entries})
     return experiment
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of an experiment in Brian2."""
+    tree = SpikingExperiment.model_json_schema()
+    return with_choices(tree, "model", model=spiking.available())
 
 
 def _options(table: Any) -> dict[str, Any]:
@@ -110,8 +116,8 @@ def _refused(cls: Any) -> str | None:
     return None
 
 
-def unable(experiment: SpikingExperiment) -> Problems:
-    """What the network or a rule says when it is started: one sentence for each.
+def check(experiment: SpikingExperiment, problems: Problems) -> None:
+    """What the network or a rule says when it is started, one sentence for each, is a problem.
 
     Each rule is started once on its network, so that what cannot live there is refused before
     anything is simulated.
@@ -126,4 +132,4 @@ def unable(experiment: SpikingExperiment) -> Problems:
             Simulation(settings(cell_of(experiment, entry, experiment.seeds[0]).config))
         except (ValueError, ImportError, ConfigError) as error:
             paths.setdefault(str(error), f"rules.{entry.label}")
-    return Problems((path, sentence) for sentence, path in paths.items())
+    problems += [(path, sentence) for sentence, path in paths.items()]

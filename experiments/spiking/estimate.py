@@ -9,6 +9,7 @@ from rewire.models.spiking.brian import code_target
 
 from ..cells import KEY, NUMBER, Cell, Estimate
 from .cells import Settings, settings
+from .schema import SpikingExperiment
 from .simulation import RASTER, Simulation
 
 WARM, TIMED = 1.0, 2.0  # seconds simulated before and while the clock runs
@@ -16,7 +17,7 @@ SPIKE = 8  # bytes on disk
 RATE = 20.0  # Hz, about
 
 
-def estimate(cells: Sequence[Cell]) -> Mapping[str, Estimate]:
+def estimate(experiment: SpikingExperiment, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
     """By hash. Simulates a few seconds of every rule on this machine."""
     timed: dict[str, Estimate] = {}
     for cell in cells:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..cells import Cell, Estimate
 from ..config.problems import Problems
-from ..engines.outcome import Emit, Work
-from ..kind import Kind, Page
-
-if TYPE_CHECKING:
-    from ..summary import Summary
-    from .schema import SpikingExperiment
+from ..engines.outcome import Work
+from ..kind import Costs, Kind, Page, Plan, Rows
+from ..summary import Summary, of_columns
 
 
 class Spiking(Kind):
@@ -22,60 +17,48 @@ class Spiking(Kind):
     mark = "simulated_seconds"
     packages = ("brian2",)
 
-    def parse(self, tree: Mapping[str, Any], problems: Problems) -> SpikingExperiment | None:
-        from . import config
+    @property
+    def parse(self) -> Callable[[Mapping[str, Any], Problems], Any]:
+        from .config import parse
 
-        return config.parse(tree, problems)
+        return parse
 
-    def schema(self) -> dict[str, Any]:
-        from rewire.models import spiking
+    @property
+    def schema(self) -> Callable[[], dict[str, Any]]:
+        from .config import schema
 
-        from ..config.schema import with_choices
-        from .schema import SpikingExperiment
+        return schema
 
-        return with_choices(
-            SpikingExperiment.model_json_schema(), "model", model=spiking.available()
-        )
+    @property
+    def check(self) -> Callable[[Any, Problems], None]:
+        from .config import check
 
-    def check(self, experiment: SpikingExperiment, problems: Problems) -> None:
-        from . import config
+        return check
 
-        problems += config.unable(experiment)
-
-    def plan(self, experiment: SpikingExperiment, cells: Sequence[Cell]) -> list[Cell]:
+    @property
+    def plan(self) -> Plan:
         from .cells import plan
 
-        return plan(experiment)
+        return plan
 
-    def work(self, experiment: SpikingExperiment) -> Work:
-        from .trainer import run_cell
+    @property
+    def work(self) -> Callable[[Any], Work]:
+        from .trainer import work
 
-        def simulate(
-            cell: Any,
-            folder: Path,
-            parents: dict[str, Path],
-            emit: Emit,
-            should_stop: Callable[[], bool],
-        ) -> None:
-            run_cell(cell, folder, emit, should_stop)
+        return work
 
-        return simulate
-
-    def estimate(
-        self, experiment: SpikingExperiment, cells: Sequence[Cell]
-    ) -> Mapping[str, Estimate]:
+    @property
+    def estimate(self) -> Costs:
         from .estimate import estimate
 
-        return estimate(cells)
+        return estimate
 
-    def columns(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    def columns(self, rows: Rows) -> Sequence[str]:
         return ("label", "seed", "simulated_seconds", "sigma_aff_conn", "sigma_aff_weight",
                 "ad_conn", "ad_weight", "rate_hz", "ff_synapses", "lateral_synapses",
                 "events_per_s", "seconds")  # fmt: skip
 
-    def summary(self, rows: Sequence[Mapping[str, Any]]) -> Summary:
-        from ..summary import of_columns
-
+    def summary(self, rows: Rows) -> Summary:
         ends = [row for row in rows if row["level"] > 0]
         names = ("sigma_aff_conn", "ad_conn", "rate_hz", "ff_synapses", "events_per_s")
         return of_columns("The map at the end", ends, names, 3)

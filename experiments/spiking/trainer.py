@@ -10,9 +10,25 @@ from rewire.models.spiking.brian import code_target
 
 from ..cell_run import CellRun
 from ..cells import Cell
-from ..engines.outcome import Emit
+from ..engines.outcome import Emit, Work
 from .cells import END, START, settings
+from .schema import SpikingExperiment
 from .simulation import Simulation
+
+
+def work(experiment: SpikingExperiment) -> Work:
+    """What simulates any cell of an experiment."""
+
+    def simulate(
+        cell: Any,
+        folder: Path,
+        parents: dict[str, Path],
+        emit: Emit,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        run_cell(cell, folder, emit, should_stop)
+
+    return simulate
 
 
 def run_cell(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rewire.names import did_you_mean, short, unknown
 
 from ..building import empty_model, n_train, space_of
-from ..config.checking import check
+from ..config.checking import check as check_table
 from ..config.problems import Problems
 from ..config.rules import check_contrasts, read_rules
 from ..config.schema import (
@@ -23,6 +23,7 @@ from ..config.schema import (
     prunes_at_start,
     steps_per_epoch,
     visits_densities,
+    with_choices,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def parse(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
     listed = tables.get("rules")
     if isinstance(listed, list):
         tables["rules"] = listed[:1]  # each is checked below, against its own class
-    experiment, wrong = check(Experiment, tables)
+    experiment, wrong = check_table(Experiment, tables)
     problems += wrong
     training = {key: tables[key] for key in Training.model_fields if key in tables}
     entries = _rules(listed, training, problems) if isinstance(listed, list) else []
@@ -62,11 +63,20 @@ def parse(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
     return experiment.model_copy(update={"rules": entries})
 
 
-def check_whole(experiment: Experiment, problems: Problems) -> None:
+def check(experiment: Experiment, problems: Problems) -> None:
     """What rules, model and densities cannot be together goes to ``problems``."""
     problems += _unfeasible(experiment) + _no_passes(experiment)
     if not problems:
         problems += _beyond_limits(experiment)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of an experiment that trains."""
+    choices = {"model": available("model"), "data": available("data")}
+    tree = with_choices(Experiment.model_json_schema(), "train", **choices)
+    world = {**tree["properties"]["world"], "deprecated": True, "description": "now 'world'"}
+    tree["properties"]["substrate"] = world
+    return tree
 
 
 def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> list[RuleEntry]:
@@ -75,7 +85,7 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
     A rule that is known is returned even if something is wrong with it, so that others can be
     checked against it; its `training` may then be None.
     """
-    base_problems = set(check(Training, training)[1])
+    base_problems = set(check_table(Training, training)[1])
     entries: list[RuleEntry] = []
     for item in read_rules(listed, problems, lambda c: ("train", "of")[: 1 + is_branch(c)]):
         train, of = item.own.get("train", {}), item.own.get("of")
@@ -84,7 +94,7 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
             problems.add(f"{item.path}.train", f"should be a table, found {short(train)}")
         else:
             train = {k: named(v) if k == "optimizer" else v for k, v in train.items()}
-            own, wrong = check(Training, _overlay(training, train))
+            own, wrong = check_table(Training, _overlay(training, train))
             for where, sentence in wrong:
                 if (where, sentence) not in base_problems:
                     problems.add(f"{item.path}.train.{where}".rstrip("."), sentence)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..cells import Cell, Estimate
 from ..config.problems import Problems
-from ..engines.outcome import Emit, Work
-from ..kind import Kind, Page
+from ..engines.outcome import Work
+from ..kind import Costs, Kind, Page, Plan, Rows
 from ..summary import Summary
-
-if TYPE_CHECKING:
-    from ..config.schema import Experiment
 
 
 class Trainings(Kind):
@@ -21,62 +16,47 @@ class Trainings(Kind):
     cells = ("rule", "branch")
     mark = "test_accuracy"
 
-    def parse(self, tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
-        from . import config
+    @property
+    def parse(self) -> Callable[[Mapping[str, Any], Problems], Any]:
+        from .config import parse
 
-        return config.parse(tree, problems)
+        return parse
 
-    def schema(self) -> dict[str, Any]:
-        from ..config.schema import Experiment, available, with_choices
+    @property
+    def schema(self) -> Callable[[], dict[str, Any]]:
+        from .config import schema
 
-        tree = with_choices(
-            Experiment.model_json_schema(),
-            "train",
-            model=available("model"),
-            data=available("data"),
-        )
-        old = {**tree["properties"]["world"], "deprecated": True, "description": "now 'world'"}
-        tree["properties"]["substrate"] = old
-        return tree
+        return schema
 
-    def check(self, experiment: Experiment, problems: Problems) -> None:
-        from . import config
+    @property
+    def check(self) -> Callable[[Any, Problems], None]:
+        from .config import check
 
-        config.check_whole(experiment, problems)
+        return check
 
-    def plan(self, experiment: Experiment, cells: Sequence[Cell]) -> list[Cell]:
-        from ..building import n_train
-        from .plan import plan
+    @property
+    def plan(self) -> Plan:
+        from .plan import cells_of
 
-        return plan(experiment, n_train(experiment.data))
+        return cells_of
 
-    def work(self, experiment: Experiment) -> Work:
-        from ..machine import resolve_device
-        from .trainer import run_cell
+    @property
+    def work(self) -> Callable[[Any], Work]:
+        from .trainer import work
 
-        device, dataset = resolve_device(experiment.device), experiment.dataset
+        return work
 
-        def train(
-            cell: Any,
-            folder: Path,
-            parents: dict[str, Path],
-            emit: Emit,
-            should_stop: Callable[[], bool],
-        ) -> None:
-            run_cell(cell, folder, parents, dataset, emit, should_stop, device)
-
-        return train
-
-    def estimate(self, experiment: Experiment, cells: Sequence[Cell]) -> Mapping[str, Estimate]:
+    @property
+    def estimate(self) -> Costs:
         from .estimate import estimate
 
-        return estimate(experiment, cells)
+        return estimate
 
-    def columns(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    def columns(self, rows: Rows) -> Sequence[str]:
         return ("label", "seed", "level", "density", "edges", "step", "test_accuracy",
                 "test_accuracy_at_early_stop", "val_loss", "updates", "seconds")  # fmt: skip
 
-    def summary(self, rows: Sequence[Mapping[str, Any]]) -> Summary:
+    def summary(self, rows: Rows) -> Summary:
         from .summary import summary
 
         return summary(rows)

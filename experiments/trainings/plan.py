@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from rewire.budget import counts_for
 from rewire.rule_budget import budget_of
 
-from ..building import space_of
+from ..building import n_train, space_of
 from ..cells import SCHEMA, Cell, longest_chain_first
 from ..config.schema import (
     Data,
@@ -27,6 +27,11 @@ from ..config.schema import (
 from ..errors import ConfigError
 from ..store import cell_hash
 from .settings import rungs, unfit
+
+
+def cells_of(experiment: Experiment, before: Sequence[Cell]) -> list[Cell]:
+    """The cells of an experiment on its data set: see `plan`."""
+    return plan(experiment, n_train(experiment.data))
 
 
 def plan(experiment: Experiment, n_train: int) -> list[Cell]:

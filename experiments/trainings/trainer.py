@@ -23,9 +23,11 @@ from rewire.worlds.torch_model.probe import Probe
 from ..building import TOO_MANY, empty_model
 from ..cell_run import TIMES, CellRun
 from ..cells import Cell
+from ..config.schema import Experiment
 from ..data import Dataset
-from ..engines.outcome import Emit
+from ..engines.outcome import Emit, Work
 from ..errors import Diverged
+from ..machine import resolve_device
 from ..store import CellStore
 from . import flops
 from .batches import Batches
@@ -37,6 +39,22 @@ from .stages import COSTS, Stage, stages_of
 
 PROBED = 10  # examples of each class that rules see before the first step, at least
 HELD = 2**23  # bytes of edits that wait in memory at the most, until they are written
+
+
+def work(experiment: Experiment) -> Work:
+    """What trains any cell of an experiment, on its device and its data set."""
+    device, dataset = resolve_device(experiment.device), experiment.dataset
+
+    def train(
+        cell: Any,
+        folder: Path,
+        parents: dict[str, Path],
+        emit: Emit,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        run_cell(cell, folder, parents, dataset, emit, should_stop, device)
+
+    return train
 
 
 def run_cell(
