@@ -1,6 +1,7 @@
 """The shared sparse graph: keys and units, refused edits, conversions, what an edit costs."""
 
 import itertools
+import pickle
 import time
 from dataclasses import FrozenInstanceError
 
@@ -380,6 +381,15 @@ def test_an_edit_without_fields_is_empty_and_none_can_be_reassigned():
     assert not edit.set and not edit.birth and edit.rewind is None and not edit.stop
     with pytest.raises(FrozenInstanceError, match="cannot assign to field 'stop'"):
         edit.stop = True
+
+
+def test_an_edit_goes_to_another_process():
+    edit = Edit(set={"weight": torch.ones(2)}, drop=torch.tensor([1]), birth={"weight": 0.5})
+    for each in (edit, Edit(stop=True)):
+        copy = pickle.loads(pickle.dumps(each))
+        assert repr(copy) == repr(each) and copy.stop == each.stop
+        assert np.array_equal(copy.drop, each.drop) and copy.birth == each.birth
+    assert "set=['weight'], drop=1 row, birth=['weight']" in repr(edit)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.int64, torch.bool])

@@ -74,17 +74,17 @@ class Edit:
         self,
         rewind: Rewind | None = None,
         set: Mapping[str, Tensor | np.ndarray] = EMPTY,
-        drop: Tensor | np.ndarray | None = None,
-        add: Tensor | np.ndarray | None = None,
+        drop: Tensor | np.ndarray | None = NONE,
+        add: Tensor | np.ndarray | None = NONE,
         birth: Mapping[str, Tensor | np.ndarray | float] = EMPTY,
         stop: bool = False,
     ):
         fields = self.__dict__
         fields["rewind"], fields["stop"] = rewind, stop
-        fields["set"] = _as_arrays(set) if set else EMPTY
+        fields["set"] = _as_arrays(set) if set else {}
         fields["drop"] = drop if type(drop) is np.ndarray else as_array(drop)
         fields["add"] = add if type(add) is np.ndarray else as_array(add)
-        fields["birth"] = _as_arrays(birth) if birth else EMPTY
+        fields["birth"] = _as_arrays(birth) if birth else {}
 
     @property
     def n_drop(self) -> int:
