@@ -143,4 +143,5 @@ def _located(sheet: Sheet, frames: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    return round(value, 3) if np.isfinite(value) else None
+    # the page rounds to two digits: 0.8253 rounded to three before would come out as 0.82
+    return round(value, 6) if np.isfinite(value) else None
