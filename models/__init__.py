@@ -14,13 +14,14 @@ Models of your own are functions with the keywords ``generator``, ``input_shape`
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
+
+from rewire.names import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Generator, nn
@@ -185,10 +186,7 @@ def build(
 def _unknown(given: str, known: Iterable[str]) -> str:
     """``'lenet' (did you mean 'lenet-300-100'?); there are a, b.``: the end of an error message."""
     known = list(known)
-    begun = [name for name in known if given and name.startswith(given)]
-    close = begun or difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"{given!r}{hint}; there are {', '.join(known)}."
+    return f"{given!r}{did_you_mean(given, known)}; there are {', '.join(known)}."
 
 
 def __getattr__(name: str) -> Any:

@@ -57,8 +57,10 @@ def as_rules(rules: Any) -> tuple[Rule, ...]:
 
 
 def _no_rule(value: Any) -> str:
-    if isinstance(value, type) and issubclass(value, Rule | Branch):
+    if isinstance(value, type) and issubclass(value, Rule):
         return f"{value.__name__} is a class of rules, not a rule: write {value.__name__}()."
+    if isinstance(value, type) and issubclass(value, Branch):
+        return f"{value.__name__} is a class of branches, which are no rules."
     if not isinstance(value, str):
         return (
             f"{short(value)} is no rule: pass an instance of a class derived from rewire.Rule, "

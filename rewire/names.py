@@ -10,11 +10,17 @@ from typing import Any
 def did_you_mean(word: str, names: Iterable[str]) -> str:
     """`` (did you mean 'x'?)``, or nothing where no name is near.
 
+    The first name that begins with the word comes before the most similar one.
+
     >>> did_you_mean("fractoin", ["fraction", "rewind"])
     " (did you mean 'fraction'?)"
+    >>> did_you_mean("lenet", ["lstm", "lenet-300-100"])
+    " (did you mean 'lenet-300-100'?)"
     """
     folded = {name.lower().replace("_", "-"): name for name in names}
-    near = difflib.get_close_matches(str(word).lower().replace("_", "-"), folded, 1, 0.5)
+    asked = str(word).lower().replace("_", "-")
+    begun = [name for name in folded if asked and name.startswith(asked)]
+    near = begun or difflib.get_close_matches(asked, folded, 1, 0.5)
     return f" (did you mean {folded[near[0]]!r}?)" if near else ""
 
 

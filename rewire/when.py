@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import cos, pi
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    pass  # REMOVED
+from typing import Any, NamedTuple
 
 Bound = int | float
 
 
 def step_of(bound: Bound, span: int) -> float:
-    """The step that a bound names: itself, or a fraction of ``span`` where it is a float <= 1."""
+    """The step that a bound names: itself, or a fraction of ``span`` where it is a float <= 1.
+
+    >>> step_of(0.75, 1000), step_of(300, 1000)
+    (750.0, 300)
+    """
     return bound * span if isinstance(bound, float) and bound <= 1 else bound
 
 
@@ -32,7 +33,14 @@ class When:
 
 @dataclass(frozen=True)
 class Every(When):
-    """Due at steps first, first + n, ..., up to and including ``stop``; ``first`` defaults to n."""
+    """Due at steps first, first + n, ..., up to and including ``stop``; ``first`` defaults to n.
+
+    >>> schedule = Every(100, stop=0.75)
+    >>> [step for step in range(1, 501) if schedule(Clock(step, span=500))]
+    [100, 200, 300]
+    >>> schedule.last(500)
+    300
+    """
 
     n: int = 1
     first: int | None = None
@@ -66,7 +74,11 @@ class AtEnd(When):
 
 @dataclass(frozen=True)
 class Last(When):
-    """Due at the last ``n`` steps of each round."""
+    """Due at the last ``n`` steps of each round.
+
+    >>> [step for step in range(1, 11) if Last(2)(Clock(step, span=10))]
+    [9, 10]
+    """
 
     n: int = 1
 
@@ -97,17 +109,29 @@ class Never(When):
 
 
 def every(n: int, first: int | None = None, stop: Bound | None = None) -> Every:
-    """Due every ``n`` steps; see :class:`Every`."""
+    """Due every ``n`` steps; see :class:`Every`.
+
+    >>> every(10, stop=0.5)(Clock(50, span=100)), every(10, stop=0.5)(Clock(60, span=100))
+    (True, False)
+    """
     return Every(n, first, stop)
 
 
 def between(start: int, stop: Bound, n: int = 1) -> Every:
-    """Due every ``n`` steps from ``start`` to ``stop``, both included."""
+    """Due every ``n`` steps from ``start`` to ``stop``, both included.
+
+    >>> [step for step in range(1, 11) if between(4, 8, 2)(Clock(step, span=10))]
+    [4, 6, 8]
+    """
     return Every(n, start, stop)
 
 
 def at_steps(*steps: int) -> AtSteps:
-    """Due at exactly these steps."""
+    """Due at exactly these steps.
+
+    >>> at_steps(1, 500)(Clock(500, span=1000))
+    True
+    """
     return AtSteps(steps)
 
 
@@ -164,22 +188,38 @@ class Cubic(Schedule):
 
 
 def cosine(start: float, stop: Bound = 1.0) -> Cosine:
-    """A cosine decay to 0; see :class:`Cosine`."""
+    """A cosine decay to 0; see :class:`Cosine`.
+
+    >>> [round(cosine(0.3)(Clock(step, span=100)), 2) for step in (0, 50, 100)]
+    [0.3, 0.15, 0.0]
+    """
     return Cosine(start, stop)
 
 
 def linear(start: float, end: float = 0.0, stop: Bound = 1.0) -> Linear:
-    """A straight line; see :class:`Linear`."""
+    """A straight line; see :class:`Linear`.
+
+    >>> linear(0.5, 0.1)(Clock(25, span=100))
+    0.4
+    """
     return Linear(start, end, stop)
 
 
 def cubic(start: float, end: float, begin: Bound = 0, stop: Bound = 1.0) -> Cubic:
-    """A cubic ramp; see :class:`Cubic`."""
+    """A cubic ramp; see :class:`Cubic`.
+
+    >>> round(cubic(1.0, 0.2, stop=100)(Clock(50, span=1000)), 3)
+    0.3
+    """
     return Cubic(start, end, begin, stop)
 
 
 def value(number: float | Schedule, clock: Clock) -> float:
-    """The number now: itself, or what the schedule says."""
+    """The number now: itself, or what the schedule says.
+
+    >>> value(0.3, Clock(1, span=10)), value(linear(1.0), Clock(5, span=10))
+    (0.3, 0.5)
+    """
     return number(clock) if isinstance(number, Schedule) else number
 
 
@@ -201,6 +241,11 @@ def from_table(table: str | int | Mapping[str, Any]) -> When | Schedule:
 
     ``{every = 100, stop = 0.75}``, ``{cosine = 0.3}``, ``"at_end"``, ``"never"``; a bare number
     n is every(n). Raises ValueError for anything else.
+
+    >>> from_table({"every": 100, "stop": 0.75})
+    Every(n=100, first=None, stop=0.75)
+    >>> from_table("at_end")
+    AtEnd()
     """
     if isinstance(table, bool) or not isinstance(table, str | int | Mapping):
         raise ValueError(f"{table!r} is no schedule; write, for example, {{every = 100}}.")
@@ -224,7 +269,11 @@ def from_table(table: str | int | Mapping[str, Any]) -> When | Schedule:
 
 
 def to_table(schedule: When | Schedule) -> Any:
-    """The plain form of a schedule, from which :func:`from_table` makes it again."""
+    """The plain form of a schedule, from which :func:`from_table` makes it again.
+
+    >>> to_table(every(100, stop=0.75)), to_table(never)
+    ({'every': 100, 'stop': 0.75}, 'never')
+    """
     for word, known in _WORDS.items():
         if schedule == known:
             return word
@@ -243,6 +292,9 @@ class Clock(NamedTuple):
     round: rewinds so far.
     total: steps since the start; never goes back.
     dt:    seconds that one step stands for, where the world has a time of its own, else None.
+
+    >>> Clock(step=3, span=10).total
+    0
     """
 
     step: int

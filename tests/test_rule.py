@@ -1,16 +1,21 @@
 """Rules as values and as plain tables; the registry; streams of random numbers."""
 
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 import torch
 from scipy.stats import kstest, norm
 
 import rewire
-from rewire import rules, when
+from rewire import branches, rules, strategy, when
 from rewire.rule import Rule
-from rewire.rule_budget import budget_of
+from rewire.rule_budget import Budget, budget_of
 from rewire.streams import rng_for
 from rewire.when import Clock
 
+ROOT = Path(__file__).parents[1]
 RULES = [
     rewire.Dense(), rewire.Static(), rewire.RandomReinit(),
     rewire.IMP(), rewire.IMP(fraction=0.3, scope="layer", rates={"fc3": 0.1}, to=(0.2, 0.05)),
@@ -48,6 +53,135 @@ def test_every_built_in_rule_says_what_it_is_and_where_it_comes_from():
         assert rule.source and rule.kind and rule.__doc__
         assert budget_of(rule()).kept in ("exact", "cap", "reported")
         assert isinstance(rule().needs, frozenset)
+
+
+def test_exports_registries_and_the_readme_name_the_same_rules_and_branches():
+    listed = {c.__name__ for c in (*rules.BUILT_IN, *branches.BUILT_IN, rewire.On)}
+    exported = {n for n in rewire.__all__ if is_derived(getattr(rewire, n), Rule, branches.Branch)}
+    # of branches the control alone is exported at the top
+    assert exported - {"Rule"} == {c.__name__ for c in (*rules.BUILT_IN, rewire.On)} | {
+        "RandomReinit"
+    }
+    table = (ROOT / "README.md").read_text().partition("## Rules")[2].partition("\n\n[")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    names = [name for cell in rows for name in re.findall("`([A-Za-z]+)`", cell)]
+    assert sorted(names) == sorted(listed)
+
+
+def is_derived(value, *bases):
+    return isinstance(value, type) and issubclass(value, bases)
+
+
+def test_a_branch_is_no_rule_but_reads_tables_as_rules_do():
+    assert "RandomReinit" not in rules.available() and "RigL" not in branches.available()
+    assert not issubclass(branches.Branch, Rule)
+    for name, branch in branches.available().items():
+        assert branch.__name__ == name and branch.source and branch.kind == "branch"
+        assert branch.kept in ("exact", "reported") and branch.__doc__
+    table = {"times": 2.0, "sigma": "change"}
+    assert branches.WeightNoise.from_table(table).to_table() == table
+    with pytest.raises(ValueError, match=r"no parameter 'time' \(did you mean 'times'\?\)"):
+        branches.WeightNoise.from_table({"time": 2.0})
+
+
+def test_a_word_is_a_budget_and_a_rule_has_a_dozen_members():
+    class Plain(Rule):
+        budget = "cap"
+
+    @dataclass(frozen=True, kw_only=True)
+    class ByField(Rule):
+        soft: bool = False
+
+        @property
+        def budget(self):
+            return "reported" if self.soft else "exact"
+
+    assert budget_of(Plain()) == Budget("cap") == budget_of(Plain)
+    assert budget_of(ByField(soft=True)).kept == "reported" and budget_of(ByField()) == Budget()
+    own = vars(Rule).keys() - vars(strategy.Plain).keys()
+    assert len([name for name in own if not name.startswith("_")]) <= 12
+    with pytest.raises(TypeError, match="Old defines prunes_at_start, starts_at, which no rule"):
+        type("Old", (Rule,), {"prunes_at_start": True, "starts_at": lambda self, density: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("rule", "density", "start", "visits", "at_start"),
+    [
+        (rewire.RigL(), 0.1, 0.1, False, False),
+        (rewire.GMP(), 0.1, 1.0, False, False),
+        (rewire.GraNet(begins=0.3), 0.1, 0.3, False, False),
+        (rewire.GraNet(begins=0.3), 0.6, 0.6, False, False),
+        (rewire.SNIP(), 0.1, 0.1, False, True),
+        (rewire.NM(), 0.5, 0.5, False, True),
+        (rewire.SRSTE(), 0.5, 1.0, False, False),
+        (rewire.IMP(), 0.1, 0.1, True, False),
+        (rewire.Combined(rules=(rewire.RigL(), rewire.GMP())), 0.1, 1.0, False, False),
+        (rewire.On(rule=rewire.SNIP(), projections=("*",)), 0.1, 0.1, False, True),
+    ],
+    ids=str,
+)
+def test_a_budget_says_where_a_run_starts(rule, density, start, visits, at_start):
+    budget = budget_of(rule)
+    assert budget.starts_at(density) == start
+    assert (budget.visits, budget.at_start) == (visits, at_start)
+    assert budget.rungs(rule, [100], ["fc1"]) == (rule.ladder([100], ["fc1"]) if visits else [])
+
+
+def test_counts_reach_a_rule_that_prunes_at_the_start_once():
+    rule = rewire.SNIP()
+    assert rule.budget.aimed(rule, [3, 5]).to == (3, 5)
+    fixed = rewire.SNIP(to=0.1)
+    with pytest.raises(ValueError, match="SNIP names its own budget, to=0.1, and a density was"):
+        fixed.budget.aimed(fixed, [3, 5])
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (rewire.RigL, r"RigL is a class of rules, not a rule: write RigL\(\)"),
+        ("RigL", r"'RigL' is the name of a rule, not a rule: write rewire.RigL\(\)"),
+        ("Rigl", r"'Rigl' is a text, not a rule \(did you mean 'RigL'\?\)"),
+        ([rewire.GMP(), rewire.RigL], "RigL is a class of rules"),
+        (0.3, "0.3 is no rule: pass an instance"),
+        (None, "None is no rule"),
+        (branches.Shuffle, "Shuffle is a class of branches, which are no rules"),
+    ],
+)
+def test_what_is_no_rule_is_refused_with_what_to_write(rule, message):
+    model = torch.nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(TypeError, match=message):
+        rewire.attach(model, optimizer, rule=rule, density=0.5)
+    with pytest.raises(TypeError, match=message):
+        rewire.train(model, optimizer, rule, loss=None, data=[], steps=1)
+
+
+def test_a_branch_cannot_be_attached():
+    model = torch.nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="RandomReinit is a branch, not a rule: it starts anew"):
+        rewire.attach(model, optimizer, rule=rewire.RandomReinit(), density=0.5)
+
+
+def test_a_mistyped_keyword_gets_the_nearest_one():
+    with pytest.raises(
+        TypeError, match=r"DeepR has no parameter 'temprature' \(did you mean 'temp"
+    ):
+        rewire.DeepR(temprature=1)
+    with pytest.raises(
+        TypeError, match=r"FanIn has no parameter 'moost' \(did you mean 'most'\?\)"
+    ):
+        rewire.FanIn(moost=3)
+
+    class Own(Rule):
+        def __init__(self, number):
+            object.__setattr__(self, "number", number)
+
+    assert Own(number=3).number == 3
+    with pytest.raises(
+        TypeError, match=r"Own has no parameter 'nmber' \(did you mean 'number'\?\)"
+    ):
+        Own(nmber=3)
 
 
 def test_the_registry_suggests_the_nearest_name():

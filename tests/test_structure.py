@@ -158,6 +158,7 @@ def test_models_and_the_library_know_nothing_of_each_other():
         for source, target in arrows().edges
         if source.startswith("rewire.models") != target.startswith("rewire.models")
         and not source.startswith("rewire.experiments")
+        and target != "rewire.names"  # the words of messages: what is the nearest name?
     ]
     assert crossing == []
 

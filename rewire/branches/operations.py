@@ -6,8 +6,13 @@ change costs tells what that thing was worth. Masks are graphs without columns; 
 aligned with a graph's edges, (E,), or given at every possible synapse, (possible,), where edges
 may move. The order of keys is everything's order, so that the same stream gives the same branch.
 
->>> from rewire.branches import random_mask, shuffled
->>> other = random_mask(net.graph, rng_for(0, "mask"), "layer")  # doctest: +SKIP
+>>> import rewire
+>>> space = rewire.Space([rewire.Population("x", 8), rewire.Population("y", 4)],
+...                      [rewire.Projection("fc", "x", "y", "linear", (4, 8))])
+>>> ticket = rewire.Graph(space, torch.arange(6))
+>>> other = random_mask(ticket, rewire.rng_for(0, "mask"), "layer")
+>>> len(other), len(union(ticket, complement(ticket))), len(intersection(ticket, ticket))
+(6, 32, 6)
 
 Sources: Frankle & Carbin 2019 (arXiv:1803.03635) for fresh weights and random masks; Frankle,
 Schwab & Morcos 2020 (arXiv:2002.10365, sections 5 and 6) for signs, shuffles, noise and pretraining
@@ -60,6 +65,12 @@ def one_shot(
     """The largest of the weights that a dense training ended with, cut once.
 
     final: (possible,). counts: edges of each projection, or of all together (ranked as one).
+
+    >>> import rewire
+    >>> space = rewire.Space([rewire.Population("x", 2), rewire.Population("y", 2)],
+    ...                      [rewire.Projection("fc", "x", "y", "linear", (2, 2))])
+    >>> one_shot(space, torch.tensor([0.1, -0.9, 0.3, 0.0]), 2).keys.tolist()
+    [1, 2]
     """
     ranges = None if isinstance(counts, int) else list(pairwise(space.bounds))
     return Graph(space, largest(final, counts, ranges, magnitude=True, what=what))
@@ -85,11 +96,11 @@ def complement(a: Graph) -> Graph:
 
 
 def _check_alike(a: Graph, b: Graph) -> None:
-    ours, theirs = ([(p.name, p.shape) for p in g.projections] for g in (a, b))
-    if ours != theirs:
+    first, second = ([(p.name, p.shape) for p in g.projections] for g in (a, b))
+    if first != second:
         raise ValueError(
-            f"masks of two models cannot be joined: one has the projections {ours}, the other "
-            f"{theirs}."
+            f"masks of two models cannot be joined: one has the projections {first}, the other "
+            f"{second}."
         )
 
 
@@ -100,6 +111,9 @@ def signed(magnitudes: Tensor, signs: Tensor) -> Tensor:
     """|magnitudes| with the signs of ``signs``, (E,); 0 where a sign is that of 0.
 
     Fresh magnitudes with a ticket's signs, or its magnitudes with the signs of the initialisation.
+
+    >>> signed(torch.tensor([1.0, -2.0]), torch.tensor([-0.1, 0.5])).tolist()
+    [-1.0, 2.0]
     """
     return magnitudes.abs() * signs.sign()
 
@@ -142,6 +156,10 @@ def noisy(weight: Tensor, sigma: Tensor | float, rng: Stream) -> Tensor:
 
     The Early Phase's noise has n standard deviations of w_0 - w_k in each layer; the ticket's
     robustness test s times the layer's standard deviation at initialisation, s in {0.5, 1, 2, 3}.
+
+    >>> import rewire
+    >>> noisy(torch.ones(2), 0.0, rewire.rng_for(0, "noise")).tolist()
+    [1.0, 1.0]
     """
     return weight + rng.normal(len(weight)).to(weight.dtype) * sigma
 
@@ -154,6 +172,9 @@ def blurred(x: Tensor, factor: int = 4) -> Tensor:
 
     Enlarged bilinearly to the size they had; where a side is no multiple, the last block is
     smaller.
+
+    >>> blurred(torch.eye(4).view(1, 1, 4, 4), factor=4).unique().tolist()
+    [0.25]
     """
     _check_images(x, "blurred")
     pooled = torch.nn.functional.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
@@ -163,7 +184,13 @@ def blurred(x: Tensor, factor: int = 4) -> Tensor:
 
 
 def random_labels(y: Tensor, classes: int, rng: Stream) -> Tensor:
-    """A class for each example, (N,), uniform and independent of what it was; fixed once drawn."""
+    """A class for each example, (N,), uniform and independent of what it was; fixed once drawn.
+
+    >>> import rewire
+    >>> y = random_labels(torch.zeros(1000), 10, rewire.rng_for(0, "labels"))
+    >>> y.min().item(), y.max().item()
+    (0, 9)
+    """
     drawn = torch.from_numpy((rng.doubles(len(y)) * classes).astype(np.int64))
     return drawn.to(y.device)
 
@@ -172,6 +199,12 @@ def rotated(x: Tensor, rng: Stream) -> tuple[Tensor, Tensor]:
     """Each image turned by 0, 90, 180 or 270 degrees, exactly, and which of the four, (N,).
 
     x: (N, C, S, S). The task of Gidaris et al. 2018 (arXiv:1803.07728): say by how much.
+
+    >>> import rewire
+    >>> x = torch.arange(8.0).view(2, 1, 2, 2)
+    >>> turned, turns = rotated(x, rewire.rng_for(0, "turns"))
+    >>> turned.sum() == x.sum(), turns.shape
+    (tensor(True), torch.Size([2]))
     """
     _check_images(x, "rotated")
     if x.shape[-1] != x.shape[-2]:
@@ -179,8 +212,8 @@ def rotated(x: Tensor, rng: Stream) -> tuple[Tensor, Tensor]:
     turns = torch.from_numpy((rng.doubles(len(x)) * 4).astype(np.int64)).to(x.device)
     out = torch.empty_like(x)
     for quarter in range(4):
-        here = turns == quarter
-        out[here] = x[here].rot90(quarter, (-2, -1))
+        chosen = turns == quarter
+        out[chosen] = x[chosen].rot90(quarter, (-2, -1))
     return out, turns
 
 

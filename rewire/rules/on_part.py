@@ -160,8 +160,8 @@ class _Part:
             return birth
 
         def of_part(keys: Tensor, **how: Any) -> Tensor:
-            given = {n: self.widen(v) if isinstance(v, Tensor) else v for n, v in how.items()}
-            return birth(self.widen(keys), **given)
+            options = {n: self.widen(v) if isinstance(v, Tensor) else v for n, v in how.items()}
+            return birth(self.widen(keys), **options)
 
         return of_part
 

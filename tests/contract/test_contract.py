@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import rewire
-from rewire import checkpoint, when
+from rewire import checkpoint, rules, when
 from rewire.budget import random_graph
 from rewire.graph import Edit, square_sheet
 from rewire.rule import silences
@@ -94,6 +94,7 @@ RULES = {
     ),
     "synaptic-sampling": rewire.SynapticSampling(prior=0.05, mu=-0.8),
     "stdp-pruning": rewire.STDPPruning(threshold=0.1, to=0.1, when=when.every(3)),
+    "age-limit": rewire.AgeLimit(most=5, when=when.every(2)),
     "random-drop-grow": rewire.DropGrow(drop="random", grow="growth", when=when.every(3)),
     "deep-r-on": rewire.On(
         rule=rewire.DeepR(noise=0.5, l1=0.02), projections=("0*", "lstm*", "ff")
@@ -105,13 +106,9 @@ RULES = {
 BUDGETS = {name: budget_of(rule) for name, rule in RULES.items()}
 SILENCING = {n for n in RULES if silences(RULES[n])}
 STILL = {"dense", "static"} | {n for n in RULES if BUDGETS[n].at_start} | SILENCING
-DRAWS = {
-    n
-    for n in RULES
-    if n.startswith(
-        ("deep", "soft-deep", "plas", "set", "dsr", "mest", "random", "homeo", "synap", "cht-soft")
-    )
-}
+DRAWING = ("age", "deep", "soft-deep", "plas", "set", "dsr", "mest", "random", "homeo", "synap",
+           "cht-soft")  # fmt: skip
+DRAWS = {name for name in RULES if name.startswith(DRAWING)}
 
 OPTIMISERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
@@ -240,6 +237,10 @@ def leaks(run):
         for v in [p, *(v for v in state if isinstance(v, torch.Tensor) and v.shape == p.shape)]:
             worst = max([worst, *v.detach()[absent].abs().tolist()])
     return worst
+
+
+def test_the_table_has_every_built_in_rule():
+    assert {type(rule) for rule in RULES.values()} == {*rules.BUILT_IN, rewire.On}
 
 
 @every_case
