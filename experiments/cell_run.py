@@ -32,6 +32,9 @@ def due(since: float, saving: float) -> bool:
     """Whether it is time to save, ``since`` seconds after the last time, which took ``saving``.
 
     Where nobody says how often, saving takes at most a fiftieth of the time.
+
+    >>> due(since=11.0, saving=0.1), due(since=11.0, saving=0.3)
+    (True, False)
     """
     at_least = 0.0 if "REWIRE_CHECKPOINT_SECONDS" in os.environ else 50 * saving
     return since > max(checkpoint_seconds(), at_least)

@@ -86,7 +86,14 @@ class Estimate:
 
 
 def wall_seconds(cells: Sequence[Cell], by: Mapping[str, Estimate], workers: int) -> float:
-    """At least the work spread over the workers, at least the longest chain of cells."""
+    """At least the work spread over the workers, at least the longest chain of cells.
+
+    >>> first = Cell("a", "Dense", "Dense", {}, seed=0, density=1.0)
+    >>> second = Cell("b", "IMP", "IMP", {}, seed=0, density=None, parents={"dense": "a"})
+    >>> costs = {"a": Estimate(10.0, bytes=0), "b": Estimate(30.0, bytes=0)}
+    >>> wall_seconds([first, second], costs, workers=2)  # the second waits for the first
+    40.0
+    """
     chains: dict[str, float] = {}
     for cell in cells:  # parents come first
         before = max((chains.get(parent, 0.0) for parent in cell.parents.values()), default=0.0)

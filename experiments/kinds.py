@@ -94,7 +94,11 @@ def _kind_named(tree: Mapping[str, Any], problems: Problems) -> Kind | None:
 
 
 def in_todays_words(tree: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
-    """A tree of any version with the keys of this one: `substrate` is the old word for a world."""
+    """A tree of any version with the keys of this one: `substrate` is the old word for a world.
+
+    >>> in_todays_words({"substrate": "sparse", "steps": 600}, Problems())
+    {'steps': 600, 'world': 'sparse'}
+    """
     renamed = {key: value for key, value in tree.items() if key != "substrate"}
     if "substrate" in tree and "world" in tree:
         problems.add("substrate", "is the old word for 'world': give only one of the two")
@@ -104,7 +108,11 @@ def in_todays_words(tree: Mapping[str, Any], problems: Problems) -> dict[str, An
 
 
 def of_tree(tree: Mapping[str, Any]) -> Kind:
-    """The kind of an experiment that was run before, from the tree in its folder."""
+    """The kind of an experiment that was run before, from the tree in its folder.
+
+    >>> of_tree({"world": "brian", "seconds": 60}) is KINDS["spiking"]
+    True
+    """
     problems = Problems()
     return _kind_named(in_todays_words(tree, problems), problems) or KINDS["trainings"]
 

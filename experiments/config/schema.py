@@ -56,7 +56,11 @@ class Training(Table):
 
 
 def steps_per_epoch(n_train: int, batch: int) -> int:
-    """Steps that visit every example once; the last batch of an epoch may be smaller."""
+    """Steps that visit every example once; the last batch of an epoch may be smaller.
+
+    >>> steps_per_epoch(n_train=601, batch=60)
+    11
+    """
     return -(-n_train // batch)
 
 

@@ -235,7 +235,15 @@ def _set(tree: dict[str, Any], parts: list[str], value: Any, problems: Problems)
 
 
 def to_toml(tree: Mapping[str, Any]) -> str:
-    """A tree as TOML: plain keys first, nested tables inline, lists of tables as [[key]]."""
+    """A tree as TOML: plain keys first, nested tables inline, lists of tables as [[key]].
+
+    >>> print(to_toml({"model": {"name": "mlp"}, "rules": [{"rule": "SET"}], "steps": 600}), end="")
+    model = { name = "mlp" }
+    steps = 600
+    <BLANKLINE>
+    [[rules]]
+    rule = "SET"
+    """
     lines = []
     blocks = {
         k: v for k, v in tree.items() if isinstance(v, list) and v and isinstance(v[0], Mapping)

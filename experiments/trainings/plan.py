@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from rewire.branches import Transfer
 from rewire.budget import counts_for
 from rewire.rule_budget import budget_of
 
@@ -26,7 +27,6 @@ from ..config.schema import (
 )
 from ..errors import ConfigError
 from ..store import cell_hash
-from .settings import rungs, unfit
 
 
 def cells_of(experiment: Experiment, before: Sequence[Cell]) -> list[Cell]:
@@ -97,7 +97,7 @@ class _Planner:
             start, rule = self.level0(entry, seed), self.rules[entry.label]
             densities = list(budget_of(rule).named(rule) or self.experiment.densities)
             parents = {"dense": start.hash}
-            ticket = self.cell(entry, rule, seed, parents, rungs(rule), densities=densities)
+            ticket = self.cell(entry, rule, seed, parents, _rungs(rule), densities=densities)
             tickets[entry.label] = ticket
             yield from (start, ticket)
         grown = {label: [ticket] for label, ticket in tickets.items()}
@@ -138,7 +138,7 @@ class _Planner:
                        if entry.of in (of, cell.hash)]  # fmt: skip
         several = len({of for of, _ in parents}) > 1
         for of, parent in parents:
-            why = unfit(rule, self.rules[of], self.experiment)
+            why = _unfit(rule, self.rules[of], self.experiment)
             if why is not None:
                 raise ConfigError(f"rules.{entry.label}: {entry.rule} {why}")
             at = parent.config.get("densities") or [parent.density]
@@ -218,3 +218,31 @@ def _data_table(data: Data) -> dict[str, Any]:
     if table.get("validation") == available("data")[data.name].validation:
         del table["validation"]
     return table
+
+
+def _unfit(branch: Any, parent: Any, experiment: Experiment) -> str | None:
+    """Why an experiment cannot branch so off what the rule ``parent`` leaves, or None."""
+    why = branch.unfit(parent)
+    if why is None and branch.begins != "fresh" and experiment.world != "masked":
+        why = f"begins with weights that world = {experiment.world!r} does not keep"
+    if why is None and (branch.data or isinstance(branch, Transfer)):
+        why = _no_transfer(branch.data, experiment)
+    return why
+
+
+def _no_transfer(name: str, experiment: Experiment) -> str | None:
+    known = available("data")
+    if name not in known:
+        return f"needs data, a data set to train on: one of {', '.join(known)}; found {name!r}"
+    ours, there = known[experiment.data.name], known[name]
+    if (ours.shape, ours.classes) != (there.shape, there.classes):
+        return (
+            f"cannot go from {ours.name} to {name}: inputs {ours.shape} and {ours.classes} classes "
+            f"there, {there.shape} and {there.classes} here"
+        )
+    return there.problem or None
+
+
+def _rungs(rule: Any) -> int:
+    """How many levels a rule that visits densities trains below the dense one, about."""
+    return max(1, len(budget_of(rule).rungs(rule, [10**12], ["*"])))

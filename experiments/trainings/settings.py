@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rewire.branches import Transfer
 from rewire.limits import Limit, from_tables
-from rewire.rule_budget import budget_of
 from rewire.rules import of_class
 from rewire.torch_loop import masked_only
 
 from ..cells import SCHEMA
-from ..config.schema import PASSES, Data, Experiment, Model, Training, available
+from ..config.schema import PASSES, Data, Model, Training, available
 from ..errors import ConfigError
 
 
@@ -73,31 +71,3 @@ def settings(config: Mapping[str, Any]) -> Settings:
         )
     except (KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"this is no config of a cell: {type(error).__name__}: {error}") from None
-
-
-def unfit(branch: Any, parent: Any, experiment: Experiment) -> str | None:
-    """Why an experiment cannot branch so off what the rule ``parent`` leaves, or None."""
-    why = branch.unfit(parent)
-    if why is None and branch.begins != "fresh" and experiment.world != "masked":
-        why = f"begins with weights that world = {experiment.world!r} does not keep"
-    if why is None and (branch.data or isinstance(branch, Transfer)):
-        why = _no_transfer(branch.data, experiment)
-    return why
-
-
-def _no_transfer(name: str, experiment: Experiment) -> str | None:
-    known = available("data")
-    if name not in known:
-        return f"needs data, a data set to train on: one of {', '.join(known)}; found {name!r}"
-    ours, there = known[experiment.data.name], known[name]
-    if (ours.shape, ours.classes) != (there.shape, there.classes):
-        return (
-            f"cannot go from {ours.name} to {name}: inputs {ours.shape} and {ours.classes} classes "
-            f"there, {there.shape} and {there.classes} here"
-        )
-    return there.problem or None
-
-
-def rungs(rule: Any) -> int:
-    """How many levels a rule that visits densities trains below the dense one, about."""
-    return max(1, len(budget_of(rule).rungs(rule, [10**12], ["*"])))

@@ -176,7 +176,7 @@ def test_a_ticket_is_transferred_to_another_data_set(tmp_path, monkeypatch):
 
     digits = available()["digits"]
     monkeypatch.setattr(
-        "rewire.experiments.trainings.settings.available",
+        "rewire.experiments.trainings.plan.available",
         lambda kind: {**avail(kind), **({"turned": digits} if kind == "data" else {})},
     )
     seen = []
