@@ -318,10 +318,10 @@ def lstm_ratios(units: int, repetitions: int, calls: int) -> Result:
         model = models.build("lstm", generator=g, input_shape=(1, 28, 28), classes=10, hidden=units)
         return model, torch.optim.SGD(model.parameters(), lr=0.05, fused=True)
 
-    def stepping(substrate: Literal["masked", "sparse"], density: float) -> Callable[[], float]:
+    def stepping(kind: Literal["masked", "sparse"], density: float) -> Callable[[], float]:
         model, optimizer = built()
         net = rewire.attach(
-            model, optimizer, rules.get("Static")(), density=density, substrate=substrate, seed=0
+            model, optimizer, rules.get("Static")(), density=density, world=kind, seed=0
         )
         return lambda: net.learn(x, y)
 

@@ -53,10 +53,10 @@ BARS = {
 
 
 def deep_r(
-    hidden: int, density: float, substrate: Literal["masked", "sparse"], like: rewire.Graph | None
+    hidden: int, density: float, kind: Literal["masked", "sparse"], like: rewire.Graph | None
 ) -> rewire.Session:
     """DEEP R on 784-hidden-hidden-10; ``like`` gives edges and weights to begin with."""
-    with torch.device("meta" if substrate == "sparse" else "cpu"):
+    with torch.device("meta" if kind == "sparse" else "cpu"):
         model = _mlp(hidden)
     if like is not None:
         _give([layer for layer in model if isinstance(layer, nn.Linear)], like)
@@ -66,7 +66,7 @@ def deep_r(
         rewire.DeepR(l1=1e-5, noise=1e-5),
         distribution={"0.weight": 0.01, "2.weight": density, "4.weight": 0.1},
         initial="random" if like is None else like,
-        substrate=substrate,
+        world=kind,
     )
 
 
@@ -242,7 +242,7 @@ def _layer(edges: int, rule: rewire.Rule) -> rewire.Session:
         model = nn.Sequential(nn.Linear(side, side), nn.ReLU(), nn.Linear(side, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     return rewire.attach(
-        model, optimizer, rule, density=0.1, distribution="uniform", substrate="sparse"
+        model, optimizer, rule, density=0.1, distribution="uniform", world="sparse"
     )
 
 

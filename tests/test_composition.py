@@ -13,7 +13,7 @@ from rewire.when import Clock
 EVERY = when.every(2)
 
 
-def net(rule, density=0.3, steps=24, substrate="masked", **more):
+def net(rule, density=0.3, steps=24, world="masked", **more):
     torch.manual_seed(0)
     model = torch.nn.Sequential(
         torch.nn.Linear(20, 24), torch.nn.ReLU(), torch.nn.Linear(24, 16), torch.nn.ReLU(),
@@ -21,7 +21,7 @@ def net(rule, density=0.3, steps=24, substrate="masked", **more):
     )  # fmt: skip
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
     session = rewire.attach(
-        model, optimizer, rule=rule, density=density, steps=steps, substrate=substrate, **more
+        model, optimizer, rule=rule, density=density, steps=steps, world=world, **more
     )
     draw = torch.Generator().manual_seed(3)
     session.graphs = [session.graph]
@@ -41,16 +41,16 @@ def same(a, b):
     )
 
 
-@pytest.mark.parametrize("substrate", ["masked", "sparse"])
-def test_gmp_prunes_to_exactly_the_density_while_rigl_rewires(substrate):
+@pytest.mark.parametrize("kind", ["masked", "sparse"])
+def test_gmp_prunes_to_exactly_the_density_while_rigl_rewires(kind):
     parts = [rewire.GMP(when=when.every(3, stop=0.75)), rewire.RigL(when=EVERY)]
-    both = net(parts, density=0.1, substrate=substrate)
+    both = net(parts, density=0.1, world=kind)
     assert both.graphs[0].density == 1 and both.edges == round(0.1 * 944)
     acted = {rule: sum(len(r.add) for r in both.history if r.rule == rule) for rule in (0, 1)}
     assert acted[0] == 0 and acted[1] > 50
     counts = [len(g) for g in both.graphs]
     assert counts == sorted(counts, reverse=True)
-    assert same(both, net(rewire.Combined(rules=tuple(parts)), density=0.1, substrate=substrate))
+    assert same(both, net(rewire.Combined(rules=tuple(parts)), density=0.1, world=kind))
 
 
 def test_a_rule_on_every_projection_is_the_rule_itself():
@@ -58,13 +58,13 @@ def test_a_rule_on_every_projection_is_the_rule_itself():
         assert same(net(inner), net(rewire.On(rule=inner, projections=("*",))))
 
 
-@pytest.mark.parametrize("substrate", ["masked", "sparse"])
-def test_two_rules_on_different_projections_leave_each_others_alone(substrate):
+@pytest.mark.parametrize("kind", ["masked", "sparse"])
+def test_two_rules_on_different_projections_leave_each_others_alone(kind):
     parts = [
         rewire.On(rule=rewire.DeepR(noise=0.4, l1=0.02), projections=("0", "4")),
         rewire.On(rule=rewire.RigL(when=EVERY, fraction=0.3), projections=("2",)),
     ]
-    both = net(parts, substrate=substrate, seed=5)
+    both = net(parts, world=kind, seed=5)
     bounds = both.graph.space.bounds
     for record in both.history:
         inside = [bounds[1] <= key < bounds[2] for key in record.add.tolist()]

@@ -43,13 +43,13 @@ TIGHT = {
 }
 
 
-def net(rule, limits, substrate="masked", density=0.2, **more):
+def net(rule, limits, world="masked", density=0.2, **more):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(24, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
     session = rewire.attach(
         model, optimizer, rule=rule, limits=limits, density=density, steps=20,
-        distribution="uniform", substrate=substrate, **more,
+        distribution="uniform", world=world, **more,
     )  # fmt: skip
     return session, model
 
@@ -99,11 +99,11 @@ def broken(graph, limits, seed=0):
     return None
 
 
-@pytest.mark.parametrize("substrate", ["masked", "sparse"])
+@pytest.mark.parametrize("kind", ["masked", "sparse"])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("limits", TIGHT)
-def test_rules_keep_limits_and_their_counts_at_every_step(rule, limits, substrate):
-    session, model = net(RULES[rule], TIGHT[limits], substrate)
+def test_rules_keep_limits_and_their_counts_at_every_step(rule, limits, kind):
+    session, model = net(RULES[rule], TIGHT[limits], kind)
     counts, start = session.graph.counts(), session.graph.keys
     assert broken(session.graph, TIGHT[limits]) is None
     for graph in train(session, model):

@@ -114,8 +114,8 @@ def test_a_rule_whose_signal_no_world_offers_is_refused_by_name():
 def test_a_gain_needs_a_world_that_multiplies_it():
     assert attached(Gated())[2].world.name == "masked"
     with pytest.raises(ValueError, match="Gated cannot live in the sparse world: silent edges"):
-        attached(Gated(), substrate="sparse")
-    assert attached(Gated(), substrate="auto")[2].world.name == "masked"
+        attached(Gated(), world="sparse")
+    assert attached(Gated(), world="auto")[2].world.name == "masked"
     space = rewire.Space(
         [rewire.Population("a", 2)], [rewire.Projection("p", "a", "a", "linear", (2, 2))]
     )

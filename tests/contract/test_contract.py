@@ -166,9 +166,7 @@ one_case_a_rule = pytest.mark.parametrize(
 class Run:
     """A small training run in a loop of one's own."""
 
-    def __init__(
-        self, rule, optimiser="momentum", model="mlp", seed=0, substrate="masked", dtype=None
-    ):
+    def __init__(self, rule, optimiser="momentum", model="mlp", seed=0, world="masked", dtype=None):
         torch.manual_seed(0)
         build, self.shape = MODELS[model]
         self.model, self.dtype = build().to(dtype), dtype
@@ -179,7 +177,7 @@ class Run:
         g = torch.Generator().manual_seed(99)
         data = torch.randn(20, *self.shape, generator=g, dtype=dtype), torch.arange(20) % 3
         probe = rewire.Probe([data], lambda m, b: nn.functional.cross_entropy(m(b[0]), b[1]))
-        world = torch_world(self.model, self.optimizer, substrate, seed, [rule], probe=probe)
+        world = torch_world(self.model, self.optimizer, world, seed, [rule], probe=probe)
         graph = first_graph(world, density, "erk", "random", seed)
         self.net = rewire.Session(world, graph, rule, span=STEPS, seed=seed, rewinds=True)
 
@@ -402,8 +400,8 @@ def test_rules_with_silent_edges_are_refused_where_no_gain_is_multiplied(rule):
     with pytest.raises(ValueError, match="cannot live in the bare world: no forward pass"):
         bare(rule)
     with pytest.raises(ValueError, match="cannot live in the sparse world: silent edges"):
-        Run(rule, substrate="sparse")
-    assert Run(rule, substrate="auto").net.world.name == "masked"
+        Run(rule, world="sparse")
+    assert Run(rule, world="auto").net.world.name == "masked"
 
 
 @pytest.mark.parametrize("rule", OPEN)
@@ -457,15 +455,13 @@ def test_only_rules_with_silent_edges_are_masked_under_auto():
     assert {name for name, rule in RULES.items() if masked_only(rule)} == SILENCING
 
 
-@pytest.mark.parametrize("substrate", ["sparse", "auto"])
+@pytest.mark.parametrize("kind", ["sparse", "auto"])
 @every_case
-def test_the_sparse_world_makes_the_same_edits_of_the_same_weights(
-    rule, optimiser, model, substrate
-):
+def test_the_sparse_world_makes_the_same_edits_of_the_same_weights(rule, optimiser, model, kind):
     if rule in SILENCING:
         pytest.skip("refused, or masked: tested above")
     there = Run(rule, optimiser, model, dtype=torch.float64).steps(100)
-    here = Run(rule, optimiser, model, substrate=substrate, dtype=torch.float64).steps(100)
+    here = Run(rule, optimiser, model, world=kind, dtype=torch.float64).steps(100)
     assert len(here.net.history) == len(there.net.history)
     for mine, theirs in zip(here.net.history, there.net.history, strict=True):
         assert mine.to_bytes() == theirs.to_bytes()

@@ -66,8 +66,8 @@ def probe_of(x, y, size=5):
     return rewire.Probe(list(zip(x.split(size), y.split(size), strict=True)), loss)
 
 
-def world_of(model, probe, density=0.6, substrate="masked"):
-    world = torch_world(model, torch.optim.SGD(model.parameters(), lr=0.1), substrate, probe=probe)
+def world_of(model, probe, density=0.6, world="masked"):
+    world = torch_world(model, torch.optim.SGD(model.parameters(), lr=0.1), world, probe=probe)
     rule = rewire.Static()
     counts = [round(density * n) for n in world.space.sizes]
     graph = first_graph(world, None, counts, "random", 0)
@@ -99,13 +99,13 @@ def by_hand(model, names, x, y):
     return jacobian, by_output, torch.einsum("nkp,nk->np", jacobian, p)
 
 
-@pytest.mark.parametrize("substrate", ["masked", "sparse", "auto"])
+@pytest.mark.parametrize("kind", ["masked", "sparse", "auto"])
 @pytest.mark.parametrize("name", MODELS)
-def test_the_diagonals_are_those_of_whole_matrices(name, substrate):
+def test_the_diagonals_are_those_of_whole_matrices(name, kind):
     build, shape = MODELS[name]
     model, (x, y) = build(), data(shape)
     dense = copy.deepcopy(model)
-    net, signals = world_of(model, probe_of(x, y), substrate=substrate)
+    net, signals = world_of(model, probe_of(x, y), world=kind)
     keys, masks = net.graph.keys, net.masks()
     with torch.no_grad():
         for n, mask in masks.items():
@@ -165,8 +165,8 @@ def test_lecuns_recursion_is_his_and_where_it_differs(name):
     assert all(0.1 < abs(r - 1) < 1 for r in ratio[:2])  # what is left out is not small
 
 
-@pytest.mark.parametrize("substrate", ["masked", "sparse"])
-def test_the_recursion_goes_through_convolutions_norms_and_pooling(substrate):
+@pytest.mark.parametrize("kind", ["masked", "sparse"])
+def test_the_recursion_goes_through_convolutions_norms_and_pooling(kind):
     """A convolution of one place and one channel is a linear layer, whatever comes after."""
     torch.manual_seed(0)
     flat = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)).double()
@@ -181,9 +181,7 @@ def test_the_recursion_goes_through_convolutions_norms_and_pooling(substrate):
         )
     x, y = data((4,))
     pictures = probe_of(x.view(-1, 4, 1, 1), y)
-    one, two = (
-        world_of(m, p, substrate=substrate) for m, p in ((flat, probe_of(x, y)), (wide, pictures))
-    )
+    one, two = (world_of(m, p, world=kind) for m, p in ((flat, probe_of(x, y)), (wide, pictures)))
     assert torch.equal(one[0].graph.keys, two[0].graph.keys)
     h = [s.pair("hessian_diag", net.graph.keys, recursion=True) for net, s in (one, two)]
     torch.testing.assert_close(h[0], h[1], rtol=1e-10, atol=1e-15)
@@ -217,15 +215,15 @@ def test_what_a_probe_or_a_model_cannot_give_is_refused_before_the_first_step():
             rewire.WoodFisher(**bad)
 
 
-@pytest.mark.parametrize("substrate", ["masked", "sparse"])
-def test_a_look_at_the_curvature_leaves_the_model_and_the_gradients_alone(substrate):
+@pytest.mark.parametrize("kind", ["masked", "sparse"])
+def test_a_look_at_the_curvature_leaves_the_model_and_the_gradients_alone(kind):
     """Modes, running statistics and what a rule after it asks of the training pass."""
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).double()
     x, y = data()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     rule = [rewire.RigL(when=when.every(100))]
     net = rewire.attach(model, optimizer, rule, density=0.5, steps=100, probe=probe_of(x, y),
-                        substrate=substrate)  # fmt: skip
+                        world=kind)  # fmt: skip
     net.plan()
     net.world.want_grads(True)
     loss(model, (x, y)).backward()
@@ -244,13 +242,13 @@ def test_a_look_at_the_curvature_leaves_the_model_and_the_gradients_alone(substr
 # -- what the rules do with them ---------------------------------------------------------------
 
 
-def drops(rule, steps=2, model=None, seed=0, substrate="masked"):
+def drops(rule, steps=2, model=None, seed=0, world="masked"):
     """The graph before and after the one tick of a rule, with a learning rate of 0."""
     model = model or relu_net(seed)
     x, y = data()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     net = rewire.attach(model, optimizer, rule, density=0.4, steps=steps, seed=seed,
-                        probe=probe_of(x, y), substrate=substrate)  # fmt: skip
+                        probe=probe_of(x, y), world=world)  # fmt: skip
     before = net.graph
     for _ in range(steps):
         optimizer.zero_grad()
@@ -376,15 +374,15 @@ def test_gradients_that_are_not_finite_are_refused():
 def test_where_the_engine_makes_the_steps_the_curvature_is_that_of_its_weights(rule):
     """The sparse world's native plan and the masked world, ten steps of training apart."""
     ended = []
-    for substrate in ("masked", "sparse"):
+    for kind in ("masked", "sparse"):
         model = relu_net(3)
         x, y = data()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
         net = rewire.attach(model, optimizer, rule(when=when.every(4)), density=0.3, steps=20,
-                            probe=probe_of(x, y), substrate=substrate)  # fmt: skip
+                            probe=probe_of(x, y), world=kind)  # fmt: skip
         for _ in range(20):
             optimizer.zero_grad()
-            if substrate == "sparse":
+            if kind == "sparse":
                 net.learn(x, y)
             else:
                 loss(model, (x, y)).backward()

@@ -129,7 +129,7 @@ class Pair:
             model = Net()
             self.nets.append(rewire.attach(
                 model, OPTIMIZERS[optimizer](model.parameters()), rule, seed=3, steps=40,
-                substrate="sparse", exclude=["head*"], **{"density": 0.3, **options},
+                world="sparse", exclude=["head*"], **{"density": 0.3, **options},
             ))  # fmt: skip
         self.planned, layers = (net.world for net in self.nets)
         layers.native.untraceable = "to compare"
@@ -312,7 +312,7 @@ class Counting(nn.Module):
 def test_what_a_forward_pass_changes_is_no_other_model(traces):
     model = Counting()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    net = rewire.attach(model, optimizer, rewire.Static(), density=0.5, substrate="sparse")
+    net = rewire.attach(model, optimizer, rewire.Static(), density=0.5, world="sparse")
     for _ in range(5):
         net.learn(torch.ones(4, 6), torch.tensor([0, 1, 2, 0]))
         net.rewire()
@@ -320,11 +320,11 @@ def test_what_a_forward_pass_changes_is_no_other_model(traces):
     assert traces == [True] and model.calls == 5 + 1  # torch.fx passes once
 
 
-@pytest.mark.parametrize("substrate", ["masked", "sparse"])
-def test_an_evaluation_leaves_every_module_in_its_mode(substrate):
+@pytest.mark.parametrize("kind", ["masked", "sparse"])
+def test_an_evaluation_leaves_every_module_in_its_mode(kind):
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    net = rewire.attach(model, optimizer, rewire.Static(), density=0.5, substrate=substrate)
+    net = rewire.attach(model, optimizer, rewire.Static(), density=0.5, world=kind)
     model.norm.eval()
     net.world.evaluate(torch.ones(4, 2, 8, 8).double(), torch.tensor([0, 1, 2, 0]))
     assert model.training and model.block.training and not model.norm.training

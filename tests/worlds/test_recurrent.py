@@ -235,12 +235,12 @@ def test_rigl_on_an_lstm_makes_the_edits_of_the_masked_world():
             return self.out(self.rnn(x.transpose(0, 1))[0][-1])
 
     keys = []
-    for substrate in ("masked", "sparse"):
+    for world_name in ("masked", "sparse"):
         torch.manual_seed(0)
         model = Net().double()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         net = rewire.attach(model, optimizer, rewire.RigL(when=rewire.every(3)), density=0.2,
-                            seed=1, steps=15, substrate=substrate)  # fmt: skip
+                            seed=1, steps=15, world=world_name)  # fmt: skip
         g = torch.Generator().manual_seed(2)
         for _ in range(15):
             net.learn(
@@ -263,7 +263,7 @@ def test_auto_chooses_one_form_for_a_whole_layer(density, form):
         counts[other] = int(density * 2080) - counts[dense]
         held = copy.deepcopy(model)
         net = rewire.attach(
-            held, torch.optim.SGD(held.parameters(), lr=0.1), rewire.Static(), substrate="auto",
+            held, torch.optim.SGD(held.parameters(), lr=0.1), rewire.Static(), world="auto",
             distribution=[counts[name] for name in sizes],
         )  # fmt: skip
         assert net.edges == int(density * 2080)

@@ -208,6 +208,14 @@ def test_it_is_no_world_of_a_torch_model():
         )  # fmt: skip
 
 
+def test_the_old_keyword_substrate_means_the_same():
+    for keyword in ("world", "substrate"):
+        model = torch.nn.Linear(20, 10)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        net = rewire.attach(model, optimizer, rewire.SET(), density=0.2, **{keyword: "sparse"})
+        assert net.world.name == "sparse" and net.edges == 40
+
+
 ASKS = """
 import sys
 from rewire.worlds import registry

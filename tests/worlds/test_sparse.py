@@ -47,11 +47,11 @@ def batches(n=40, size=12, dtype=torch.float64):
     ]
 
 
-def trained(substrate, rule, optimizer, *, whole=True, model=None, density=0.3, steps=40):
+def trained(world_name, rule, optimizer, *, whole=True, model=None, density=0.3, steps=40):
     model = mlp() if model is None else model
     net = rewire.attach(
         model, OPTIMIZERS[optimizer](model.parameters()), rule, density=density, seed=3,
-        steps=steps, substrate=substrate,
+        steps=steps, world=world_name,
     )  # fmt: skip
     losses = []
     for x, y in batches(steps, dtype=next(model.parameters()).dtype):
@@ -87,15 +87,15 @@ def test_a_training_is_that_of_the_masked_world(rule, optimizer, whole):
     same(trained("masked", RULES[rule], optimizer, whole=whole), sparse)
 
 
-@pytest.mark.parametrize("substrate", ["masked", "sparse", "auto"])
-def test_newborns_start_at_the_step_size_of_their_own_group(substrate):
+@pytest.mark.parametrize("world_name", ["masked", "sparse", "auto"])
+def test_newborns_start_at_the_step_size_of_their_own_group(world_name):
     """Rprop's step sizes begin at the learning rate, which is each group's own."""
     model = mlp()
     rates = {"0.weight": 0.01, "2.weight": 0.02, "4.weight": 0.03}
     groups = [{"params": model.get_submodule(n[0]).parameters(), "lr": r} for n, r in rates.items()]
     net = rewire.attach(
         model, torch.optim.Rprop(groups), rewire.SET(when=every(2), fraction=0.5), density=0.3,
-        seed=3, steps=9, substrate=substrate, distribution={"0": 0.2, "2": 0.9, "4": 0.5},
+        seed=3, steps=9, world=world_name, distribution={"0": 0.2, "2": 0.9, "4": 0.5},
     )  # fmt: skip
     for x, y in batches(4):
         model.zero_grad(set_to_none=True)
@@ -125,20 +125,20 @@ def test_no_dense_tensor_is_left():
             assert v.dim() == 0 or v.shape == p.shape
 
 
-def ticket(substrate, optimizer):
+def ticket(world_name, optimizer):
     model, data = mlp(), batches()
     net = rewire.train(
         model, OPTIMIZERS[optimizer](model.parameters()), rewire.IMP(fraction=0.4, rewind=5),
         loss=lambda m, b: cross_entropy(m(b[0]), b[1]), data=lambda step: data[step], steps=25,
-        density=0.1, substrate=substrate,
+        density=0.1, world=world_name,
     )  # fmt: skip
     return net, [0.0]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("substrate", ["sparse", "auto"])
-def test_tickets_and_their_rewinds_are_those_of_the_masked_world(substrate, optimizer):
-    found = ticket(substrate, optimizer)
+@pytest.mark.parametrize("world_name", ["sparse", "auto"])
+def test_tickets_and_their_rewinds_are_those_of_the_masked_world(world_name, optimizer):
+    found = ticket(world_name, optimizer)
     same(ticket("masked", optimizer), found)
     assert found[0].edges == round(0.1 * found[0].graph.possible)
 
@@ -146,7 +146,7 @@ def test_tickets_and_their_rewinds_are_those_of_the_masked_world(substrate, opti
 def test_auto_chooses_for_each_layer_by_its_density():
     model = mlp()
     net = rewire.attach(
-        model, torch.optim.Adam(model.parameters()), Shrinking(), seed=0, substrate="auto",
+        model, torch.optim.Adam(model.parameters()), Shrinking(), seed=0, world="auto",
         distribution={"0.weight": 0.2, "2.weight": 0.9, "4.weight": 1.0},
     )  # fmt: skip
     assert list(net.world.forms.values()) == ["edges", "masked", "masked"]
@@ -162,11 +162,11 @@ def test_auto_chooses_for_each_layer_by_its_density():
 def test_layers_of_both_forms_train_as_masked_ones(whole, optimizer):
     """A layer goes from masked to edges on the way, with its moments."""
     runs = []
-    for substrate in ("masked", "auto"):
+    for world_name in ("masked", "auto"):
         model = mlp()
         net = rewire.attach(
             model, OPTIMIZERS[optimizer](model.parameters()),
-            [Shrinking(), rewire.SET(when=every(2))], seed=0, substrate=substrate,
+            [Shrinking(), rewire.SET(when=every(2))], seed=0, world=world_name,
             distribution={"0.weight": 0.2, "2.weight": 0.9, "4.weight": 1.0},
         )  # fmt: skip
         losses = []
@@ -221,7 +221,7 @@ def test_resume_in_mid_run_is_bit_equal(rule, optimizer):
         model = mlp(dtype=torch.float32)
         return rewire.attach(
             model, OPTIMIZERS[optimizer](model.parameters()), RULES[rule], density=0.3, seed=3,
-            steps=40, substrate="sparse",
+            steps=40, world="sparse",
         )  # fmt: skip
 
     data = batches(40, dtype=torch.float32)
@@ -250,7 +250,7 @@ def test_a_model_on_the_meta_device_gets_the_weights_of_its_edges_alone():
         model = nn.Sequential(nn.Linear(1 << 18, 1 << 18), nn.ReLU(), nn.Linear(1 << 18, 3))
     net = rewire.attach(  # 69 billion possible synapses
         model, torch.optim.SGD(model.parameters(), lr=0.01), rewire.DeepR(l1=1e-3),
-        distribution={"0.weight": 1e-7, "2.weight": 1e-2}, seed=1, substrate="sparse",
+        distribution={"0.weight": 1e-7, "2.weight": 1e-2}, seed=1, world="sparse",
     )  # fmt: skip
     edges = net.edges
     assert edges == round(1e-7 * 2**36) + round(1e-2 * 3 * 2**18)
@@ -278,12 +278,12 @@ class Recurrent(nn.Module):
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}])
 def test_recurrent_nets_train_as_masked_ones(kind, options):
     runs = []
-    for substrate in ("masked", "sparse"):
+    for world_name in ("masked", "sparse"):
         torch.manual_seed(0)
         model = Recurrent(kind, **options).double()
         net = rewire.attach(
             model, torch.optim.Adam(model.parameters(), lr=1e-2), rewire.RigL(when=every(2)),
-            density=0.3, seed=0, substrate=substrate, steps=12,
+            density=0.3, seed=0, world=world_name, steps=12,
         )  # fmt: skip
         g, losses = torch.Generator().manual_seed(0), []
         for _ in range(12):
@@ -309,11 +309,11 @@ def convolutional():
 @pytest.mark.parametrize("rule", ["RigL", "DeepR", "SET"])
 def test_convolutional_nets_train_as_masked_ones(rule, whole):
     runs = []
-    for substrate in ("masked", "sparse"):
+    for world_name in ("masked", "sparse"):
         model = convolutional()
         net = rewire.attach(
             model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), RULES[rule],
-            density=0.3, seed=0, substrate=substrate, steps=12,
+            density=0.3, seed=0, world=world_name, steps=12,
         )  # fmt: skip
         g, losses = torch.Generator().manual_seed(0), []
         for _ in range(12):
@@ -349,13 +349,13 @@ def test_what_cannot_be_held_as_edges_is_refused_before_step_0():
     if muon is not None:
         weights = [p for p in model.parameters() if p.dim() == 2]
         with pytest.raises(ValueError, match="mixes weights"):
-            rewire.attach(model, muon(weights), rewire.Static(), substrate="sparse")
+            rewire.attach(model, muon(weights), rewire.Static(), world="sparse")
     with pytest.raises(ValueError, match="'masked', 'sparse' or 'auto'"):
-        rewire.attach(model, torch.optim.SGD(model.parameters()), rewire.Static(), substrate="csr")
+        rewire.attach(model, torch.optim.SGD(model.parameters()), rewire.Static(), world="csr")
     tied = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     tied[1].weight = tied[0].weight
     with pytest.raises(ValueError, match="one shared weight"):
-        rewire.attach(tied, torch.optim.SGD(tied.parameters()), rewire.Static(), substrate="sparse")
+        rewire.attach(tied, torch.optim.SGD(tied.parameters()), rewire.Static(), world="sparse")
 
 
 def test_layers_that_have_no_form_of_edges_stay_masked():
@@ -369,12 +369,12 @@ def test_layers_that_have_no_form_of_edges_stay_masked():
             return self.out(self.attention(x, x, x, need_weights=False)[0].mean(1))
 
     runs = []
-    for substrate in ("masked", "sparse"):
+    for world_name in ("masked", "sparse"):
         torch.manual_seed(0)
         model = Attending().double()
         net = rewire.attach(
             model, torch.optim.Adam(model.parameters(), lr=1e-2), rewire.SET(when=every(2)),
-            density=0.4, seed=0, substrate=substrate, steps=8,
+            density=0.4, seed=0, world=world_name, steps=8,
         )  # fmt: skip
         g, losses = torch.Generator().manual_seed(0), []
         for _ in range(8):
@@ -390,12 +390,12 @@ def test_layers_that_have_no_form_of_edges_stay_masked():
 @pytest.mark.skipif(engine is None, reason="the engine was not built")
 def test_a_frozen_norm_runs_layer_by_layer():
     runs = []
-    for substrate in ("masked", "sparse"):
+    for world_name in ("masked", "sparse"):
         model = convolutional()
         model[1].eval()
         net = rewire.attach(
             model, torch.optim.SGD(model.parameters(), lr=0.05), rewire.Static(), density=0.3,
-            seed=0, substrate=substrate,
+            seed=0, world=world_name,
         )  # fmt: skip
         g, losses = torch.Generator().manual_seed(0), []
         for _ in range(4):
@@ -407,9 +407,9 @@ def test_a_frozen_norm_runs_layer_by_layer():
     same(*runs)
 
 
-@pytest.mark.parametrize("substrate", ["masked", "sparse", "auto"])
+@pytest.mark.parametrize("world_name", ["masked", "sparse", "auto"])
 @pytest.mark.parametrize("native", [True, False])
-def test_a_signal_as_a_whole_is_that_of_all_keys(substrate, native):
+def test_a_signal_as_a_whole_is_that_of_all_keys(world_name, native):
     """Linear, convolutional and recurrent weights; of the magnitude too."""
 
     class Net(nn.Module):
@@ -426,8 +426,8 @@ def test_a_signal_as_a_whole_is_that_of_all_keys(substrate, native):
     x, y = torch.randn(6, *((9,) if native else (1, 3, 3))).double(), torch.arange(6) % 3
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     net = rewire.attach(model, optimizer, rewire.SNFS(rewires=every(9)), density=0.5,
-                        steps=20, substrate=substrate)  # fmt: skip
-    if native and substrate != "masked":
+                        steps=20, world=world_name)  # fmt: skip
+    if native and world_name != "masked":
         net.learn(x, y)
         assert net.world.plan is not None
     else:

@@ -71,18 +71,18 @@ def built(name):
     return model, optimizer, rewire.Probe([batch(shape, seed=i) for i in (1, 2)], loss)
 
 
-def attached(name, substrate, rule, density=0.3, **more):
+def attached(name, kind, rule, density=0.3, **more):
     model, optimizer, probe = built(name)
     return rewire.attach(
-        model, optimizer, rule, density=density, seed=0, substrate=substrate, probe=probe, **more
+        model, optimizer, rule, density=density, seed=0, world=kind, probe=probe, **more
     )
 
 
-def world_of(name, substrate, trained):
+def world_of(name, kind, trained):
     """A world that holds no graph yet, or one after some steps; above auto's crossover in its
     first layer."""
     model, optimizer, probe = built(name)
-    world = torch_world(model, optimizer, substrate, probe=probe)
+    world = torch_world(model, optimizer, kind, probe=probe)
     names = [p.name for p in world.space.projections]
     first = [n.partition(".")[0] == names[0].partition(".")[0] for n in names]
     shares = zip(world.space.sizes, first, strict=True)
@@ -99,16 +99,16 @@ def world_of(name, substrate, trained):
             "sparse": [],
             "auto": [n for n, d in zip(names, first, strict=True) if d],
         }
-        assert [n for n, form in world.forms.items() if form == "masked"] == dense[substrate]
+        assert [n for n, form in world.forms.items() if form == "masked"] == dense[kind]
     return world, graph
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["before step 0", "after steps"])
-@pytest.mark.parametrize("substrate", ["sparse", "auto"])
+@pytest.mark.parametrize("kind", ["sparse", "auto"])
 @pytest.mark.parametrize("model", HELD)
-def test_signals_at_any_graph_are_those_of_the_masked_world_to_1e_10(model, substrate, trained):
+def test_signals_at_any_graph_are_those_of_the_masked_world_to_1e_10(model, kind, trained):
     """Scores, gradients and curvature, at more edges than the world has and at fewer."""
-    worlds = [world_of(model, s, trained) for s in ("masked", substrate)]
+    worlds = [world_of(model, s, trained) for s in ("masked", kind)]
     own = worlds[0][1]
     full = Graph.full(own.space)
     for graph in (own, full, Graph(own.space, own.keys[::3])):
@@ -153,12 +153,12 @@ def test_a_probe_leaves_no_trace_in_the_sparse_world(model):
 
 
 @no_engine
-@pytest.mark.parametrize("substrate", ["sparse", "auto"])
+@pytest.mark.parametrize("kind", ["sparse", "auto"])
 @pytest.mark.parametrize("model", ["mlp", "conv"])
 @pytest.mark.parametrize("rule", RULES)
-def test_what_is_left_at_the_start_is_held_as_edges_and_trained_by_the_plan(rule, model, substrate):
+def test_what_is_left_at_the_start_is_held_as_edges_and_trained_by_the_plan(rule, model, kind):
     nets, losses = [], []
-    for world in ("masked", substrate):
+    for world in ("masked", kind):
         net = attached(model, world, RULES[rule], density=0.15, steps=99)
         assert net.world.name == ("masked" if world == "masked" else "sparse")
         losses.append([])
@@ -188,7 +188,7 @@ def test_a_model_on_the_meta_device_is_pruned_by_the_weights_that_it_would_start
         probe = rewire.Probe([batch((9,), seed=1)], loss)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         density = 1.0 if isinstance(rule, rewire.Static) else 0.15
-        return rewire.attach(model, optimizer, rule, density=density, seed=4, substrate="sparse",
+        return rewire.attach(model, optimizer, rule, density=density, seed=4, world="sparse",
                              probe=probe)  # fmt: skip
 
     whole, net = meta(rewire.Static()), meta(RULES[rule])
@@ -215,7 +215,7 @@ def test_a_model_too_wide_for_every_edge_is_refused_by_name():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="every possible synapse has 274,877,906,944 .* 2,048 GiB"):
         rewire.attach(model, optimizer, rewire.SynFlow(input=(1,)), density=1e-6,
-                      substrate="sparse")  # fmt: skip
+                      world="sparse")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

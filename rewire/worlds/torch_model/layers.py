@@ -199,7 +199,7 @@ def owners(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[tuple[n
             names = ", ".join(repr(name) for name, *_ in held[id(p)])
             raise ValueError(
                 f"{names} are one shared weight, which the sparse world cannot hold as edges: "
-                "attach with substrate='masked', or leave it out with exclude=."
+                "attach with world='masked', or leave it out with exclude=."
             )
     return [held[id(p)][0][1:] for p in parameters]
 
