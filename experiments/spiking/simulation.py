@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rewire import Session, rng_for
 from rewire.analysis import topography
+from rewire.compatibility import as_rules
 from rewire.graph import Graph
 from rewire.models.spiking.brian import brian2
 from rewire.rule_budget import budget_of
@@ -63,7 +64,8 @@ class Simulation:
             positions=dict.fromkeys(self.ends, s.model.positions),
         )
         graph = world.graph()
-        trainings = 1 + _rungs(s.rule, graph)
+        (rule,) = as_rules(s.rule)
+        trainings = 1 + _rungs(rule, graph)
         span = s.ticks // trainings
         if not span:
             raise ValueError(
