@@ -135,22 +135,24 @@ class DeepR(_Walk):
     ) -> tuple[Edit, State]:
         drift, spread = self._scales(self._rate(graph, signals))
         noisy = (self.noise if self.temperature is None else self.temperature) != 0
-        # for all active k: theta_k <- theta_k - eta alpha + sqrt(2 eta T) nu_k, after the step of
-        # the world's own, which is - eta dE/dtheta_k; if theta_k < 0 then set k dormant
+        # Algorithm 1, an iteration, of which the world's own step was - eta dE/dtheta_k:
+        # for all active k:
+        #     theta_k <- theta_k - eta alpha + sqrt(2 eta T) nu_k
+        #     if theta_k < 0 then set k dormant
         walked = _walk(
             graph, drift, spread, rng, noisy=noisy, scope=self.scope, turned=state["turned"]
         )
-        if not len(walked.dormant):
-            return Edit(set={"weight": walked.weight}), state
-        # while fewer than K are active: select a dormant k' with uniform probability, activate it
+        weight, dormant = {"weight": walked.weight}, walked.dormant
+        if not len(dormant):
+            return Edit(set=weight), state
+        # while the number of active k is below K:
+        #     select a dormant k' with uniform probability and activate it
         woken, sign = _wake(graph, walked, rng, scope=self.scope, turned=state["turned"])
-        # theta_k' <- 0, to which the world's newborn weights are set; or birth
+        #     theta_k' <- 0, or ``birth``
         birth = {"sign": sign}
         if self.birth:
             birth["weight"] = sign * np.float32(self.birth)
-        return Edit(
-            set={"weight": walked.weight}, drop=walked.dormant, add=woken, birth=birth
-        ), state
+        return Edit(set=weight, drop=dormant, add=woken, birth=birth), state
 
 
 def _walk(
