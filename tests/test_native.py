@@ -97,9 +97,9 @@ def test_what_is_wrong_with_an_edit_is_said_in_the_same_words(both, drop, add):
     edit = Edit(drop=torch.tensor(drop).long(), add=torch.tensor(add).long())
 
     def refused():
-        with pytest.raises(ValueError) as said:
+        with pytest.raises(ValueError) as refusal:
             graph.apply(edit)
-        return str(said.value)
+        return str(refusal.value)
 
     fast, slow = both(refused)
     assert fast == slow
@@ -194,12 +194,12 @@ def test_the_first_of_each_group(both):
 def test_the_largest_of_absent_synapses(both, kind, share, dtype):
     n = 40_000
     x = numbers(kind, n, dtype)
-    held = torch.from_numpy((np.random.default_rng(1).random(n) < share).nonzero()[0])
-    x[held] = torch.nan  # what is held is not looked at
-    for k in (1, 100, 3000, n - len(held)):
+    present = torch.from_numpy((np.random.default_rng(1).random(n) < share).nonzero()[0])
+    x[present] = torch.nan  # what is held is not looked at
+    for k in (1, 100, 3000, n - len(present)):
         for magnitude in (False, True):
             fast, slow = both(
-                lambda k=k, m=magnitude: top_absent(x, held, k, "growth", "p", magnitude=m)
+                lambda k=k, m=magnitude: top_absent(x, present, k, "growth", "p", magnitude=m)
             )
             assert torch.equal(fast, slow) and len(fast) == k
 
@@ -211,9 +211,9 @@ def test_nan_is_refused_in_the_same_words(both, n, k):
     x[n // 2] = torch.nan
 
     def refused():
-        with pytest.raises(ValueError, match=f"|w| is NaN at 1 of {n} places") as said:
+        with pytest.raises(ValueError, match=f"|w| is NaN at 1 of {n} places") as refusal:
             smallest(x, k, magnitude=True, what="|w|")
-        return str(said.value)
+        return str(refusal.value)
 
     fast, slow = both(refused)
     assert fast == slow
@@ -223,11 +223,11 @@ def test_nan_is_refused_in_the_same_words(both, n, k):
 @pytest.mark.parametrize("edges", [0, 1, 300])
 def test_keys_are_found_alike(both, edges, rising):
     graph = a_graph(a_space(), edges)
-    asked = torch.from_numpy(np.random.default_rng(3).permutation(graph.possible)[:200])
-    asked = asked.sort().values if rising else asked
-    (row, there), (slow_row, slow_there) = both(lambda: graph.find(asked))
-    assert torch.equal(row, slow_row) and torch.equal(there, slow_there)
-    assert there.tolist() == torch.isin(asked, graph.keys).tolist()
+    queried = torch.from_numpy(np.random.default_rng(3).permutation(graph.possible)[:200])
+    queried = queried.sort().values if rising else queried
+    (row, exists), (slow_row, slow_exists) = both(lambda: graph.find(queried))
+    assert torch.equal(row, slow_row) and torch.equal(exists, slow_exists)
+    assert exists.tolist() == torch.isin(queried, graph.keys).tolist()
 
 
 def test_keys_but_for_those_that_go(both):
@@ -387,13 +387,13 @@ def a_slotted_graph(n_in=40, n_out=20, slots=8, seed=0):
     )
     keys, slot = [], []
     for unit in range(n_out):
-        held = rng.permutation(slots)[: rng.integers(slots + 1)]
-        source = rng.integers(n_in + n_out, size=len(held))
+        taken_slots = rng.permutation(slots)[: rng.integers(slots + 1)]
+        source = rng.integers(n_in + n_out, size=len(taken_slots))
         ff = source < n_in
         keys += np.where(
             ff, unit * n_in + source, n_out * n_in + unit * n_out + source - n_in
         ).tolist()
-        slot += held.tolist()
+        slot += taken_slots.tolist()
     order = np.argsort(keys, kind="stable")
     columns = {
         "weight": torch.from_numpy(rng.random(len(keys))),
@@ -494,8 +494,8 @@ def test_the_merge_of_parallel_edges(both, seed):
 def test_slots_and_starts_after_an_edit(both, seed):
     graph, rng = a_slotted_graph(seed=seed), np.random.default_rng(seed)
     drop = rng.choice(len(graph), 10, replace=False)
-    kept = np.delete(graph.keys.numpy(), drop)
-    free = 8 - np.bincount(graph.space.targets(kept)[1], minlength=20)
+    staying = np.delete(graph.keys.numpy(), drop)
+    free = 8 - np.bincount(graph.space.targets(staying)[1], minlength=20)
     units = rng.permutation(np.repeat(np.arange(20), free))[:7]
     add = torch.from_numpy(units * 40 + rng.integers(40, size=7))
 
@@ -518,9 +518,9 @@ def test_an_overflow_is_refused_in_the_same_words(both):
     add = torch.full((9,), unit * 40)
 
     def refused():
-        with pytest.raises(ValueError, match="8 slots") as said:
+        with pytest.raises(ValueError, match="8 slots") as refusal:
             graph.apply(Edit(add=add))
-        return str(said.value)
+        return str(refusal.value)
 
     fast, slow = both(refused)
     assert fast == slow
@@ -545,31 +545,31 @@ def a_queue(kind, delays, sources):
 
 @pytest.mark.parametrize("delays", [[2e-3], [1e-3, 2e-3, 3e-3, 1e-3, 5e-3, 1e-3, 2e-3, 4e-3]])
 def test_our_spike_queue_does_what_brian2s_does(delays):
-    theirs_kind = pytest.importorskip("brian2.synapses.cythonspikequeue").SpikeQueue
+    brians_kind = pytest.importorskip("brian2.synapses.cythonspikequeue").SpikeQueue
     rng, sources = np.random.default_rng(0), np.array([0, 3, 3, 1, 5, 0, 2, 3], np.int32)
     ours = a_queue(kernels.SlotQueue, delays, sources)
-    theirs = a_queue(theirs_kind, delays, sources)
+    brians = a_queue(brians_kind, delays, sources)
     for step in range(200):
         spikes = np.flatnonzero(rng.random(6) < 0.4).astype(np.int32)
         ours.push(spikes)
-        theirs.push(spikes)
+        brians.push(spikes)
         if step % 7 == 3:  # two synapses move: theirs is prepared anew, and purged by hand
             moved = rng.choice(8, 2, replace=False)
             sources[moved] = rng.integers(6, size=2)
             ours.retarget(moved, sources)
-            offset, buckets = theirs._full_state()
-            theirs._restore_from_full_state(
+            offset, buckets = brians._full_state()
+            brians._restore_from_full_state(
                 (offset, [[k for k in b if k not in moved] for b in buckets])
             )
-            theirs.prepare(np.array(delays), 1e-3, sources)
+            brians.prepare(np.array(delays), 1e-3, sources)
         if step == 100:  # through its saved state
             again = a_queue(kernels.SlotQueue, delays, sources)
             again._restore_from_full_state(ours._full_state())
             ours = again
-        assert ours.peek().tolist() == theirs.peek().tolist(), step
-        assert ours._full_state() == theirs._full_state()
+        assert ours.peek().tolist() == brians.peek().tolist(), step
+        assert ours._full_state() == brians._full_state()
         ours.advance()
-        theirs.advance()
+        brians.advance()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -590,6 +590,6 @@ def test_paths_of_three(both, edges, shape):
     n = shape[0] * shape[1]
     space = Space([Population("a", 50)], [Projection("p", "a", "a", "linear", shape)])
     keys = np.sort(np.random.default_rng(edges).choice(n, edges, replace=False))
-    (at, score), (their_at, theirs) = both(lambda: ch3_l3(Graph(space, torch.from_numpy(keys)), 0))
-    assert np.array_equal(at, their_at) and np.array_equal(score, theirs)
+    (at, score), (plain_at, plain) = both(lambda: ch3_l3(Graph(space, torch.from_numpy(keys)), 0))
+    assert np.array_equal(at, plain_at) and np.array_equal(score, plain_score)
     assert (len(at) > 0) == (edges > 0)

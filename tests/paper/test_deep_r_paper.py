@@ -220,9 +220,9 @@ def test_a_pretrained_network_keeps_its_function_under_deep_r():
     net = rewire.attach(
         model, optimizer, rule=rewire.DeepR(noise=0.0, l1=0.0), density=0.3, initial="magnitude"
     )
-    kept = before.abs().reshape(-1).argsort(descending=True)[:120].sort().values
-    assert torch.equal(net.graph.keys, kept)
-    assert torch.equal(net.graph["weight"], before.reshape(-1)[kept])
+    largest = before.abs().reshape(-1).argsort(descending=True)[:120].sort().values
+    assert torch.equal(net.graph.keys, largest)
+    assert torch.equal(net.graph["weight"], before.reshape(-1)[largest])
     model.weight.grad, model.bias.grad = torch.zeros(20, 20), torch.zeros(20)
     net.step()
-    assert torch.equal(net.graph["weight"], before.reshape(-1)[kept])
+    assert torch.equal(net.graph["weight"], before.reshape(-1)[largest])

@@ -48,10 +48,10 @@ def test_the_ladder_hits_every_requested_density_exactly(scope, data):
     rule = rewire.IMP(scope=scope, fraction=fraction, to=tuple(to))
     ladder = levels(rule, counts, names)
     totals = [sum(have) for have in ladder]
-    wanted = {round(d * sum(counts)) for d in to} - {sum(counts)}
-    assert wanted <= set(totals)
+    targets = {round(d * sum(counts)) for d in to} - {sum(counts)}
+    assert targets <= set(totals)
     assert totals == sorted(set(totals), reverse=True)
-    assert totals[-1:] == ([min(wanted)] if wanted else [])
+    assert totals[-1:] == ([min(targets)] if targets else [])
     assert all(n >= 1 for have in ladder for n in have)
     before = sum(counts)
     for have, after in zip(ladder, totals, strict=True):  # a round never drops more than asked
@@ -103,15 +103,15 @@ def test_the_smallest_weights_of_all_layers_or_of_each_go():
         [rewire.Projection(n, "a", "a", "linear", (2, 4)) for n in ("p", "q")],
     )
     weights = torch.tensor([1.0, -2, 3, -4, 5, -6, 7, -8, 0.1, -0.2, 0.3, -0.4, 9, -10, 11, -12])
-    kept = {}
+    masks = {}
     for scope in ("global", "layer"):
         world = rewire.Bare(space, weights=weights)
         rule = rewire.IMP(scope=scope, fraction=0.5, rounds=1)
         net = rewire.Session(world, rewire.Graph.full(space), rule, span=1, rewinds=True)
         while not net.done:
             net.step()
-        kept[scope] = net.graph.keys.tolist()
-    assert kept == {"global": [4, 5, 6, 7, 12, 13, 14, 15], "layer": [4, 5, 6, 7, 12, 13, 14, 15]}
+        masks[scope] = net.graph.keys.tolist()
+    assert masks == {"global": [4, 5, 6, 7, 12, 13, 14, 15], "layer": [4, 5, 6, 7, 12, 13, 14, 15]}
     world = rewire.Bare(space, weights=weights)
     net = rewire.Session(
         world, rewire.Graph.full(space), rewire.IMP(fraction=0.75, rounds=1), span=1, rewinds=True
@@ -139,8 +139,8 @@ def test_the_smallest_legal_graph_is_reached_exactly_and_anything_below_refused(
     fraction = data.draw(st.sampled_from([0.2, 0.9, 0.999]))
     rates = dict.fromkeys(whole, 0.0)
     pruned = len(counts) - len(whole)
-    kept = sum(n for n, name in zip(counts, names, strict=True) if name in whole)
-    least, possible = kept + (pruned if scope == "layer" else 1), sum(counts)
+    fixed = sum(n for n, name in zip(counts, names, strict=True) if name in whole)
+    least, possible = fixed + (pruned if scope == "layer" else 1), sum(counts)
 
     def ladder(edges):
         to = (edges / possible,)

@@ -161,7 +161,7 @@ def test_what_is_below_the_threshold_goes_and_nothing_else():
         net = rewire.Session(rewire.Bare(where), graph, rule, span=9)
         net.step()
         assert net.edges == left
-        kept = net.graph["weight"].abs()
-        assert float(kept.min()) == pytest.approx(1 - left / 1000, abs=2e-3)
+        strength = net.graph["weight"].abs()
+        assert float(strength.min()) == pytest.approx(1 - left / 1000, abs=2e-3)
         net.step()
         assert net.edges == left  # pruned once, the rest is above the threshold

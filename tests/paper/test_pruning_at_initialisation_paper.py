@@ -102,10 +102,10 @@ def test_snip_finds_the_weights_whose_removal_moves_the_loss():
     with torch.no_grad():
         whole, flat = float(loss(model, batch)), model[0].weight.view(-1)
         for i in range(96):
-            held = float(flat[i])
+            value = float(flat[i])
             flat[i] = 0
             change.append(abs(float(loss(model, batch)) - whole))
-            flat[i] = held
+            flat[i] = value
     correlation = torch.corrcoef(torch.stack([score, torch.tensor(change).double()]))[0, 1]
     assert correlation > 0.9
 
@@ -130,12 +130,12 @@ def test_grasps_score_is_how_much_gradient_a_weight_stands_for():
     share, flat = 1e-5, [p.detach().view(-1) for p in world.parameters]
     for key in score.abs().topk(12).indices.tolist():
         layer, at = (0, key) if key < 96 else (1, key - 96)
-        held = float(flat[layer][at])
+        value = float(flat[layer][at])
         ends = []
         for sign in (1, -1):
-            flat[layer][at] = held * (1 - sign * share)
+            flat[layer][at] = value * (1 - sign * share)
             ends.append(norm())
-        flat[layer][at] = held
+        flat[layer][at] = value
         assert float(ends[0] - ends[1]) / (4 * share) == pytest.approx(float(score[key]), rel=1e-6)
 
 

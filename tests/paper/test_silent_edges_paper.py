@@ -118,8 +118,8 @@ def test_a_supermask_of_a_whole_model_takes_its_biases_back():
     start = net_of(bias=True)
     model, _ = trained(rewire.Supermask(), 0.3, model=net_of(bias=True))
     assert torch.equal(model[0].bias, start[0].bias)
-    kept = model[0].weight != 0
-    assert torch.equal(model[0].weight[kept], start[0].weight[kept])
+    live = model[0].weight != 0
+    assert torch.equal(model[0].weight[live], start[0].weight[live])
     with pytest.raises(ValueError, match="goes back to saved steps"):
         rewire.attach(model, torch.optim.SGD(model.parameters()), rewire.Supermask(), density=0.3)
 
@@ -172,8 +172,8 @@ def test_str_is_sparser_the_larger_its_decay_and_each_layer_has_a_density_of_its
     assert densities == sorted(densities, reverse=True) and densities[-1] < 0.5 < densities[0]
     first, last = (n / size for n, size in zip(ended[-1].counts, (1280, 200), strict=True))
     assert abs(first - last) > 0.05
-    held = trained(rewire.STR(decay=0.2), 0.2, steps=200)[1]
-    assert held.edges == round(0.2 * 1480)
+    floored = trained(rewire.STR(decay=0.2), 0.2, steps=200)[1]
+    assert floored.edges == round(0.2 * 1480)
 
 
 def test_strs_thresholds_move_at_their_layers_rates():
@@ -224,8 +224,8 @@ def test_movement_keeps_what_moves_away_from_zero_and_not_what_is_large():
     assert net.graph["gain"].tolist() == [0, 0, 1, 1]
     score = net.graph["score"]
     assert (score[:2] < 0).all() and (score[2:] > 0).all()
-    kept = torch.tensor([[0.1 + 0.1, -0.1 - 0.1]])
-    torch.testing.assert_close(model.weight[:, 2:].detach(), kept, rtol=1e-5, atol=0)
+    weight = torch.tensor([[0.1 + 0.1, -0.1 - 0.1]])
+    torch.testing.assert_close(model.weight[:, 2:].detach(), weight, rtol=1e-5, atol=0)
     # S = -rate sum of dL/dw w, with w after each step
     expected = sum(0.01 * (0.1 + 0.01 * t) for t in range(1, 11))
     torch.testing.assert_close(score[2:], torch.full((2,), expected), rtol=1e-5, atol=0)
@@ -346,10 +346,10 @@ def test_grad_r_is_its_formula():
 
 def test_a_dormant_link_of_grad_r_comes_back_by_its_gradient():
     """Its point against DEEP R, where a dormant link has no memory and returns by chance."""
-    shown = []
+    lives = []
     rule = rewire.GradR(alpha=0.05)
-    trained(rule, 0.05, 100, on_step=lambda net, _: shown.append(net.graph["gain"] != 0))
-    pairs = list(zip(shown, shown[1:], strict=False))
+    trained(rule, 0.05, 100, on_step=lambda net, _: lives.append(net.graph["gain"] != 0))
+    pairs = list(zip(lives, lives[1:], strict=False))
     back = sum(int((after & ~before).sum()) for before, after in pairs)
-    gone = sum(int((before & ~after).sum()) for before, after in pairs)
-    assert back > 20 and gone > back
+    fallen = sum(int((before & ~after).sum()) for before, after in pairs)
+    assert back > 20 and fallen > back

@@ -71,12 +71,12 @@ def test_partners_are_accepted_by_the_gaussian_of_their_distance(grown, projecti
     """Chi-square of squared distances against the kernel summed over the torus grid."""
     graph = grown.graph
     _, pre, post = (x[graph.rows(projection)].numpy() for x in graph.locate())
-    seen = distance_squared(pre, post)
+    squared = distance_squared(pre, post)
     offsets = distance_squared(np.arange(N), np.zeros(N, int))
     kernel = np.exp(-offsets / (2 * sigma**2))
     values = np.unique(offsets)
-    expected = np.array([kernel[offsets == v].sum() for v in values]) * len(seen) / kernel.sum()
-    observed = np.array([(seen == v).sum() for v in values])
+    expected = np.array([kernel[offsets == v].sum() for v in values]) * len(squared) / kernel.sum()
+    observed = np.array([(squared == v).sum() for v in values])
     many = expected >= 8
     observed = np.append(observed[many], observed[~many].sum())
     expected = np.append(expected[many], expected[~many].sum())
@@ -84,7 +84,7 @@ def test_partners_are_accepted_by_the_gaussian_of_their_distance(grown, projecti
         observed, expected = observed[:-1], expected[:-1]
     statistic = ((observed - expected) ** 2 / expected).sum()
     assert statistic < chi2.ppf(0.999, len(expected) - 1)
-    assert len(seen) > 1000
+    assert len(squared) > 1000
 
 
 def test_feed_forward_and_lateral_form_at_nearly_equal_rates(grown):

@@ -71,8 +71,8 @@ def test_snip_ranks_by_the_slope_of_the_loss_over_a_factor_on_each_weight():
     weights = sparse_weights(model)
 
     def of_factors(c):
-        held = {n: w * c[n] for n, w in weights.items()}
-        return sum(loss(lambda x: functional_call(model, held, x), b) for b in data) / len(data)
+        scaled = {n: w * c[n] for n, w in weights.items()}
+        return sum(loss(lambda x: functional_call(model, scaled, x), b) for b in data) / len(data)
 
     slope = grad(of_factors)({n: torch.ones_like(w) for n, w in weights.items()})
     net = attach(model, rewire.SNIP(), probe=rewire.Probe(data, loss))
@@ -125,9 +125,9 @@ def test_grasp_ranks_by_the_exact_hessian_times_the_gradient(temperature):
 
     def of(vector):
         parts = vector.split(sizes)
-        held = {n: v.view_as(w) for (n, w), v in zip(weights.items(), parts, strict=True)}
+        parts_of = {n: v.view_as(w) for (n, w), v in zip(weights.items(), parts, strict=True)}
         return sum(
-            nn.functional.cross_entropy(functional_call(model, held, x) / temperature, y)
+            nn.functional.cross_entropy(functional_call(model, parts_of, x) / temperature, y)
             for x, y in data
         ) / len(data)
 
@@ -137,10 +137,10 @@ def test_grasp_ranks_by_the_exact_hessian_times_the_gradient(temperature):
     net = attach(mlp(bias=False), rewire.GraSP(temperature=temperature), 0.25, probe)
     keys = torch.arange(162)
     world = rewire.Masked(model, torch.optim.SGD(model.parameters(), lr=0.1), probe=probe)
-    found = world.signals(Graph.full(world.space)).pair(
+    scores_of_all = world.signals(Graph.full(world.space)).pair(
         "gradient_flow", keys, temperature=temperature
     )
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-18)
+    torch.testing.assert_close(scores_of_all, expected, rtol=1e-9, atol=1e-18)
     assert net.graph.keys.tolist() == keep_by_sorting(expected, 40)
     negative = (expected < 0).sum()
     assert negative > 40 and expected.abs().topk(40).indices.sort().values.tolist() != (
@@ -203,8 +203,8 @@ def test_magnitude_is_torchs_own_global_and_layerwise_pruning():
         else:
             for (m, name), k in zip(layers, net.counts, strict=True):
                 prune.l1_unstructured(m, name, amount=m.weight.numel() - k)
-        theirs = flat([m.weight_mask for m, _ in layers]).nonzero().squeeze(1)
-        assert torch.equal(net.graph.keys, theirs)
+        torchs = flat([m.weight_mask for m, _ in layers]).nonzero().squeeze(1)
+        assert torch.equal(net.graph.keys, torchs)
 
 
 # -- budgets -----------------------------------------------------------------------------------

@@ -112,8 +112,8 @@ def test_the_diagonals_are_those_of_whole_matrices(name, kind):
             dense.get_parameter(n).mul_(mask)
     jacobian, by_output, gradients = by_hand(dense, list(masks), x, y)
     newton = torch.einsum("nip,nij,njp->p", jacobian, by_output, jacobian) / len(x)
-    found = signals.pair("hessian_diag", keys)
-    torch.testing.assert_close(found, newton[keys], rtol=1e-9, atol=1e-14)
+    diagonal = signals.pair("hessian_diag", keys)
+    torch.testing.assert_close(diagonal, newton[keys], rtol=1e-9, atol=1e-14)
     torch.testing.assert_close(
         signals.pair("fisher", keys), gradients.square().mean(0)[keys], rtol=1e-9, atol=1e-14
     )
@@ -121,9 +121,9 @@ def test_the_diagonals_are_those_of_whole_matrices(name, kind):
         signals.pair("example_gradients", keys), gradients.T[keys], rtol=1e-9, atol=1e-14
     )
     some = torch.arange(0, net.graph.possible, 3)  # at absent ones there is nothing
-    there = net.graph.find(some)[1]
-    asked = signals.pair("fisher", some)
-    assert not asked[~there].any() and asked[there].any()
+    exists = net.graph.find(some)[1]
+    fisher_of_some = signals.pair("fisher", some)
+    assert not fisher_of_some[~exists].any() and fisher_of_some[exists].any()
 
 
 def test_the_square_of_a_batchs_gradient_is_not_the_fisher_diagonal():
@@ -156,11 +156,11 @@ def test_lecuns_recursion_is_his_and_where_it_differs(name):
         parts[i] = (h.T @ inputs[i] ** 2 / len(x)).reshape(-1)
         if i:
             h = (h @ weights[i] ** 2) * slopes[i - 1] ** 2
-    found = signals.pair("hessian_diag", net.graph.keys, recursion=True)
+    recursive = signals.pair("hessian_diag", net.graph.keys, recursion=True)
     expected = torch.from_numpy(np.concatenate(parts))
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(recursive, expected, rtol=1e-9, atol=1e-14)
     exact = signals.pair("hessian_diag", net.graph.keys)
-    ratio = [float((found / exact)[net.graph.rows(i)].nanmedian()) for i in range(3)]
+    ratio = [float((recursive / exact)[net.graph.rows(i)].nanmedian()) for i in range(3)]
     assert ratio[2] == pytest.approx(1, abs=1e-9)
     assert all(0.1 < abs(r - 1) < 1 for r in ratio[:2])  # what is left out is not small
 
@@ -320,18 +320,18 @@ def test_woodfisher_is_the_dense_inverse(survivors, block):
     for b in blocks:
         inverse[np.ix_(b, b)] = torch.linalg.inv(fisher[np.ix_(b, b)])
     cost = w.square() / (2 * inverse.diagonal())
-    kept = keep_by_sorting(cost, round(0.4 * n))
-    assert after.keys.tolist() == kept
-    gone = sorted(set(range(n)) - set(kept))
+    staying = keep_by_sorting(cost, round(0.4 * n))
+    assert after.keys.tolist() == staying
+    dropped = sorted(set(range(n)) - set(staying))
     move = torch.zeros_like(w)
     if survivors == "singles":
-        for q in gone:
+        for q in dropped:
             move -= w[q] * inverse[:, q] / inverse[q, q]
     elif survivors == "joint":
-        some = inverse[np.ix_(gone, gone)]
-        move = -inverse[:, gone] @ torch.linalg.solve(some, w[gone])
-    torch.testing.assert_close(after["weight"], (w + move)[kept], rtol=1e-8, atol=1e-11)
-    assert (survivors == "nothing") == torch.equal(after["weight"], w[kept])
+        some = inverse[np.ix_(dropped, dropped)]
+        move = -inverse[:, dropped] @ torch.linalg.solve(some, w[dropped])
+    torch.testing.assert_close(after["weight"], (w + move)[staying], rtol=1e-8, atol=1e-11)
+    assert (survivors == "nothing") == torch.equal(after["weight"], w[staying])
 
 
 def test_the_recursion_of_rank_one_updates_gives_the_same_inverse():
@@ -349,18 +349,18 @@ def test_the_joint_step_is_the_best_and_one_alone_is_the_same_either_way():
     g = torch.randn(1, 8, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     w = torch.randn(1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     inverse, fisher = inverse_fisher(g, 0.1), torch.linalg.inv(inverse_fisher(g, 0.1))[0]
-    gone = torch.zeros(1, 8, dtype=torch.bool)
-    gone[0, 3] = True
-    both = [step(inverse, w, gone, joint=j)[0] for j in (True, False)]
+    leaves = torch.zeros(1, 8, dtype=torch.bool)
+    leaves[0, 3] = True
+    both = [step(inverse, w, leaves, joint=j)[0] for j in (True, False)]
     torch.testing.assert_close(both[0], both[1])
-    gone[0, [1, 6]] = True
+    leaves[0, [1, 6]] = True
 
     def cost(move):
-        move = torch.where(gone[0], -w[0], move)
+        move = torch.where(leaves[0], -w[0], move)
         return float(move @ fisher @ move / 2)
 
-    joint, singles = (cost(step(inverse, w, gone, joint=j)[0]) for j in (True, False))
-    torch.testing.assert_close(step(inverse, w, gone, joint=True)[0][gone[0]], -w[0][gone[0]])
+    joint, singles = (cost(step(inverse, w, leaves, joint=j)[0]) for j in (True, False))
+    torch.testing.assert_close(step(inverse, w, leaves, joint=True)[0][leaves[0]], -w[0][leaves[0]])
     assert joint < singles < cost(torch.zeros(8, dtype=torch.float64)) * 1.5
     assert joint < cost(torch.zeros(8, dtype=torch.float64))
 

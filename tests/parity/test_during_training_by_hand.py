@@ -70,17 +70,17 @@ def test_gmps_counts_are_the_papers_formula_at_every_tick():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     rule = rewire.GMP(when=when.every(50, first=150, stop=600))
     net = rewire.attach(model, optimizer, rule, density=0.1, steps=700)
-    found = []
+    counts = []
     for _ in range(700):
         model(torch.ones(1, 100)).sum().backward()
         net.step()
-        found.append(net.edges)
+        counts.append(net.edges)
     for t in range(1, 701):
         tick = min(max(t // 50 * 50, 100), 600)
         s = 0.9 + (0.0 - 0.9) * (1 - (tick - 100) / (10 * 50)) ** 3
-        assert found[t - 1] == round((1 - s) * 10_000)
+        assert counts[t - 1] == round((1 - s) * 10_000)
     # by hand: 1 - .9 (1 - .9^3), 1 - .9 (1 - .8^3), ..., .1
-    assert [found[t - 1] for t in (149, 150, 200, 350, 600)] == [10_000, 7561, 5608, 2125, 1000]
+    assert [counts[t - 1] for t in (149, 150, 200, 350, 600)] == [10_000, 7561, 5608, 2125, 1000]
 
 
 @pytest.mark.parametrize("scope", ["layer", "global"])
@@ -88,15 +88,15 @@ def test_gmp_prunes_what_torch_prunes(scope):
     """torch.nn.utils.prune, by the same counts, on the same weights."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 10))
-    theirs = nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 10))
-    theirs.load_state_dict(model.state_dict())
+    torchs = nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 10))
+    torchs.load_state_dict(model.state_dict())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     rule = rewire.GMP(when=when.every(5), scope=scope)
     net = rewire.attach(model, optimizer, rule, density=0.2, steps=10)
     for _ in range(10):
         model(torch.ones(1, 40)).sum().backward()
         net.step()
-    pairs = [(theirs[0], "weight"), (theirs[2], "weight")]
+    pairs = [(torchs[0], "weight"), (torchs[2], "weight")]
     if scope == "global":
         prune.global_unstructured(pairs, prune.L1Unstructured, amount=1500 - 300)
     else:
@@ -119,15 +119,15 @@ def test_granet_prunes_over_all_then_exchanges_in_each_layer(data):
     rule = rewire.GraNet(to=0.2, fraction=fraction, when=when.every(1), until=None)
     before, after, _, w, g, _ = setting(data, rule, step=1, span=2)
     keep = round(6 + (len(before) - 6) * 0.5**3)  # .2 of 32 is 6 synapses; half of the way
-    held = set(before.keys.tolist()) - set(
+    alive = set(before.keys.tolist()) - set(
         weakest(before.keys.tolist(), np.abs(w), max(len(before) - keep, 0))
     )
     for i, (lo, hi) in enumerate(zip(before.space.bounds, before.space.bounds[1:], strict=False)):
-        mine = {key for key in held if lo <= key < hi}
-        k = int(fraction * len(mine))
-        mine -= set(weakest(mine, np.abs(w), k))
-        grown = set(strongest(set(range(lo, hi)) - mine, np.abs(g), k))
-        assert layers_of(after)[i] == mine | grown
+        layer = {key for key in alive if lo <= key < hi}
+        k = int(fraction * len(layer))
+        layer -= set(weakest(layer, np.abs(w), k))
+        grown = set(strongest(set(range(lo, hi)) - layer, np.abs(g), k))
+        assert layers_of(after)[i] == layer | grown
         was = layers_of(before)[i]
         for row in range(after.rows(i).start, after.rows(i).stop):
             key = int(after.keys[row])
@@ -148,19 +148,19 @@ def test_dsr_drops_below_one_threshold_and_shares_by_survivors(data):
     below = [k for k in old[0] | old[1] if abs(w[k]) < threshold and k not in largest]
     factor = 0.5 if len(below) > 1.1 * aim else 2.0 if len(below) < 0.9 * aim else 1.0
     assert state["threshold"] == threshold * factor
-    gone = set(weakest(below, np.abs(w), min(len(below), 32 - len(before))))
-    assert set(before.keys.numpy()[edit.drop].tolist()) == gone
+    dropped = set(weakest(below, np.abs(w), min(len(below), 32 - len(before))))
+    assert set(before.keys.numpy()[edit.drop].tolist()) == dropped
     born = set(edit.add.tolist())
     assert not born & (old[0] | old[1])  # what was just dropped is not among them
-    survivors = [len(keys - gone) for keys in old]
+    survivors = [len(keys - dropped) for keys in old]
     room = [20 - len(old[0]), 12 - len(old[1])]
-    shares = [len(gone) * s / sum(survivors) for s in survivors]
-    got = [len(keys & born) for keys in new]
+    shares = [len(dropped) * s / sum(survivors) for s in survivors]
+    grown = [len(keys & born) for keys in new]
     if all(s <= r for s, r in zip(shares, room, strict=True)):
-        assert all(abs(n - s) < 1 for n, s in zip(got, shares, strict=True))
+        assert all(abs(n - s) < 1 for n, s in zip(grown, shares, strict=True))
     else:
         full = 0 if shares[0] > room[0] else 1
-        assert got[full] == room[full]
+        assert grown[full] == room[full]
     assert len(after) == len(before)
 
 
@@ -238,10 +238,10 @@ def test_mest_drops_the_least_worth(data):
     rule = rewire.MEST(lam=lam, fraction=0.4)
     before, after, _, w, g, edit = setting(data, rule)
     worth = np.abs(w) + lam * np.abs(g)
-    gone = set()
+    dropped = set()
     for keys in layers_of(before):
-        gone |= set(weakest(keys, worth, int(0.4 * len(keys))))
-    assert set(before.keys.numpy()[edit.drop].tolist()) == gone
+        dropped |= set(weakest(keys, worth, int(0.4 * len(keys))))
+    assert set(before.keys.numpy()[edit.drop].tolist()) == dropped
     assert after.counts().tolist() == before.counts().tolist()
 
 
@@ -276,9 +276,9 @@ def test_random_rewiring_makes_the_churn_it_is_told_and_chooses_uniformly():
     for _ in range(40):
         optimizer.zero_grad()
         model(torch.randn(4, 100)).pow(2).sum().backward()
-        held = set(net.graph.keys.tolist())
+        keys = set(net.graph.keys.tolist())
         net.step()
-        assert not net.clock.step % 2 or held == set(net.graph.keys.tolist())
+        assert not net.clock.step % 2 or keys == set(net.graph.keys.tolist())
     assert net.history.churn().tolist() == [[t, 500, 500] for t in range(2, 41, 2)]
     # each of the first 2,000 survives 20 ticks with probability .75^20 or has been drawn again
     alive = np.isin(start.numpy(), net.graph.keys.numpy()).mean()

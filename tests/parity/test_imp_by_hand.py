@@ -53,12 +53,12 @@ def prune(weights, masks, scope, fraction):
     for pool in pools:
         magnitude = torch.cat([weights[i].detach()[m].abs() for i, m in pool])
         drop = max(1, round(fraction * len(magnitude)))
-        gone = torch.zeros(len(magnitude), dtype=torch.bool)
-        gone[magnitude.argsort(stable=True)[:drop]] = True
+        dropped = torch.zeros(len(magnitude), dtype=torch.bool)
+        dropped[magnitude.argsort(stable=True)[:drop]] = True
         for i, m in pool:
             n = int(m.sum())
-            masks[i] = m.clone().masked_scatter_(m, ~gone[:n])
-            gone = gone[n:]
+            masks[i] = m.clone().masked_scatter_(m, ~dropped[:n])
+            dropped = dropped[n:]
 
 
 def by_hand(optimiser, scope, k, rounds, fraction, restore):
@@ -123,7 +123,7 @@ def test_imp_equals_a_hand_written_loop_to_the_last_bit(optimiser, scope, k, res
     """Weights and masks at the end of each of four levels, then every parameter and buffer."""
     expected, hand = by_hand(optimiser, scope, k, 3, 0.3, restore)
     model = model_of()
-    got = []
+    rounds = []
     rewire.train(
         model,
         OPTIMISERS[optimiser](model.parameters()),
@@ -132,12 +132,12 @@ def test_imp_equals_a_hand_written_loop_to_the_last_bit(optimiser, scope, k, res
         data=batch,
         steps=STEPS,
         schedule=factor,
-        on_round=lambda net: got.append(
+        on_round=lambda net: rounds.append(
             ([w.detach().clone() for w in sparse(model)], list(net.masks().values()))
         ),
     )
-    assert len(got) == len(expected) == 4
-    for (weights, masks), (their_weights, their_masks) in zip(got, expected, strict=True):
+    assert len(rounds) == len(expected) == 4
+    for (weights, masks), (their_weights, their_masks) in zip(rounds, expected, strict=True):
         for a, b in zip(masks, their_masks, strict=True):
             assert torch.equal(a, b)
         for a, b in zip(weights, their_weights, strict=True):

@@ -49,15 +49,15 @@ def test_masked_gradients_and_edits_are_bit_equal_to_masking_everything_every_st
     net = rewire.attach(
         ours, optimizer, rule=rewire.SET(when=rewire.every(4), birth=0.2), density=0.4, steps=30
     )
-    theirs = model_of()
-    reference = OPTIMISERS[optimiser](theirs.parameters())
-    weights = [theirs[0].weight, theirs[2].weight]
+    by_hand = model_of()
+    reference = OPTIMISERS[optimiser](by_hand.parameters())
+    weights = [by_hand[0].weight, by_hand[2].weight]
     masks = list(net.masks().values())
     with torch.no_grad():
         for w, m in zip(weights, masks, strict=True):
             w.mul_(m)
     for step in range(30):
-        for model, opt in ((ours, optimizer), (theirs, reference)):
+        for model, opt in ((ours, optimizer), (by_hand, reference)):
             opt.zero_grad()
             nn.functional.cross_entropy(model(batch(step)[0]), batch(step)[1]).backward()
         with torch.no_grad():
@@ -85,7 +85,7 @@ def test_masked_gradients_and_edits_are_bit_equal_to_masking_everything_every_st
                     untouched = (optimiser, name) in FIRST | EPS
                     if isinstance(v, torch.Tensor) and v.shape == w.shape and not untouched:
                         v.mul_(m)
-        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        for a, b in zip(ours.parameters(), by_hand.parameters(), strict=True):
             assert torch.equal(a, b)
         for w, ourw, m in zip(weights, (ours[0].weight, ours[2].weight), masks, strict=True):
             assert ourw[~m].abs().sum() == 0

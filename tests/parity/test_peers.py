@@ -49,8 +49,8 @@ LAYERS = (0, 3, 5)
 @pytest.mark.parametrize("method", ["random", "magnitude", "global"])
 def test_a_network_pruned_by_torch_trains_to_the_same_weights(method):
     """Its masks on weights that go on existing, ours on weights that do not: the same network."""
-    theirs = net_of()
-    pairs = [(theirs[i], "weight") for i in LAYERS]
+    torchs = net_of()
+    pairs = [(torchs[i], "weight") for i in LAYERS]
     torch.manual_seed(1)
     for pair in pairs:
         if method == "random":
@@ -59,25 +59,25 @@ def test_a_network_pruned_by_torch_trains_to_the_same_weights(method):
             prune.l1_unstructured(*pair, amount=0.7)
     if method == "global":
         prune.global_unstructured(pairs, prune.L1Unstructured, amount=0.7)
-    masks = {f"{i}.weight": theirs[i].weight_mask.bool() for i in LAYERS}
+    masks = {f"{i}.weight": torchs[i].weight_mask.bool() for i in LAYERS}
 
     ours = net_of()
     optimizer = torch.optim.SGD(ours.parameters(), lr=0.1, momentum=0.9)
     space = rewire.Masked(ours, optimizer).space
     net = rewire.attach(ours, optimizer, rewire.Static(), initial=Graph.from_masks(space, masks))
-    their_optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9)
+    their_optimizer = torch.optim.SGD(torchs.parameters(), lr=0.1, momentum=0.9)
     for step in range(20):
         train(ours, optimizer, step, net.step)
-        train(theirs, their_optimizer, step, their_optimizer.step)
+        train(torchs, their_optimizer, step, their_optimizer.step)
     for i in LAYERS:
-        effective = theirs[i].weight_orig * theirs[i].weight_mask
+        effective = torchs[i].weight_orig * torchs[i].weight_mask
         assert torch.equal(ours[i].weight, effective)
         assert torch.equal(net.masks()[f"{i}.weight"], masks[f"{i}.weight"])
 
 
 def test_random_masks_have_torchs_counts_and_each_place_its_chance():
     """prune.RandomUnstructured keeps n - round(amount n) of a layer, each place equally likely."""
-    times, ours, theirs = 600, torch.zeros(200), torch.zeros(200)
+    times, ours, torchs = 600, torch.zeros(200), torch.zeros(200)
     torch.manual_seed(0)
     for seed in range(times):
         model = nn.Linear(20, 10, bias=False)
@@ -86,9 +86,12 @@ def test_random_masks_have_torchs_counts_and_each_place_its_chance():
         peer = prune.random_unstructured(nn.Linear(20, 10, bias=False), "weight", amount=0.7)
         assert mask["weight"].sum() == peer.weight_mask.sum() == 60
         ours += mask["weight"].reshape(-1)
-        theirs += peer.weight_mask.reshape(-1)
-    for kept in (ours, theirs):  # chi-squared, of 199 degrees of freedom but for the fixed count
-        chi2 = float(((kept - 0.3 * times) ** 2 / (0.3 * times * 0.7)).sum() * 199 / 200)
+        torchs += peer.weight_mask.reshape(-1)
+    for times_kept in (
+        ours,
+        torchs,
+    ):  # chi-squared, of 199 degrees of freedom but for the fixed count
+        chi2 = float(((drawn - 0.3 * times) ** 2 / (0.3 * times * 0.7)).sum() * 199 / 200)
         assert 199 - 4 * 20 < chi2 < 199 + 4 * 20
 
 

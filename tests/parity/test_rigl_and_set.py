@@ -28,11 +28,11 @@ def rigl_by_sorting(weight, mask, gradient, k):
     Keep the n - k largest |w|; grow the k largest |g| among everything not kept.
     """
     flat = range(mask.size)
-    there = sorted((i for i in flat if mask.flat[i]), key=lambda i: (abs(weight.flat[i]), i))
-    dropped, kept = there[:k], set(there[k:])
-    candidates = sorted((i for i in flat if i not in kept), key=lambda i: (-gradient.flat[i], i))
+    present = sorted((i for i in flat if mask.flat[i]), key=lambda i: (abs(weight.flat[i]), i))
+    dropped, staying = present[:k], set(present[k:])
+    candidates = sorted((i for i in flat if i not in staying), key=lambda i: (-gradient.flat[i], i))
     grown = set(candidates[:k])
-    return kept | grown, grown - set(dropped)
+    return staying | grown, grown - set(dropped)
 
 
 @given(st.data())
@@ -157,15 +157,15 @@ def test_set_drops_the_smallest_positive_and_the_largest_negative_weights(data):
     edit, _ = rewire.SET(fraction=zeta).update(
         graph, world.signals(graph), {}, rng_for(0, "set"), Clock(1, 10)
     )
-    gone = set(edit.drop.tolist())
-    assert len(gone) == len(edit.drop) == len(edit.add)
+    dropped = set(edit.drop.tolist())
+    assert len(dropped) == len(edit.drop) == len(edit.add)
     for i in range(2):
         rows = range(graph.bounds[i], graph.bounds[i + 1])
         w = graph["weight"].tolist()
         positive = sorted((r for r in rows if w[r] >= 0), key=lambda r: (w[r], r))
         negative = sorted((r for r in rows if w[r] < 0), key=lambda r: (-w[r], r))
         expected = positive[: int(zeta * len(positive))] + negative[: int(zeta * len(negative))]
-        assert {r for r in gone if r in rows} == set(expected)
+        assert {r for r in dropped if r in rows} == set(expected)
     grown = graph.apply(edit)
     assert grown.counts().tolist() == graph.counts().tolist()
 

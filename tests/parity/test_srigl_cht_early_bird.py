@@ -35,13 +35,13 @@ def srigl_by_hand(weight, mask, gradient, fraction, gamma, ablates):
     """One layer, (units, inputs): the mask afterwards, unit by unit."""
     n, width = mask.shape
     total = int(mask.sum())
-    there = sorted((i for i in range(mask.size) if mask.flat[i]),
+    present = sorted((i for i in range(mask.size) if mask.flat[i]),
                    key=lambda i: (-abs(weight.flat[i]), i))  # fmt: skip
     swapped = int(fraction * total)
-    kept = set(there[: total - swapped])
-    others = sorted((i for i in range(mask.size) if i not in kept),
+    strong = set(present[: total - swapped])
+    others = sorted((i for i in range(mask.size) if i not in strong),
                     key=lambda i: (-gradient.flat[i], i))  # fmt: skip
-    salient = [sum(i // width == u for i in [*kept, *others[:swapped]]) for u in range(n)]
+    salient = [sum(i // width == u for i in [*strong, *others[:swapped]]) for u in range(n)]
     fan_in = total / max(sum(mask[u].any() for u in range(n)), 1)
     alive = [u for u in range(n) if not ablates or (salient[u] and salient[u] >= gamma * fan_in)]
     rank = sorted(range(n), key=lambda u: (u not in alive, -salient[u] if u in alive else 0, u))
@@ -49,7 +49,9 @@ def srigl_by_hand(weight, mask, gradient, fraction, gamma, ablates):
     out = np.zeros_like(mask)
     for place, u in enumerate(alive):
         k = total // len(alive) + (place < total % len(alive))
-        own = sorted((i for i in kept if i // width == u), key=lambda i: (-abs(weight.flat[i]), i))
+        own = sorted(
+            (i for i in strong if i // width == u), key=lambda i: (-abs(weight.flat[i]), i)
+        )
         own += [i for i in others if i // width == u]
         out.flat[own[:k]] = True
     return out
@@ -176,10 +178,10 @@ def test_cht_drops_the_smallest_and_grows_the_best_scored():
     rule = rewire.CHT(fraction=0.3, chain=False)
     before, after, _ = cht(graph, weights, rule)
     for i, k in ((0, 9), (1, 6)):
-        held = before.local(i).tolist()
+        present = before.local(i).tolist()
         size = weights[before.keys[before.rows(i)]].abs().tolist()
-        dropped = {key for _, key in sorted(zip(size, held, strict=True))[:k]}
-        left = sorted(set(held) - dropped)
+        dropped = {key for _, key in sorted(zip(size, present, strict=True))[:k]}
+        left = sorted(set(present) - dropped)
         keys = torch.tensor(left) + space.bounds[i]
         scores = ch3_l3_by_networkx(Graph(space, keys), i)
         grown = sorted(scores, key=lambda key: (-round(scores[key], 10), key))[:k]
@@ -203,8 +205,8 @@ def test_what_is_left_of_a_dead_unit_goes_too():
     weights[0] = 0.1  # in0 -> h0 is the smallest
     rule = rewire.CHT(fraction=0.5)
     before, after, _ = cht(Graph(space, keys), weights, rule)
-    kept = set(before.keys.tolist()) & set(after.keys.tolist())
-    assert after.counts().tolist() == [2, 2, 2] and 3 in kept
+    staying = set(before.keys.tolist()) & set(after.keys.tolist())
+    assert after.counts().tolist() == [2, 2, 2] and 3 in staying
     rests = {"rests": [0, 1, 1]}  # projections that rest are left alone
     _, after, _ = cht(Graph(space, keys), weights, rule, rests)
     assert set(keys[2:].tolist()) <= set(after.keys.tolist())

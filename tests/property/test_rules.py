@@ -72,15 +72,15 @@ def session(rule, weights, counts, seed):
 
 def driven(net):
     """Counts after each step; every edit is legal, and the log replays."""
-    found = []
+    counts_at = []
     for _ in range(STEPS):
         net.step()
         keys = net.topology
         assert (keys.diff() > 0).all() and (not len(keys) or keys[-1] < SPACE.possible)
         assert not net.graph["weight"].isnan().any()
-        found.append(net.counts)
+        counts_at.append(net.counts)
     assert net.history.replay(net.graph).digest() == net.graph.digest()
-    return found
+    return counts_at
 
 
 @pytest.mark.parametrize("name", [*EXACT, *WHOLE, *FREE])
@@ -88,23 +88,23 @@ def driven(net):
 @settings(max_examples=25, deadline=None)
 def test_counts_hold_whatever_the_weights(name, first, second, counts, seed):
     rule = {**EXACT, **WHOLE, **FREE}[name]
-    for found in driven(session(rule, (first, second), counts, seed)):
+    for now in driven(session(rule, (first, second), counts, seed)):
         if name in EXACT:
-            assert found == list(counts)
+            assert now == list(counts)
         elif name in WHOLE:
-            assert sum(found) == sum(counts)
+            assert sum(now) == sum(counts)
         elif name == "plasticity":
-            assert sum(found) <= sum(counts)
+            assert sum(now) <= sum(counts)
         elif name == "stdp-pruning":
-            assert min(sum(counts), round(0.1 * SPACE.possible)) <= sum(found) <= sum(counts)
+            assert min(sum(counts), round(0.1 * SPACE.possible)) <= sum(now) <= sum(counts)
 
 
 @pytest.mark.parametrize("name", FALLING)
 @given(first=LAYER, second=LAYER, seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_falling_counts_end_exactly_whatever_the_weights(name, first, second, seed):
-    found = [sum(c) for c in driven(session(FALLING[name], (first, second), SIZES, seed))]
-    assert found == sorted(found, reverse=True) and found[-1] == round(0.2 * SPACE.possible)
+    totals = [sum(c) for c in driven(session(FALLING[name], (first, second), SIZES, seed))]
+    assert totals == sorted(totals, reverse=True) and totals[-1] == round(0.2 * SPACE.possible)
 
 
 @pytest.mark.parametrize("name", ["set", "set-magnitude", "rigl", "dsr", "gmp", "stdp-pruning"])

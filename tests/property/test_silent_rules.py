@@ -36,11 +36,11 @@ def weights(draw):
     if kind == "ties":
         return torch.tensor(draw(st.lists(NUMBERS, min_size=SIZE, max_size=SIZE)))
     seed = draw(st.integers(0, 2**16))
-    found = torch.randn(SIZE, generator=torch.Generator().manual_seed(seed))
+    drawn = torch.randn(SIZE, generator=torch.Generator().manual_seed(seed))
     if kind == "equal layer":
         i = draw(st.integers(0, 2))
-        found[SPACE.bounds[i] : SPACE.bounds[i + 1]] = draw(NUMBERS)
-    return found
+        drawn[SPACE.bounds[i] : SPACE.bounds[i + 1]] = draw(NUMBERS)
+    return drawn
 
 
 class Given:
@@ -139,18 +139,18 @@ def test_n_of_m_keeps_the_n_largest_of_every_group_and_no_other(weight, n, more,
     m = n + more
     graph = Graph.full(SPACE) if not few else Graph(SPACE, torch.arange(0, SIZE, 2))
     graph = graph.with_columns({"weight": weight[graph.keys]})
-    kept = set(graph.keys[chosen(graph, n, m, "|weight|")].tolist())
-    held = set(graph.keys.tolist())
+    live = set(graph.keys[chosen(graph, n, m, "|weight|")].tolist())
+    present = set(graph.keys.tolist())
     expected = set()
     for p, offset in zip(SPACE.projections, SPACE.bounds, strict=False):
         axis = p.input_axis
         keys = np.moveaxis(np.arange(p.size).reshape(p.shape) + offset, axis, -1)
         for row in keys.reshape(-1, keys.shape[-1]).tolist():
             for at in range(0, len(row), m):
-                here = [key for key in row[at : at + m] if key in held]
-                here.sort(key=lambda key: (-abs(float(weight[key])), key))
-                expected |= set(here[:n])
-    assert kept == expected
+                group = [key for key in row[at : at + m] if key in present]
+                group.sort(key=lambda key: (-abs(float(weight[key])), key))
+                expected |= set(group[:n])
+    assert live == expected
 
 
 @given(weight=weights(), live=st.integers(1, SIZE), scope=st.sampled_from(["layer", "global"]))
