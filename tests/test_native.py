@@ -590,6 +590,7 @@ def test_paths_of_three(both, edges, shape):
     n = shape[0] * shape[1]
     space = Space([Population("a", 50)], [Projection("p", "a", "a", "linear", shape)])
     keys = np.sort(np.random.default_rng(edges).choice(n, edges, replace=False))
-    (at, score), (plain_at, plain) = both(lambda: ch3_l3(Graph(space, torch.from_numpy(keys)), 0))
+    graph = Graph(space, torch.from_numpy(keys))
+    (at, score), (plain_at, plain_score) = both(lambda: ch3_l3(graph, 0))
     assert np.array_equal(at, plain_at) and np.array_equal(score, plain_score)
     assert (len(at) > 0) == (edges > 0)

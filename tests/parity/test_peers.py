@@ -87,10 +87,7 @@ def test_random_masks_have_torchs_counts_and_each_place_its_chance():
         assert mask["weight"].sum() == peer.weight_mask.sum() == 60
         ours += mask["weight"].reshape(-1)
         torchs += peer.weight_mask.reshape(-1)
-    for times_kept in (
-        ours,
-        torchs,
-    ):  # chi-squared, of 199 degrees of freedom but for the fixed count
+    for drawn in (ours, torchs):  # chi-squared, of 199 degrees of freedom but for the fixed count
         chi2 = float(((drawn - 0.3 * times) ** 2 / (0.3 * times * 0.7)).sum() * 199 / 200)
         assert 199 - 4 * 20 < chi2 < 199 + 4 * 20
 
