@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewire.limits import Limit, from_tables
+from rewire.rule import Rule
 from rewire.rules import of_class
 from rewire.torch_loop import masked_only
 
@@ -38,6 +39,11 @@ class Settings:
     saves: tuple[int, ...]  # steps of level 0 whose state later levels rewind to, besides 0
 
 
+def _needs_masks(rule: Any) -> bool:
+    """Whether a rule cannot run on lists of edges; a branch is no rule and asks for no signal."""
+    return isinstance(rule, Rule) and masked_only(rule)
+
+
 def settings(config: Mapping[str, Any]) -> Settings:
     """Read a cell's config back. Raises ConfigError where it is none, or from a newer version."""
     try:
@@ -64,7 +70,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             distribution=spread if isinstance(spread, str) else dict(spread),
             include=tuple(config.get("include", ())),
             exclude=tuple(config.get("exclude", ())),
-            world="masked" if world == "auto" and masked_only(rule) else world,
+            world="masked" if world == "auto" and _needs_masks(rule) else world,
             **{key: config.get(key, usual) for key, usual in PASSES.items()},
             limits=from_tables(config.get("limits", ())),
             saves=tuple(config.get("saves", ())),

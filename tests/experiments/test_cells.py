@@ -256,3 +256,15 @@ def test_settings_read_a_config_back_after_json():
 def test_a_config_of_a_stranger_is_refused_in_words(change, said):
     with pytest.raises(ConfigError, match=said):
         settings.settings({**plan()[0].config, **change})
+
+
+@pytest.mark.parametrize(
+    "rule, world", [("EdgePopup", "masked"), ("RandomReinit", "auto"), ("SET", "auto")]
+)
+def test_auto_stays_auto_for_branches_and_for_rules_that_need_no_silent_edges(rule, world):
+    """A branch is no rule: it asks for no signal, so any torch world does."""
+    rules = [{"rule": "IMP"}, {"rule": rule}]
+    experiment = kinds.load("quickstart", ["seeds=1", "world=auto"]).as_tree()
+    cells = kinds.plan(kinds.parse({**experiment, "rules": rules, "contrasts": []}))
+    config = next(cell.config for cell in cells if cell.rule == rule)
+    assert settings.settings(config).world == world
