@@ -228,10 +228,10 @@ class PartSignals(Signals):
         for i, n in zip(part.seen, asked, strict=True):
             counts[i] = n
         rows = None if without is None else part.rows[without]
-        found = self._whole.largest(name, counts, without=rows)
+        keys = self._whole.largest(name, counts, without=rows)
         if isinstance(k, int):  # over all that it sees: the best of each one's best
-            found = found[largest(self._whole.pair(name, found), k, what=name)]
-        return part.narrow(found)
+            keys = keys[largest(self._whole.pair(name, keys), k, what=name)]
+        return part.narrow(keys)
 
     def at(self, graph: Graph) -> Signals:
         part = self._part

@@ -82,7 +82,7 @@ def _plan(tree):
         ({"limits": [{"limit": "FanIn", "most": 3}]}, "DeepR cannot start at density 0.2: cannot"),
         ({"limits": [{"limit": "FanIn", "most": 3, "to": "zz"}]}, "limits: FanIn: 'zz' names no"),
         ({"limits": [{"limit": "Dale"}], "rules": ["IMP"]}, "begins as the dense network, which"),
-        ({"limits": [{"limit": "FanOut", "most": 60}], "rules": ["DSR"]}, "without regard to Fan"),
+        ({"limits": [{"limit": "FanOut", "most": 60}], "rules": ["DSR"]}, "DSR cannot live under"),
         ({"limits": [{"limit": "FanIn", "most": 20}], "rules": ["GMP"]}, "GMP cannot start at"),
         ({"limits": [{"limit": "FanIn", "most": 20}], "rules": ["SNIP"]}, "SNIP cannot start"),
         ({"rules": [{"rule": "Combined", "rules": ["IMP"]}]}, "rules that act in one training"),

@@ -85,6 +85,6 @@ def test_patterns_of_n_in_m_have_one_density(tmp_path):
 
 def test_the_sparse_world_and_another_density_are_refused_before_anything_runs(tmp_path, capsys):
     run(tmp_path, RULES, "sparse", (0.3,), code=2)
-    assert "has silent edges, which the sparse world does not hold" in capsys.readouterr().err
+    assert "cannot live in the sparse world: silent edges are edges" in capsys.readouterr().err
     run(tmp_path, PATTERNS, densities=(0.3,), code=2)
     assert "keeps 1 of every 4 weights, density 0.25" in capsys.readouterr().err
