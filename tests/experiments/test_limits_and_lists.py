@@ -83,7 +83,13 @@ def _plan(tree):
         ({"limits": [{"limit": "FanIn", "most": 3, "to": "zz"}]}, "limits: FanIn: 'zz' names no"),
         ({"limits": [{"limit": "Dale"}], "rules": ["IMP"]}, "begins as the dense network, which"),
         ({"limits": [{"limit": "FanOut", "most": 60}], "rules": ["DSR"]}, "DSR cannot live under"),
-        ({"limits": [{"limit": "FanIn", "most": 20}], "rules": ["GMP"]}, "GMP cannot start at"),
+        (
+            {
+                "limits": [{"limit": "FanIn", "most": 20}],
+                "rules": [{"rule": "GMP", "when": {"every": 10}}],
+            },
+            "GMP cannot start at",
+        ),
         ({"limits": [{"limit": "FanIn", "most": 20}], "rules": ["SNIP"]}, "SNIP cannot start"),
         ({"rules": [{"rule": "Combined", "rules": ["IMP"]}]}, "rules that act in one training"),
         ({"rules": [{"rule": "Combined", "rules": [{"rule": "SETT"}]}]}, "no rule 'SETT'"),
