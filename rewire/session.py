@@ -88,8 +88,8 @@ class Session:
             births |= births_of(rule, seed)
             if silences(rule):  # in a world that holds silent edges: others have refused it
                 world.trains = rule.trains
-        given = [limit.births(world.space, seed) for limit in self.limits] + [world.births]
-        for fixed in given:
+        fixed_births = [limit.births(world.space, seed) for limit in self.limits] + [world.births]
+        for fixed in fixed_births:
             births |= {name: birth for name, birth in fixed.items() if name in births}
         self._graph = world.read(self._under_limits(graph))
         for limit in self.limits:
@@ -163,19 +163,19 @@ class Session:
         self.schedule_step += 1
         self.data_step += 1
         for i in self._due:
-            shown = self.world.read(self._graph)
+            graph = self.world.read(self._graph)
             rng = Stream(self.seed, self.names[i], self.clock.total)
             edit, self.states[i] = self.rules[i].update(
-                shown, self.world.signals(shown), self.states[i], rng, self.clock
+                graph, self.world.signals(graph), self.states[i], rng, self.clock
             )
             if edit is NOTHING:
-                self._graph = shown
+                self._graph = graph
                 continue
             self.history.note(self.clock, i, edit)
             if edit.rewind is not None:
-                self._go_back(i, shown, edit)
+                self._go_back(i, graph, edit)
                 break
-            self._edit(shown, edit)
+            self._edit(graph, edit)
             if edit.stop:
                 self.stopped = True
                 break
@@ -189,11 +189,11 @@ class Session:
         for i, limit in enumerate(self.limits):
             if limit.connects:
                 continue
-            shown = self.world.read(self._graph)
+            graph = self.world.read(self._graph)
             rng = rng_for(self.seed, f"limit/{i}.{limit.name}/{after}", self.clock.total)
-            weight = limit.held(shown, self.seed, rng)
+            weight = limit.held(graph, self.seed, rng)
             if weight is not None:
-                self._edit(shown, Edit(set={"weight": weight}))
+                self._edit(graph, Edit(set={"weight": weight}))
 
     def edit(self, edit: Edit) -> None:
         """Carry out an edit of one's own, between two steps; the log knows no rule that made it.
@@ -223,8 +223,8 @@ class Session:
             self.world.restore(saved, rewind.restore, shown)
             if "rules" in rewind.restore:
                 self.states = [
-                    mine if j == asking else theirs
-                    for j, (mine, theirs) in enumerate(
+                    own if j == asking else earlier
+                    for j, (own, earlier) in enumerate(
                         zip(self.states, saved["rules"], strict=True)
                     )
                 ]
@@ -261,8 +261,8 @@ class Session:
     @property
     def graph(self) -> Graph:
         """The graph with the weights that the world holds now."""
-        shown = self.world.read(self._graph)
-        return shown.with_columns({"weight": shown["weight"].clone()})
+        graph = self.world.read(self._graph)
+        return graph.with_columns({"weight": graph["weight"].clone()})
 
     @property
     def topology(self) -> Tensor:
@@ -341,11 +341,11 @@ class Session:
                 f"this state was saved under seed {state['seed']}; the session has seed "
                 f"{self.seed} and would draw other numbers. Attach with seed={state['seed']}."
             )
-        mine = [[p.name, p.size] for p in self._graph.projections]
-        if [list(p) for p in state["projections"]] != mine:
+        projections = [[p.name, p.size] for p in self._graph.projections]
+        if [list(p) for p in state["projections"]] != projections:
             raise ValueError(
                 f"this state belongs to another model: its projections are "
-                f"{state['projections']}, this model's are {mine}."
+                f"{state['projections']}, this model's are {projections}."
             )
         keys = state["keys"]
         step, span, round_, total = state["clock"]
@@ -353,8 +353,8 @@ class Session:
                            self.world.dt)  # fmt: skip
         self.schedule_step, self.data_step = state["schedule_step"], state["data_step"]
         self.stopped = state["stopped"]
-        held = Graph(self._graph.space, keys, state["columns"], self._graph.births)
-        self._graph = held if "weight" in state["columns"] else self.world.read(held)
+        graph = Graph(self._graph.space, keys, state["columns"], self._graph.births)
+        self._graph = graph if "weight" in state["columns"] else self.world.read(graph)
         self.states = list(state["states"])
         self.saved = dict(state.get("saved", self.saved))
         self.history = History(state.get("start", keys), self.names)
@@ -375,8 +375,8 @@ class Session:
             )
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
-        made, loss = self.world.advance(self._graph, skip, scaler, closure)
-        if not made:
+        stepped, loss = self.world.advance(self._graph, skip, scaler, closure)
+        if not stepped:
             self.unplan()
         elif self.limits:
             self._hold_weights("step")

@@ -47,10 +47,10 @@ class Signal:
 
 def _weight(world: Any, graph: Graph, keys: Tensor) -> Tensor:
     """The weights of the graph's edges; at absent synapses what a new one starts with here."""
-    row, there = graph.find(keys)
+    row, exists = graph.find(keys)
     birth, weight = graph.births.get("weight", 0.0), graph["weight"]
     at_birth = birth(keys).to(weight) if callable(birth) else weight.new_full((len(keys),), birth)
-    return torch.where(there, weight[row.where(there, 0)], at_birth) if len(weight) else at_birth
+    return torch.where(exists, weight[row.where(exists, 0)], at_birth) if len(weight) else at_birth
 
 
 _REGISTRY: dict[str, dict[str, Signal]] = {}  # world -> name -> signal
@@ -223,20 +223,20 @@ class Signals:
                 scores.append(values)
                 continue
             values = self._block(offered, i)
-            held = torch.from_numpy(graph.local_without(i, gone))
-            n = min(n, len(values) - len(held)) if wide else n
+            present = torch.from_numpy(graph.local_without(i, gone))
+            n = min(n, len(values) - len(present)) if wide else n
             picked = top_absent(
-                values, held, n, name, space.projections[i].name, magnitude=magnitude
+                values, present, n, name, space.projections[i].name, magnitude=magnitude
             )
             keys.append(picked + space.bounds[i])
             if wide:
                 scores.append(values[picked.to(values.device)].cpu())
         if not keys:
             return torch.empty(0, dtype=torch.int64)
-        found = torch.cat(keys)
+        chosen = torch.cat(keys)
         if not isinstance(k, int):
-            return found
-        return found[largest(torch.cat(scores), k, magnitude=magnitude, what=name)]
+            return chosen
+        return chosen[largest(torch.cat(scores), k, magnitude=magnitude, what=name)]
 
     def _largest_with_room(
         self, offered: Signal, k: int | Sequence[int], without: Tensor | None
@@ -359,8 +359,8 @@ def top_absent(
 def _leaving(rows: slice, gone: np.ndarray) -> Tensor:
     """Which of a projection's rows are among those about to be dropped, (E_i,) bool."""
     out = torch.zeros(rows.stop - rows.start, dtype=torch.bool)
-    here = gone[(gone >= rows.start) & (gone < rows.stop)]
-    out[torch.from_numpy(here - rows.start)] = True
+    within = gone[(gone >= rows.start) & (gone < rows.stop)]
+    out[torch.from_numpy(within - rows.start)] = True
     return out
 
 

@@ -211,8 +211,8 @@ class World(ABC):
 
     def snapshot(self) -> dict[str, Any]:
         """All that training depends on, copied: tables ``model`` and ``optimiser`` of tensors."""
-        held = {name: tensor.detach().clone() for name, tensor in self.state().items()}
-        return {"model": held, "optimiser": {}}
+        copies = {name: tensor.detach().clone() for name, tensor in self.state().items()}
+        return {"model": copies, "optimiser": {}}
 
     def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
         """Bring back the saved ``parts`` ("model", "optimiser"), for the edges of ``graph``."""
@@ -232,10 +232,11 @@ class World(ABC):
     def from_options(cls, options: Mapping[str, Any], seed: int) -> Self:
         """The world that an experiment's table of options describes: by default what the class
         makes of them and of ``seed``. ValueError for an option that it does not take."""
-        taken = signature(cls).parameters
+        parameters = signature(cls).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for name in options:
-            if name not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-                names = [n for n in taken if n != "seed"]
+            if name not in parameters and not takes_any:
+                names = [n for n in parameters if n != "seed"]
                 raise ValueError(
                     f"the {cls.name} world has no option {name!r}{did_you_mean(name, names)}; "
                     f"it takes {', '.join(names)}."

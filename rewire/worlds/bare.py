@@ -100,8 +100,8 @@ class Bare(World):
         """The graph with the weights as they are now."""
         if self._keys is None and "weight" in graph.columns:  # a start with weights of its own
             return graph
-        held = self._held if graph.keys is self._keys else self.weights[graph.keys]
-        return graph.with_columns({"weight": held})
+        weights_now = self._held if graph.keys is self._keys else self.weights[graph.keys]
+        return graph.with_columns({"weight": weights_now})
 
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make the world match the graph after an edit."""

@@ -16,9 +16,9 @@ from .world import Brian
 @signal("brian", "weight")
 def _weight(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
     """Weights; w_max for pairs without a synapse: what one starts with."""
-    row, there = graph.find(keys)
+    row, exists = graph.find(keys)
     out = torch.full((len(keys),), world.wiring.w_max, dtype=torch.float64)
-    out[there] = graph["weight"][row[there]]
+    out[exists] = graph["weight"][row[exists]]
     return out
 
 
@@ -36,9 +36,9 @@ def _age(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
 
 
 def _at_synapses(world: Brian, graph: Graph, keys: Tensor, values: np.ndarray) -> Tensor:
-    row, there = graph.find(keys)
+    row, exists = graph.find(keys)
     out = torch.zeros(len(keys), dtype=torch.float64)
-    out[there] = torch.from_numpy(values[world._synapses(graph, row[there].numpy())])
+    out[exists] = torch.from_numpy(values[world._synapses(graph, row[exists].numpy())])
     return out
 
 
@@ -61,8 +61,8 @@ def _growth(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
     out = torch.empty(len(keys), dtype=torch.float64)
     which = graph.space.which(keys)
     for i in which.unique().tolist():
-        here = which == i
-        out[here] = _coincidence(world, graph, i)[keys[here] - graph.space.bounds[i]]
+        within = which == i
+        out[within] = _coincidence(world, graph, i)[keys[within] - graph.space.bounds[i]]
     return out
 
 

@@ -159,8 +159,8 @@ class Wiring:
         if not len(slots):
             return
         if self._plain and kernels is not None:
-            held = self.pre, self._outgoing, self.w, self._born
-            kernels.retarget(slots, pre, w, self._offset, self.step, *held)
+            arrays = self.pre, self._outgoing, self.w, self._born
+            kernels.retarget(slots, pre, w, self._offset, self.step, *arrays)
         else:
             np.subtract.at(self._outgoing, self.pre[slots] - self._offset, 1)
             self.pre[slots] = now = np.broadcast_to(pre, slots.shape) + self._offset
@@ -237,10 +237,10 @@ class Wiring:
         self.network.store(STORE)
         stored = self.network._stored_state.pop(STORE)
         del stored["_random_generator_state"]  # in 2.9 a pointer to a buffer, worthless later
-        kept = {"born": self._born, "last": self.last}
+        arrays = {"born": self._born, "last": self.last}
         if self._counter is not None:
-            kept |= {"rates": self.rates, "counted": self._counted}
-        return {"network": _to_tree(stored), "rewire": _to_tree(kept)}
+            arrays |= {"rates": self.rates, "counted": self._counted}
+        return {"network": _to_tree(stored), "rewire": _to_tree(arrays)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`; sessions load theirs afterwards.
@@ -276,8 +276,8 @@ def _prepare_again(pathway: Any, moved: set[int], pre: np.ndarray) -> None:
     """Brian2's own queue, with synapses that have moved and whose spikes in flight are gone."""
     offset, buckets = pathway.queue._full_state()
     if not all(map(moved.isdisjoint, buckets)):
-        kept = [[k for k in bucket if k not in moved] for bucket in buckets]
-        pathway.queue._restore_from_full_state((offset, kept))
+        staying = [[k for k in bucket if k not in moved] for bucket in buckets]
+        pathway.queue._restore_from_full_state((offset, staying))
     pathway.queue.prepare(pathway._delays.get_value(), pathway.source.clock.dt_, pre)
 
 

@@ -89,15 +89,15 @@ class Brian(World):
     def _table(self, name: str, where: slice) -> np.ndarray:
         """Numbers of the synapses that each unit of a population owns, (size, slots)."""
         post = self.wiring.post - self.wiring.synapses.target.start
-        mine = np.flatnonzero((post >= where.start) & (post < where.stop))
-        mine = mine[np.argsort(post[mine], kind="stable")]
-        held = np.bincount(post[mine] - where.start, minlength=where.stop - where.start)
-        if len(set(held.tolist())) != 1:
+        synapses = np.flatnonzero((post >= where.start) & (post < where.stop))
+        synapses = synapses[np.argsort(post[synapses], kind="stable")]
+        counts = np.bincount(post[synapses] - where.start, minlength=where.stop - where.start)
+        if len(set(counts.tolist())) != 1:
             raise ValueError(
-                f"neurons of {name!r} own from {held.min()} to {held.max()} synapses; all need "
+                f"neurons of {name!r} own from {counts.min()} to {counts.max()} synapses; all need "
                 "equally many slots. Connect as many for each, those not in use to the null neuron."
             )
-        return mine.reshape(len(held), -1)
+        return synapses.reshape(len(counts), -1)
 
     def _space(
         self,
@@ -294,8 +294,8 @@ class Brian(World):
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make slots and weights match the graph after an edit."""
         if edit.n_drop:
-            gone = self._synapses(before, edit.drop)
-            self.wiring.retarget(gone, self.wiring.null, 0.0)
+            emptied = self._synapses(before, edit.drop)
+            self.wiring.retarget(emptied, self.wiring.null, 0.0)
         if edit.n_add:
             born = after.born
             new, weight = self._synapses(after, born), before.newborn("weight", edit)
@@ -310,15 +310,15 @@ class Brian(World):
     def snapshot(self) -> dict[str, Any]:
         """The weights, and what each slot came from."""
         own = self._own
-        held = {"w": self.wiring.w[own], "pre": self.wiring.pre[own]}
-        return {"model": {k: torch.from_numpy(v) for k, v in held.items()}, "optimiser": {}}
+        arrays = {"w": self.wiring.w[own], "pre": self.wiring.pre[own]}
+        return {"model": {k: torch.from_numpy(v) for k, v in arrays.items()}, "optimiser": {}}
 
     def restore(self, saved: Mapping[str, Any], parts: frozenset[str], graph: Graph) -> None:
         """Bring back the weights of all synapses that come from where they came from then."""
         if "model" in parts:
-            held, own = saved["model"], self._own
-            same = own[self.wiring.pre[own] == held["pre"].numpy()]
-            self.wiring.w[same] = held["w"].numpy()[self.wiring.pre[own] == held["pre"].numpy()]
+            arrays, own = saved["model"], self._own
+            same = own[self.wiring.pre[own] == arrays["pre"].numpy()]
+            self.wiring.w[same] = arrays["w"].numpy()[self.wiring.pre[own] == arrays["pre"].numpy()]
 
 
 class _Weights:

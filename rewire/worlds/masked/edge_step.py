@@ -152,5 +152,5 @@ class EdgeStep:
 
     def fast(self, graph: Graph) -> Addresses | None:
         """The weights for the kernels; a step on this graph's edges has just looked for them."""
-        seen = self._row is not None and self.keys is graph.array
-        return self._weights.addresses(known=seen)
+        stepped = self._row is not None and self.keys is graph.array
+        return self._weights.addresses(known=stepped)

@@ -44,9 +44,9 @@ class Gates:
     def _dense(self, graph: Graph, column: str) -> list[Tensor]:
         out, values = [], graph[column]
         for i, p in enumerate(self.parameters):
-            here = values[graph.rows(i)]
-            whole = len(here) == p.numel()  # laid out as it is needed
-            out.append((here.view(p.shape) if whole else graph.dense(i, column)).to(p, copy=True))
+            part = values[graph.rows(i)]
+            whole = len(part) == p.numel()  # laid out as it is needed
+            out.append((part.view(p.shape) if whole else graph.dense(i, column)).to(p, copy=True))
         return out
 
     def effective(self) -> list[Tensor]:
@@ -81,8 +81,8 @@ class Gates:
     @torch.no_grad()
     def restore(self, stored: Sequence[Tensor]) -> None:
         """Take other weights, and let the parameters hold them times their gains."""
-        for mine, theirs in zip(self.stored, stored, strict=True):
-            mine.copy_(theirs)
+        for weight, saved in zip(self.stored, stored, strict=True):
+            weight.copy_(saved)
         self._multiply()
 
     # -- around the optimiser's step ----------------------------------------------------------
@@ -99,8 +99,8 @@ class Gates:
                 if p.grad is not None:
                     p.grad.mul_(moved)
             self._before = {
-                name: [None if t is None else t.clone() for t in held]
-                for name, held in moments.items()
+                name: [None if t is None else t.clone() for t in tensors]
+                for name, tensors in moments.items()
             }
 
     @torch.no_grad()
@@ -117,8 +117,8 @@ class Gates:
         for i, moved in enumerate(self._moved):
             p = self.parameters[i].detach()
             torch.lerp(self.stored[i], p, moved, out=p)  # exact at 0 and 1
-            for name, held in moments.items():
-                now, before = held[i], self._before.get(name, [None] * len(held))[i]
+            for name, tensors in moments.items():
+                now, before = tensors[i], self._before.get(name, [None] * len(tensors))[i]
                 if now is None:
                     continue
                 if before is None:  # of the first step: where they start

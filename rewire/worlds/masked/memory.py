@@ -72,14 +72,14 @@ def addresses(tensors: Sequence[Tensor | None]) -> Addresses | None:
     kind = tensors[0].dtype
     if kind not in VERBS:
         return None
-    found, layouts = [], list[Layout | None]()
+    places_of, layouts = [], list[Layout | None]()
     for t in tensors:
         if t is None or t.dtype is not kind or not t.is_cpu or (lies := layout(t)) is None:
             return None
-        found.append(t.data_ptr())
+        places_of.append(t.data_ptr())
         layouts.append(lies)
     turned = layouts if any(lies != PLAIN for lies in layouts) else []
-    return Addresses(found, kind, layouts, turned, VERBS[kind])
+    return Addresses(places_of, kind, layouts, turned, VERBS[kind])
 
 
 class Views:
@@ -102,10 +102,10 @@ class Views:
         if known is not None and known[0] == t.data_ptr() and known[1].size == t.numel():
             if known[2] == lies:
                 return known[1:]
-        found = flat(t)
-        if found is not None:
-            self._known[id(t)] = t.data_ptr(), *found
-        return found
+        view = flat(t)
+        if view is not None:
+            self._known[id(t)] = t.data_ptr(), *view
+        return view
 
     def gather(self, t: Tensor, local: np.ndarray) -> np.ndarray:
         """The numbers at flat indices, float32 or float64."""
@@ -113,9 +113,9 @@ class Views:
 
     def scatter(self, t: Tensor, local: np.ndarray, values: np.ndarray | float) -> None:
         """Write numbers at flat indices."""
-        found = self.flat(t)
-        if found is not None:
-            found[0][places(local, found[1])] = values
+        view = self.flat(t)
+        if view is not None:
+            view[0][places(local, view[1])] = values
         elif isinstance(values, np.ndarray):
             t.detach()[_at(t, local)] = torch.from_numpy(values).to(t)
         else:
@@ -136,8 +136,8 @@ def taken(t: Tensor, local: np.ndarray, view: tuple[np.ndarray, Layout] | None) 
     if view is not None:
         out = view[0][places(local, view[1])]
         return out if out.itemsize >= 4 else out.astype(np.float32)
-    found = t.detach()[_at(t, local)].cpu()
-    return (found if found.itemsize >= 4 else found.float()).numpy()
+    picked = t.detach()[_at(t, local)].cpu()
+    return (picked if picked.itemsize >= 4 else picked.float()).numpy()
 
 
 def _at(t: Tensor, local: np.ndarray) -> tuple[Tensor, ...]:

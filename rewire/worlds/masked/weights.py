@@ -131,10 +131,10 @@ class MaskedWeights:
                 before.array, drop, after.array, born, weight, whole,
             )  # fmt: skip
             return
-        gone, new = np.sort(before.array[drop]), after.array[born]
-        self.put(self.parameters, gone, 0.0)
+        dropped, new = np.sort(before.array[drop]), after.array[born]
+        self.put(self.parameters, dropped, 0.0)
         self.put(self.parameters, new, weight[born])
-        self.put(self.masks, gone, 0.0)
+        self.put(self.masks, dropped, 0.0)
         self.put(self.masks, new, 1.0)
         if whole:
             self.put(self.parameters, after.array, weight)

@@ -19,15 +19,15 @@ class _Conv2d(torch.autograd.Function):
                 options: tuple[Any, ...]) -> Tensor:  # fmt: skip
         assert sparse is not None
         name = {torch.float32: "Conv2dFloat32", torch.float64: "Conv2dFloat64"}[x.dtype]
-        done = getattr(sparse, name)(
+        out = getattr(sparse, name)(
             *connectivity, value.detach().numpy(),
             None if bias is None else bias.detach().numpy(),
             x.detach().contiguous().numpy(), *options, ctx.needs_input_grad[0],
         )  # fmt: skip
-        done.forward()
-        ctx.done = done  # holds x in the engine's layout
+        out.forward()
+        ctx.done = out  # holds x in the engine's layout
         ctx.save_for_backward(value)  # torch says so where it was changed in between
-        return torch.from_numpy(done.output())
+        return torch.from_numpy(out.output())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -36,8 +36,8 @@ class _Conv2d(torch.autograd.Function):
         ctx.done.load_slope(slope.contiguous().numpy())
         ctx.done.backward()
         dvalue, dbias, dx = ctx.done.gradients()
-        found = (dx, dvalue, dbias)
-        return *(None if d is None else torch.from_numpy(d) for d in found), None, None
+        slopes = (dx, dvalue, dbias)
+        return *(None if d is None else torch.from_numpy(d) for d in slopes), None, None
 
 
 def sparse_conv2d(

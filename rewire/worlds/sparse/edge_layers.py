@@ -339,10 +339,10 @@ class _EdgeRecurrent(nn.RNNBase):
         if input_wires is None:
             steps, values[:2] = self._product(steps, into, f"bias_ih_{suffix}"), (None, None)
         h, c = state[0], state[1] if len(state) > 1 else None
-        given = steps, h, c, *values
-        keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
+        arrays = steps, h, c, *values
+        keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in arrays)
         wires = input_wires, self.wires[of_state]
-        out, *ends = _NativeRecurrent.apply(*given, wires, self.mode, backwards, keep)
+        out, *ends = _NativeRecurrent.apply(*arrays, wires, self.mode, backwards, keep)
         return out, tuple(ends[: len(state)])
 
     def _product(self, x: Tensor, weight: str, bias: str) -> Tensor:
@@ -390,15 +390,15 @@ def wire(module: nn.Module, attribute: str, wires: Wires) -> None:
     if type(module) in LAYERS:
         module.__class__ = LAYERS[type(module)]
         module.wires = {}  # type: ignore[assignment]
-    held: Any = module.wires
-    held[attribute] = wires
+    lists: Any = module.wires
+    lists[attribute] = wires
 
 
 def unwire(module: nn.Module, attribute: str) -> None:
     """Let a layer's weight be dense again; its parameter holds the dense numbers by then."""
-    held = getattr(module, "wires", {})
-    held.pop(attribute, None)
-    if not held and type(module) in PLAIN:
+    lists = getattr(module, "wires", {})
+    lists.pop(attribute, None)
+    if not lists and type(module) in PLAIN:
         module.__class__ = PLAIN[type(module)]
         del module.wires
 
@@ -416,9 +416,9 @@ def gradient_at(wires: Wires, rows: Tensor, columns: Tensor) -> Tensor:
         raise ValueError("there is no gradient yet: it is known after a backward pass.")
     out = torch.empty(len(rows), dtype=wires.passes[0].dy.dtype)
     for first, end, block in _blocks(wires):
-        here = (rows >= first) & (rows < end)
-        if here.any():
-            out[here] = block()[rows[here] - first, columns[here]]
+        inside = (rows >= first) & (rows < end)
+        if inside.any():
+            out[inside] = block()[rows[inside] - first, columns[inside]]
     return out
 
 
@@ -426,7 +426,7 @@ def dense_gradient(wires: Wires) -> Tensor:
     """dL/dw at every pair of the weight, (rows, width), from the passes that were kept."""
     if not wires.passes:
         raise ValueError("there is no gradient yet: it is known after a backward pass.")
-    return torch.stack([_rows(wires, made, 0, wires.shape[0]) for made in wires.passes]).sum(0)
+    return torch.stack([_rows(wires, use, 0, wires.shape[0]) for use in wires.passes]).sum(0)
 
 
 def _blocks(wires: Wires) -> Iterator[tuple[int, int, Callable[[], Tensor]]]:
@@ -436,7 +436,7 @@ def _blocks(wires: Wires) -> Iterator[tuple[int, int, Callable[[], Tensor]]]:
         end = min(first + many, wires.shape[0])
 
         def block(first: int = first, end: int = end) -> Tensor:
-            parts = [_rows(wires, made, first, end) for made in wires.passes]
+            parts = [_rows(wires, use, first, end) for use in wires.passes]
             return torch.stack(parts).sum(0)
 
         yield first, end, block
@@ -458,11 +458,11 @@ def top_absent(wires: Wires, k: int, leaving: Tensor | None) -> tuple[Tensor, Te
         block = made().abs().reshape(-1)
         lo, hi = int(wires.indptr[first]), int(wires.indptr[end])
         row = torch.arange(end - first).repeat_interleave(wires.indptr[first : end + 1].diff())
-        held = row * width + wires.index[lo:hi].long()
+        listed = row * width + wires.index[lo:hi].long()
         if leaving is not None:
-            held = held[~leaving[lo:hi]]
+            listed = listed[~leaving[lo:hi]]
         free = torch.ones(len(block), dtype=torch.bool)
-        free[held] = False
+        free[listed] = False
         at = free.nonzero().squeeze(1)
         values = block[at]
         absent += len(at)

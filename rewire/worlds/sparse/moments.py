@@ -107,8 +107,8 @@ def matched(keys: Tensor, values: Tensor, wanted: Tensor, other: float) -> Tenso
     at = np.minimum(at, max(len(keys) - 1, 0))
     out = torch.full((len(wanted),), other, dtype=values.dtype)
     if len(keys):
-        there = torch.from_numpy(keys.numpy()[at] == wanted.numpy())
-        out[there] = values[torch.from_numpy(at)][there]
+        exists = torch.from_numpy(keys.numpy()[at] == wanted.numpy())
+        out[exists] = values[torch.from_numpy(at)][exists]
     return out
 
 

@@ -15,9 +15,9 @@ def _weight(world: Sparse, graph: Graph, keys: Tensor) -> Tensor:
     """The weight; at absent synapses 0, but before step 0 what the model starts with there."""
     if not world.begun:
         return world.first_weights(Graph(graph.space, keys))
-    row, there = graph.find(keys)
+    row, exists = graph.find(keys)
     out = torch.zeros(len(keys), dtype=graph["weight"].dtype)
-    out[there] = graph["weight"][row[there]]
+    out[exists] = graph["weight"][row[exists]]
     return out
 
 

@@ -95,18 +95,18 @@ class Sparse(TorchWorld):
         self.gradients = Gradients(self.weights, self.native)
 
     def _check_device(self) -> None:
-        found = {p.device.type for p in self.model.parameters()} - {"cpu", "meta"}
-        if found:
+        devices = {p.device.type for p in self.model.parameters()} - {"cpu", "meta"}
+        if devices:
             raise ValueError(
-                f"the sparse world runs on the CPU, and the model is on {sorted(found)[0]!r}: "
+                f"the sparse world runs on the CPU, and the model is on {sorted(devices)[0]!r}: "
                 "attach with world='masked' there."
             )
 
     def _find(self, parameters: Sequence[nn.Parameter]) -> list[Weight]:
         self._groups = groups_of(self.optimizer, self.space, parameters)
         self._one_group = len(set(self._groups)) == 1
-        found = zip(self.space.projections, parameters, owners(self.model, parameters), strict=True)
-        return [Weight(projection.name, *owner, p.shape) for projection, p, owner in found]
+        owned = zip(self.space.projections, parameters, owners(self.model, parameters), strict=True)
+        return [Weight(projection.name, *owner, p.shape) for projection, p, owner in owned]
 
     @classmethod
     def attached(

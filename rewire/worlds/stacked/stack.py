@@ -103,10 +103,10 @@ class Stacked:
         first, out = self.worlds[0], {}
         names = {id(p): name for name, p in first.model.named_parameters()}
         for i, p in enumerate(first.parameters):
-            held = torch.stack([world.masks[i] for world in self.worlds])
-            for world, mask in zip(self.worlds, held, strict=True):
+            stacked = torch.stack([world.masks[i] for world in self.worlds])
+            for world, mask in zip(self.worlds, stacked, strict=True):
                 world.masks[i] = mask
-            out[names[id(p)]] = held
+            out[names[id(p)]] = stacked
         return out
 
     def _stack_moments(self) -> dict[str, dict[str, Tensor]]:
@@ -136,10 +136,10 @@ class Stacked:
                            for leaf in leaves]  # fmt: skip
             self._form = form
         places = [b if row is None else b[row] for b in self._batch]
-        found, want = [tuple(x.shape) for x in leaves], [tuple(b.shape) for b in places]
-        if found != want or form != self._form:
+        shapes, want = [tuple(x.shape) for x in leaves], [tuple(b.shape) for b in places]
+        if shapes != want or form != self._form:
             raise ValueError(
-                f"a batch of tensors {found} came after batches of {want}: replicates that are "
+                f"a batch of tensors {shapes} came after batches of {want}: replicates that are "
                 "stacked need batches of one form at every step. Leave out a smaller last batch."
             )
         for place, leaf in zip(places, leaves, strict=True):
@@ -257,8 +257,8 @@ class Replicate(Masked):
         """Keep this step's dense gradients where a rule will ask for them."""
         if self._want_grads:
             names = self.stack.masks
-            found = [self.stack.grads.get(name) for name in names]
-            self.grads = [None if g is None else g[self.index] for g in found]
+            slopes = [self.stack.grads.get(name) for name in names]
+            self.grads = [None if g is None else g[self.index] for g in slopes]
 
     def snapshot(self) -> dict[str, Any]:
         saved = super().snapshot()
@@ -279,28 +279,28 @@ class Replicate(Masked):
     @torch.no_grad()
     def adopt(self) -> None:
         """Write the optimiser's state into the stacks, and let it be views of them."""
-        stack, r, made = self.stack, self.index, list[float]()
+        stack, r, counts = self.stack, self.index, list[float]()
         for name, p in self.model.named_parameters():
             if name not in stack.moments:
                 continue
             state = self.optimizer.state.pop(p, {})
             views = {}
-            for moment, held in stack.moments[name].items():
-                views[moment] = held[r]
-                given = state.get(moment)
-                views[moment].zero_() if given is None else views[moment].copy_(given)
+            for moment, stacked in stack.moments[name].items():
+                views[moment] = stacked[r]
+                value = state.get(moment)
+                views[moment].zero_() if value is None else views[moment].copy_(value)
             if "exp_avg" in views:
-                made.append(float(state.get("step", 0.0)))
+                counts.append(float(state.get("step", 0.0)))
                 views["step"] = stack.steps[r]
             if views:
                 self.optimizer.state[p] = views
-        if len(set(made)) > 1:
+        if len(set(counts)) > 1:
             raise ValueError(
-                f"the optimizer of replicate {r} has made {sorted(set(made))} steps on different "
+                f"the optimizer of replicate {r} has made {sorted(set(counts))} steps on different "
                 "parameters; stacked ones step all of theirs together."
             )
-        if made:
-            stack.steps[r] = made[0]
+        if counts:
+            stack.steps[r] = counts[0]
 
 
 class Fixed:
@@ -355,7 +355,7 @@ def _layout(
             f"stacking takes one optimizer for each of several models, got {len(models)} models "
             f"({len({id(m) for m in models})} different ones) and {len(optimizers)} optimizers."
         )
-    found = []
+    layouts = []
     for r, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
         names = {id(p): name for name, p in model.named_parameters()}
         groups: list[list[str]] = []
@@ -372,14 +372,14 @@ def _layout(
                 )
             groups.append([names[id(p)] for p in group["params"]])
         flags = [tuple(bool(g.get(f)) for f in formula.flags) for g in optimizer.param_groups]
-        found.append((groups, flags))
-    for r, other in enumerate(found):
-        if other != found[0]:
+        layouts.append((groups, flags))
+    for r, other in enumerate(layouts):
+        if other != layouts[0]:
             raise ValueError(
                 f"optimizer {r} groups its parameters, or sets {', '.join(formula.flags)}, in "
-                f"another way than the first: {other} and {found[0]}."
+                f"another way than the first: {other} and {layouts[0]}."
             )
-    return found[0]
+    return layouts[0]
 
 
 def _kind(models: Sequence[nn.Module]) -> tuple[torch.dtype, torch.device]:
@@ -389,10 +389,10 @@ def _kind(models: Sequence[nn.Module]) -> tuple[torch.dtype, torch.device]:
                                                             *m.named_buffers()]}
         for m in models
     ]  # fmt: skip
-    for r, theirs in enumerate(shapes):
-        if theirs != shapes[0]:
-            odd = sorted(n for n in shapes[0].keys() | theirs.keys()
-                         if shapes[0].get(n) != theirs.get(n))  # fmt: skip
+    for r, tensors in enumerate(shapes):
+        if tensors != shapes[0]:
+            odd = sorted(n for n in shapes[0].keys() | tensors.keys()
+                         if shapes[0].get(n) != tensors.get(n))  # fmt: skip
             raise ValueError(
                 f"model {r} is of another architecture, type or device than the first: "
                 f"{', '.join(odd)} differ."

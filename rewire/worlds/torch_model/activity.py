@@ -75,15 +75,15 @@ class Taps:
         """
         if population not in self.sites:
             return torch.ones(graph.space.population[population].size)
-        said = self._seen[population]
-        if said is None or population in self._silent:
+        values = self._seen[population]
+        if values is None or population in self._silent:
             raise ValueError(
                 f"no activity of {population!r} was seen since the last step: it is known after a "
                 "forward pass in training mode. torch.compile forgets who listens where it "
                 "compiled this class of model before, or compiles it again: call "
                 "torch.compiler.reset() first."
             )
-        return activity(self.sites[population], said).cpu()
+        return activity(self.sites[population], values).cpu()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Taps:
         """On the copy of the model, hooks of its own for the inert ones that were copied."""

@@ -75,9 +75,9 @@ def _asked(graph: Graph, keys: Tensor, values: Tensor) -> Tensor:
     """The edges' values (E, ...) at keys; 0 where there is no edge."""
     if keys is graph.keys:
         return values
-    row, there = graph.find(keys)
+    row, exists = graph.find(keys)
     out = values.new_zeros(len(keys), *values.shape[1:])
-    out[there] = values[row[there]]
+    out[exists] = values[row[exists]]
     return out
 
 
@@ -104,11 +104,11 @@ def fisher(world: TorchWorld, graph: Graph, keys: Tensor) -> Tensor:
 def example_gradients(world: TorchWorld, graph: Graph, keys: Tensor) -> Tensor:
     """The gradient of each of the probe's examples, (k, N)."""
     with world.deriving(graph) as passes:
-        found = [
+        slopes = [
             passes.at(passes.gradients(_loss(passes, example)))
             for example in examples(passes.probe.batches)
         ]
-    return _asked(graph, keys, torch.stack(found, 1))
+    return _asked(graph, keys, torch.stack(slopes, 1))
 
 
 def _loss(passes: Passes, example: Any) -> Tensor:
@@ -157,19 +157,20 @@ def _exact(passes: Passes) -> list[Tensor]:
 
 def _output(passes: Passes, batch: Any) -> Tensor:
     """What the model says of a batch. Raises ValueError unless that is one tensor."""
-    said: list[Any] = []
+    outputs: list[Any] = []
 
     def model(*args: Any, **kwargs: Any) -> Any:
-        said.append(passes.model(*args, **kwargs))
-        return said[-1]
+        outputs.append(passes.model(*args, **kwargs))
+        return outputs[-1]
 
     passes.probe.loss(model, batch)
-    if len(said) != 1 or not isinstance(said[0], Tensor):
+    if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
         raise ValueError(
             "the Gauss-Newton matrix is of a loss of one output tensor; the probe's loss called "
-            f"the model {len(said)} times and got {', '.join(type(s).__name__ for s in said)}."
+            f"the model {len(outputs)} times and got "
+            f"{', '.join(type(output).__name__ for output in outputs)}."
         )
-    return said[0]
+    return outputs[0]
 
 
 def _output_hessian(passes: Passes, output: Tensor, batch: Any) -> Tensor:
@@ -215,11 +216,12 @@ def _recursion(passes: Passes, batch: Any, total: list[Tensor], size: int = 1) -
     finally:
         for hook in hooks:
             hook.remove()
-    said, h = output, _diagonal(passes, output, batch) * size
+    expected, h = output, _diagonal(passes, output, batch) * size
     for module, x, y in reversed(ran):
-        if not isinstance(y, Tensor) or y.data_ptr() != said.data_ptr() or y.numel() != h.numel():
+        follows = isinstance(y, Tensor) and y.data_ptr() == expected.data_ptr()
+        if not follows or y.numel() != h.numel():
             raise _no_recursion(module, "its output is not the next module's input")
-        h, said = _back(passes, module, x.detach(), h.reshape(y.shape), total), x
+        h, expected = _back(passes, module, x.detach(), h.reshape(y.shape), total), x
 
 
 def _diagonal(passes: Passes, output: Tensor, batch: Any) -> Tensor:
@@ -244,8 +246,8 @@ def _back(passes: Passes, module: nn.Module, x: Tensor, h: Tensor, total: list[T
     """From the curvature by a module's output to that by its input; adds that by its weight."""
     if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
         at = passes.owner.get(id(module.weight))
-        held = module.weight if at is None else passes.weights[at]
-        squares = held.detach().square().requires_grad_()
+        weight = module.weight if at is None else passes.weights[at]
+        squares = weight.detach().square().requires_grad_()
         inputs = x.square().requires_grad_()
         y = functional_call(module, {"weight": squares}, (inputs,))
         before, own = torch.autograd.grad(y, (inputs, squares), h)

@@ -133,8 +133,8 @@ def discover(
     Raises ValueError when nothing is left, when a pattern matches nothing, and for lazy or
     parametrised weights.
     """
-    found = _candidates(model)
-    chosen = _chosen(found, include, exclude, embeddings)
+    candidates = _candidates(model)
+    chosen = _chosen(candidates, include, exclude, embeddings)
     names = {id(m): _clean(n) or "model" for n, m in model.named_modules()}
     passed_on = _chains(model)
 
@@ -155,7 +155,7 @@ def discover(
             name += "'"
         return name
 
-    for name, module, use, p in found:
+    for name, module, use, p in candidates:
         if id(p) not in chosen or any(p is q for q in parameters):
             continue
         if getattr(module, "sparse", False):
@@ -191,17 +191,17 @@ def owners(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[tuple[n
 
     Raises ValueError for a parameter that several modules share.
     """
-    held: dict[int, list[tuple[str, nn.Module, str]]] = {}
+    owned: dict[int, list[tuple[str, nn.Module, str]]] = {}
     for name, module, use, p in _candidates(model):
-        held.setdefault(id(p), []).append((name, module, use.attribute))
+        owned.setdefault(id(p), []).append((name, module, use.attribute))
     for p in parameters:
-        if len(held[id(p)]) > 1:
-            names = ", ".join(repr(name) for name, *_ in held[id(p)])
+        if len(owned[id(p)]) > 1:
+            names = ", ".join(repr(name) for name, *_ in owned[id(p)])
             raise ValueError(
                 f"{names} are one shared weight, which the sparse world cannot hold as edges: "
                 "attach with world='masked', or leave it out with exclude=."
             )
-    return [held[id(p)][0][1:] for p in parameters]
+    return [owned[id(p)][0][1:] for p in parameters]
 
 
 def _clean(name: str) -> str:
@@ -252,11 +252,11 @@ def _chosen(
             )
     refused = set()
     for name, _, use, p in found:
-        wanted = include is None or any(_matches(name, i) for i in include)
-        wanted &= not any(_matches(name, e) for e in exclude)
-        named = include is not None and wanted
-        wanted &= use.kind != "embedding" or embeddings or named
-        if not wanted or not p.requires_grad:
+        included = include is None or any(_matches(name, i) for i in include)
+        included &= not any(_matches(name, e) for e in exclude)
+        named = include is not None and included
+        included &= use.kind != "embedding" or embeddings or named
+        if not included or not p.requires_grad:
             refused.add(id(p))
     chosen = {id(p) for *_, p in found} - refused
     if not chosen:

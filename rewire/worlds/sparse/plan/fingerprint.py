@@ -45,8 +45,8 @@ class Outline:
         self._vars = [vars(m) for m in modules]
         names = [("_parameters", *(n for n in d if n not in OWN)) for d in self._vars]
         self._looks = [(itemgetter(*n), d) for n, d in zip(names, self._vars, strict=True)]
-        held = [getattr(m, name) for m in modules for name in HELD] + list(EVERYWHERE)
-        self._full, self._empty = [d.values() for d in held if d], [d for d in held if not d]
+        tables = [getattr(m, name) for m in modules for name in HELD] + list(EVERYWHERE)
+        self._full, self._empty = [d.values() for d in tables if d], [d for d in tables if not d]
         self._parameters: list[Tensor] = list(model.parameters())
         self._fixed = [p for p in self._parameters if id(p) not in moving] + list(model.buffers())
         self.renew()

@@ -29,8 +29,8 @@ def _pair(value: Any) -> Pair:
 
 def _arguments(node: fx.Node, **defaults: Any) -> tuple[Any, ...]:
     """The arguments of a call after its first one, in the order of ``defaults``."""
-    given = dict(zip(defaults, node.args[1:], strict=False)) | node.kwargs
-    return tuple(given.get(name, default) for name, default in defaults.items())
+    arguments = dict(zip(defaults, node.args[1:], strict=False)) | node.kwargs
+    return tuple(arguments.get(name, default) for name, default in defaults.items())
 
 
 def _after(size: int, kernel: int, stride: int, padding: int) -> int:

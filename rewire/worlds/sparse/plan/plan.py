@@ -68,15 +68,15 @@ def trace(
     """
     if engine is None:
         raise NotTraceable(f"there is no sparse engine: {missing or 'it was not built'}.")
-    made = {torch.float32: engine.PlanFloat32, torch.float64: engine.PlanFloat64}.get(dtype)
-    if made is None:
+    kind = {torch.float32: engine.PlanFloat32, torch.float64: engine.PlanFloat64}.get(dtype)
+    if kind is None:
         raise NotTraceable(f"a plan works in float32 or float64, not in {dtype}.")
     shape = tuple(input_shape) if len(input_shape) == 3 else (int(np.prod(input_shape)), 1, 1)
     _check_plain(model)
     alone = _handler(model) is not None  # a single layer, whose parameters have no prefix
     graph = _fx_graph(nn.Sequential(model) if alone else model)
     modules = {"": model, "0": model} if alone else dict(model.named_modules())
-    tracing = Tracing(made(*shape), modules, edges, training, alone)
+    tracing = Tracing(kind(*shape), modules, edges, training, alone)
     values = tracing.values
     try:
         for node in graph.nodes:
@@ -144,14 +144,14 @@ def _add(tracing: Tracing, node: fx.Node, values: Mapping[fx.Node, Value]) -> Va
     if node.op == "call_module":
         module = tracing.modules.get(str(node.target))
         assert module is not None
-        found, called = _handler(module), f"{node.target} ({type(module).__name__})"
+        handler, called = _handler(module), f"{node.target} ({type(module).__name__})"
     else:
-        found = FUNCTIONS.get(node.target) if node.op.startswith("call") else None
+        handler = FUNCTIONS.get(node.target) if node.op.startswith("call") else None
         called = getattr(node.target, "__name__", str(node.target))
-    if found is None:
+    if handler is None:
         known = sorted(t.__name__ for t in MODULES)
         raise NotTraceable(f"a plan does not know {called}; it knows {', '.join(known)}.")
-    return found(tracing, str(node.target), module, inputs)
+    return handler(tracing, str(node.target), module, inputs)
 
 
 MODULES.update({
@@ -300,8 +300,8 @@ class Plan:
         and how many gradients at them are NaN (the selection is then of no use). Among equals the
         smaller index wins. O(k) memory beside a tile of 1 MB.
         """
-        gone = None if leaving is None else leaving.numpy().view(np.uint8)
-        keys, scores, absent, nan = self._native.top_absent(self.places[name][0], k, gone)
+        dropped = None if leaving is None else leaving.numpy().view(np.uint8)
+        keys, scores, absent, nan = self._native.top_absent(self.places[name][0], k, dropped)
         return torch.from_numpy(keys), torch.from_numpy(scores), absent, nan
 
 
