@@ -18,9 +18,9 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     " (did you mean 'lenet-300-100'?)"
     """
     folded = {name.lower().replace("_", "-"): name for name in names}
-    asked = str(word).lower().replace("_", "-")
-    begun = [name for name in folded if asked and name.startswith(asked)]
-    near = begun or difflib.get_close_matches(asked, folded, 1, 0.5)
+    typed = str(word).lower().replace("_", "-")
+    begun = [name for name in folded if typed and name.startswith(typed)]
+    near = begun or difflib.get_close_matches(typed, folded, 1, 0.5)
     return f" (did you mean {folded[near[0]]!r}?)" if near else ""
 
 

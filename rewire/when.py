@@ -155,8 +155,8 @@ class Cosine(Schedule):
     stop: Bound = 1.0
 
     def __call__(self, clock: Clock) -> float:
-        done = min(clock.step / step_of(self.stop, clock.span), 1.0)
-        return self.start / 2 * (1 + cos(pi * done))
+        progress = min(clock.step / step_of(self.stop, clock.span), 1.0)
+        return self.start / 2 * (1 + cos(pi * progress))
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ class Linear(Schedule):
     stop: Bound = 1.0
 
     def __call__(self, clock: Clock) -> float:
-        done = min(clock.step / step_of(self.stop, clock.span), 1.0)
-        return self.start + (self.end - self.start) * done
+        progress = min(clock.step / step_of(self.stop, clock.span), 1.0)
+        return self.start + (self.end - self.start) * progress
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ class Cubic(Schedule):
 
     def __call__(self, clock: Clock) -> float:
         begin, stop = step_of(self.begin, clock.span), step_of(self.stop, clock.span)
-        done = min(max((clock.step - begin) / (stop - begin), 0.0), 1.0)
-        return self.end + (self.start - self.end) * (1 - done) ** 3
+        progress = min(max((clock.step - begin) / (stop - begin), 0.0), 1.0)
+        return self.end + (self.start - self.end) * (1 - progress) ** 3
 
 
 def cosine(start: float, stop: Bound = 1.0) -> Cosine:

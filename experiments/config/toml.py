@@ -163,27 +163,27 @@ def literal(text: str) -> Any:
     return text
 
 
-def _keep_rules(tree: dict[str, Any], wanted: Any) -> None:
+def _keep_rules(tree: dict[str, Any], names: Any) -> None:
     listed = tree.get("rules")
-    if isinstance(wanted, str):
-        wanted = [name.strip() for name in wanted.split(",")]
-    if not isinstance(listed, list) or not isinstance(wanted, list):
-        tree["rules"] = wanted
+    if isinstance(names, str):
+        names = [name.strip() for name in names.split(",")]
+    if not isinstance(listed, list) or not isinstance(names, list):
+        tree["rules"] = names
         return
-    kept: list[Any] = []
-    for want in wanted:
+    tables: list[Any] = []
+    for want in names:
         if isinstance(want, str):
             same = [t for t in listed if _label(t) == want] or [
                 t for t in listed if isinstance(t, Mapping) and t.get("rule") == want
             ]
-            kept += same or [{"rule": want}]
+            tables += same or [{"rule": want}]
         else:
-            kept.append(want)
-    tree["rules"] = kept
-    gone = {_label(t) for t in listed} - {_label(t) for t in kept}
+            tables.append(want)
+    tree["rules"] = tables
+    removed = {_label(t) for t in listed} - {_label(t) for t in tables}
     if isinstance(pairs := tree.get("contrasts"), list):
         tree["contrasts"] = [
-            p for p in pairs if not (isinstance(p, list) and any(item in gone for item in p))
+            p for p in pairs if not (isinstance(p, list) and any(item in removed for item in p))
         ]
 
 

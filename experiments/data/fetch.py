@@ -46,21 +46,21 @@ def fetch(
         DataError: no mirror delivered, or what is already here is damaged.
         StoreError: the cache folder cannot be written.
     """
-    wanted = source(name)
-    place, cache = wanted.locate(), places.cache_folder()
-    if not wanted.remotes or (place.path is not None and cache not in place.path.parents):
-        wanted.read()
+    chosen = source(name)
+    place, cache = chosen.locate(), places.cache_folder()
+    if not chosen.remotes or (place.path is not None and cache not in place.path.parents):
+        chosen.read()
         return place.path or cache
     try:
-        for remote in wanted.remotes:
-            _fetch_one(wanted, remote, cache, mirrors or wanted.mirrors, timeout, progress)
+        for remote in chosen.remotes:
+            _fetch_one(chosen, remote, cache, mirrors or chosen.mirrors, timeout, progress)
     except OSError as error:
         raise StoreError(f"cannot write {name} into {cache}: {error}") from error
-    return wanted.locate().path or cache
+    return chosen.locate().path or cache
 
 
 def _fetch_one(
-    wanted: Source,
+    chosen: Source,
     remote: Remote,
     folder: Path,
     mirrors: tuple[str, ...],
@@ -85,7 +85,7 @@ def _fetch_one(
         except _Failed as failure:
             reasons.append(f"{url}: {failure}")
     raise DataError(
-        f"cannot fetch {wanted.name}: {'; '.join(reasons)}. Try again later, or put the files into "
+        f"cannot fetch {chosen.name}: {'; '.join(reasons)}. Try again later, or put the files into "
         f"{(folder / next(iter(members))).parent} (or such a folder in ${places.VARIABLE}) by hand."
     )
 
@@ -94,17 +94,17 @@ def _download(
     url: str, remote: Remote, file: BinaryIO, timeout: float, progress: Progress | None
 ) -> None:
     """Write exactly the bytes of ``remote`` into ``file``, or raise _Failed."""
-    digest, done = hashlib.sha256(), 0
+    digest, received = hashlib.sha256(), 0
     for chunk in _chunks(url, timeout):
-        done += len(chunk)
-        if done > remote.size:
+        received += len(chunk)
+        if received > remote.size:
             raise _Failed(f"sent more than the {remote.size:,} bytes expected")
         digest.update(chunk)
         file.write(chunk)
         if progress is not None:
-            progress(remote.file, done, remote.size)
-    if done < remote.size:
-        raise _Failed(f"ended after {done:,} of {remote.size:,} bytes")
+            progress(remote.file, received, remote.size)
+    if received < remote.size:
+        raise _Failed(f"ended after {received:,} of {remote.size:,} bytes")
     if digest.hexdigest() != remote.sha256:
         raise _Failed(f"sent a file of sha256 {digest.hexdigest()}, expected {remote.sha256}")
     file.flush()

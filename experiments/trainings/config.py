@@ -164,11 +164,11 @@ def _unfeasible(experiment: Experiment) -> Problems:
         return Problems([("include" if experiment.include else "exclude", str(error))])
     spread = experiment.distribution
     if isinstance(spread, dict):
-        asked: list[tuple[str, float | None]] = [("distribution", None)]
+        keys: list[tuple[str, float | None]] = [("distribution", None)]
     else:
-        asked = [("densities", density) for density in experiment.densities]
+        keys = [("densities", density) for density in experiment.densities]
     problems = Problems()
-    for path, density in asked:
+    for path, density in keys:
         try:
             counts_for(space, density, "erk" if spread == "imp" else spread)
         except ValueError as error:
@@ -207,8 +207,8 @@ def _beyond_limits(experiment: Experiment) -> Problems:
             continue
         problems |= dict.fromkeys(_refused(experiment, entry, limits))
         budget = budget_of(rule)
-        asked: Sequence[float | None] = experiment.densities or [None]
-        for density in asked:
+        densities: Sequence[float | None] = experiment.densities or [None]
+        for density in densities:
             start = None if density is None else budget.starts_at(density)
             try:
                 if budget.at_start:

@@ -99,23 +99,23 @@ class On(Rule):
     bibtex = property(lambda self: self.rule.bibtex)  # type: ignore[assignment]
 
     def _seen(self, space: Space) -> tuple[int, ...]:
-        seen = tuple(
+        visible = tuple(
             i
             for i, p in enumerate(space.projections)
             if any(fnmatchcase(p.name, t) or fnmatchcase(p.name, f"{t}.weight")
                    for t in self.projections)
         )  # fmt: skip
-        if not seen:
+        if not visible:
             raise ValueError(
                 f"{self.name}: no projection has such a name; there are "
                 f"{', '.join(p.name for p in space.projections)}."
             )
-        return seen
+        return visible
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        seen = self._seen(graph.space)
+        visible = self._seen(graph.space)
         for p in graph.populations:
-            apart = {i in seen for i in graph.space.into[p.name]}
+            apart = {i in visible for i in graph.space.into[p.name]}
             if p.most is not None and len(apart) > 1:
                 raise ValueError(
                     f"{self.name} sees some of the projections into {p.name!r}, whose units share "
@@ -123,8 +123,8 @@ class On(Rule):
                 )
         rule = self.rule
         if self.counts is not None:
-            rule = budget_of(rule).aimed(rule, [self.counts[i] for i in seen])
-        part = _Part(graph, seen)
+            rule = budget_of(rule).aimed(rule, [self.counts[i] for i in visible])
+        part = _Part(graph, visible)
         edit, state = rule.start(part.graph, PartSignals(signals, part), rng)
         return part.widened(edit), state
 
@@ -139,13 +139,13 @@ class On(Rule):
 class _Part:
     """Some projections of a graph as a graph of its own, and the way back."""
 
-    def __init__(self, whole: Graph, seen: Sequence[int]):
-        self.whole, self.seen = whole, list(seen)
-        self.space = whole.space.only(tuple(seen))
-        spans = [range(whole.bounds[i], whole.bounds[i + 1]) for i in seen]
+    def __init__(self, whole: Graph, visible: Sequence[int]):
+        self.whole, self.visible = whole, list(visible)
+        self.space = whole.space.only(tuple(visible))
+        spans = [range(whole.bounds[i], whole.bounds[i + 1]) for i in visible]
         self.rows = torch.cat([torch.arange(s.start, s.stop) for s in spans])
         # what a key of the part lacks to be one of the whole, for each of its projections
-        starts = [whole.space.bounds[i] for i in seen]
+        starts = [whole.space.bounds[i] for i in visible]
         self._shift = torch.tensor(starts) - self.space.offsets[:-1]
 
     @cached_property
@@ -171,7 +171,9 @@ class _Part:
 
     def narrow(self, keys: Tensor) -> Tensor:
         """The keys of the part that these of the whole are; they lie in it."""
-        which = torch.from_numpy(np.searchsorted(self.seen, self.whole.space.which(keys).numpy()))
+        which = torch.from_numpy(
+            np.searchsorted(self.visible, self.whole.space.which(keys).numpy())
+        )
         return keys - self._shift[which]
 
     def widened(self, edit: Edit) -> Edit:
@@ -219,13 +221,13 @@ class PartSignals(Signals):
         from ..select.choose import largest
 
         part, graph = self._part, self._part.graph
-        gone = torch.zeros(len(graph), dtype=torch.bool)
+        dropped = torch.zeros(len(graph), dtype=torch.bool)
         if without is not None:
-            gone[without] = True
-        left = [n - int((~gone[graph.rows(i)]).sum()) for i, n in enumerate(part.space.sizes)]
-        asked = [min(k, n) for n in left] if isinstance(k, int) else list(k)
+            dropped[without] = True
+        left = [n - int((~dropped[graph.rows(i)]).sum()) for i, n in enumerate(part.space.sizes)]
+        part_counts = [min(k, n) for n in left] if isinstance(k, int) else list(k)
         counts = [0] * len(part.whole.projections)
-        for i, n in zip(part.seen, asked, strict=True):
+        for i, n in zip(part.visible, part_counts, strict=True):
             counts[i] = n
         rows = None if without is None else part.rows[without]
         keys = self._whole.largest(name, counts, without=rows)
@@ -239,4 +241,4 @@ class PartSignals(Signals):
         others[part.rows] = False
         keys = torch.cat([part.whole.keys[others], part.widen(graph.keys)]).sort().values
         whole = Graph(part.whole.space, keys, births=part.whole.births)
-        return PartSignals(self._whole.at(whole), _Part(whole, part.seen))
+        return PartSignals(self._whole.at(whole), _Part(whole, part.visible))
