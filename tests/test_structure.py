@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import median
 
 import networkx as nx
-import pytest
 
 from rewire import rules
 
@@ -136,9 +135,6 @@ def upward(floors: list[tuple[str, ...]], within: str) -> list[str]:
     )
 
 
-OPEN = pytest.mark.xfail(strict=True, reason="some are still to be opened")
-
-
 def test_no_modules_import_each_other_in_a_circle():
     circles = [sorted(c) for c in nx.strongly_connected_components(arrows()) if len(c) > 1]
     assert circles == []
@@ -233,7 +229,6 @@ def local_names(tree: ast.AST) -> Iterator[str]:
             yield from {n.id for n in stores if isinstance(n.ctx, ast.Store)}
 
 
-@OPEN
 def test_locals_say_what_they_hold():
     names = [
         name
