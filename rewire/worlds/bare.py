@@ -14,7 +14,7 @@ from ..world import World
 
 
 class Bare(World):
-    """No network: weights stay where the rules put them, signals are the functions it is given.
+    """No network: weights stay where rules put them, signals are the functions it is given.
 
     >>> import torch, rewire
     >>> space = rewire.Space(

@@ -35,7 +35,7 @@ Slices = Mapping[str, slice]
 
 
 class Brian(World):
-    """One population of slots, or several, of a :class:`Wiring` as a world.
+    """A spiking network in Brian2: synapses of one population of slots, or of several, move.
 
     sources, targets: populations by name as slices of the synapses' source and target group. A
         name in both is one population, whose units are both ends of lateral synapses.

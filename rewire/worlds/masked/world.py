@@ -34,7 +34,7 @@ from .weights import MaskedWeights
 
 
 class Masked(TorchWorld):
-    """A torch model and its optimiser as a world; made by :func:`rewire.attach`.
+    """A torch model with dense weights under masks, on a CPU or a GPU.
 
     Raises ValueError for an optimiser that mixes synapses in a way that cannot be undone, and for
     sparse parameters that the optimiser does not hold.

@@ -43,7 +43,7 @@ FEW = 2**17  # edges whose weights are copied sooner than all parameters are tol
 
 
 class Sparse(TorchWorld):
-    """A torch model and its optimiser as a world; made by ``rewire.attach(world="sparse")``.
+    """A torch model on the CPU whose sparse weights are lists of their edges.
 
     choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
         recurrent); "auto" those of layers whose density is at most CROSSOVER, or RECURRENT, each
