@@ -49,6 +49,7 @@ def _worlds_of(rule: Any) -> list[str]:
 
 def worlds() -> list[Row]:
     """Worlds: where the weights may live, and the signals that each offers to rules."""
+    import rewire.rules  # noqa: F401  (their files bring signals too)
     from rewire.signals import registered
     from rewire.worlds.registry import available
 

@@ -135,6 +135,19 @@ def test_worlds_say_which_signals_rules_find_there(capsys):
     assert all(row["about"] for row in worlds.values())
 
 
+def test_the_signals_of_worlds_include_those_that_rules_bring():
+    command = [
+        sys.executable,
+        "-m",
+        "rewire.experiments",
+        "worlds",
+        "--json",
+    ]  # nothing is loaded yet
+    listed = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    worlds = {row["name"]: row["signals"] for row in listed}
+    assert {"connection_sensitivity", "synaptic_flow"} <= set(worlds["masked"])
+
+
 def test_run_without_an_experiment_lists_the_presets(capsys):
     assert cli.main(["run"]) == 0
     assert "quickstart" in capsys.readouterr().out
