@@ -620,13 +620,14 @@ void fill(const Addresses& tensors, const Layouts& layouts, const Keys& ends, co
                      });
 }
 
-// Multiplies tensors, one for each projection, by boolean masks that lie as they do.
+// Clears, in tensors, one for each projection, what boolean masks that lie as they do leave out. It
+// selects: a product would leave NaN where there was an infinite number.
 WIDE void mask_one(float* values, const uint8_t* mask, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) values[i] *= static_cast<float>(mask[i]);
+    for (int64_t i = 0; i < n; ++i) values[i] = mask[i] ? values[i] : 0.0f;
 }
 
 WIDE void mask_one(double* values, const uint8_t* mask, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) values[i] *= static_cast<double>(mask[i]);
+    for (int64_t i = 0; i < n; ++i) values[i] = mask[i] ? values[i] : 0.0;
 }
 
 template <class T>

@@ -97,7 +97,7 @@ class Gates:
         elif self._moved is not None:
             for p, moved in zip(self.parameters, self._moved, strict=True):
                 if p.grad is not None:
-                    p.grad.mul_(moved)
+                    p.grad.masked_fill_(moved == 0, 0.0)
             self._before = {
                 name: [None if t is None else t.clone() for t in tensors]
                 for name, tensors in moments.items()
@@ -116,7 +116,7 @@ class Gates:
             return
         for i, moved in enumerate(self._moved):
             p = self.parameters[i].detach()
-            torch.lerp(self.stored[i], p, moved, out=p)  # exact at 0 and 1
+            p.copy_(torch.where(moved != 0, p, self.stored[i]))
             for name, tensors in moments.items():
                 now, before = tensors[i], self._before.get(name, [None] * len(tensors))[i]
                 if now is None:
@@ -124,5 +124,5 @@ class Gates:
                 if before is None:  # of the first step: where they start
                     birth = births.get(name)
                     before = torch.full_like(now, birth(param_groups[groups[i]]) if birth else 0.0)
-                torch.lerp(before, now, moved.to(now), out=now)
+                now.copy_(torch.where(moved != 0, now, before))
         self._before = {}

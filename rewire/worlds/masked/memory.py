@@ -82,6 +82,44 @@ def addresses(tensors: Sequence[Tensor | None]) -> Addresses | None:
     return Addresses(places_of, kind, layouts, turned, VERBS[kind])
 
 
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def mask_type(parameters: Sequence[Tensor]) -> torch.dtype | None:
+    """The type of masks that clears numbers fastest: bytes for the kernels, else integers as wide
+    as the numbers, whose bits they keep or clear; None where torch has none so wide."""
+    if addresses(parameters) is not None:
+        return torch.bool
+    return INTEGERS.get(parameters[0].itemsize)
+
+
+@torch.no_grad()
+def clear_absent(tensors: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
+    """Set to 0, in place, what the masks leave out, whatever was there.
+
+    A product would leave NaN where there was an infinite number.
+
+    >>> weight = torch.tensor([1.0, float("inf"), float("nan"), -2.0])
+    >>> clear_absent([weight], [torch.tensor([True, False, False, True])])
+    >>> weight
+    tensor([ 1.,  0.,  0., -2.])
+    """
+    if masks[0].dtype is torch.bool:
+        fast = addresses(tensors)
+        if fast is not None and fast.layouts == [layout(m) for m in masks]:
+            sizes = [m.numel() for m in masks]
+            fast.verbs.mask(fast.tensors, [m.data_ptr() for m in masks], sizes)
+            return
+    wide = {INTEGERS.get(t.itemsize) for t in tensors} | {m.dtype for m in masks}
+    if len(wide) == 1:
+        torch._foreach_mul_(
+            [t.detach().view(m.dtype) for t, m in zip(tensors, masks, strict=True)], masks
+        )
+        return
+    for t, m in zip(tensors, masks, strict=True):
+        t.detach().masked_fill_(m == 0, 0.0)
+
+
 class Views:
     """Reads and writes single numbers of tensors, through flat numpy views where they allow it.
 

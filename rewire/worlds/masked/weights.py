@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...graph import Graph, Space
-from .memory import Addresses, Views, addresses, flat, layout, taken
+from .memory import Addresses, Views, addresses, clear_absent, flat, layout, mask_type, taken
 
 SCARCE = 12  # where fewer than 1 / SCARCE of the synapses exist, gathering them beats a mask
 
@@ -24,8 +24,7 @@ class MaskedWeights:
     def __init__(self, space: Space, parameters: Sequence[nn.Parameter]):
         self.ends, self.sizes, self.possible = space.ends, space.sizes, space.possible
         self.parameters = parameters
-        # bytes for the kernels, which read a quarter as much; torch wants the type of the weights
-        kind = torch.bool if addresses(parameters) is not None else None
+        kind = mask_type(parameters)
         self.masks = [torch.ones_like(p, dtype=kind) for p in parameters]
         self._layouts = [layout(m) for m in self.masks]
         self.thin: list[int] = []
@@ -75,18 +74,12 @@ class MaskedWeights:
         self.thin = [i for i, size in enumerate(self.sizes) if ends[i + 1] - ends[i] < size]
 
     def mask(self, tensors: list[Tensor], which: list[int]) -> None:
-        """Multiply tensors of these projections by their masks, in place."""
-        masks = [self.masks[i] for i in which]
-        fast = addresses(tensors) if masks[0].dtype is torch.bool else None
-        if fast is not None and fast.layouts == [self._layouts[i] for i in which]:
-            sizes = [self.sizes[i] for i in which]
-            fast.verbs.mask(fast.tensors, [m.data_ptr() for m in masks], sizes)
-        else:
-            torch._foreach_mul_(tensors, masks)
+        """Clear what is absent in tensors of these projections, in place."""
+        clear_absent(tensors, [self.masks[i] for i in which])
 
     @torch.no_grad()
     def mask_all(self, stacks: Sequence[Sequence[Tensor | None]]) -> None:
-        """Multiply by the masks, in place, what has one tensor, or none, for each projection."""
+        """Clear what is absent, in place, in what has one tensor, or none, for each projection."""
         for tensors in stacks:
             pairs = [(t, i) for i in self.thin if (t := tensors[i]) is not None]
             if pairs:

@@ -1,7 +1,7 @@
-"""The masked world: any ``nn.Module``, dense weights and float masks, on a CPU or a GPU.
+"""The masked world: any ``nn.Module``, dense weights and masks, on a CPU or a GPU.
 
 Parameters are never replaced, only written in place, so that deepcopy, state_dict, LSTM's flat
-weights and torch.compile keep working. In every step the gradients are multiplied by the masks
+weights and torch.compile keep working. In every step the gradients of absent synapses are cleared
 before the optimiser; where the graph changes, weights and every moment are set to 0 once. For
 optimisers that treat each weight by itself this is bit-equal to masking weights and moments in
 every step, and leaks nothing.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...graph import Space
+from ..masked.memory import clear_absent
 from . import edge_layers
 from .native_step import NativeStep
 from .weights import Weight
@@ -38,7 +39,7 @@ class Gradients:
             if w.mask is not None and w.parameter.grad is not None:
                 if self.wanted:
                     self._whole[w.name] = w.parameter.grad.clone()
-                w.parameter.grad.mul_(w.mask)
+                clear_absent([w.parameter.grad], [w.mask])
 
     def at(self, i: int, local: Tensor) -> Tensor:
         """Those of projection i at flat indices, existing or absent, (k,)."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.keys import spliced
+from ..masked.memory import clear_absent
 from .weights import Held, Weight
 
 
@@ -92,7 +93,7 @@ class Moments:
         assert w.mask is not None
         for v in self._optimizer.state.get(w.parameter, {}).values():
             if isinstance(v, Tensor) and v.shape == w.shape:
-                v.mul_(w.mask)
+                clear_absent([v], [w.mask])
 
 
 def matched(keys: Tensor, values: Tensor, wanted: Tensor, other: float) -> Tensor:

@@ -23,6 +23,7 @@ from torch.nn.functional import cross_entropy
 
 from ...graph import Edit, Graph
 from ...select.pairs import pair_hash
+from ..masked.memory import clear_absent
 from ..masked.world import Masked
 from ..torch_model.activity import Taps
 from ..torch_model.base import TorchWorld, groups_of
@@ -275,7 +276,7 @@ class Sparse(TorchWorld):
         if native.fused:
             for w in self.weights:
                 if w.mask is not None and not w.mask.all():
-                    w.parameter.data.mul_(w.mask)
+                    clear_absent([w.parameter], [w.mask])
                     self.moments.mask(w)
         else:  # an optimiser of torch's that the engine does not have
             native.give_gradients()
