@@ -168,6 +168,7 @@ def _writable(name: str, folder: Path, advice: str) -> Check:
 
 def _data() -> Iterator[Check]:
     from .data import available
+    from .data.sources import BUILT_IN
 
     folder = os.environ.get("REWIRE_DATA")
     if folder and not Path(folder).expanduser().is_dir():
@@ -178,10 +179,12 @@ def _data() -> Iterator[Check]:
         if info.problem:
             yield Check(f"data: {info.name}", "note", info.problem)
         elif info.present:
-            yield Check(f"data: {info.name}", "ok", str(info.path))
+            yield Check(f"data: {info.name}", "ok", str(info.path or "needs no file"))
         else:
             needed = info.name == "mnist5k"  # what the quick start trains on
             command = f"rewire data fetch {info.name}" if info.fetchable else _pip("data")
+            if info.name not in BUILT_IN:  # the extra brings none of a plug-in's
+                command = f"looked in {', '.join(info.looked)}" if info.looked else ""
             yield Check(f"data: {info.name}", "bad" if needed else "note", "not here", command)
 
 

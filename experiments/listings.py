@@ -77,7 +77,11 @@ def datasets() -> list[Row]:
 
     rows = [asdict(info) for info in available().values()]
     for row in rows:
-        row["here"] = "yes" if row["present"] else "can be fetched" if row["fetchable"] else "no"
+        row["here"] = (
+            "yes" if row["present"]
+            else "can be fetched" if row["fetchable"]
+            else row["problem"] or "no"
+        )  # fmt: skip
     return rows
 
 

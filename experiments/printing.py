@@ -19,10 +19,13 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], as_jso
     if as_json:
         print_json(rows, indent=1)
         return
+    from rich.markup import escape
+
     table = new_table(*columns, left=True)
     for row in rows:
         values = (row[column] for column in columns)
-        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in values))
+        texts = (", ".join(v) if isinstance(v, list) else str(v) for v in values)
+        table.add_row(*map(escape, texts))
     console().print(table)
 
 

@@ -43,6 +43,14 @@ _HOMES = {
     "ACDC": "rules", "GradR": "rules",
 }  # fmt: skip
 
+# Public modules and packages, imported when they are first asked for as attributes.
+_MODULES = frozenset({
+    "analysis", "branches", "budget", "checkpoint", "citations", "compatibility", "edit_log",
+    "experiments", "graph", "limits", "models", "rule", "rule_budget", "rules", "select",
+    "session", "signals", "starting_graph", "strategy", "streams", "substrates", "torch_loop",
+    "when", "world", "worlds",
+})  # fmt: skip
+
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
@@ -134,8 +142,10 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module 'rewire' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_HOMES, *_MODULES})

@@ -51,6 +51,7 @@ def test_every_entry_point_of_the_page_is_known_by_name(mine, monkeypatch) -> No
     assert rules.get("Restless") is mine["Restless"]
     assert limits.available()["EvenKeys"] is mine["EvenKeys"]
     assert data.load("bars").shape == (1, 4, 4)
+    assert data.available()["bars"].present
     assert set(groups) >= {"rewire.rules", "rewire.limits", "rewire.datasets", "rewire.models"}
     assert registry.get("regression") is mine["Regression"]
     assert models.ENTRY_POINTS in groups

@@ -54,8 +54,9 @@ class DatasetInfo:
     """A line of ``rewire data list``: what a data set is, and whether it is on this machine.
 
     ``path`` is where it was found, not yet a promise that it is whole: ``load`` and ``fetch``
-    check that. ``looked`` are all the places searched. ``problem`` tells why a plug-in's data set
-    cannot be used; the other fields are then empty.
+    check that. It is None for a data set that needs no file, which is always present. ``looked``
+    are all the places searched. ``problem`` tells why a plug-in's data set cannot be used; the
+    other fields are then empty.
     """
 
     name: str
@@ -83,15 +84,15 @@ def available() -> dict[str, DatasetInfo]:
 def _info(name: str) -> DatasetInfo:
     try:
         entry = source(name)
+        place = entry.place()
     except ConfigError as error:
         return DatasetInfo(name, problem=str(error))
-    place = entry.locate()
     same = ["title", "shape", "classes", "train", "validation", "test"]
     same += ["origin", "licence", "citation"]
     return DatasetInfo(
         name,
         **{field: getattr(entry, field) for field in same},
-        present=place.path is not None,
+        present=entry.needs_no_file or place.path is not None,
         path=None if place.path is None else str(place.path),
         looked=place.looked,
         fetchable=bool(entry.remotes),

@@ -47,7 +47,7 @@ def fetch(
         StoreError: the cache folder cannot be written.
     """
     chosen = source(name)
-    place, cache = chosen.locate(), places.cache_folder()
+    place, cache = chosen.place(), places.cache_folder()
     if not chosen.remotes or (place.path is not None and cache not in place.path.parents):
         chosen.read()
         return place.path or cache
@@ -56,7 +56,7 @@ def fetch(
             _fetch_one(chosen, remote, cache, mirrors or chosen.mirrors, timeout, progress)
     except OSError as error:
         raise StoreError(f"cannot write {name} into {cache}: {error}") from error
-    return chosen.locate().path or cache
+    return chosen.place().path or cache
 
 
 def _fetch_one(

@@ -42,7 +42,8 @@ class Source:
 
     ``train``, ``validation`` and ``test`` are the default numbers of examples. ``mean`` and ``std``
     are per channel, in units of ``peak``, over training and validation together. ``read`` returns
-    the two still as one, and ``locate`` says cheaply whether ``read`` has something to read.
+    the two still as one, and ``locate`` says cheaply whether ``read`` has something to read; None:
+    it needs no file (it computes its examples, or its package holds them), and is always here.
     ``split_seed`` None makes the validation set the end of the training file, as papers do; a
     number makes it a stratified draw, as a file sorted by class or writer needs.
     """
@@ -60,11 +61,38 @@ class Source:
     licence: str
     citation: str
     read: Callable[[], Raw]
-    locate: Callable[[], Place]
+    locate: Callable[[], Place] | None = None
     peak: float = 255.0
     split_seed: int | None = None
     remotes: tuple[Remote, ...] = ()
     mirrors: tuple[str, ...] = ()
+
+    def place(self) -> Place:
+        """Where its files are; a place without a path where there are none.
+
+        Raises:
+            ConfigError: ``locate`` fails, or returns something else.
+        """
+        if self.locate is None:
+            return Place(None, ())
+        try:
+            place = self.locate()
+        except Exception as error:  # a plug-in may fail in any way
+            raise ConfigError(
+                f"`locate` of the data set {self.name} raises {type(error).__name__}: {error}. "
+                "Mend it, or leave it out where `read` needs no file."
+            ) from error
+        if not isinstance(place, Place):
+            raise ConfigError(
+                f"`locate` of the data set {self.name} returns a {type(place).__name__}, expected "
+                "a rewire.experiments.data.Place. Mend it, or leave it out where `read` needs no "
+                "file."
+            )
+        return place
+
+    @property
+    def needs_no_file(self) -> bool:
+        return self.locate is None
 
 
 class IdxFile(NamedTuple):

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rewire.experiments import data
+from rewire.experiments import cli, data
 from rewire.experiments.data import packaged, sources
 from rewire.experiments.data.dataset import Raw, Scaling, Split, shuffled, stratified
 from rewire.experiments.errors import ConfigError, DataError
@@ -402,6 +403,44 @@ def test_a_broken_plug_in_is_listed_with_its_problem_and_spoils_nothing_else(plu
     assert known["digits"].problem is None
     with pytest.raises(ConfigError, match="broken"):
         data.load("broken")
+
+
+def listed(name, capsys):
+    assert cli.main(["data", "list", "--json"]) == 0
+    (row,) = [r for r in json.loads(capsys.readouterr().out) if r["name"] == name]
+    return row
+
+
+def test_a_data_set_without_files_is_listed_as_here(plug_in, capsys, tmp_path, monkeypatch):
+    plug_in(tiny=tiny_source(raw, locate=None, title="four [points]"))
+    row = listed("tiny", capsys)
+    assert (row["here"], row["problem"], row["shape"]) == ("yes", None, [1, 1, 2])
+    assert cli.main(["data", "list"]) == 0 and "four [points]" in capsys.readouterr().out
+    assert cli.main(["doctor", "--json"]) in (0, 1)
+    assert "needs no file" in capsys.readouterr().out
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert data.fetch("tiny") == tmp_path / "rewire"
+
+
+def nowhere():
+    raise OSError("the disk is gone")
+
+
+@pytest.mark.parametrize(
+    ("locate", "message"),
+    [
+        (nowhere, "`locate` of the data set tiny raises OSError: the disk is gone"),
+        (lambda: "memory", "`locate` of the data set tiny returns a str, expected a rewire"),
+    ],
+)
+def test_a_plug_in_that_cannot_say_where_it_is_is_listed_with_its_problem(
+    plug_in, capsys, locate, message
+):
+    plug_in(tiny=tiny_source(raw, locate=locate))
+    assert message in listed("tiny", capsys)["here"]
+    assert listed("digits", capsys)["here"] == "yes"
+    with pytest.raises(ConfigError, match=message):
+        data.fetch("tiny")
 
 
 @pytest.mark.parametrize(
