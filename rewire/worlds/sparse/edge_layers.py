@@ -7,10 +7,8 @@ native engine these run on compressed rows; without it linear layers run on torc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,69 +20,8 @@ from torch.nn.grad import conv2d_weight
 
 from ...native import sparse
 from .edge_conv import sparse_conv2d
-
-
-class Pass(NamedTuple):
-    """One use of a weight in a training pass: what went in, and the gradient of what came out."""
-
-    x: Tensor
-    dy: Tensor
-
-
-@dataclass
-class Wires:
-    """The edges of one weight, as CSR by row of the weight as it is stored, kernels flattened.
-
-    indptr: (rows + 1,) int64; index: (E,) int32, rising within a row.
-    passes: of the backward passes since the last step, where ``keeping``; ``over``: that step was
-    made, and the next pass begins anew. product: the dense gradient of rows [first, end) that a
-    pass makes, (end - first, width).
-    """
-
-    shape: tuple[int, ...]
-    indptr: Tensor
-    index: Tensor
-    keeping: bool = False
-    over: bool = False
-    passes: list[Pass] = field(default_factory=list)
-    product: Callable[[Pass, int, int], Tensor] | None = None
-
-    def note(self, x: Tensor, dy: Tensor) -> None:
-        """A backward pass was made."""
-        if self.over:
-            self.passes.clear()
-            self.over = False
-        if self.keeping:
-            self.passes.append(Pass(x.detach(), dy.detach()))
-
-    @property
-    def width(self) -> int:
-        return int(np.prod(self.shape[1:]))
-
-    def rows(self, first: int, end: int) -> Wires:
-        """Some rows, as wires of their own."""
-        lo, hi = int(self.indptr[first]), int(self.indptr[end])
-        return Wires((end - first, *self.shape[1:]), self.indptr[first : end + 1] - lo,
-                     self.index[lo:hi])  # fmt: skip
-
-    def dense(self, value: Tensor) -> Tensor:
-        """The weight as a dense tensor, 0 where there is no edge."""
-        out = torch.zeros(self.shape[0], self.width, dtype=value.dtype)
-        row = torch.arange(self.shape[0]).repeat_interleave(self.indptr.diff())
-        return out.index_put((row, self.index.long()), value).view(self.shape)
-
-
-@contextmanager
-def unheard(lists: Sequence[Wires]) -> Iterator[None]:
-    """Within it these keep what they noted in the last training pass, and note nothing more."""
-    noted = [(wires.keeping, wires.over, wires.passes) for wires in lists]
-    for wires in lists:
-        wires.keeping, wires.over, wires.passes = False, False, []
-    try:
-        yield
-    finally:
-        for wires, (keeping, over, passes) in zip(lists, noted, strict=True):
-            wires.keeping, wires.over, wires.passes = keeping, over, passes
+from .edge_state import EdgeState
+from .wires import Pass, Wires
 
 
 class _NativeLinear(Function):
@@ -146,9 +83,7 @@ def linear(x: Tensor, value: Tensor, bias: Tensor | None, wires: Wires) -> Tenso
     return run.apply(flat, value, bias, wires).view(*x.shape[:-1], wires.shape[0])
 
 
-class EdgeLinear(nn.Linear):
-    wires: dict[str, Wires]
-
+class EdgeLinear(EdgeState, nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias, self.wires["weight"])
 
@@ -156,9 +91,7 @@ class EdgeLinear(nn.Linear):
 # -- convolutions -------------------------------------------------------------------------------
 
 
-class EdgeConv2d(nn.Conv2d):
-    wires: dict[str, Wires]
-
+class EdgeConv2d(EdgeState, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         wires = self.wires["weight"]
         y = sparse_conv2d(
@@ -274,10 +207,8 @@ CELLS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
 }  # fmt: skip
 
 
-class _EdgeRecurrent(nn.RNNBase):
+class _EdgeRecurrent(EdgeState, nn.RNNBase):
     """A recurrent layer, step by step; input (T, B, n) or (T, n), or with the batch first."""
-
-    wires: dict[str, Wires]
 
     def forward(self, x: Any, hx: Any = None) -> Any:  # type: ignore[override]
         if not isinstance(x, Tensor):

@@ -41,6 +41,13 @@ class NativeStep:
         self._outline: Outline | None = None  # of the model when a plan of it was made, or tried
         self._viewed: Outline | None = None  # and one for evaluations
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy makes its own plans."""
+        fresh = NativeStep(self.model, self.optimizer, self.weights)
+        if self._outline is None:  # for another reason than the model
+            fresh.untraceable = self.untraceable
+        return vars(fresh)
+
     # -- making plans -----------------------------------------------------------------------------
 
     def ready(self, x: Tensor, dtype: torch.dtype, keeping: bool) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .edge_state import SUFFIX
 from .moments import Moments, matched
 from .weights import Held, Weight
 
@@ -18,7 +19,7 @@ WEIGHT = "rewire.weight"  # their weights, (E,)
 
 def model_state(model: nn.Module, weights: Sequence[Weight], held: Held) -> dict[str, Tensor]:
     """Everything of the model, copied: keys and weights of edges for its sparse parameters."""
-    lists = {w.name for w in weights}
+    lists = {name for w in weights for name in (w.name, w.name + SUFFIX)}
     rest = {k: v.detach().clone() for k, v in model.state_dict().items() if k not in lists}
     return {**rest, KEYS: held.keys, WEIGHT: held.flat.clone()}
 

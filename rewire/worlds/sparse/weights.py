@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ...graph import Graph
 from ...kernels.keys import columns_after, columns_of
 from ...native import sparse as engine
-from .edge_layers import Wires, can_wire
+from .edge_layers import can_wire
+from .wires import Wires
 
 Form = Literal["edges", "masked"]
 CROSSOVER = 0.6 if engine is not None else 0.3  # density above which a dense product is faster

@@ -26,24 +26,27 @@ from ...select.pairs import pair_hash
 from ..masked.memory import clear_absent
 from ..masked.world import Masked
 from ..torch_model.activity import Taps
-from ..torch_model.base import TorchWorld, groups_of
+from ..torch_model.base import groups_of
 from ..torch_model.layers import discover, owners
 from ..torch_model.optimizers import ELEMENTWISE, sort_optimizer
 from ..torch_model.probe import Passes, Probe, evaluate, evaluating
 from . import saving
 from .as_dense import dense_copy
-from .edge_layers import Wires, unheard, unwire, wire
+from .copying import CopiedWhole
+from .edge_layers import unwire, wire
 from .gradients import Gradients
 from .moments import Moments, matched
 from .native_step import NativeStep
+from .optimizer_state import OptimizerEdges
 from .plan.plan import Plan
 from .plan.tracing import NotTraceable
 from .weights import Form, Held, Weight, csr, give_memory, replace, suitable
+from .wires import Wires, unheard
 
 FEW = 2**17  # edges whose weights are copied sooner than all parameters are told of other memory
 
 
-class Sparse(TorchWorld):
+class Sparse(CopiedWhole):
     """A torch model on the CPU whose sparse weights are lists of their edges.
 
     choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
@@ -93,6 +96,7 @@ class Sparse(TorchWorld):
         self.held = Held(none, torch.empty(0), rows, self.space.bounds)
         self.moments = Moments(optimizer, self.weights, births, self._groups)
         self.native = NativeStep(model, optimizer, self.weights)
+        OptimizerEdges(optimizer, self.weights)
         self.gradients = Gradients(self.weights, self.native)
 
     def _check_device(self) -> None:
@@ -171,6 +175,7 @@ class Sparse(TorchWorld):
         """Hold this graph; moments of edges that were there already stay."""
         before, moments = self.held.keys, self.moments.read(self.held) if self.begun else {}
         if self.begun and torch.equal(before, graph.keys):
+            self.held.keys = graph.keys
             self.held.flat.copy_(graph["weight"])
             self._point(graph)
             return
@@ -309,13 +314,20 @@ class Sparse(TorchWorld):
     # -- reading and writing --------------------------------------------------------------------
 
     def read(self, graph: Graph) -> Graph:
-        """The graph with the weights as they are now: this world's own memory, not a copy."""
+        """The graph with the weights as they are now: this world's own memory, not a copy.
+
+        Of other edges than are held (a session that is loaded) those that are new weigh 0.
+        """
         if not self.begun:
             return graph.with_columns({"weight": self.first_weights(graph)})
         for i, w in enumerate(self.weights):
             if w.form == "masked":
-                self.held.flat[graph.rows(i)] = w.parameter.detach().view(-1)[graph.local(i)]
-        return graph.with_columns({"weight": self.held.flat})
+                part = w.parameter.detach().view(-1)[self.held.local(i)]
+                self.held.flat[self.held.rows(i)] = part
+        keys, flat = self.held.keys, self.held.flat
+        if graph.keys is not keys and not torch.equal(graph.keys, keys):
+            flat = matched(keys, flat, graph.keys, 0.0)
+        return graph.with_columns({"weight": flat})
 
     def first_weights(self, graph: Graph) -> Tensor:
         """The model's own, or, for one on the meta device, uniform ones of variance 2 / fan-in."""

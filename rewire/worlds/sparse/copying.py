@@ -1,0 +1,49 @@
+"""Deep copies and pickles of a sparse world: their parts are one memory again, as they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..torch_model.activity import Tap, Taps
+from ..torch_model.base import TorchWorld
+from .gradients import Gradients
+from .native_step import NativeStep
+from .optimizer_state import OptimizerEdges
+from .weights import Held, Weight
+
+
+class CopiedWhole(TorchWorld):
+    """A world whose copy holds copies of model, optimiser and edges, and nothing of the original.
+
+    Copying takes each tensor by itself: lists that were parts of one memory are joined again. The
+    native plan and what rules see of the last pass (gradients at absent synapses, activity) stay
+    behind, as parameters' gradients do in torch.
+    """
+
+    held: Held
+    weights: list[Weight]
+    native: NativeStep
+    gradients: Gradients
+    taps: Taps
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.join()
+
+    @torch.no_grad()
+    def join(self) -> None:
+        """Let lists of edges be parts of the flat memory, and listen to model and optimiser."""
+        for i, w in enumerate(self.weights):
+            if w.wires is not None:
+                w.parameter.data = self.held.flat[self.held.rows(i)]
+                w.wires.keeping, w.wires.over = self.gradients.keeping, True
+        OptimizerEdges(self.optimizer, self.weights)
+        if self.taps._hooks:
+            for module in self.model.modules():
+                for hooks in (module._forward_pre_hooks, module._forward_hooks):
+                    for k in [k for k, hook in hooks.items() if isinstance(hook, Tap)]:
+                        del hooks[k]
+            self.taps = Taps(self.taps.sites)
+            self.taps.listen()

@@ -1,0 +1,85 @@
+"""The edges of one weight, as the layers that compute with them hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Pass(NamedTuple):
+    """One use of a weight in a training pass: what went in, and the gradient of what came out."""
+
+    x: Tensor
+    dy: Tensor
+
+
+@dataclass
+class Wires:
+    """The edges of one weight, as CSR by row of the weight as it is stored, kernels flattened.
+
+    indptr: (rows + 1,) int64; index: (E,) int32, rising within a row.
+    passes: of the backward passes since the last step, where ``keeping``; ``over``: that step was
+    made, and the next pass begins anew. product: the dense gradient of rows [first, end) that a
+    pass makes, (end - first, width).
+    """
+
+    shape: tuple[int, ...]
+    indptr: Tensor
+    index: Tensor
+    keeping: bool = False
+    over: bool = False
+    passes: list[Pass] = field(default_factory=list)
+    product: Callable[[Pass, int, int], Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy keeps nothing: nobody would take it, but for a world that is copied as well."""
+        return {**vars(self), "keeping": False, "over": False, "passes": [], "product": None}
+
+    def note(self, x: Tensor, dy: Tensor) -> None:
+        """A backward pass was made."""
+        if self.over:
+            self.passes.clear()
+            self.over = False
+        if self.keeping:
+            self.passes.append(Pass(x.detach(), dy.detach()))
+
+    @property
+    def width(self) -> int:
+        return int(np.prod(self.shape[1:]))
+
+    def keys(self) -> Tensor:
+        """Flat indices of the edges in the dense weight, rising, (E,); int32 where those fit."""
+        small = self.shape[0] * self.width < 2**31
+        row = torch.arange(self.shape[0]).repeat_interleave(self.indptr.diff())
+        return (row * self.width + self.index).to(torch.int32 if small else torch.int64)
+
+    def rows(self, first: int, end: int) -> Wires:
+        """Some rows, as wires of their own."""
+        lo, hi = int(self.indptr[first]), int(self.indptr[end])
+        return Wires((end - first, *self.shape[1:]), self.indptr[first : end + 1] - lo,
+                     self.index[lo:hi])  # fmt: skip
+
+    def dense(self, value: Tensor) -> Tensor:
+        """The weight as a dense tensor, 0 where there is no edge."""
+        out = torch.zeros(self.shape[0], self.width, dtype=value.dtype)
+        row = torch.arange(self.shape[0]).repeat_interleave(self.indptr.diff())
+        return out.index_put((row, self.index.long()), value).view(self.shape)
+
+
+@contextmanager
+def unheard(lists: Sequence[Wires]) -> Iterator[None]:
+    """Within it these keep what they noted in the last training pass, and note nothing more."""
+    noted = [(wires.keeping, wires.over, wires.passes) for wires in lists]
+    for wires in lists:
+        wires.keeping, wires.over, wires.passes = False, False, []
+    try:
+        yield
+    finally:
+        for wires, (keeping, over, passes) in zip(lists, noted, strict=True):
+            wires.keeping, wires.over, wires.passes = keeping, over, passes
