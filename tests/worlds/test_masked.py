@@ -784,9 +784,26 @@ def test_muon_is_projected_at_every_step():
 
 def test_state_of_another_shape_is_refused_by_name():
     model = model_of()
-    model, optimizer, net = attached(RULES["static"], model, Factored(model.parameters()))
+    with pytest.raises(ValueError, match=r"Factored keeps 'rows' of shape \(4,\) for a weight of"):
+        attached(RULES["static"], model, Factored(model.parameters()))
+
+
+class FactoredWhereLarge(Mixer):
+    """Another state for large weights, which no trial on small ones shows."""
+
+    def step(self, closure=None):
+        super().step()
+        for p in self.param_groups[0]["params"]:
+            if p.numel() > 50:
+                self.state[p]["rows"] = torch.ones(p.shape[0])
+
+
+def test_state_of_another_shape_of_large_weights_is_refused_by_name():
+    model = model_of()
+    model, optimizer, net = attached(RULES["static"], model, FactoredWhereLarge(model.parameters()))
     loss_of(model, 0).backward()
-    with pytest.raises(ValueError, match=r"Factored keeps 'rows' of shape \(12,\) for '0.weight'"):
+    message = r"FactoredWhereLarge keeps 'rows' of shape \(12,\) for '0.weight'"
+    with pytest.raises(ValueError, match=message):
         net.step()
 
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import rewire
+import rewire.when
 from rewire.worlds.masked import memory
+from rewire.worlds.torch_model import optimizers
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -39,3 +41,332 @@ def test_numbers_that_are_not_finite_are_cleared_where_nothing_is(
         before = tensor[mask].clone()
         net.world.weights.mask([tensor], [0])
         assert (tensor[~mask] == 0).all() and torch.equal(tensor[mask].isnan(), before.isnan())
+
+
+class Soap(torch.optim.Optimizer):
+    """Adam in the eigenbasis of the gradients' rows."""
+
+    def __init__(self, params, lr=0.01):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                g, state = p.grad.view(len(p), -1), self.state[p]
+                if not state:
+                    state["bases"] = [g @ g.T]
+                    state["exp_avg"] = torch.zeros_like(p)
+                    state["exp_avg_sq"] = torch.zeros_like(p)
+                state["bases"][0].lerp_(g @ g.T, 0.1)
+                basis = torch.linalg.eigh(state["bases"][0])[1]
+                turned = (basis.T @ g).view_as(p)
+                state["exp_avg"].lerp_(turned, 0.1)
+                state["exp_avg_sq"].lerp_(turned**2, 0.01)
+                move = state["exp_avg"] / (state["exp_avg_sq"].sqrt() + 1e-8)
+                p.sub_((basis @ move.view(len(p), -1)).view_as(p), alpha=group["lr"])
+
+
+class Each(torch.optim.Optimizer):
+    """Steps parameter by parameter."""
+
+    def __init__(self, params, lr=0.01, **options):
+        super().__init__(params, {"lr": lr, **options})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.one(p, p.grad, self.state[p], group)
+
+
+class Lion(Each):
+    def one(self, p, g, state, group):
+        m = state.setdefault("exp_avg", torch.zeros_like(p))
+        p.sub_(torch.lerp(m, g, 0.1).sign(), alpha=group["lr"])
+        m.lerp_(g, 0.01)
+
+
+class Lamb(Each):
+    def one(self, p, g, state, group):
+        m = state.setdefault("exp_avg", torch.zeros_like(p)).lerp_(g, 0.1)
+        v = state.setdefault("exp_avg_sq", torch.zeros_like(p)).lerp_(g**2, 0.01)
+        move = m / (v.sqrt() + 1e-6)
+        p.sub_(move * (p.norm() / (move.norm() + 1e-6)), alpha=group["lr"])
+
+
+class Muon(Each):
+    def one(self, p, g, state, group):
+        m = state.setdefault("momentum_buffer", torch.zeros_like(p)).mul_(0.9).add_(g)
+        u, _, v = torch.linalg.svd(m.view(len(m), -1), full_matrices=False)
+        p.sub_((u @ v).view_as(p), alpha=group["lr"])
+
+
+class Born(Each):
+    """Keeps a step size for each weight that starts at 0.5."""
+
+    def one(self, p, g, state, group):
+        size = state.setdefault("size", torch.full_like(p, 0.5))
+        size.mul_(1 + 0.1 * g.sign())
+        p.sub_(size * g, alpha=group["lr"])
+
+
+class Factored(Each):
+    def one(self, p, g, state, group):
+        row = state.setdefault("exp_avg_sq_row", torch.zeros(len(p)))
+        row.lerp_(g.view(len(p), -1).pow(2).mean(1), 0.1)
+        p.sub_(g / row.sqrt().view(-1, *[1] * (p.dim() - 1)), alpha=group["lr"])
+
+
+class MyAdam(torch.optim.Adam):
+    pass
+
+
+class Closed(Each):
+    """Cannot step without a closure."""
+
+    def step(self, closure):
+        with torch.enable_grad():
+            closure()
+        super().step()
+
+    one = Lion.one
+
+
+class Unsteppable(Each):
+    def one(self, p, g, state, group):
+        raise RuntimeError("only on a tuesday")
+
+
+class Outer(torch.optim.Optimizer):
+    """Wraps another: every third step it goes half of the way back."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+        super().__init__(optimizer.param_groups, {})
+        self.param_groups = optimizer.param_groups
+        self.count = 0
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self.optimizer.step()
+        self.count += 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                slow = self.state[p].setdefault("slow", p.detach().clone())
+                if self.count % 3 == 0:
+                    p.copy_(slow.lerp_(p, 0.5))
+
+
+class Proxy(torch.optim.Optimizer):
+    """Hands on everything, as accelerate's does."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    param_groups = property(lambda self: self.optimizer.param_groups)
+    state = property(lambda self: self.optimizer.state)
+    defaults = property(lambda self: self.optimizer.defaults)
+
+    def zero_grad(self, set_to_none=True):
+        self.optimizer.zero_grad(set_to_none)
+
+    def step(self, closure=None):
+        return self.optimizer.step(closure)
+
+
+MAKE = {
+    "soap": (lambda p: Soap(p), {"exp_avg", "exp_avg_sq"}),
+    "lion": (lambda p: Lion(p), set()),
+    "lamb": (lambda p: Lamb(p), set()),
+    "muon": (lambda p: Muon(p), set()),
+    "born": (lambda p: Born(p), set()),
+    "my adam": (lambda p: MyAdam(p, lr=0.01), set()),
+    "decay": (lambda p: MyAdam(p, lr=0.01, weight_decay=0.1, amsgrad=True), set()),
+    "lr tensor": (lambda p: MyAdam(p, lr=torch.tensor(0.01)), set()),
+    "outer": (lambda p: Outer(MyAdam(p, lr=0.01)), set()),
+    "proxy": (lambda p: Proxy(torch.optim.Adam(p, lr=0.01)), set()),
+}
+
+
+def model_of():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3), torch.nn.Flatten(), torch.nn.Linear(16, 12, bias=False),
+        torch.nn.ReLU(), torch.nn.Linear(12, 3),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_absent_weights_are_0_after_every_step(name):
+    make, mixed = MAKE[name]
+    model = model_of()
+    optimizer = make(list(model.parameters()))
+    numbers = torch.get_rng_state()
+    net = rewire.attach(
+        model, optimizer, rewire.SET(when=rewire.when.Every(3)), density=0.4, seed=0
+    )
+    fresh = torch.get_rng_state()
+    assert torch.equal(numbers, fresh) and not optimizer.state
+    masked = dict(model.named_parameters())
+    states = [link.state for link in optimizers.chain(optimizer)]
+    for step in range(10):
+        optimizer.zero_grad()
+        torch.manual_seed(step)
+        model(torch.randn(8, 2, 4, 4)).square().sum().backward()
+        net.step()
+        for key, mask in net.masks().items():
+            p = masked[key]
+            assert (p[~mask] == 0).all() and p.isfinite().all()
+            for state in states:
+                for kind, v in state.get(p, {}).items():
+                    if isinstance(v, torch.Tensor) and v.shape == p.shape:
+                        if name == "born":
+                            assert v.isfinite().all()
+                        elif kind not in mixed:
+                            assert (v[~mask] == 0).all(), kind
+    assert net.history.formed
+
+
+def test_state_in_another_basis_is_left_alone():
+    model, twin = model_of(), model_of()
+    optimizer, plain = Soap(model.parameters()), Soap(twin.parameters())
+    net = rewire.attach(model, optimizer, rewire.Static(), density=0.4, seed=0)
+    masks = net.masks()
+    twin.load_state_dict(model.state_dict())
+    for step in range(6):
+        torch.manual_seed(step)
+        x = torch.randn(8, 2, 4, 4)
+        for each in (model, twin):
+            each.zero_grad()
+            each(x).square().sum().backward()
+        net.step()
+        for key, p in twin.named_parameters():
+            if key in masks:
+                p.grad.mul_(masks[key])
+        plain.step()
+        for key, p in twin.named_parameters():
+            if key in masks:
+                p.data.mul_(masks[key])
+    for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+        for key in ("exp_avg", "exp_avg_sq"):
+            torch.testing.assert_close(optimizer.state[a][key], plain.state[b][key])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Factored, r"Factored keeps 'exp_avg_sq_row' of shape \(4,\)"),
+        (type("MyFactor", (torch.optim.Adafactor,), {}), "MyFactor cannot train sparse weights"),
+        (type("MyBFGS", (torch.optim.LBFGS,), {}), "MyBFGS cannot train sparse weights"),
+        (Unsteppable, r"Unsteppable cannot be tried .*only on a tuesday"),
+    ],
+)
+@pytest.mark.parametrize("world", ("masked", "sparse"))
+def test_what_cannot_be_kept_clean_is_refused_at_attach(make, message, world):
+    model = model_of()
+    with pytest.raises(ValueError, match=message):
+        rewire.attach(model, make(list(model.parameters())), rewire.Static(), world=world)
+
+
+@pytest.mark.parametrize("make", (Soap, Lamb, Muon))
+def test_what_mixes_weights_is_refused_in_the_sparse_world(make):
+    model = model_of()
+    with pytest.raises(ValueError, match=f"cannot know how {make.__name__} mixes weights"):
+        rewire.attach(model, make(model.parameters()), rewire.Static(), world="sparse")
+
+
+@pytest.mark.parametrize("make", (MyAdam, Lion, Born))
+def test_what_steps_each_weight_by_itself_is_the_same_in_both_worlds(make):
+    weights = []
+    for world in ("masked", "sparse"):
+        model = model_of()
+        optimizer = make(list(model.parameters()), lr=0.01)
+        net = rewire.attach(
+            model,
+            optimizer,
+            rewire.SET(when=rewire.when.Every(2)),
+            density=0.4,
+            world=world,
+            seed=1,
+        )
+        for step in range(6):
+            optimizer.zero_grad()
+            torch.manual_seed(step)
+            model(torch.randn(8, 2, 4, 4)).square().sum().backward()
+            net.step()
+        weights.append((net.graph.keys.clone(), net.graph["weight"].clone()))
+    assert torch.equal(weights[0][0], weights[1][0])
+    torch.testing.assert_close(weights[0][1], weights[1][1], atol=1e-5, rtol=1e-4)
+
+
+def test_moments_at_absent_synapses_are_0_after_an_edit_whatever_they_start_with():
+    for make in (
+        lambda p: torch.optim.Adagrad(p, initial_accumulator_value=0.5),
+        lambda p: Born(p),
+    ):
+        model = model_of()
+        optimizer = make(list(model.parameters()))
+        net = rewire.attach(model, optimizer, rewire.SET(when=rewire.when.Every(2)), density=0.4)
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.randn(8, 2, 4, 4)).square().sum().backward()
+            before = {k: m.clone() for k, m in net.masks().items()}
+            net.step()
+        for key, p in model.named_parameters():
+            if key in before:
+                (v,) = (s for s in optimizer.state[p].values() if s.shape == p.shape)
+                mask = net.masks()[key]
+                assert (v[~mask] == 0).all() and (v[mask & ~before[key]] == 0.5).all()
+
+
+def test_an_optimiser_that_needs_a_closure_is_tried_with_one():
+    model = model_of()
+    optimizer = Closed(model.parameters())
+    net = rewire.attach(model, optimizer, rewire.Static(), density=0.4)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(torch.ones(1, 2, 4, 4)).sum()
+        loss.backward()
+        return loss
+
+    net.step(closure=closure)
+    for name, p in model.named_parameters():
+        if name in net.masks():
+            assert (p[~net.masks()[name]] == 0).all()
+
+
+def test_a_chain_goes_from_the_outermost_to_the_innermost():
+    model = model_of()
+    inner = torch.optim.SGD(model.parameters(), lr=0.1)
+    outer = Outer(inner)
+    proxy = Proxy(outer)
+    assert optimizers.chain(proxy) == [proxy, outer, inner]
+    assert optimizers.innermost(proxy) is inner and optimizers.innermost(inner) is inner
+    inner.optimizer = outer  # round and round
+    assert optimizers.chain(outer) == [outer, inner]
+    other = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    inner.optimizer = other  # of other parameters
+    assert optimizers.innermost(outer) is inner
+
+
+@pytest.mark.parametrize("world", ("masked", "sparse"))
+def test_what_is_no_optimiser_is_refused_by_name(world):
+    model = model_of()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    for optimizer, message in (
+        ([sgd, sgd], "takes one optimizer, got a list of 2"),
+        (model, "got an object of type Sequential"),
+        (torch.optim.SGD, "got the class SGD"),
+        (None, "got an object of type NoneType"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            rewire.attach(model, optimizer, rewire.Static(), world=world)
+    del sgd.param_groups[0]["lr"]
+    with pytest.raises(ValueError, match="group 0 of SGD has no 'lr'"):
+        rewire.attach(model, sgd, rewire.Static(), world=world)

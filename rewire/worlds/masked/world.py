@@ -23,7 +23,7 @@ from ...signals import Signals
 from ..torch_model.activity import Taps
 from ..torch_model.base import TorchWorld, groups_of
 from ..torch_model.layers import discover
-from ..torch_model.optimizers import ELEMENTWISE, _unscale, sort_optimizer
+from ..torch_model.optimizers import _unscale, sort_optimizer
 from ..torch_model.probe import Passes, Probe, _copied, evaluate, evaluating
 from . import passes
 from .edge_step import EdgeStep
@@ -60,13 +60,13 @@ class Masked(TorchWorld):
             model, include=include, exclude=exclude, embeddings=embeddings, positions=positions
         )
         self.taps = Taps(sites)
-        births = sort_optimizer(optimizer)
-        self._project = type(optimizer) not in ELEMENTWISE
         self._groups = groups_of(optimizer, self.space, self.parameters)
+        traits = sort_optimizer(optimizer, self.parameters, self._groups)
+        self._project = not traits.exact
         self._one_group = len(set(self._groups)) == 1
         self.weights = MaskedWeights(self.space, self.parameters)
         self.masks = self.weights.masks
-        self.moments = Moments(optimizer, self.weights, births, self._groups)
+        self.moments = Moments(optimizer, self.weights, traits.births, self._groups, traits.mixed)
         group = self._groups[0] if self._one_group else None
         self.edge_step = EdgeStep(optimizer, self.weights, group)
         self.grads: list[Tensor | None] | None = None
@@ -191,7 +191,7 @@ class Masked(TorchWorld):
         """
         fast, whole = self.edge_step.fast(before), "weight" in edit.set
         self.weights.replace(before, after, edit.drop, whole=whole, fast=fast)
-        if self.optimizer.state:  # plain SGD has none
+        if self.moments:  # plain SGD has none
             self.moments.forget(before.array[edit.drop], after.array[after.born])
 
     def signals(self, graph: Graph) -> Signals:

@@ -79,8 +79,9 @@ class Sparse(CopiedWhole):
             "include": include, "exclude": exclude, "embeddings": embeddings, "positions": positions
         }  # fmt: skip
         self.space, parameters, sites = discover(model, **self._chosen)
-        births = sort_optimizer(optimizer)
-        if type(optimizer) not in ELEMENTWISE:
+        groups = groups_of(optimizer, self.space, parameters)
+        traits = sort_optimizer(optimizer, parameters, groups)
+        if not traits.elementwise:
             raise ValueError(
                 f"the sparse world cannot know how {type(optimizer).__name__} mixes weights, which "
                 f"are lists of edges here; it takes {', '.join(t.__name__ for t in ELEMENTWISE)}. "
@@ -94,7 +95,7 @@ class Sparse(CopiedWhole):
         self.begun = False
         none, rows = torch.empty(0, dtype=torch.int64), [0] * (len(self.weights) + 1)
         self.held = Held(none, torch.empty(0), rows, self.space.bounds)
-        self.moments = Moments(optimizer, self.weights, births, self._groups)
+        self.moments = Moments(optimizer, self.weights, traits.births, self._groups)
         self.native = NativeStep(model, optimizer, self.weights)
         OptimizerEdges(optimizer, self.weights)
         self.gradients = Gradients(self.weights, self.native)

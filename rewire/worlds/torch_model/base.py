@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...graph import Graph, Space
 from ...world import Trainable
+from .optimizers import check_optimizer
 from .probe import Passes
 
 
@@ -53,7 +54,9 @@ class TorchWorld(Trainable):
 def groups_of(
     optimizer: torch.optim.Optimizer, space: Space, parameters: Sequence[Tensor]
 ) -> list[int]:
-    """The optimiser's group that each projection's parameter is in. Raises ValueError for none."""
+    """The optimiser's group that each projection's parameter is in. Raises ValueError for none, and
+    TypeError for what is no optimiser."""
+    check_optimizer(optimizer)
     place = {id(p): g for g, group in enumerate(optimizer.param_groups) for p in group["params"]}
     for projection, p in zip(space.projections, parameters, strict=True):
         if id(p) not in place:
