@@ -113,7 +113,7 @@ def clear_absent(tensors: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
     wide = {INTEGERS.get(t.itemsize) for t in tensors} | {m.dtype for m in masks}
     if len(wide) == 1:
         torch._foreach_mul_(
-            [t.detach().view(m.dtype) for t, m in zip(tensors, masks, strict=True)], masks
+            [t.detach().view(m.dtype) for t, m in zip(tensors, masks, strict=True)], list(masks)
         )
         return
     for t, m in zip(tensors, masks, strict=True):

@@ -56,7 +56,7 @@ class Moments:
 
     def _states(self) -> list[Mapping[Tensor, dict[str, Any]]]:
         """The state of the optimiser, and of those that it wraps."""
-        states = [self.optimizer.state]
+        states: list[Mapping[Tensor, dict[str, Any]]] = [self.optimizer.state]
         for link in self._inside:
             if all(link.state is not other for other in states):
                 states.append(link.state)
