@@ -1,6 +1,6 @@
 """How each kind of parameter stores its synapses: which flat index joins which units.
 
-Stored shapes, with what ``groups`` counts: linear, spiking (n_post, n_pre); embedding
+Stored shapes, with what ``groups`` counts: linear, spiking (n_post, n_pre); embedding, transposed
 (n_pre, n_post); conv (out, in / groups, *kernel); conv_transpose (in, out / groups, *kernel); rnn
 (gates x n_post, n_pre) and attention (3 x n_post, n_pre), whose ``groups`` is the number of gates,
 or 3.
@@ -108,6 +108,7 @@ KINDS: Mapping[str, Kind] = {
     "linear": _MATRIX,
     "spiking": _MATRIX,
     "embedding": Kind(_locate_table, _index_table, _one, input_axis=0),
+    "transposed": Kind(_locate_table, _index_table, _one, input_axis=0),
     "conv": Kind(_locate_convolution, _index_convolution, _positions),
     "conv_transpose": Kind(_locate_blocks, _index_blocks, _positions, input_axis=0),
     "rnn": _GATES,

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 from ...graph import Population, Projection, Space, square_sheet
+from .stored_weight import check_stored
 
 # Modules that act on each unit (or channel) by itself: a population runs through them.
 UNITWISE = (
@@ -66,6 +68,9 @@ def uses(module: nn.Module) -> Iterator[Use]:
         yield Use("weight", "linear", module.in_features, module.out_features, tap=None)
     elif isinstance(module, nn.Linear):
         yield Use("weight", "linear", module.in_features, module.out_features)
+    elif type(module).__name__ == "Conv1D" and hasattr(module, "nf"):  # Hugging Face's
+        n_pre, n_post = module._parameters["weight"].shape  # type: ignore[union-attr]
+        yield Use("weight", "transposed", n_pre, n_post)
     elif isinstance(module, CONVOLUTIONS):
         yield Use("weight", "conv", module.in_channels, module.out_channels, module.groups)
     elif isinstance(module, TRANSPOSED):
@@ -76,7 +81,7 @@ def uses(module: nn.Module) -> Iterator[Use]:
     elif isinstance(module, nn.RNNBase):
         yield from _recurrent(module)
     elif isinstance(module, nn.RNNCellBase):
-        n, gates = module.hidden_size, GATES[type(module)]
+        n, gates = module.hidden_size, _gates(module)
         yield Use("weight_ih", "rnn", module.input_size, n, gates)
         yield Use("weight_hh", "rnn", n, n, gates, source_part="", tap="output")
     elif isinstance(module, nn.MultiheadAttention):
@@ -90,10 +95,14 @@ def uses(module: nn.Module) -> Iterator[Use]:
                           tap="input" if letter == "q" else None)  # fmt: skip
 
 
+def _gates(module: nn.Module) -> int:
+    return next(gates for kind, gates in GATES.items() if isinstance(module, kind))
+
+
 def _recurrent(module: nn.RNNBase) -> Iterator[Use]:
     """A layer's units feed the next layer; of two directions, their concatenation (``l0.out``,
     first the units of ``l0``, then of ``l0_reverse``) does, a population of its own."""
-    hidden, gates = module.hidden_size, GATES[type(module)]
+    hidden, gates = module.hidden_size, _gates(module)
     state = module.proj_size or hidden
     directions = ("", "_reverse") if module.bidirectional else ("",)
     size, below = module.input_size, "in"
@@ -158,6 +167,7 @@ def discover(
     for name, module, use, p in candidates:
         if id(p) not in chosen or any(p is q for q in parameters):
             continue
+        _check_usable(name, module, use, p)
         if getattr(module, "sparse", False):
             raise ValueError(
                 f"{name!r} belongs to an {type(module).__name__} that makes sparse gradients, "
@@ -210,28 +220,52 @@ def _clean(name: str) -> str:
 
 
 def _candidates(model: nn.Module) -> list[tuple[str, nn.Module, Use, nn.Parameter]]:
+    """Every weight that could be sparse; what none can hold is refused only if it is chosen."""
     out = []
     for prefix, module in model.named_modules(remove_duplicate=True):
         for use in uses(module):
             name = _clean(f"{prefix}.{use.attribute}" if prefix else use.attribute)
-            if parametrize.is_parametrized(module, use.attribute):
-                raise ValueError(
-                    f"{name!r} is parametrised (weight_norm, spectral_norm, prune ...): it is "
-                    "recomputed at every forward pass and cannot be held sparse in place. Remove "
-                    "it first: torch.nn.utils.parametrize.remove_parametrizations."
-                )
             p = module._parameters.get(use.attribute)
-            if p is None:  # a plain tensor that a hook recomputes, or torch.nn.utils.prune
-                raise ValueError(
-                    f"{name!r} is not a parameter of its module: something replaced it (for "
-                    "example torch.nn.utils.prune; call prune.remove first)."
-                )
-            if isinstance(p, UninitializedParameter):
-                raise ValueError(
-                    f"{name!r} has no shape yet: run one batch through the model first."
-                )
-            out.append((name, module, use, p))
+            out.append((name, module, use, _stand_in(module, use) if p is None else p))
     return out
+
+
+def _stand_in(module: nn.Module, use: Use) -> nn.Parameter:
+    """In place of a weight that is recomputed from other parameters; frozen if all of them are."""
+    origins = [p for name, p in module.named_parameters() if use.attribute in name]
+    return nn.Parameter(torch.empty(0), requires_grad=any(p.requires_grad for p in origins))
+
+
+def _check_usable(name: str, module: nn.Module, use: Use, p: nn.Parameter) -> None:
+    """Raises ValueError for a weight that cannot be held sparse in place."""
+    if parametrize.is_parametrized(module, use.attribute):
+        raise ValueError(
+            f"{name!r} is parametrised (weight_norm, spectral_norm, prune ...): it is "
+            "recomputed at every forward pass and cannot be held sparse in place. Remove "
+            "it first: torch.nn.utils.parametrize.remove_parametrizations."
+        )
+    if module._parameters.get(use.attribute) is None:  # a hook recomputes it, or prune
+        raise ValueError(
+            f"{name!r} is not a parameter of its module: something replaced it (for "
+            "example torch.nn.utils.prune; call prune.remove first)."
+        )
+    if isinstance(p, UninitializedParameter):
+        raise ValueError(f"{name!r} has no shape yet: run one batch through the model first.")
+    if p.is_complex():
+        raise ValueError(
+            f"{name!r} has complex weights ({p.dtype}), which have no order to rewire by: leave it "
+            "out with exclude=."
+        )
+    check_stored(name, module, use.kind, p)
+
+
+def _patterns(option: str, patterns: Sequence[str] | None) -> Sequence[str]:
+    if isinstance(patterns, str):
+        raise ValueError(
+            f"{option} is a sequence of patterns, got the string {patterns!r}: write "
+            f"{option}=[{patterns!r}]."
+        )
+    return patterns or ()
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -245,7 +279,7 @@ def _chosen(
     embeddings: bool,
 ) -> set[int]:
     names = [name for name, *_ in found]
-    for pattern in [*(include or ()), *exclude]:
+    for pattern in [*_patterns("include", include), *_patterns("exclude", exclude)]:
         if not any(_matches(n, pattern) for n in names):
             raise ValueError(
                 f"the pattern {pattern!r} matches no weight; there are {', '.join(names)}."
