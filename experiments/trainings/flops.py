@@ -57,7 +57,8 @@ def measure(model: nn.Module, names: Sequence[str], example: Tensor) -> Costs:
                 if isinstance(module, torch.nn.Linear):
                     note(name, output.numel() // module.out_features, p.numel())
                 elif isinstance(module, torch.nn.modules.conv._ConvNd):
-                    note(name, output[0, 0].numel(), p.numel())
+                    at = inputs[0] if module.transposed else output  # where each weight is used
+                    note(name, at[0, 0].numel(), p.numel())
                 elif isinstance(module, torch.nn.RNNBase):
                     note(name, inputs[0].numel() // module.input_size, p.numel())
 
