@@ -13,13 +13,14 @@ from .compatibility import as_rules, beyond_limits, problems
 from .edit_log import History
 from .graph import NOTHING, Edit, Graph, Rewind
 from .limits import Limit, limited
+from .listening import Listening
 from .rule import Rule, State, births_of, silences
 from .streams import Stream, rng_for
 from .when import Clock
 from .world import Trainable, World
 
 
-class Session:
+class Session(Listening):
     """The state of one run: the graph, the clock, and what each rule remembers.
 
     >>> import torch, rewire
@@ -327,7 +328,8 @@ class Session:
         return {n: v for n, v in self._graph.columns.items() if n != "weight"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`, with model and optimiser loaded already.
+        """Continue from :meth:`state_dict`. In the sparse world load this before the model and the
+        optimiser, whose numbers are of the edges that it brings; in the masked one after or before.
 
         Raises ValueError when it was written by other rules or for another model.
         """
@@ -363,6 +365,8 @@ class Session:
         self.history.formed, self.history.dropped = state["formed"], state["dropped"]
         self._planned = False
         self.world.begin(self._graph)
+        self._foresee()
+        self.world.note()
 
     # -- driving it ------------------------------------------------------------------
 
@@ -375,7 +379,11 @@ class Session:
             )
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
-        stepped, loss = self.world.advance(self._graph, skip, scaler, closure)
+        if self._stepping is None:
+            stepped, loss = self.world.advance(self._graph, skip, scaler, closure)
+        else:
+            with self._stepping.making():
+                stepped, loss = self.world.advance(self._graph, skip, scaler, closure)
         if not stepped:
             self.unplan()
         elif self.limits:
@@ -400,13 +408,19 @@ class Session:
         """The second half of :meth:`step`: the rules that are due edit the graph."""
         if self._planned:  # not where mixed precision skipped the step
             self.tick()
+        self._foresee()
 
     def step(self, scaler: Any = None, closure: Callable[[], Any] | None = None) -> Any:
         """Stand where ``optimizer.step()`` stood: one optimiser step, then the rules' edits.
 
         scaler: a GradScaler; its ``step`` and ``update`` are called here, and a step that it
         skips is no step for the rules. closure: as for ``optimizer.step``; its loss is returned.
+
+        After :func:`rewire.attach`, ``optimizer.step()`` by whoever calls it does the same: call
+        one of the two for each batch.
         """
+        if self._outer is not None:  # accelerate's, say: it knows whether it is to step
+            return self._step_outer(scaler, closure)
         world = self.world
         world.straight = not (self.limits or self.saves)
         try:
@@ -415,4 +429,12 @@ class Session:
         finally:
             world.straight = False
             world.settle()
+            world.note()
+        return loss
+
+    def _step_outer(self, scaler: Any, closure: Callable[[], Any] | None) -> Any:
+        if scaler is None:
+            return self._outer.step() if closure is None else self._outer.step(closure)
+        loss = scaler.step(self._outer)
+        scaler.update()
         return loss

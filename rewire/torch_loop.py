@@ -148,7 +148,9 @@ def attach(
     )
     held_by.space = limited(held_by.space, limits)
     rules, graph = _start_of(held_by, rule, density, distribution, initial, seed)
-    return Session(held_by, graph, rules, span=steps, seed=seed, limits=limits)
+    net = Session(held_by, graph, rules, span=steps, seed=seed, limits=limits)
+    net.listen()
+    return net
 
 
 def train(

@@ -136,6 +136,20 @@ class World(ABC):
         """Before each step: whether a rule will ask for the signals ``grad`` or ``growth``."""
         return
 
+    # -- what others write ------------------------------------------------------------------------
+
+    def check(self, graph: Graph) -> list[str]:
+        """What does not hold of the promise that absent synapses are 0, a sentence for each."""
+        return []
+
+    def enforce(self, graph: Graph) -> int:
+        """Set to 0 what is to be 0; returns how many numbers were not."""
+        return 0
+
+    def note(self) -> None:
+        """What is held now was written by the session: writes of others come after it."""
+        return
+
     # -- what rules may ask -----------------------------------------------------------------------
 
     @property

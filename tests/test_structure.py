@@ -40,7 +40,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("rewire.branches",),
     ("rewire.compatibility", "rewire.starting_graph"),
     ("rewire.rules", "rewire.worlds"),
-    ("rewire.session", "rewire.citations"),
+    ("rewire.session", "rewire.listening", "rewire.citations"),
     ("rewire.torch_loop",),
     ("rewire", "rewire.substrates"),
     ("rewire.models",),

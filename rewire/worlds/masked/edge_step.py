@@ -63,6 +63,7 @@ class EdgeStep:
         self._row: Row | None = None
         self.keys: np.ndarray | None = None
         self.waits = False
+        self.hooks: frozenset[int] = frozenset()  # the session's own on the optimiser
 
     def forgets(self) -> bool:
         """Whether no gradient outlives the step: clearing weights after it then does as well."""
@@ -101,7 +102,7 @@ class EdgeStep:
             row = self._row = Row.of(len(keys), fast, self._weights.parameters)
         ends = self._weights.ends
         fast.verbs.gather_pair(fast.tensors, slopes, fast.turned, ends, keys, row.weight, row.slope)
-        if not (quick and unwatched(self.optimizer) and self._descend(row)):
+        if not (quick and unwatched(self.optimizer, self.hooks) and self._descend(row)):
             group = self.optimizer.param_groups[self._group]
             whole = group["params"]
             others = [p for p in whole if id(p) not in row.replaces]

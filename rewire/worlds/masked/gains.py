@@ -74,6 +74,14 @@ class Gates:
             w.copy_(p)
         self._multiply()
 
+    @torch.no_grad()
+    def take(self) -> None:
+        """Take what somebody else wrote into the parameters, as weight x gain: where it differs
+        from what they held it is the new product, or of a silent edge the new weight."""
+        for p, w, g in zip(self.parameters, self.stored, self.gains, strict=True):
+            written = torch.where(g != 0, p / g, p)
+            w.copy_(torch.where(p != w * g, written, w))
+
     def _multiply(self) -> None:
         for p, w, g in zip(self.parameters, self.stored, self.gains, strict=True):
             torch.mul(w, g, out=p.detach())

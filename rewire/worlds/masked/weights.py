@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -85,9 +85,23 @@ class MaskedWeights:
             if pairs:
                 self.mask([t for t, _ in pairs], [i for _, i in pairs])
 
-    def mask_gradients(self, graph: Graph) -> None:
-        """Clear the gradients of absent synapses, in place."""
-        pairs = [(g, i) for i in self.thin if (g := self.parameters[i].grad) is not None]
+    def strays(self, tensors: Sequence[Tensor | None]) -> dict[int, int]:
+        """How many numbers at absent synapses are not 0, by projection: where any are."""
+        counts = dict[int, int]()
+        for i in self.thin:
+            if (t := tensors[i]) is not None:
+                absent = ~self.masks[i] if self.masks[i].dtype is torch.bool else self.masks[i] == 0
+                if n := int(((t.detach() != 0) & absent).sum()):
+                    counts[i] = n
+        return counts
+
+    def mask_gradients(
+        self, graph: Graph, unmasked: Callable[[int], bool] = lambda i: True
+    ) -> None:
+        """Clear the gradients of absent synapses, in place, where they are not clear yet."""
+        pairs = [
+            (g, i) for i in self.thin if (g := self.parameters[i].grad) is not None and unmasked(i)
+        ]
         gradients = [g for g, _ in pairs]
         if pairs and not self._keep_only(gradients, graph):
             self.mask(gradients, [i for _, i in pairs])

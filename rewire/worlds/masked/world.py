@@ -10,6 +10,7 @@ every step, and leaks nothing.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,7 @@ from ..torch_model.layers import discover
 from ..torch_model.optimizers import _unscale, sort_optimizer
 from ..torch_model.probe import Passes, Probe, _copied, evaluate, evaluating
 from . import passes
+from .backward import Backward
 from .edge_step import EdgeStep
 from .gains import Gates
 from .memory import Views, addresses
@@ -42,6 +44,7 @@ class Masked(TorchWorld):
 
     name = "masked"
     gains = True
+    listens = True
 
     def __init__(
         self,
@@ -73,6 +76,8 @@ class Masked(TorchWorld):
         self._want_grads = False
         self._elsewhere = False  # whether this is the world as if it held another graph
         self.gates: Gates | None = None
+        self.backward: Backward | None = None  # hooks, while a session listens
+        self._versions: list[int] | None = None  # of the parameters as the session left them
 
     # -- what the session asks ------------------------------------------------------------------
 
@@ -84,6 +89,8 @@ class Masked(TorchWorld):
     def want_grads(self, wanted: bool) -> None:
         """Keep the dense gradient of the coming step, before it is masked."""
         self._want_grads = wanted
+        if self.backward is not None:
+            self.backward.wanted = wanted
 
     @torch.no_grad()
     def begin(self, graph: Graph) -> None:
@@ -109,6 +116,7 @@ class Masked(TorchWorld):
         ``skip`` leaves the step out, biases included. With a GradScaler that finds an overflow
         there is no step.
         """
+        self.guard()
         loss = self.edge_step.keys = None
         scale = scaler.get_scale() if scaler is not None else 0.0
         if scaler is not None:
@@ -134,16 +142,115 @@ class Masked(TorchWorld):
                 scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
         if self.gates is not None and not skip:
             self._stepped(graph)
-        self.taps.settle()
+        self._settle_passes()
         if scaler is not None:
             scaler.update()
             if scaler.get_scale() < scale:
                 return False, loss
-        if self._project and not skip and self.gates is None:
-            self._mask_everything()
-        if not self.moments.checked and not skip:
-            self.moments.check([p.name for p in self.space.projections])
+        self._clean(skip)
         return True, loss
+
+    def _settle_passes(self) -> None:
+        self.taps.settle()
+        if self.backward is not None:
+            self.backward.settle()
+
+    def _clean(self, skip: bool) -> None:
+        """After a step that was made: absent weights back at 0 where the optimiser mixes them."""
+        if skip:
+            return
+        if self._project and self.gates is None:
+            self._mask_everything()
+        if not self.moments.checked:
+            self.moments.check([p.name for p in self.space.projections])
+
+    # -- steps that somebody else makes, and what others write ----------------------------------
+
+    def listen(self, *, dense: bool) -> None:
+        """Clear gradients of absent synapses as soon as they are made, and watch for writes."""
+        self.edge_step.hooks = self.hooks
+        self.backward = Backward(self.parameters, self.weights)
+        self.backward.wanted = self._want_grads
+        self.backward.listen(dense=dense)
+        self._reloads = self.optimizer.register_load_state_dict_post_hook(self._reloaded)
+        self.note()
+
+    def unlisten(self) -> None:
+        """Take the hooks off."""
+        if self.backward is not None:
+            self.backward.close()
+            self._reloads.remove()
+        self.backward = self._versions = None
+        self.edge_step.hooks = frozenset()
+
+    def prepare(self, graph: Graph, skip: bool) -> None:
+        """Masked gradients, and what rules will see of them kept."""
+        self.edge_step.keys = None
+        self._note_gradients(graph, skip)
+
+    def stepped(self, graph: Graph, skip: bool) -> None:
+        """Absent weights at 0, whatever the optimiser did."""
+        if self.gates is not None and not skip:
+            self._stepped(graph)
+        self._settle_passes()
+        self._clean(skip)
+
+    def sparse_parameters(self) -> list[Tensor]:
+        """The dense weights under masks."""
+        return list(self.parameters)
+
+    def _reloaded(self, optimizer: torch.optim.Optimizer) -> None:
+        """Somebody loaded a state of the optimiser's."""
+        self._versions = []  # no longer as the session left them
+        self.weights.views = Views()
+
+    @torch.no_grad()
+    def note(self) -> None:
+        """What the parameters hold now is the session's."""
+        if self.backward is not None:
+            self._versions = [p._version for p in self.parameters]
+
+    def guard(self) -> None:
+        """Project what others wrote since the last step, and say so."""
+        if self.backward is None or self._versions == [p._version for p in self.parameters]:
+            return
+        problems = self.check(None)
+        if self.gates is not None:
+            self.gates.take()
+        self.moments.lay()
+        self.enforce(None)
+        if problems:
+            warnings.warn(
+                " ".join(problems) + " They were written from outside (a state that was loaded, "
+                "reset_parameters, an assignment) and are set to 0. To take the topology of a "
+                "saved state, load the session as well: net.load_state_dict.",
+                stacklevel=4,
+            )
+
+    def check(self, graph: Graph | None) -> list[str]:
+        """Absent weights and moments that are not 0."""
+        names, out = [p.name for p in self.space.projections], []
+        stacks = {"weights": self.parameters}
+        if not self._project:
+            births = self.moments.births
+            moments = self.moments.tensors().items()
+            stacks |= {name: tensors for name, tensors in moments if name not in births}
+        for what, tensors in stacks.items():
+            for i, n in self.weights.strays(tensors).items():
+                out.append(f"{n:,} absent synapses of {names[i]!r} have {what} other than 0.")
+        return out
+
+    @torch.no_grad()
+    def enforce(self, graph: Graph | None) -> int:
+        """Set absent weights and moments to 0; returns how many absent weights were not."""
+        self.settle()
+        n = sum(self.weights.strays(self.parameters).values())
+        if self.gates is not None:
+            self.weights.mask_all([self.gates.stored])
+        self._mask_everything()
+        if self.gates is not None:
+            self.gates.restore(self.gates.stored)
+        return n
 
     def read(self, graph: Graph) -> Graph:
         """The graph with the weights as they are now.
@@ -287,15 +394,26 @@ class Masked(TorchWorld):
     def _note_gradients(self, graph: Graph, skip: bool, *, masks: bool = True) -> None:
         """Keep the dense gradient if a rule will ask for it; mask the one that is stepped on."""
         if self._want_grads:
-            self.grads = [
-                None if p.grad is None else p.grad.detach() if skip else p.grad.detach().clone()
-                for p in self.parameters
-            ]
+            self.grads = [self._dense_gradient(i, skip) for i in range(len(self.parameters))]
         if skip or not masks:
             return
         if self.gates is not None:
             self.gates.before_step(self.moments.tensors())
-        self.weights.mask_gradients(graph)
+        if self.backward is None:
+            self.weights.mask_gradients(graph)
+        else:
+            self.weights.mask_gradients(graph, self.backward.unmasked)
+
+    def _dense_gradient(self, i: int, skip: bool) -> Tensor | None:
+        """The gradient of projection i before it was masked."""
+        if self.backward is not None and not self.backward.unmasked(i):
+            whole = self.backward.dense(i)
+            if whole is not None:
+                return whole
+        gradient = self.parameters[i].grad
+        if gradient is None:
+            return None
+        return gradient.detach() if skip else gradient.detach().clone()
 
     def _stepped(self, graph: Graph) -> None:
         """After a step under gates: what it was not to move goes back, then gains multiply."""

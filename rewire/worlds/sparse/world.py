@@ -59,6 +59,7 @@ class Sparse(CopiedWhole):
     """
 
     name = "sparse"
+    listens = True
 
     def __init__(
         self,
@@ -260,11 +261,27 @@ class Sparse(CopiedWhole):
         if not skip:
             self.gradients.mask()
             self.optimizer.step()
+        self._settle_passes()
+        return True, loss
+
+    def _settle_passes(self) -> None:
         for w in self.weights:
             if w.wires is not None:
                 w.wires.over = True
         self.taps.settle()
-        return True, loss
+
+    def prepare(self, graph: Graph, skip: bool) -> None:
+        """Masked gradients of the weights that are dense."""
+        if not skip:
+            self.gradients.mask()
+
+    def stepped(self, graph: Graph, skip: bool) -> None:
+        """The passes of this step are over."""
+        self._settle_passes()
+
+    def sparse_parameters(self) -> list[Tensor]:
+        """Lists of edges, and dense weights."""
+        return [w.parameter for w in self.weights]
 
     def learn(self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
         """Forward pass, mean cross-entropy, backward pass and, unless ``skip``, a step: the loss.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
@@ -27,6 +27,9 @@ class TorchWorld(Trainable):
     optimizer: torch.optim.Optimizer
     _groups: list[int]  # the optimiser's group of parameters that each projection is in
     _one_group: bool  # whether all are in the same
+    listens: bool = False  # whether steps that somebody else makes can be the session's
+    hooks: frozenset[int] = frozenset()  # ids of a session's own hooks on the optimiser
+    _hidden: Sequence[tuple[Tensor, Tensor | None]] = ()  # gradients of a step that is left out
 
     @classmethod
     def attached(
@@ -34,6 +37,64 @@ class TorchWorld(Trainable):
     ) -> Self:
         """The world of a model and its optimiser, with the options of :func:`rewire.attach`."""
         return cls(model, optimizer, **options)  # type: ignore[call-arg]
+
+    # -- steps that somebody else makes: hooks of the optimiser call these ------------------------
+
+    def listen(self, *, dense: bool) -> None:
+        """Hook into the parameters, so that passes and writes of others are noticed. dense: whether
+        some rule asks for gradients at absent synapses."""
+        return
+
+    def guard(self) -> None:
+        """Project what others wrote into the weights since the last step, and say so."""
+        return
+
+    def unlisten(self) -> None:
+        """Take the hooks off."""
+        return
+
+    def before_step(
+        self, graph: Graph, skip: bool, closure: Callable[[], Any] | None
+    ) -> Callable[[], Any] | None:
+        """The optimiser is about to step, or to be left without gradients by ``skip``: returns the
+        closure that it is to call in the place of this one."""
+        if closure is None:
+            self._prepare(graph, skip)
+            return None
+
+        def closed() -> Any:
+            loss = closure()
+            self._prepare(graph, skip)
+            return loss
+
+        return closed
+
+    def _prepare(self, graph: Graph, skip: bool) -> None:
+        self.prepare(graph, skip)
+        if skip:  # an optimiser leaves parameters without a gradient alone
+            steps = [p for group in self.optimizer.param_groups for p in group["params"]]
+            self._hidden = [(p, p.grad) for p in steps]
+            for p in steps:
+                p.grad = None
+
+    def after_step(self, graph: Graph, skip: bool) -> None:
+        """The optimiser stepped."""
+        for p, gradient in self._hidden:
+            p.grad = gradient
+        self._hidden = []
+        self.stepped(graph, skip)
+
+    def prepare(self, graph: Graph, skip: bool) -> None:
+        """Clear what the optimiser is not to step by."""
+        raise NotImplementedError
+
+    def stepped(self, graph: Graph, skip: bool) -> None:
+        """Put right what the optimiser moved, but for ``skip``; the passes of this step are over."""
+        raise NotImplementedError
+
+    def sparse_parameters(self) -> list[Tensor]:
+        """The parameters that are sparse."""
+        raise NotImplementedError
 
     def deriving(self, graph: Graph) -> AbstractContextManager[Passes]:
         """Within it the model can be derived by the weights of this graph's edges, in passes of

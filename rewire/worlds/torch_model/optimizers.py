@@ -180,14 +180,14 @@ def _constant(value: float) -> Callable[[dict[str, Any]], float]:
     return lambda group: value
 
 
-def unwatched(optimizer: torch.optim.Optimizer) -> bool:
+def unwatched(optimizer: torch.optim.Optimizer, hooks: frozenset[int] = frozenset()) -> bool:
     """Whether nobody can tell ``optimizer.step()`` from what it computes.
 
-    No hook on its steps, no scheduler's counter around its method, no graph of its own.
+    No hook on its steps but these, no scheduler's counter around its method, no graph of its own.
     """
     return not (
-        optimizer._optimizer_step_pre_hooks
-        or optimizer._optimizer_step_post_hooks
+        optimizer._optimizer_step_pre_hooks.keys() - hooks
+        or optimizer._optimizer_step_post_hooks.keys() - hooks
         or _global_optimizer_pre_hooks
         or _global_optimizer_post_hooks
         or "step" in vars(optimizer)

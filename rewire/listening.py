@@ -1,0 +1,148 @@
+"""A session's part in steps that others make: a loop of one's own, a trainer, a scaler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+from .graph import Graph
+from .when import Clock
+from .worlds.torch_model.base import TorchWorld
+from .worlds.torch_model.stepping import Stepping
+
+_LISTENING = WeakSet["Listening"]()  # sessions with hooks on an optimiser
+
+
+def _chain(optimizer: Any) -> list[Any]:
+    """An optimiser and those that it wraps, from outside in."""
+    chain = [optimizer]
+    while True:
+        names = ("optimizer", "base_optimizer", "_optimizer")
+        inner = next((vars(chain[-1])[n] for n in names if n in vars(chain[-1])), None)
+        if not isinstance(inner, torch.optim.Optimizer) or any(inner is o for o in chain):
+            return chain
+        chain.append(inner)
+
+
+class Listening:
+    """What a session does for whoever trains its model, and about what they write into it."""
+
+    world: Any
+    clock: Clock
+    limits: tuple[Any, ...]
+    rules: tuple[Any, ...]
+    skipped: bool
+    done: Any
+    _graph: Graph
+    _may_want: bool
+    _wants: list[bool]
+    plan: Callable[[], bool]
+    unplan: Callable[[], None]
+    rewire: Callable[[], None]
+    wants_grads: Any
+    _hold_weights: Callable[[str], None]
+    _stepping: Stepping | None = None  # hooks on the optimiser
+    _outer: Any = None  # what wraps the optimiser, where something does
+
+    def listen(self) -> None:
+        """Make every step of the optimiser's one of this session, whoever calls it.
+
+        :func:`rewire.attach` does. A session that listened to the same weights before is detached.
+        """
+        world = self.world
+        if not isinstance(world, TorchWorld) or not world.listens:
+            return
+        weights = {id(p) for p in world.sparse_parameters()}
+        for other in list(_LISTENING):
+            if other is not self and weights & {id(p) for p in other.world.sparse_parameters()}:
+                other.detach()
+        optimizers = _chain(self._outer or world.optimizer)
+        self._stepping = Stepping(self, optimizers)
+        world.hooks = frozenset(self._stepping.hooks())
+        world.listen(dense=self._may_want)
+        self._foresee()
+        _LISTENING.add(self)
+
+    def detach(self) -> None:
+        """Take all hooks off the model and the optimiser: what trains them from now on no longer
+        keeps absent synapses at 0."""
+        if self._stepping is not None:
+            self._stepping.close()
+            self.world.unlisten()
+        self._stepping = None
+        _LISTENING.discard(self)
+
+    def before_step(self, closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
+        """A hook of the optimiser: somebody calls its ``step``. Returns the closure to call."""
+        skip = self.plan()
+        try:
+            self.world.want_grads(self.wants_grads)
+            self.world.guard()
+            return self.world.before_step(self._graph, skip, closure)
+        except BaseException:
+            self.unplan()
+            raise
+
+    def after_step(self, *, made: bool) -> None:
+        """A hook of the optimiser: the step was made, or not (an overflow, an error)."""
+        self.world.after_step(self._graph, self.skipped or not made)
+        if not made:
+            self.unplan()
+            return
+        if self.limits:
+            self._hold_weights("step")
+        self.rewire()
+        self.world.settle()
+        self.world.note()
+
+    def _foresee(self) -> None:
+        """Tell the world whether a rule will ask for gradients after the coming step, which it
+        keeps while backward passes make them."""
+        if self._stepping is None or not self._may_want or self.done:
+            return
+        step, span, round_, total, dt = self.clock
+        coming = Clock(step + 1, span, round_, total + 1, dt)
+        wanted = any(w and r.when(coming) for w, r in zip(self._wants, self.rules, strict=True))
+        self.world.want_grads(wanted)
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimiser to hand to a trainer: each of its steps is one of this session."""
+        return self._outer or getattr(self.world, "optimizer", None)
+
+    def clip(self, max_norm: float, norm_type: float = 2.0) -> Tensor:
+        """Clip the gradients of all the model's parameters by their joint norm, which is returned:
+        that of edges, biases and norms, in every world. Raises ValueError for a world without a
+        model."""
+        model = getattr(self.world, "model", None)
+        if model is None:
+            raise ValueError(f"the {self.world.name} world has no gradients to clip.")
+        return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm, norm_type)
+
+    def check(self) -> None:
+        """Raise RuntimeError where an absent synapse has a weight or a moment other than 0."""
+        if problems := self.world.check(self._graph):
+            raise RuntimeError(
+                " ".join(problems) + " Something else than this session wrote them: call "
+                "net.enforce() to set them to 0, or load the session that they belong to."
+            )
+
+    def enforce(self) -> int:
+        """Set weights and moments of absent synapses to 0; returns how many weights were not."""
+        n = self.world.enforce(self._graph)
+        self.world.note()
+        return n
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stepping": self._stepping is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        listens, self._stepping = self._stepping, None
+        if listens:
+            self.world.unlisten()
+            self.listen()

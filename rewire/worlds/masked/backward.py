@@ -1,0 +1,105 @@
+"""Gradients of absent synapses, cleared where they are made.
+
+A hook on each sparse parameter acts as soon as a backward pass has accumulated its gradient, so
+that whatever looks at gradients between the pass and the step (clipping by norm, a GradScaler,
+SAM's first step) sees those of the edges alone. What a rule is to see at absent synapses is kept
+aside before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .weights import MaskedWeights
+
+
+class Backward:
+    """The gradients of a session's sparse parameters, as backward passes leave them.
+
+    wanted: whether a rule will ask for dense gradients after the coming step.
+    paused: whether passes are left as they are (a world's own loop masks all at once).
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], weights: MaskedWeights):
+        self._parameters, self._weights = parameters, weights
+        self.wanted = self.paused = False
+        self._whole: list[Tensor | None] = [None] * len(parameters)
+        self._clean: list[int] = [0] * len(parameters)  # addresses of the gradients that are masked
+        self._handles: list[Any] = []
+
+    def listen(self, *, dense: bool) -> None:
+        """Hook into the parameters, once. dense: whether some rule asks for dense gradients."""
+        if self._handles:
+            return
+        for i, p in enumerate(self._parameters):
+            if dense:
+                self._handles.append(p.register_hook(self._keeping(i)))
+            self._handles.append(p.register_post_accumulate_grad_hook(self._masking(i)))
+
+    def close(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _keeping(self, i: int) -> Any:
+        def keep(gradient: Tensor) -> None:
+            if not self.wanted or self.paused:
+                return
+            held = self._parameters[i].grad
+            if held is None or not held.any():  # zeroed since the last pass
+                self._whole[i] = gradient.detach().clone()
+            else:
+                earlier = self._whole[i]
+                self._whole[i] = (held if earlier is None else earlier).detach() + gradient.detach()
+
+        return keep
+
+    def _masking(self, i: int) -> Any:
+        def mask(parameter: Tensor) -> None:
+            gradient = parameter.grad
+            if self.paused or gradient is None:
+                return
+            if i in self._weights.thin:
+                with torch.no_grad():
+                    self._weights.mask([gradient.detach()], [i])
+            self._clean[i] = gradient.data_ptr()
+
+        return mask
+
+    def unmasked(self, i: int) -> bool:
+        """Whether the gradient of projection i was put in its place by something else than a
+        backward pass, and may have numbers at absent synapses."""
+        gradient = self._parameters[i].grad
+        return gradient is not None and self._clean[i] != gradient.data_ptr()
+
+    def dense(self, i: int) -> Tensor | None:
+        """The whole gradient of projection i, scaled as that of the edges was since (unscaled,
+        clipped); None where none was kept."""
+        whole, gradient = self._whole[i], self._parameters[i].grad
+        if whole is None or gradient is None:
+            return None
+        edges = gradient.detach().flatten()
+        at = edges.abs().argmax()
+        now, before = float(edges[at]), float(whole.flatten()[at])
+        scaled = now != before and before != 0 and abs(now / before) < float("inf")
+        return whole * (now / before) if scaled else whole
+
+    def settle(self) -> None:
+        """A step is over: what comes now belongs to the next."""
+        self._whole = [None] * len(self._parameters)
+        self._clean = [0] * len(self._parameters)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        """A copy of the world makes its own."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing, ()
+
+
+def _nothing() -> None:
+    return None

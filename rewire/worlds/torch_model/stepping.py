@@ -1,0 +1,105 @@
+"""Whoever calls ``optimizer.step()`` makes the session's step.
+
+Hooks of torch's optimisers run before and after each step that is really made: by a loop of one's
+own, a trainer, a GradScaler (which leaves a step out where it finds an overflow), an accumulation
+of gradients (which calls the optimiser once in several batches), a closure.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+
+
+class Steps(Protocol):
+    """What hooks do with a session."""
+
+    def before_step(self, closure: Callable[[], Any] | None) -> Callable[[], Any] | None: ...
+    def after_step(self, *, made: bool) -> None: ...
+
+
+class Stepping:
+    """Hooks on an optimiser and on those that it wraps: the outermost call is one session step.
+
+    own: whether the session makes the step itself, and the hooks let it.
+    """
+
+    def __init__(self, steps: Steps, optimizers: list[torch.optim.Optimizer]):
+        self._steps = steps
+        self.own = False
+        # whose step() is running, outermost first, and the frame that called its hooks
+        self._open: list[tuple[torch.optim.Optimizer, FrameType]] = []
+        self._handles = []
+        for optimizer in optimizers:
+            if hasattr(optimizer, "_optimizer_step_pre_hooks"):
+                self._handles += [
+                    optimizer.register_step_pre_hook(self._before),
+                    optimizer.register_step_post_hook(self._after),
+                ]
+
+    def hooks(self) -> set[int]:
+        """Ids of the hooks, by which a world knows that nobody else watches its optimiser."""
+        return {handle.id for handle in self._handles}
+
+    def close(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """Within it the session makes the step itself."""
+        before, self.own = self.own, True
+        try:
+            yield
+        finally:
+            self.own = before
+
+    def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+        if self.own:
+            return None
+        calling = sys._getframe(1)
+        self._forget_failed(calling)
+        self._open.append((optimizer, calling))
+        if len(self._open) > 1:
+            return None
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")  # args[0]: the optimiser
+        try:
+            hooked = self._steps.before_step(closure)
+        except BaseException:
+            self._open.clear()
+            raise
+        if hooked is closure:
+            return None
+        if len(args) > 1:
+            return (args[0], hooked, *args[2:]), kwargs
+        return args, {**kwargs, "closure": hooked}
+
+    def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if self.own or not self._open:
+            return
+        calling = sys._getframe(1)
+        while self._open and self._open.pop()[1] is not calling:
+            pass  # those inside that failed, and whose error was caught
+        if self._open:
+            return
+        overflow = getattr(optimizer, "found_inf", None)  # of a GradScaler, for fused optimisers
+        self._steps.after_step(made=overflow is None or not float(overflow))
+
+    def _forget_failed(self, calling: FrameType) -> None:
+        """Steps whose ``step()`` ended in an error run no more: the session takes them back."""
+        if not self._open:
+            return
+        running = set[FrameType]()
+        frame: FrameType | None = calling
+        while frame is not None:
+            running.add(frame)
+            frame = frame.f_back
+        if self._open[0][1] not in running:
+            self._open.clear()
+            self._steps.after_step(made=False)
