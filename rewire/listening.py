@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakSet
 
@@ -14,6 +15,7 @@ from .when import Clock
 from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.stepping import Stepping
 
+_NOTHING = nullcontext()
 _LISTENING = WeakSet["Listening"]()  # sessions with hooks on an optimiser
 
 
@@ -67,6 +69,10 @@ class Listening:
         self._foresee()
         _LISTENING.add(self)
 
+    def _making(self) -> AbstractContextManager[None]:
+        """Within it the session makes the optimiser's step itself."""
+        return _NOTHING if self._stepping is None else self._stepping.making()
+
     def detach(self) -> None:
         """Take all hooks off the model and the optimiser: what trains them from now on no longer
         keeps absent synapses at 0."""
@@ -97,7 +103,6 @@ class Listening:
             self._hold_weights("step")
         self.rewire()
         self.world.settle()
-        self.world.note()
 
     def _foresee(self) -> None:
         """Tell the world whether a rule will ask for gradients after the coming step, which it

@@ -379,11 +379,8 @@ class Session(Listening):
             )
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
-        if self._stepping is None:
+        with self._making():
             stepped, loss = self.world.advance(self._graph, skip, scaler, closure)
-        else:
-            with self._stepping.making():
-                stepped, loss = self.world.advance(self._graph, skip, scaler, closure)
         if not stepped:
             self.unplan()
         elif self.limits:
@@ -400,7 +397,8 @@ class Session(Listening):
         assert isinstance(self.world, Trainable)
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
-        loss = self.world.learn(self._graph, x, y, rows, skip)
+        with self._making():
+            loss = self.world.learn(self._graph, x, y, rows, skip)
         self._hold_weights("step")
         return loss
 
@@ -409,6 +407,7 @@ class Session(Listening):
         if self._planned:  # not where mixed precision skipped the step
             self.tick()
         self._foresee()
+        self.world.note()
 
     def step(self, scaler: Any = None, closure: Callable[[], Any] | None = None) -> Any:
         """Stand where ``optimizer.step()`` stood: one optimiser step, then the rules' edits.
@@ -429,7 +428,6 @@ class Session(Listening):
         finally:
             world.straight = False
             world.settle()
-            world.note()
         return loss
 
     def _step_outer(self, scaler: Any, closure: Callable[[], Any] | None) -> Any:

@@ -89,7 +89,7 @@ class TorchWorld(Trainable):
         raise NotImplementedError
 
     def stepped(self, graph: Graph, skip: bool) -> None:
-        """Put right what the optimiser moved, but for ``skip``; the passes of this step are over."""
+        """Put right what the optimiser moved, but for ``skip``; this step is over."""
         raise NotImplementedError
 
     def sparse_parameters(self) -> list[Tensor]:
