@@ -13,21 +13,11 @@ from torch import Tensor
 from .graph import Graph
 from .when import Clock
 from .worlds.torch_model.base import TorchWorld
+from .worlds.torch_model.optimizers import chain
 from .worlds.torch_model.stepping import Stepping
 
 _NOTHING = nullcontext()
 _LISTENING = WeakSet["Listening"]()  # sessions with hooks on an optimiser
-
-
-def _chain(optimizer: Any) -> list[Any]:
-    """An optimiser and those that it wraps, from outside in."""
-    chain = [optimizer]
-    while True:
-        names = ("optimizer", "base_optimizer", "_optimizer")
-        inner = next((vars(chain[-1])[n] for n in names if n in vars(chain[-1])), None)
-        if not isinstance(inner, torch.optim.Optimizer) or any(inner is o for o in chain):
-            return chain
-        chain.append(inner)
 
 
 class Listening:
@@ -62,7 +52,7 @@ class Listening:
         for other in list(_LISTENING):
             if other is not self and weights & {id(p) for p in other.world.sparse_parameters()}:
                 other.detach()
-        optimizers = _chain(self._outer or world.optimizer)
+        optimizers = chain(self._outer or world.optimizer)
         self._stepping = Stepping(self, optimizers)
         world.hooks = frozenset(self._stepping.hooks())
         world.listen(dense=self._may_want)
