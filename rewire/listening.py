@@ -52,7 +52,8 @@ class Listening:
         for other in list(_LISTENING):
             if other is not self and weights & {id(p) for p in other.world.sparse_parameters()}:
                 other.detach()
-        optimizers = chain(self._outer or world.optimizer)
+        optimizers = chain(world.optimizer)
+        self._outer = optimizers[0] if len(optimizers) > 1 else None
         self._stepping = Stepping(self, optimizers)
         world.hooks = frozenset(self._stepping.hooks())
         world.listen(dense=self._may_want)
@@ -107,7 +108,7 @@ class Listening:
     @property
     def optimizer(self) -> Any:
         """The optimiser to hand to a trainer: each of its steps is one of this session."""
-        return self._outer or getattr(self.world, "optimizer", None)
+        return getattr(self.world, "optimizer", None)
 
     def clip(self, max_norm: float, norm_type: float = 2.0) -> Tensor:
         """Clip the gradients of all the model's parameters by their joint norm, which is returned:

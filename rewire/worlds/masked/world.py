@@ -24,7 +24,7 @@ from ...signals import Signals
 from ..torch_model.activity import Taps
 from ..torch_model.base import TorchWorld, groups_of
 from ..torch_model.layers import discover
-from ..torch_model.optimizers import _unscale, sort_optimizer
+from ..torch_model.optimizers import _unscale, innermost, sort_optimizer
 from ..torch_model.probe import Passes, Probe, _copied, evaluate, evaluating
 from . import passes
 from .backward import Backward
@@ -172,7 +172,7 @@ class Masked(TorchWorld):
         self.backward = Backward(self.parameters, self.weights)
         self.backward.wanted = self._want_grads
         self.backward.listen(dense=dense)
-        self._reloads = self.optimizer.register_load_state_dict_post_hook(self._reloaded)
+        self._reloads = innermost(self.optimizer).register_load_state_dict_post_hook(self._reloaded)
         self.note()
 
     def unlisten(self) -> None:

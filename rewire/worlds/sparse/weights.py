@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ...graph import Graph
 from ...kernels.keys import columns_after, columns_of
 from ...native import sparse as engine
+from ...select.pairs import pair_hash
 from .edge_layers import can_wire
 from .wires import Wires
 
@@ -134,3 +136,20 @@ def csr(
             wires.index.numpy(), before, drop, graph.array, graph.born, graph.rows(i), first, width
         )
     return torch.from_numpy(starts - starts[0]), torch.from_numpy(index)
+
+
+def drawn(w: Weight, keys: Tensor, seed: int) -> Tensor:
+    """First weights of edges, uniform of variance 2 / fan-in, by their keys and a seed, (E_i,)."""
+    fan_in = max(len(keys) / w.shape[0], 1.0)
+    u = pair_hash(keys, seed).double() * 2.0**-62 - 1  # in [-1, 1)
+    return (u * sqrt(6 / fan_in)).to(w.parameter.dtype)
+
+
+def check_device(model: nn.Module) -> None:
+    """Raise ValueError for a model that is elsewhere than on the CPU, or on the meta device."""
+    devices = {p.device.type for p in model.parameters()} - {"cpu", "meta"}
+    if devices:
+        raise ValueError(
+            f"the sparse world runs on the CPU, and the model is on {sorted(devices)[0]!r}: "
+            "attach with world='masked' there."
+        )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ...graph import Edit, Graph
-from ...select.pairs import pair_hash
 from ..masked.memory import clear_absent
 from ..masked.world import Masked
 from ..torch_model.activity import Taps
@@ -40,7 +38,7 @@ from .native_step import NativeStep
 from .optimizer_state import OptimizerEdges
 from .plan.plan import Plan
 from .plan.tracing import NotTraceable
-from .weights import Form, Held, Weight, csr, give_memory, replace, suitable
+from .weights import Form, Held, Weight, check_device, csr, drawn, give_memory, replace, suitable
 from .wires import Wires, unheard
 
 FEW = 2**17  # edges whose weights are copied sooner than all parameters are told of other memory
@@ -88,7 +86,7 @@ class Sparse(CopiedWhole):
                 f"are lists of edges here; it takes {', '.join(t.__name__ for t in ELEMENTWISE)}. "
                 "The masked world takes any optimizer."
             )
-        self._check_device()
+        check_device(model)
         self._unborn = any(p.is_meta for p in parameters)  # its weights are made for edges alone
         self.weights = self._find(parameters)
         give_memory(model, optimizer, self.weights)
@@ -100,14 +98,6 @@ class Sparse(CopiedWhole):
         self.native = NativeStep(model, optimizer, self.weights)
         OptimizerEdges(optimizer, self.weights)
         self.gradients = Gradients(self.weights, self.native)
-
-    def _check_device(self) -> None:
-        devices = {p.device.type for p in self.model.parameters()} - {"cpu", "meta"}
-        if devices:
-            raise ValueError(
-                f"the sparse world runs on the CPU, and the model is on {sorted(devices)[0]!r}: "
-                "attach with world='masked' there."
-            )
 
     def _find(self, parameters: Sequence[nn.Parameter]) -> list[Weight]:
         self._groups = groups_of(self.optimizer, self.space, parameters)
@@ -261,14 +251,8 @@ class Sparse(CopiedWhole):
         if not skip:
             self.gradients.mask()
             self.optimizer.step()
-        self._settle_passes()
+        self.stepped(graph, skip)
         return True, loss
-
-    def _settle_passes(self) -> None:
-        for w in self.weights:
-            if w.wires is not None:
-                w.wires.over = True
-        self.taps.settle()
 
     def prepare(self, graph: Graph, skip: bool) -> None:
         """Masked gradients of the weights that are dense."""
@@ -277,7 +261,10 @@ class Sparse(CopiedWhole):
 
     def stepped(self, graph: Graph, skip: bool) -> None:
         """The passes of this step are over."""
-        self._settle_passes()
+        for w in self.weights:
+            if w.wires is not None:
+                w.wires.over = True
+        self.taps.settle()
 
     def sparse_parameters(self) -> list[Tensor]:
         """Lists of edges, and dense weights."""
@@ -350,16 +337,10 @@ class Sparse(CopiedWhole):
     def first_weights(self, graph: Graph) -> Tensor:
         """The model's own, or, for one on the meta device, uniform ones of variance 2 / fan-in."""
         return torch.cat([
-            self._drawn(i, graph) if w.parameter.shape != w.shape
+            drawn(w, graph.keys[graph.rows(i)], self.seed) if w.parameter.shape != w.shape
             else w.parameter.detach().reshape(-1)[graph.local(i)].clone()
             for i, w in enumerate(self.weights)
         ])  # fmt: skip
-
-    def _drawn(self, i: int, graph: Graph) -> Tensor:
-        w, keys = self.weights[i], graph.keys[graph.rows(i)]
-        fan_in = max(len(keys) / w.shape[0], 1.0)
-        u = pair_hash(keys, self.seed).double() * 2.0**-62 - 1  # in [-1, 1)
-        return (u * sqrt(6 / fan_in)).to(w.parameter.dtype)
 
     def write(self, before: Graph, after: Graph, edit: Edit) -> None:
         """Make edges, weights and moments match the graph after an edit; newborns remember nothing.
