@@ -13,6 +13,7 @@ from torch import Tensor
 from .graph import Graph
 from .when import Clock
 from .worlds.torch_model.base import TorchWorld
+from .worlds.torch_model.group import agree, data_parallel
 from .worlds.torch_model.optimizers import chain
 from .worlds.torch_model.stepping import Stepping
 
@@ -39,6 +40,8 @@ class Listening:
     _hold_weights: Callable[[str], None]
     _stepping: Stepping | None = None  # hooks on the optimiser
     _outer: Any = None  # what wraps the optimiser, where something does
+    _ranks: bool | None = None  # whether several processes train this model; None: not looked yet
+    _due: list[int]
 
     def listen(self) -> None:
         """Make every step of the optimiser's one of this session, whoever calls it.
@@ -75,6 +78,7 @@ class Listening:
 
     def before_step(self, closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
         """A hook of the optimiser: somebody calls its ``step``. Returns the closure to call."""
+        self._join()
         skip = self.plan()
         try:
             self.world.want_grads(self.wants_grads)
@@ -94,6 +98,27 @@ class Listening:
             self._hold_weights("step")
         self.rewire()
         self.world.settle()
+
+    def _join(self) -> None:
+        """Before the first step: do several processes train this model, from the same edges?"""
+        if self._ranks is not None:
+            return
+        self._ranks = self._stepping is not None and data_parallel(self.world.model)
+        if not self._ranks:
+            return
+        if self.world.name == "sparse":
+            raise RuntimeError(
+                "the sparse world does not train under DistributedDataParallel, whose buckets are "
+                "as large as the weights were at first: attach with world='masked'."
+            )
+        self.world.parallel(True)
+        agree(self._graph.keys, "before the first step")
+
+    def _agree(self) -> None:
+        """After a tick in which rules were due: do all ranks hold the same edges?"""
+        if self._ranks and self._due:
+            names = ", ".join(self.rules[i].name for i in self._due)
+            agree(self._graph.keys, f"after step {self.clock.step} ({names})")
 
     def _foresee(self) -> None:
         """Tell the world whether a rule will ask for gradients after the coming step, which it

@@ -377,6 +377,7 @@ class Session(Listening):
                 "a scaler and a closure cannot be used together: GradScaler looks for overflows "
                 "in gradients that the closure has yet to make. Call backward() before step()."
             )
+        self._join()
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         with self._making():
@@ -406,6 +407,7 @@ class Session(Listening):
         """The second half of :meth:`step`: the rules that are due edit the graph."""
         if self._planned:  # not where mixed precision skipped the step
             self.tick()
+            self._agree()
         self._foresee()
         self.world.note()
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..torch_model.group import mean_over_ranks
 from .weights import MaskedWeights
 
 
@@ -21,12 +22,13 @@ class Backward:
     """The gradients of a session's sparse parameters, as backward passes leave them.
 
     wanted: whether a rule will ask for dense gradients after the coming step.
+    ranks: whether several processes train the model, whose mean a kept gradient is to be.
     paused: whether passes are left as they are (a world's own loop masks all at once).
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], weights: MaskedWeights):
         self._parameters, self._weights = parameters, weights
-        self.wanted = self.paused = False
+        self.wanted = self.paused = self.ranks = False
         self._whole: list[Tensor | None] = [None] * len(parameters)
         self._clean: list[int] = [0] * len(parameters)  # addresses of the gradients that are masked
         self._handles: list[Any] = []
@@ -83,6 +85,8 @@ class Backward:
         whole, gradient = self._whole[i], self._parameters[i].grad
         if whole is None or gradient is None:
             return None
+        if self.ranks:
+            whole = mean_over_ranks(whole)
         edges = gradient.detach().flatten()
         at = edges.abs().argmax()
         now, before = float(edges[at]), float(whole.flatten()[at])

@@ -175,6 +175,11 @@ class Masked(TorchWorld):
         self._reloads = innermost(self.optimizer).register_load_state_dict_post_hook(self._reloaded)
         self.note()
 
+    def parallel(self, ranks: bool) -> None:
+        """Whether gradients that are kept for rules are the mean over all ranks'."""
+        if self.backward is not None:
+            self.backward.ranks = ranks
+
     def unlisten(self) -> None:
         """Take the hooks off."""
         if self.backward is not None:
@@ -230,7 +235,7 @@ class Masked(TorchWorld):
     def check(self, graph: Graph | None) -> list[str]:
         """Absent weights and moments that are not 0."""
         names, out = [p.name for p in self.space.projections], []
-        stacks = {"weights": self.parameters}
+        stacks: dict[str, Sequence[Tensor | None]] = {"weights": self.parameters}
         if not self._project:
             births = self.moments.births
             moments = self.moments.tensors().items()

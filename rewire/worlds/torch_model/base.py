@@ -45,6 +45,10 @@ class TorchWorld(Trainable):
         some rule asks for gradients at absent synapses."""
         return
 
+    def parallel(self, ranks: bool) -> None:
+        """Whether several processes train the model, each on its part of a batch."""
+        return
+
     def guard(self) -> None:
         """Project what others wrote into the weights since the last step, and say so."""
         return

@@ -251,6 +251,12 @@ def _check_usable(name: str, module: nn.Module, use: Use, p: nn.Parameter) -> No
         )
     if isinstance(p, UninitializedParameter):
         raise ValueError(f"{name!r} has no shape yet: run one batch through the model first.")
+    if type(p.data).__name__ == "DTensor" or type(p).__name__ == "FlatParameter":
+        raise ValueError(
+            f"{name!r} is sharded over processes ({type(p.data).__name__}, by fully_shard or FSDP)"
+            ", and its edges cannot be counted here: train with DistributedDataParallel, or leave "
+            "the weight out with exclude=."
+        )
     if p.is_complex():
         raise ValueError(
             f"{name!r} has complex weights ({p.dtype}), which have no order to rewire by: leave it "
