@@ -41,8 +41,9 @@ def mean_gradients(
     """Mean gradient of the probe's loss with respect to the weights that the model computes with;
     None for one that it does not."""
     total: list[Tensor | None] = [None] * len(weights)
-    for batch in probe.batches:
-        grads = torch.autograd.grad(probe.loss(model, batch), weights, allow_unused=True)
-        total = [g if t is None else t if g is None else t + g
-                 for t, g in zip(total, grads, strict=True)]  # fmt: skip
+    with torch.random.fork_rng(list({w.device for w in weights if w.is_cuda})):
+        for batch in probe.batches:
+            grads = torch.autograd.grad(probe.loss(model, batch), weights, allow_unused=True)
+            total = [g if t is None else t if g is None else t + g
+                     for t, g in zip(total, grads, strict=True)]  # fmt: skip
     return [None if t is None else t / len(probe.batches) for t in total]

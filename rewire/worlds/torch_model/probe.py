@@ -62,14 +62,21 @@ class Passes:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while, with gradients; every module goes back to its own mode.
 
+    What the passes draw at random leaves the user's random numbers, torch's own, as they were.
+
     cuDNN's recurrent layers have no backward pass in evaluation mode; torch's own have.
     """
     modes = [(m, m.training) for m in model.modules()]
     recurrent = any(isinstance(m, nn.RNNBase) for m in model.modules())
     cudnn = torch.backends.cudnn
+    drawn_on = {p.device for p in model.parameters() if p.is_cuda}
     model.eval()
     try:
-        with torch.enable_grad(), cudnn.flags(enabled=cudnn.enabled and not recurrent):
+        with (
+            torch.random.fork_rng(list(drawn_on)),
+            torch.enable_grad(),
+            cudnn.flags(enabled=cudnn.enabled and not recurrent),
+        ):
             yield
     finally:
         for module, mode in modes:  # a norm that the user froze stays frozen
