@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...native import sparse
+from .once import derived_once
 
 
 class _Conv2d(torch.autograd.Function):
@@ -30,7 +31,7 @@ class _Conv2d(torch.autograd.Function):
         return torch.from_numpy(out.output())
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @derived_once
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         ctx.saved_tensors  # noqa: B018
         ctx.done.load_slope(slope.contiguous().numpy())

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from ...native import sparse
 from .edge_conv import sparse_conv2d
 from .edge_state import EdgeState
+from .once import derived_once
 from .wires import Pass, Wires
 
 
@@ -36,6 +36,7 @@ class _NativeLinear(Function):
         return torch.from_numpy(y)
 
     @staticmethod
+    @derived_once
     def backward(ctx: Any, dy: Tensor) -> Any:
         dy = dy.contiguous()
         assert sparse is not None
@@ -58,6 +59,7 @@ class _TorchLinear(Function):
         return y if bias is None else y + bias
 
     @staticmethod
+    @derived_once
     def backward(ctx: Any, dy: Tensor) -> Any:
         wires = ctx.wires
         empty = _csr(wires, torch.zeros_like(ctx.value))
@@ -173,7 +175,7 @@ class _NativeRecurrent(Function):
         return made, *[None if end is None else torch.from_numpy(end) for end in ends]
 
     @staticmethod
-    @once_differentiable
+    @derived_once
     def backward(ctx: Any, dout: Tensor | None, dh: Tensor | None, dc: Tensor | None) -> Any:
         assert sparse is not None
         if dout is None:
