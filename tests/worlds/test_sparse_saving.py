@@ -261,3 +261,19 @@ def test_a_copy_of_the_model_alone_computes_with_its_own_weights(duplicate):
     for _ in range(3):
         other(x).sum().backward()
     assert not any(m.wires["weight"].passes for m in other if hasattr(m, "wires"))
+
+
+# -- numbers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.complex64])
+def test_numbers_that_the_engine_lacks_are_refused_before_step_0(dtype):
+    with pytest.raises(ValueError, match=r"float32 or float64, and '0.weight' is torch\."):
+        attached(mlp(0).to(dtype))
+
+
+def test_weights_of_two_types_are_refused_before_step_0():
+    model = mlp(0)
+    model[3].double()
+    with pytest.raises(ValueError, match="'0.weight' is torch.float32, '3.weight' is torch.float6"):
+        attached(model)

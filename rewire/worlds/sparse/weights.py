@@ -143,13 +143,3 @@ def drawn(w: Weight, keys: Tensor, seed: int) -> Tensor:
     fan_in = max(len(keys) / w.shape[0], 1.0)
     u = pair_hash(keys, seed).double() * 2.0**-62 - 1  # in [-1, 1)
     return (u * sqrt(6 / fan_in)).to(w.parameter.dtype)
-
-
-def check_device(model: nn.Module) -> None:
-    """Raise ValueError for a model that is elsewhere than on the CPU, or on the meta device."""
-    devices = {p.device.type for p in model.parameters()} - {"cpu", "meta"}
-    if devices:
-        raise ValueError(
-            f"the sparse world runs on the CPU, and the model is on {sorted(devices)[0]!r}: "
-            "attach with world='masked' there."
-        )

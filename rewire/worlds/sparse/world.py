@@ -29,6 +29,7 @@ from ..torch_model.layers import discover, owners
 from ..torch_model.optimizers import ELEMENTWISE, sort_optimizer
 from ..torch_model.probe import Passes, Probe, evaluate, evaluating
 from . import saving
+from .admission import check_tensors
 from .as_dense import dense_copy
 from .copying import CopiedWhole
 from .edge_layers import unwire, wire
@@ -38,7 +39,7 @@ from .native_step import NativeStep
 from .optimizer_state import OptimizerEdges
 from .plan.plan import Plan
 from .plan.tracing import NotTraceable
-from .weights import Form, Held, Weight, check_device, csr, drawn, give_memory, replace, suitable
+from .weights import Form, Held, Weight, csr, drawn, give_memory, replace, suitable
 from .wires import Wires, unheard
 
 FEW = 2**17  # edges whose weights are copied sooner than all parameters are told of other memory
@@ -86,7 +87,7 @@ class Sparse(CopiedWhole):
                 f"are lists of edges here; it takes {', '.join(t.__name__ for t in ELEMENTWISE)}. "
                 "The masked world takes any optimizer."
             )
-        check_device(model)
+        check_tensors(model, self.space.projections, parameters)
         self._unborn = any(p.is_meta for p in parameters)  # its weights are made for edges alone
         self.weights = self._find(parameters)
         give_memory(model, optimizer, self.weights)
