@@ -268,7 +268,7 @@ def test_a_copy_of_the_model_alone_computes_with_its_own_weights(duplicate):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.complex64])
 def test_numbers_that_the_engine_lacks_are_refused_before_step_0(dtype):
-    with pytest.raises(ValueError, match=r"float32 or float64, and '0.weight' is torch\."):
+    with pytest.raises(ValueError, match="'0.weight' (is torch|has complex weights)"):
         attached(mlp(0).to(dtype))
 
 
