@@ -46,7 +46,7 @@ _HOMES = {
 # Public modules and packages, imported when they are first asked for as attributes.
 _MODULES = frozenset({
     "analysis", "branches", "budget", "checkpoint", "citations", "compatibility", "edit_log",
-    "experiments", "graph", "limits", "models", "rule", "rule_budget", "rules", "select",
+    "experiments", "graph", "limits", "listening", "models", "rule", "rule_budget", "rules", "select",
     "session", "signals", "starting_graph", "strategy", "streams", "substrates", "torch_loop",
     "when", "world", "worlds",
 })  # fmt: skip
