@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..torch_model.group import mean_over_ranks
+from .memory import clear_one
 from .weights import MaskedWeights
 
 
@@ -67,8 +67,7 @@ class Backward:
             if self.paused or gradient is None:
                 return
             if i in self._weights.thin:
-                with torch.no_grad():
-                    self._weights.mask([gradient.detach()], [i])
+                clear_one(gradient, self._weights.masks[i])
             self._clean[i] = gradient.data_ptr()
 
         return mask
