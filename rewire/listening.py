@@ -58,14 +58,14 @@ class Listening:
         optimizers = chain(world.optimizer)
         self._outer = optimizers[0] if len(optimizers) > 1 else None
         self._stepping = Stepping(self, optimizers)
-        world.hooks = frozenset(self._stepping.hooks())
-        world.listen(dense=self._may_want)
+        self._ranks = None  # a copy's world is told anew
+        world.listen(dense=self._may_want, hooks=self._stepping.hooks())
         self._foresee()
         _LISTENING.add(self)
 
     def _making(self) -> AbstractContextManager[None]:
         """Within it the session makes the optimiser's step itself."""
-        return _NOTHING if self._stepping is None else self._stepping.making()
+        return self._stepping or _NOTHING
 
     def detach(self) -> None:
         """Take all hooks off the model and the optimiser: what trains them from now on no longer
@@ -82,7 +82,6 @@ class Listening:
         skip = self.plan()
         try:
             self.world.want_grads(self.wants_grads)
-            self.world.guard()
             return self.world.before_step(self._graph, skip, closure)
         except BaseException:
             self.unplan()
@@ -111,14 +110,14 @@ class Listening:
                 "the sparse world does not train under DistributedDataParallel, whose buckets are "
                 "as large as the weights were at first: attach with world='masked'."
             )
-        self.world.parallel(True)
-        agree(self._graph.keys, "before the first step")
+        self.world.join_ranks()
+        agree(self._graph, "before the first step")
 
     def _agree(self) -> None:
         """After a tick in which rules were due: do all ranks hold the same edges?"""
         if self._ranks and self._due:
             names = ", ".join(self.rules[i].name for i in self._due)
-            agree(self._graph.keys, f"after step {self.clock.step} ({names})")
+            agree(self._graph, f"after step {self.clock.step} ({names})")
 
     def _foresee(self) -> None:
         """Tell the world whether a rule will ask for gradients after the coming step, which it
@@ -146,7 +145,7 @@ class Listening:
 
     def check(self) -> None:
         """Raise RuntimeError where an absent synapse has a weight or a moment other than 0."""
-        if problems := self.world.check(self._graph):
+        if problems := self.world.check():
             raise RuntimeError(
                 " ".join(problems) + " Something else than this session wrote them: call "
                 "net.enforce() to set them to 0, or load the session that they belong to."
@@ -154,7 +153,7 @@ class Listening:
 
     def enforce(self) -> int:
         """Set weights and moments of absent synapses to 0; returns how many weights were not."""
-        n = self.world.enforce(self._graph)
+        n = self.world.enforce()
         self.world.note()
         return n
 

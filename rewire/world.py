@@ -138,11 +138,11 @@ class World(ABC):
 
     # -- what others write ------------------------------------------------------------------------
 
-    def check(self, graph: Graph) -> list[str]:
+    def check(self) -> list[str]:
         """What does not hold of the promise that absent synapses are 0, a sentence for each."""
         return []
 
-    def enforce(self, graph: Graph) -> int:
+    def enforce(self) -> int:
         """Set to 0 what is to be 0; returns how many numbers were not."""
         return 0
 

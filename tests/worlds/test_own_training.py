@@ -362,3 +362,22 @@ def test_a_copy_of_a_session_trains_alike_and_apart(world, way):
         other.optimizer.step()
         other.check()
         same(net, other)
+
+
+def test_a_step_that_a_scaler_leaves_out_inside_the_optimiser_moves_no_silent_edge():
+    """A fused optimiser is called all the same, and looks for the overflow itself."""
+    model = mlp()
+    opt = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
+    net = rewire.attach(model, opt, rewire.EdgePopup(), density=0.3, seed=3, steps=12)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for i, batch in enumerate(batches(3)):
+        model.zero_grad()
+        scaler.scale(nn.functional.cross_entropy(model(batch[0]), batch[1])).backward()
+        if i == 1:
+            model[0].bias.grad[0] = float("inf")
+        before = [p.detach().clone() for p in model.parameters()]
+        scaler.step(opt)
+        scaler.update()
+        if i == 1:
+            assert all(map(torch.equal, before, model.parameters()))
+    assert net.clock.step == 2

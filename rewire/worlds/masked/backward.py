@@ -23,12 +23,11 @@ class Backward:
 
     wanted: whether a rule will ask for dense gradients after the coming step.
     ranks: whether several processes train the model, whose mean a kept gradient is to be.
-    paused: whether passes are left as they are (a world's own loop masks all at once).
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], weights: MaskedWeights):
         self._parameters, self._weights = parameters, weights
-        self.wanted = self.paused = self.ranks = False
+        self.wanted = self.ranks = False
         self._whole: list[Tensor | None] = [None] * len(parameters)
         self._clean: list[int] = [0] * len(parameters)  # addresses of the gradients that are masked
         self._handles: list[Any] = []
@@ -50,7 +49,7 @@ class Backward:
 
     def _keeping(self, i: int) -> Any:
         def keep(gradient: Tensor) -> None:
-            if not self.wanted or self.paused:
+            if not self.wanted:
                 return
             held = self._parameters[i].grad
             if held is None or not held.any():  # zeroed since the last pass
@@ -64,7 +63,7 @@ class Backward:
     def _masking(self, i: int) -> Any:
         def mask(parameter: Tensor) -> None:
             gradient = parameter.grad
-            if self.paused or gradient is None:
+            if gradient is None:
                 return
             if i in self._weights.thin:
                 clear_one(gradient, self._weights.masks[i])

@@ -29,6 +29,7 @@ class Gates:
     def __init__(self, parameters: Sequence[Tensor], graph: Graph, trains: str):
         self.parameters, self.trains = parameters, trains
         self.stored = [p.detach().clone() for p in parameters]
+        self.is_open = False  # whether the parameters hold the weights, without their gains
         self._before: Moments = {}
         self.set(graph)
 
@@ -66,12 +67,14 @@ class Gates:
         """Let the parameters hold the weights themselves."""
         for p, w in zip(self.parameters, self.stored, strict=True):
             p.copy_(w)
+        self.is_open = True
 
     @torch.no_grad()
     def close(self) -> None:
         """Note the weights that the parameters hold, and let those hold weight x gain."""
         for p, w in zip(self.parameters, self.stored, strict=True):
             w.copy_(p)
+        self.is_open = False
         self._multiply()
 
     @torch.no_grad()

@@ -90,8 +90,7 @@ class MaskedWeights:
         counts = dict[int, int]()
         for i in self.thin:
             if (t := tensors[i]) is not None:
-                absent = ~self.masks[i] if self.masks[i].dtype is torch.bool else self.masks[i] == 0
-                if n := int(((t.detach() != 0) & absent).sum()):
+                if n := int(((t.detach() != 0) & (self.masks[i] == 0)).sum()):
                     counts[i] = n
         return counts
 

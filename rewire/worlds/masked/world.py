@@ -126,7 +126,7 @@ class Masked(TorchWorld):
                 loss = closure()
                 self._note_gradients(graph, skip)
             else:
-                loss = self.optimizer.step(lambda: self._closed(graph, closure))
+                loss = self.optimizer.step(self.closed(graph, skip, closure))
         else:
             on_edges = not skip and scaler is None and self.gates is None
             slopes = self.edge_step.slopes(graph) if on_edges else None
@@ -140,45 +140,28 @@ class Masked(TorchWorld):
                     self.edge_step.lay_down()
             elif not skip:
                 scaler.step(self.optimizer) if scaler is not None else self.optimizer.step()
-        if self.gates is not None and not skip:
-            self._stepped(graph)
-        self._settle_passes()
+        made = True
         if scaler is not None:
             scaler.update()
-            if scaler.get_scale() < scale:
-                return False, loss
-        self._clean(skip)
-        return True, loss
-
-    def _settle_passes(self) -> None:
-        self.taps.settle()
-        if self.backward is not None:
-            self.backward.settle()
-
-    def _clean(self, skip: bool) -> None:
-        """After a step that was made: absent weights back at 0 where the optimiser mixes them."""
-        if skip:
-            return
-        if self._project and self.gates is None:
-            self._mask_everything()
-        if not self.moments.checked:
-            self.moments.check([p.name for p in self.space.projections])
+            made = scaler.get_scale() >= scale
+        self.stepped(graph, skip or not made)
+        return made, loss
 
     # -- steps that somebody else makes, and what others write ----------------------------------
 
-    def listen(self, *, dense: bool) -> None:
+    def listen(self, *, dense: bool, hooks: frozenset[int]) -> None:
         """Clear gradients of absent synapses as soon as they are made, and watch for writes."""
-        self.edge_step.hooks = self.hooks
+        self.edge_step.hooks = hooks
         self.backward = Backward(self.parameters, self.weights)
         self.backward.wanted = self._want_grads
         self.backward.listen(dense=dense)
         self._reloads = innermost(self.optimizer).register_load_state_dict_post_hook(self._reloaded)
         self.note()
 
-    def parallel(self, ranks: bool) -> None:
-        """Whether gradients that are kept for rules are the mean over all ranks'."""
+    def join_ranks(self) -> None:
+        """Gradients that are kept for rules are the mean over all ranks'."""
         if self.backward is not None:
-            self.backward.ranks = ranks
+            self.backward.ranks = True
 
     def unlisten(self) -> None:
         """Take the hooks off."""
@@ -194,11 +177,18 @@ class Masked(TorchWorld):
         self._note_gradients(graph, skip)
 
     def stepped(self, graph: Graph, skip: bool) -> None:
-        """Absent weights at 0, whatever the optimiser did."""
-        if self.gates is not None and not skip:
+        """Absent weights at 0, whatever the optimiser did, and weights times their gains."""
+        if self.gates is not None and self.gates.is_open:
             self._stepped(graph)
-        self._settle_passes()
-        self._clean(skip)
+        self.taps.settle()
+        if self.backward is not None:
+            self.backward.settle()
+        if skip:
+            return
+        if self._project and self.gates is None:
+            self._mask_everything()
+        if not self.moments.checked:
+            self.moments.check([p.name for p in self.space.projections])
 
     def sparse_parameters(self) -> list[Tensor]:
         """The dense weights under masks."""
@@ -219,11 +209,11 @@ class Masked(TorchWorld):
         """Project what others wrote since the last step, and say so."""
         if self.backward is None or self._versions == [p._version for p in self.parameters]:
             return
-        problems = self.check(None)
+        problems = self.check()
         if self.gates is not None:
             self.gates.take()
         self.moments.lay()
-        self.enforce(None)
+        self.enforce()
         if problems:
             warnings.warn(
                 " ".join(problems) + " They were written from outside (a state that was loaded, "
@@ -232,7 +222,7 @@ class Masked(TorchWorld):
                 stacklevel=4,
             )
 
-    def check(self, graph: Graph | None) -> list[str]:
+    def check(self) -> list[str]:
         """Absent weights and moments that are not 0."""
         names, out = [p.name for p in self.space.projections], []
         stacks: dict[str, Sequence[Tensor | None]] = {"weights": self.parameters}
@@ -246,7 +236,7 @@ class Masked(TorchWorld):
         return out
 
     @torch.no_grad()
-    def enforce(self, graph: Graph | None) -> int:
+    def enforce(self) -> int:
         """Set absent weights and moments to 0; returns how many absent weights were not."""
         self.settle()
         n = sum(self.weights.strays(self.parameters).values())
@@ -433,11 +423,6 @@ class Masked(TorchWorld):
         """Let the weights be what the last step made them, if they wait in the row."""
         if self.edge_step.waits:
             self.edge_step.lay_down()
-
-    def _closed(self, graph: Graph, closure: Callable[[], Any]) -> Any:
-        loss = closure()
-        self._note_gradients(graph, skip=False)
-        return loss
 
     def _mask_everything(self) -> None:
         self.weights.mask_all([self.parameters, *self.moments.tensors().values()])

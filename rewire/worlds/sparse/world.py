@@ -79,8 +79,9 @@ class Sparse(CopiedWhole):
             "include": include, "exclude": exclude, "embeddings": embeddings, "positions": positions
         }  # fmt: skip
         self.space, parameters, sites = discover(model, **self._chosen)
-        groups = groups_of(optimizer, self.space, parameters)
-        traits = sort_optimizer(optimizer, parameters, groups)
+        self._groups = groups_of(optimizer, self.space, parameters)
+        self._one_group = len(set(self._groups)) == 1
+        traits = sort_optimizer(optimizer, parameters, self._groups)
         if not traits.elementwise:
             raise ValueError(
                 f"the sparse world cannot know how {type(optimizer).__name__} mixes weights, which "
@@ -101,8 +102,6 @@ class Sparse(CopiedWhole):
         self.gradients = Gradients(self.weights, self.native)
 
     def _find(self, parameters: Sequence[nn.Parameter]) -> list[Weight]:
-        self._groups = groups_of(self.optimizer, self.space, parameters)
-        self._one_group = len(set(self._groups)) == 1
         owned = zip(self.space.projections, parameters, owners(self.model, parameters), strict=True)
         return [Weight(projection.name, *owner, p.shape) for projection, p, owner in owned]
 

@@ -28,7 +28,6 @@ class TorchWorld(Trainable):
     _groups: list[int]  # the optimiser's group of parameters that each projection is in
     _one_group: bool  # whether all are in the same
     listens: bool = False  # whether steps that somebody else makes can be the session's
-    hooks: frozenset[int] = frozenset()  # ids of a session's own hooks on the optimiser
     _hidden: Sequence[tuple[Tensor, Tensor | None]] = ()  # gradients of a step that is left out
 
     @classmethod
@@ -40,13 +39,14 @@ class TorchWorld(Trainable):
 
     # -- steps that somebody else makes: hooks of the optimiser call these ------------------------
 
-    def listen(self, *, dense: bool) -> None:
+    def listen(self, *, dense: bool, hooks: frozenset[int]) -> None:
         """Hook into the parameters, so that passes and writes of others are noticed. dense: whether
-        some rule asks for gradients at absent synapses."""
+        some rule asks for gradients at absent synapses. hooks: ids of the session's own hooks on
+        the optimiser."""
         return
 
-    def parallel(self, ranks: bool) -> None:
-        """Whether several processes train the model, each on its part of a batch."""
+    def join_ranks(self) -> None:
+        """Several processes train the model, each on its part of a batch."""
         return
 
     def guard(self) -> None:
@@ -62,16 +62,21 @@ class TorchWorld(Trainable):
     ) -> Callable[[], Any] | None:
         """The optimiser is about to step, or to be left without gradients by ``skip``: returns the
         closure that it is to call in the place of this one."""
-        if closure is None:
-            self._prepare(graph, skip)
-            return None
+        self.guard()
+        if closure is not None:
+            return self.closed(graph, skip, closure)
+        self._prepare(graph, skip)
+        return None
 
-        def closed() -> Any:
+    def closed(self, graph: Graph, skip: bool, closure: Callable[[], Any]) -> Callable[[], Any]:
+        """A closure after which the optimiser may step."""
+
+        def call() -> Any:
             loss = closure()
             self._prepare(graph, skip)
             return loss
 
-        return closed
+        return call
 
     def _prepare(self, graph: Graph, skip: bool) -> None:
         self.prepare(graph, skip)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
-from hashlib import blake2b
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ...graph import Graph
 
 
 def several() -> bool:
@@ -35,10 +36,9 @@ def mean_over_ranks(tensor: Tensor) -> Tensor:
     return total / torch.distributed.get_world_size()
 
 
-def agree(keys: Tensor, when: str) -> None:
+def agree(graph: Graph, when: str) -> None:
     """Raise RuntimeError, on every rank, where the ranks hold other edges."""
-    digest = blake2b(keys.numpy().tobytes(), digest_size=8).hexdigest()
-    own = (len(keys), digest)
+    own = (len(graph), graph.digest())
     all_ranks: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(all_ranks, own)
     if len(set(all_ranks)) > 1:

@@ -8,8 +8,7 @@ of gradients (which calls the optimiser once in several batches), a closure.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
@@ -26,12 +25,12 @@ class Steps(Protocol):
 class Stepping:
     """Hooks on an optimiser and on those that it wraps: the outermost call is one session step.
 
-    own: whether the session makes the step itself, and the hooks let it.
+    Within it (``with stepping:``) the session makes the step itself, and the hooks let it.
     """
 
     def __init__(self, steps: Steps, optimizers: list[torch.optim.Optimizer]):
         self._steps = steps
-        self.own = False
+        self._own = 0  # how often it was entered
         # whose step() is running, outermost first, and the frame that called its hooks
         self._open: list[tuple[torch.optim.Optimizer, FrameType]] = []
         self._handles = []
@@ -42,26 +41,23 @@ class Stepping:
                     optimizer.register_step_post_hook(self._after),
                 ]
 
-    def hooks(self) -> set[int]:
+    def hooks(self) -> frozenset[int]:
         """Ids of the hooks, by which a world knows that nobody else watches its optimiser."""
-        return {handle.id for handle in self._handles}
+        return frozenset(handle.id for handle in self._handles)
 
     def close(self) -> None:
         """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
 
-    @contextmanager
-    def making(self) -> Iterator[None]:
-        """Within it the session makes the step itself."""
-        before, self.own = self.own, True
-        try:
-            yield
-        finally:
-            self.own = before
+    def __enter__(self) -> None:
+        self._own += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._own -= 1
 
     def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
-        if self.own:
+        if self._own:
             return None
         calling = sys._getframe(1)
         self._forget_failed(calling)
@@ -81,7 +77,7 @@ class Stepping:
         return args, {**kwargs, "closure": hooked}
 
     def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if self.own or not self._open:
+        if self._own or not self._open:
             return
         calling = sys._getframe(1)
         while self._open and self._open.pop()[1] is not calling:
