@@ -19,7 +19,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rewire.names import did_you_mean
 
@@ -35,6 +35,9 @@ _LAZY = {  # torch is imported with the first of these
     "ConvNet": "rewire.models.conv",
     "ResNet": "rewire.models.resnet",
     "RowReader": "rewire.models.recurrent",
+    "GPT": "rewire.models.transformers",
+    "ViT": "rewire.models.transformers",
+    "Transformer": "rewire.models.transformers",
     "INITS": "rewire.models.layers",
     "initialise": "rewire.models.layers",
 }
@@ -44,13 +47,18 @@ __all__ = ["ModelInfo", "available", "build", *_LAZY]
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model by name: ``target`` ("module:callable") is imported when it is built, not before."""
+    """A model by name: ``target`` ("module:callable") is imported when it is built, not before.
+
+    inputs: "pictures", (N, C, H, W) of numbers; "tokens", (N, T) of whole numbers below ``classes``
+        (``input_shape`` is (T,), logits are (N, T, classes)); "token pairs", two of those.
+    """
 
     name: str
     target: str
     summary: str = ""
     source: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Literal["pictures", "tokens", "token pairs"] = "pictures"
 
     def builder(self) -> Callable[..., nn.Module]:
         """The callable behind the name (imports torch).
@@ -133,6 +141,26 @@ _BUILT_IN = (
             ("gru", "GRU units", 61_962, "Cho et al. 2014, arXiv:1406.1078"),
         )
     ),
+    ModelInfo(
+        "vit",
+        "rewire.models.transformers:ViT",
+        "vision transformer, patches of any side: 205,066 parameters on MNIST",
+        "Dosovitskiy et al. 2021, arXiv:2010.11929",
+    ),
+    ModelInfo(
+        "gpt",
+        "rewire.models.transformers:GPT",
+        "language model, causal and pre-norm: 809,856 parameters at 65 tokens and a context of 64",
+        "Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
+        inputs="tokens",
+    ),
+    ModelInfo(
+        "transformer",
+        "rewire.models.transformers:Transformer",
+        "encoder and decoder of one vocabulary: 1,454,592 parameters at 512 tokens",
+        "Vaswani et al. 2017, arXiv:1706.03762",
+        inputs="token pairs",
+    ),
 )
 
 
@@ -157,7 +185,9 @@ def build(
     classes: int,
     **options: Any,
 ) -> nn.Module:
-    """The model called ``name`` for inputs of ``input_shape`` (C, H, W), drawn from ``generator``.
+    """The model called ``name`` for inputs of ``input_shape``, drawn from ``generator``.
+
+    input_shape: of one example, (C, H, W) of a picture or (T,) of a sequence of tokens.
 
     >>> import torch
     >>> g = torch.Generator().manual_seed(0)

@@ -49,15 +49,18 @@ def test_lenet_has_the_266_200_weights_of_deep_r_without_biases():
     assert n_parameters(lenet_300_100(generator=generator(), bias=False)) == 266_200
 
 
-@pytest.mark.parametrize("name", list(models.available()))
+PICTURES = [name for name, info in models.available().items() if info.inputs == "pictures"]
+
+
+@pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_every_model_takes_every_input_shape(name, shape):
     model = models.build(name, generator=generator(), input_shape=shape, classes=7)
     assert model(torch.zeros(2, *shape)).shape == (2, 7)
 
 
-OTHERS = ("resnet", "lstm", "gru")
-SEQUENTIAL = [name for name in models.available() if not name.startswith(OTHERS)]
+OTHERS = ("resnet", "lstm", "gru", "vit")
+SEQUENTIAL = [name for name in PICTURES if not name.startswith(OTHERS)]
 
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
