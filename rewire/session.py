@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import edit_log as log
 from .compatibility import as_rules, beyond_limits, problems
+from .coverage import Coverage
 from .edit_log import History
 from .graph import NOTHING, Edit, Graph, Rewind
 from .limits import Limit, limited
@@ -249,10 +250,34 @@ class Session(Listening):
     def __repr__(self) -> str:
         c = self.clock
         of = "" if self.endless else f" of {c.span}"
+        coverage = self.world.coverage
+        covered = "" if coverage is None else f" of {coverage.percent} of the model's weights"
         return (
             f"Session({', '.join(r.name for r in self.rules)} in the {self.world.name} world: "
-            f"step {c.step}{of}, round {c.round}, {self.edges:,} edges, density {self.density:.4g})"
+            f"step {c.step}{of}, round {c.round}, {self.edges:,} edges, density {self.density:.4g}"
+            f"{covered})"
         )
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which parameters the rules govern, which stay dense, and why.
+
+        >>> import torch, rewire
+        >>> model = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Linear(4, 30))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> net = rewire.attach(model, optimizer, rule=rewire.SET(), density=0.1)
+        >>> print(net.coverage)
+        120 of 156 weights (76.9 %) are in sparse parameters
+          sparse  1.weight  120
+          dense   0.weight   36  an embedding
+          dense   1 bias, norm or scale, 30 numbers
+        >>> net
+        Session(SET in the masked world: step 0, round 0, 12 edges, density 0.1 of 76.9 % of the \
+model's weights)
+        """
+        if self.world.coverage is not None:
+            return self.world.coverage
+        return Coverage({p.name: p.size for p in self._graph.projections})
 
     @property
     def done(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from .names import did_you_mean
 from .rule import Rule
 from .session import Session
 from .starting_graph import _start_of
+from .world import World
 from .worlds import registry
 from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.probe import Probe
@@ -79,6 +81,13 @@ def _named(world: str | None, substrate: str | None) -> str:
             f"substrate={substrate!r}."
         )
     return world or substrate or "masked"
+
+
+def warn_of_dense(world: World) -> None:
+    """Warn by name where most weights of a world's model stay dense though nobody asked for it."""
+    warning = None if world.coverage is None else world.coverage.warning()
+    if warning is not None:
+        warnings.warn(warning, stacklevel=3)
 
 
 def attach(
@@ -146,6 +155,7 @@ def attach(
         positions=positions,
         probe=probe,
     )
+    warn_of_dense(held_by)
     held_by.space = limited(held_by.space, limits)
     rules, graph = _start_of(held_by, rule, density, distribution, initial, seed)
     net = Session(held_by, graph, rules, span=steps, seed=seed, limits=limits)
@@ -198,6 +208,7 @@ def train(
     name = _named(options.pop("world", None), options.pop("substrate", None))
     of_world = {k: options.pop(k) for k in names if k in options}
     world = torch_world(model, optimizer, name, seed, as_rules(rule), **of_world)
+    warn_of_dense(world)
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     limits = options.pop("limits", ())
     world.space = limited(world.space, limits)

@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
+from .coverage import Coverage
 from .graph import Edit, Graph, Space
 from .names import did_you_mean
 from .signals import Signal, Signals, registered
@@ -69,6 +70,7 @@ class World(ABC):
     probe:     data for signals that need passes of their own; None: those are not offered.
     trains:    which edges a step moves, where some are silent: set by the session from
                :attr:`rewire.Rule.trains`, read where ``gains`` is True.
+    coverage:  which parameters of its model are sparse; None for a world without a model.
     straight:  set by the session while it makes a step that nothing but the rules' edits follows:
                new weights may then wait where ``read`` finds them, until ``write`` replaces them
                or ``settle`` asks for them. A world may leave it unread.
@@ -84,6 +86,7 @@ class World(ABC):
     probe: Any = None
     trains: str = "all"
     straight: bool = False
+    coverage: Coverage | None = None
 
     # -- what every world defines -----------------------------------------------------------------
 

@@ -26,6 +26,7 @@ FLOORS: list[tuple[str, ...]] = [
     (
         "rewire.native",
         "rewire.kernels",
+        "rewire.coverage",
         "rewire.names",
         "rewire.plugins",
         "rewire.atomic",

@@ -23,7 +23,6 @@ from ...graph import Edit, Graph
 from ...signals import Signals
 from ..torch_model.activity import Taps
 from ..torch_model.base import TorchWorld, groups_of
-from ..torch_model.layers import discover
 from ..torch_model.optimizers import _unscale, innermost, sort_optimizer
 from ..torch_model.probe import Passes, Probe, _copied, evaluate, evaluating
 from . import passes
@@ -59,8 +58,8 @@ class Masked(TorchWorld):
     ):
         self.model, self.optimizer, self.probe = model, optimizer, probe
         self.passes: Callable[[Tensor], Tensor] = model  # what learn() calls: maybe compiled
-        self.space, self.parameters, sites = discover(
-            model, include=include, exclude=exclude, embeddings=embeddings, positions=positions
+        self.parameters, sites = self._discover(
+            include=include, exclude=exclude, embeddings=embeddings, positions=positions
         )
         self.taps = Taps(sites)
         self._groups = groups_of(optimizer, self.space, self.parameters)

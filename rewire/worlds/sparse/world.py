@@ -25,7 +25,7 @@ from ..masked.memory import clear_absent
 from ..masked.world import Masked
 from ..torch_model.activity import Taps
 from ..torch_model.base import groups_of
-from ..torch_model.layers import discover, owners
+from ..torch_model.layers import owners
 from ..torch_model.optimizers import ELEMENTWISE, sort_optimizer
 from ..torch_model.probe import Passes, Probe, evaluate, evaluating
 from . import saving
@@ -78,7 +78,7 @@ class Sparse(CopiedWhole):
         self._chosen: dict[str, Any] = {
             "include": include, "exclude": exclude, "embeddings": embeddings, "positions": positions
         }  # fmt: skip
-        self.space, parameters, sites = discover(model, **self._chosen)
+        parameters, sites = self._discover(**self._chosen)
         self._groups = groups_of(optimizer, self.space, parameters)
         self._one_group = len(set(self._groups)) == 1
         traits = sort_optimizer(optimizer, parameters, self._groups)

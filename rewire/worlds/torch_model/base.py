@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ...graph import Graph, Space
 from ...world import Trainable
+from .covering import coverage_of
+from .layers import Site, discover
 from .optimizers import check_optimizer
 from .probe import Passes
 
@@ -36,6 +38,12 @@ class TorchWorld(Trainable):
     ) -> Self:
         """The world of a model and its optimiser, with the options of :func:`rewire.attach`."""
         return cls(model, optimizer, **options)  # type: ignore[call-arg]
+
+    def _discover(self, **options: Any) -> tuple[list[nn.Parameter], dict[str, Site]]:
+        """Find the model's sparse weights: the space, what it covers, and where to tap activity."""
+        self.space, parameters, sites = discover(self.model, **options)
+        self.coverage = coverage_of(self.model, self.space, parameters, **options)
+        return parameters, sites
 
     # -- steps that somebody else makes: hooks of the optimiser call these ------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,15 @@ class Use:
     target_part: str = ""
     tap: str | None = "input"
     at: int = 0
+
+
+class Candidate(NamedTuple):
+    """A weight that could be sparse: its name, and how a module uses it."""
+
+    name: str
+    module: nn.Module
+    use: Use
+    parameter: nn.Parameter
 
 
 @dataclass(frozen=True)
@@ -142,9 +152,9 @@ def discover(
     Raises ValueError when nothing is left, when a pattern matches nothing, and for lazy or
     parametrised weights.
     """
-    candidates = _candidates(model)
-    chosen = _chosen(candidates, include, exclude, embeddings)
-    names = {id(m): _clean(n) or "model" for n, m in model.named_modules()}
+    weights = candidates(model)
+    chosen = _chosen(weights, include, exclude, embeddings)
+    names = {id(m): clean(n) or "model" for n, m in model.named_modules()}
     passed_on = _chains(model)
 
     projections: list[Projection] = []
@@ -164,7 +174,7 @@ def discover(
             name += "'"
         return name
 
-    for name, module, use, p in candidates:
+    for name, module, use, p in weights:
         if id(p) not in chosen or any(p is q for q in parameters):
             continue
         _check_usable(name, module, use, p)
@@ -183,15 +193,15 @@ def discover(
 
     sends = {p.source for p in projections}
     places = {n: square_sheet(size) if n in sends else None for n, size in sizes.items()}
-    for name, given in (positions or {}).items():
+    for name, sheet in (positions or {}).items():
         if name not in sizes:
             raise ValueError(f"positions name the population {name!r}; there are {list(sizes)}.")
-        if given is not None and tuple(given.shape) != (sizes[name], 2):
+        if sheet is not None and tuple(sheet.shape) != (sizes[name], 2):
             raise ValueError(
                 f"positions of {name!r} must have shape {(sizes[name], 2)}, got "
-                f"{tuple(given.shape)}."
+                f"{tuple(sheet.shape)}."
             )
-        places[name] = given
+        places[name] = sheet
     populations = [Population(n, size, places[n]) for n, size in sizes.items()]
     return Space(populations, projections), parameters, sites
 
@@ -202,7 +212,7 @@ def owners(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[tuple[n
     Raises ValueError for a parameter that several modules share.
     """
     owned: dict[int, list[tuple[str, nn.Module, str]]] = {}
-    for name, module, use, p in _candidates(model):
+    for name, module, use, p in candidates(model):
         owned.setdefault(id(p), []).append((name, module, use.attribute))
     for p in parameters:
         if len(owned[id(p)]) > 1:
@@ -214,26 +224,34 @@ def owners(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[tuple[n
     return [owned[id(p)][0][1:] for p in parameters]
 
 
-def _clean(name: str) -> str:
+def clean(name: str) -> str:
     """The name without the prefix that torch.compile and DDP put before it."""
     return name.replace("_orig_mod.", "").replace("_orig_mod", "").removeprefix("module.")
 
 
-def _candidates(model: nn.Module) -> list[tuple[str, nn.Module, Use, nn.Parameter]]:
+def candidates(model: nn.Module) -> list[Candidate]:
     """Every weight that could be sparse; what none can hold is refused only if it is chosen."""
     out = []
     for prefix, module in model.named_modules(remove_duplicate=True):
         for use in uses(module):
-            name = _clean(f"{prefix}.{use.attribute}" if prefix else use.attribute)
+            name = clean(f"{prefix}.{use.attribute}" if prefix else use.attribute)
             p = module._parameters.get(use.attribute)
-            out.append((name, module, use, _stand_in(module, use) if p is None else p))
+            p = _stand_in(module, use) if p is None else p
+            out.append(Candidate(name, module, use, p))
     return out
+
+
+def origins_of(module: nn.Module, use: Use) -> list[nn.Parameter]:
+    """The parameters that a weight is recomputed from; none where it is a parameter itself."""
+    if module._parameters.get(use.attribute) is not None:
+        return []
+    return [p for name, p in module.named_parameters() if use.attribute in name]
 
 
 def _stand_in(module: nn.Module, use: Use) -> nn.Parameter:
     """In place of a weight that is recomputed from other parameters; frozen if all of them are."""
-    origins = [p for name, p in module.named_parameters() if use.attribute in name]
-    return nn.Parameter(torch.empty(0), requires_grad=any(p.requires_grad for p in origins))
+    trains = any(p.requires_grad for p in origins_of(module, use))
+    return nn.Parameter(torch.empty(0), requires_grad=trains)
 
 
 def _check_usable(name: str, module: nn.Module, use: Use, p: nn.Parameter) -> None:
@@ -278,27 +296,42 @@ def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.weight")
 
 
+def left_out_by(
+    candidate: Candidate,
+    include: Sequence[str] | None,
+    exclude: Sequence[str],
+    embeddings: bool,
+) -> str | None:
+    """Why a weight of a known layer is not to be sparse, or None."""
+    name, _, use, p = candidate
+    if any(_matches(name, pattern) for pattern in exclude):
+        return "excluded by pattern"
+    named = include is not None and any(_matches(name, pattern) for pattern in include)
+    if include is not None and not named:
+        return "not included by pattern"
+    if not p.requires_grad:
+        return "frozen"
+    if use.kind == "embedding" and not (embeddings or named):
+        return "embedding"
+    return None
+
+
 def _chosen(
-    found: list[tuple[str, nn.Module, Use, nn.Parameter]],
+    weights: list[Candidate],
     include: Sequence[str] | None,
     exclude: Sequence[str],
     embeddings: bool,
 ) -> set[int]:
-    names = [name for name, *_ in found]
+    names = [weight.name for weight in weights]
     for pattern in [*_patterns("include", include), *_patterns("exclude", exclude)]:
         if not any(_matches(n, pattern) for n in names):
             raise ValueError(
                 f"the pattern {pattern!r} matches no weight; there are {', '.join(names)}."
             )
-    refused = set()
-    for name, _, use, p in found:
-        included = include is None or any(_matches(name, i) for i in include)
-        included &= not any(_matches(name, e) for e in exclude)
-        named = include is not None and included
-        included &= use.kind != "embedding" or embeddings or named
-        if not included or not p.requires_grad:
-            refused.add(id(p))
-    chosen = {id(p) for *_, p in found} - refused
+    chosen = {id(weight.parameter) for weight in weights}
+    for weight in weights:
+        if left_out_by(weight, include, exclude, embeddings):
+            chosen.discard(id(weight.parameter))
     if not chosen:
         raise ValueError(
             "the model has no weight that can be sparse"
@@ -311,7 +344,7 @@ def _chosen(
 def _chains(model: nn.Module) -> dict[int, str]:
     """The population that feeds a layer, where nn.Sequential makes that certain, or its model says
     so: ``fed_by`` = {name of a child: that of the child whose output it takes}."""
-    names = {id(m): _clean(n) or "model" for n, m in model.named_modules()}
+    names = {id(m): clean(n) or "model" for n, m in model.named_modules()}
     feeds: dict[int, str] = {}
 
     def walk(module: nn.Module, before: str | None) -> str | None:
