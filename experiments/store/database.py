@@ -29,7 +29,16 @@ ROW_FIELDS = (
     *("rule", "label", "seed", "level", "requested_density", "density", "edges", "possible"),
     *("step", "early_stop_step", "test_accuracy", "test_accuracy_at_early_stop"),
     *("val_loss", "val_accuracy", "train_flops_dense", "train_flops_sparse", "updates"),
-    *("formed", "dropped", "seconds", "cpu_seconds", "peak_memory_mb", "substrate", "cell"),
+    *(
+        "formed",
+        "dropped",
+        "seconds",
+        "cpu_seconds",
+        "peak_memory_mb",
+        "substrate",
+        "weights",
+        "cell",
+    ),
 )
 # not the same when a run is repeated
 TIMES = ("seconds", "cpu_seconds", "peak_memory_mb", "images_per_second")

@@ -327,6 +327,7 @@ class TrainingRun(CellRun):
             "formed": self.spent["formed"] + history.formed,
             "dropped": self.spent["dropped"] + history.dropped,
             "substrate": form_of(self.world.forms),
+            "weights": net.coverage.weights,
         }
         row = self.level_row(self._level, values)
         self._keep_level(self._level, row)

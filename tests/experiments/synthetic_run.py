@@ -56,6 +56,7 @@ def make_run(
     steps=600,
     finished=lambda label, density, seed: True,
     contrasts=(("IMP", "RandomReinit"), ("DeepR", "Static")),
+    weights=None,
 ):
     """A folder with experiment.json, cells, events and levels; labels are "rule" or "rule:x"."""
     run, space, cells = store.Run(out), lenet(sizes), []
@@ -117,6 +118,7 @@ def make_run(
                 "val_accuracy": end, **cost, "updates": total, "formed": formed,
                 "dropped": dropped, "seconds": 0.01 * total, "cpu_seconds": 0.01 * total,
                 "peak_memory_mb": 300.0, "cell": made.hash,
+                **({} if weights is None else {"weights": weights}),
             })  # fmt: skip
             if rule != "Dense":
                 weight = torch.ones(len(keys))

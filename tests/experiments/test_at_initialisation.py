@@ -61,6 +61,7 @@ def test_each_rule_has_a_cell_for_each_density_and_ends_at_exactly_its_edges(tmp
     for (label, density), (row, keys) in found.items():
         others, static = found["Static", density]
         assert row["edges"] == others["edges"] == len(keys) == round(density * row["possible"])
+        assert row["weights"] == row["possible"]  # biases are no weights
         assert row["requested_density"] == density and row["formed"] == row["dropped"] == 0
         assert label == "Static" or not torch.equal(keys, static)
     sizes = torch.tensor([0, 64 * 40, 64 * 40 + 40 * 20, 64 * 40 + 40 * 20 + 20 * 10])

@@ -375,3 +375,15 @@ def test_quickstart_size_takes_less_than_six_seconds(tmp_path):
 def test_a_phone_scrolls_tables_and_not_the_page(full, tmp_path):
     content, window = on_a_phone(full[1].read_text(), tmp_path)
     assert content == window <= 360
+
+
+def test_the_head_says_how_many_of_the_models_weights_are_sparse(tmp_path):
+    """Rows of before it was recorded say nothing."""
+    options = {"labels": ["Dense", "SET"], "densities": (0.2,), "seeds": 1}
+    shown = {}
+    for name, weights in (("old", None), ("part", 10_000), ("all", 2720)):
+        out = make_run(tmp_path / name, **options, weights=weights)
+        shown[name] = Page(write_report(out).read_text()).text
+    assert "sparse weights" not in shown["old"]
+    assert "2 720 of 10 000 (0.272)" in shown["part"]
+    assert "all 2 720" in shown["all"]

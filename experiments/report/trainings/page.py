@@ -42,6 +42,7 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
     return [
         ("model", _name(run.config.get("model", ""))),
         ("data", _name(run.config.get("data", ""))),
+        ("sparse weights", _covered(run)),
         ("rules", str(len(run.planned) or len(run.points))),
         ("densities", ", ".join(f"{d:g}" for d in run.densities)),
         ("seeds", str(len(run.seeds))),
@@ -51,6 +52,16 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
 
 def _name(value: Any) -> str:
     return str(value.get("name", "") if isinstance(value, Mapping) else value)
+
+
+def _covered(run: RunData) -> str:
+    """Weights in sparse parameters, of all weights of the model; nothing where rows do not say."""
+    shares = {(row["possible"], row["weights"]) for row in run.rows if row["weights"]}
+    return "; ".join(
+        f"{rounding.grouped(sparse)} of {rounding.grouped(weights)} ({sparse / weights:.3g})"
+        if sparse < weights else f"all {rounding.grouped(weights)}"
+        for sparse, weights in sorted(shares)
+    )  # fmt: skip
 
 
 # --- what the sections show ---
