@@ -45,7 +45,8 @@ _HOMES = {
 
 # Public modules and packages, imported when they are first asked for as attributes.
 _MODULES = frozenset({
-    "analysis", "branches", "budget", "checkpoint", "citations", "compatibility", "coverage",
+    "analysis", "averaging",
+    "branches", "budget", "checkpoint", "citations", "compatibility", "coverage",
     "edit_log", "experiments", "graph", "limits", "listening", "models", "rule", "rule_budget",
     "rules", "select", "session", "signals", "starting_graph", "strategy", "streams", "substrates",
     "torch_loop", "when", "world", "worlds",

@@ -10,9 +10,11 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
+from .averaging import Averaged
 from .graph import Graph
 from .when import Clock
 from .worlds.torch_model.base import TorchWorld
+from .worlds.torch_model.copies import Copies
 from .worlds.torch_model.group import agree, data_parallel
 from .worlds.torch_model.optimizers import chain
 from .worlds.torch_model.stepping import Stepping
@@ -42,6 +44,7 @@ class Listening:
     _outer: Any = None  # what wraps the optimiser, where something does
     _ranks: bool | None = None  # whether several processes train this model; None: not looked yet
     _due: list[int]
+    _copies: Copies | None = None  # deep copies of the model, while hooks listen
 
     def listen(self) -> None:
         """Make every step of the optimiser's one of this session, whoever calls it.
@@ -61,6 +64,7 @@ class Listening:
         self._ranks = None  # a copy's world is told anew
         world.listen(dense=self._may_want, hooks=self._stepping.hooks())
         self._foresee()
+        self._copies = Copies(self, world.model, world.sparse_parameters())
         _LISTENING.add(self)
 
     def _making(self) -> AbstractContextManager[None]:
@@ -73,12 +77,15 @@ class Listening:
         if self._stepping is not None:
             self._stepping.close()
             self.world.unlisten()
-        self._stepping = None
+        if self._copies is not None:
+            self._copies.close()
+        self._stepping = self._copies = None
         _LISTENING.discard(self)
 
     def before_step(self, closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
         """A hook of the optimiser: somebody calls its ``step``. Returns the closure to call."""
         self._join()
+        self._look_at_copies()
         skip = self.plan()
         try:
             self.world.want_grads(self.wants_grads)
@@ -119,6 +126,11 @@ class Listening:
             names = ", ".join(self.rules[i].name for i in self._due)
             agree(self._graph, f"after step {self.clock.step} ({names})")
 
+    def _look_at_copies(self) -> None:
+        """Before a step: was something written into copies of the model?"""
+        if self._copies is not None:
+            self._copies.look(self._graph)
+
     def _foresee(self) -> None:
         """Tell the world whether a rule will ask for gradients after the coming step, which it
         keeps while backward passes make them."""
@@ -143,6 +155,51 @@ class Listening:
             raise ValueError(f"the {self.world.name} world has no gradients to clip.")
         return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm, norm_type)
 
+    # -- averages -------------------------------------------------------------------------------
+
+    def averaged(
+        self,
+        decay: float | None = None,
+        *,
+        buffers: str = "copied",
+        each_step: bool = False,
+    ) -> Averaged:
+        """An average of the model over its steps, each edge by its key since its birth: of
+        exponential weights, or the equal mean. each_step: whether every step from now on is
+        averaged; else :meth:`rewire.averaging.Averaged.update` is called where a step is to be.
+
+        >>> import torch, rewire
+        >>> model = torch.nn.Linear(20, 10)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> net = rewire.attach(model, optimizer, rule=rewire.SET(), density=0.1)
+        >>> average = net.averaged(decay=0.999, each_step=True)
+        >>> model(torch.ones(1, 20)).sum().backward()
+        >>> optimizer.step()
+        >>> average.updates, int(average.model.weight.count_nonzero())
+        (1, 20)
+
+        Raises ValueError for a decay outside [0, 1), and for a world without a torch model.
+        """
+        return Averaged(self, decay, buffers=buffers, each_step=each_step)
+
+    @property
+    def averages(self) -> WeakSet[Averaged]:
+        """The averages that were made of this session's model, and are still held."""
+        return self.__dict__.setdefault("_averages", WeakSet())
+
+    def _born(self, keys: Any) -> None:
+        for average in self.averages:
+            average.born(keys)
+
+    def _restarted(self) -> None:
+        for average in self.averages:
+            average.restart()
+
+    def _stepped(self) -> None:
+        for average in self.averages:
+            if average.each_step:
+                average.update()
+
     def check(self) -> None:
         """Raise RuntimeError where an absent synapse has a weight or a moment other than 0."""
         if problems := self.world.check():
@@ -158,7 +215,8 @@ class Listening:
         return n
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stepping": self._stepping is not None}
+        state = {n: v for n, v in self.__dict__.items() if n not in ("_copies", "_averages")}
+        return {**state, "_stepping": self._stepping is not None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -211,6 +211,8 @@ class Session(Listening):
     def _edit(self, shown: Graph, edit: Edit) -> None:
         self._graph = shown.apply(edit)
         self.world.write(shown, self._graph, edit)
+        if edit.n_add:
+            self._born(edit.add)
 
     def _go_back(self, asking: int, shown: Graph, edit: Edit) -> None:
         rewind = edit.rewind
@@ -223,6 +225,8 @@ class Session(Listening):
                     f"(kept: {sorted(self.saved)}); a rule names such steps in Rule.saves."
                 )
             self.world.restore(saved, rewind.restore, shown)
+            if "model" in rewind.restore:
+                self._restarted()
             if "rules" in rewind.restore:
                 self.states = [
                     own if j == asking else earlier
@@ -403,6 +407,7 @@ model's weights)
                 "in gradients that the closure has yet to make. Call backward() before step()."
             )
         self._join()
+        self._look_at_copies()
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         with self._making():
@@ -433,6 +438,7 @@ model's weights)
         if self._planned:  # not where mixed precision skipped the step
             self.tick()
             self._agree()
+            self._stepped()
         self._foresee()
         self.world.note()
 

@@ -41,7 +41,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("rewire.branches",),
     ("rewire.compatibility", "rewire.starting_graph"),
     ("rewire.rules", "rewire.worlds"),
-    ("rewire.session", "rewire.listening", "rewire.citations"),
+    ("rewire.averaging", "rewire.session", "rewire.listening", "rewire.citations"),
     ("rewire.torch_loop",),
     ("rewire", "rewire.substrates"),
     ("rewire.models",),

@@ -11,6 +11,7 @@ from ..torch_model.base import TorchWorld
 from .gradients import Gradients
 from .native_step import NativeStep
 from .optimizer_state import OptimizerEdges
+from .twin import EdgeTwin
 from .weights import Held, Weight
 
 
@@ -27,6 +28,10 @@ class CopiedWhole(TorchWorld):
     native: NativeStep
     gradients: Gradients
     taps: Taps
+
+    def twin(self, *, dense: bool) -> EdgeTwin:
+        """A copy of the model, in whose sparse weights others can be put."""
+        return EdgeTwin(self.model, self.weights, dense=dense)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

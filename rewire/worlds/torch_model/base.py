@@ -15,6 +15,7 @@ from .covering import coverage_of
 from .layers import Site, discover
 from .optimizers import check_optimizer
 from .probe import Passes
+from .twin import Twin
 
 
 class TorchWorld(Trainable):
@@ -112,6 +113,11 @@ class TorchWorld(Trainable):
     def sparse_parameters(self) -> list[Tensor]:
         """The parameters that are sparse."""
         raise NotImplementedError
+
+    def twin(self, *, dense: bool) -> Twin:
+        """A copy of the model, in whose sparse weights others can be put; dense: in layers of
+        torch's own."""
+        return Twin(self.model, self.sparse_parameters())
 
     def deriving(self, graph: Graph) -> AbstractContextManager[Passes]:
         """Within it the model can be derived by the weights of this graph's edges, in passes of
