@@ -17,10 +17,16 @@ from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.copies import Copies
 from .worlds.torch_model.group import agree, data_parallel
 from .worlds.torch_model.optimizers import chain
-from .worlds.torch_model.stepping import Stepping
+from .worlds.torch_model.stepping import Stepping, watch_others
 
 _NOTHING = nullcontext()
 _LISTENING = WeakSet["Listening"]()  # sessions with hooks on an optimiser
+
+
+def _stepped_by_another(optimizer: torch.optim.Optimizer) -> None:
+    """Raise RuntimeError where an optimiser that no session listens to steps sparse weights."""
+    for session in list(_LISTENING):
+        session.refuse(optimizer)
 
 
 class Listening:
@@ -66,6 +72,7 @@ class Listening:
         self._foresee()
         self._copies = Copies(self, world.model, world.sparse_parameters())
         _LISTENING.add(self)
+        watch_others(_stepped_by_another)
 
     def _making(self) -> AbstractContextManager[None]:
         """Within it the session makes the optimiser's step itself."""
@@ -84,6 +91,7 @@ class Listening:
 
     def before_step(self, closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
         """A hook of the optimiser: somebody calls its ``step``. Returns the closure to call."""
+        self._verify()
         self._join()
         self._look_at_copies()
         skip = self.plan()
@@ -104,6 +112,27 @@ class Listening:
             self._hold_weights("step")
         self.rewire()
         self.world.settle()
+
+    def refuse(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raise RuntimeError for an optimiser, not this session's, that is to step its weights."""
+        if self._stepping is None or self._stepping.running:
+            return
+        steps = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        names = [p.name for p in self.world.space.projections]
+        for name, p in zip(names, self.world.sparse_parameters(), strict=True):
+            if id(p) in steps and p.grad is not None:
+                raise RuntimeError(
+                    f"{name!r} is sparse under a session whose optimizer is another "
+                    f"{type(self.world.optimizer).__name__} than this {type(optimizer).__name__}: "
+                    "its step would move synapses behind the rules' back, and go on moving those "
+                    "that they drop. Step one optimizer alone, leave the weight out with exclude=, "
+                    "or attach again with this optimizer."
+                )
+
+    def _verify(self) -> None:
+        """Before each step: is the model still the one that was attached?"""
+        if self._stepping is not None:
+            self.world.verify()
 
     def _join(self) -> None:
         """Before the first step: do several processes train this model, from the same edges?"""
@@ -201,7 +230,9 @@ class Listening:
                 average.update()
 
     def check(self) -> None:
-        """Raise RuntimeError where an absent synapse has a weight or a moment other than 0."""
+        """Raise RuntimeError where an absent synapse has a weight or a moment other than 0, and
+        where a sparse weight was frozen, replaced or moved since attach."""
+        self._verify()
         if problems := self.world.check():
             raise RuntimeError(
                 " ".join(problems) + " Something else than this session wrote them: call "

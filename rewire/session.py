@@ -406,6 +406,7 @@ model's weights)
                 "a scaler and a closure cannot be used together: GradScaler looks for overflows "
                 "in gradients that the closure has yet to make. Call backward() before step()."
             )
+        self._verify()
         self._join()
         self._look_at_copies()
         skip = self.plan()
@@ -426,6 +427,7 @@ model's weights)
         int64, the examples of this batch; None takes all.
         """
         assert isinstance(self.world, Trainable)
+        self._verify()
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         with self._making():

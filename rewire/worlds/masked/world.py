@@ -150,6 +150,7 @@ class Masked(TorchWorld):
 
     def listen(self, *, dense: bool, hooks: frozenset[int]) -> None:
         """Clear gradients of absent synapses as soon as they are made, and watch for writes."""
+        super().listen(dense=dense, hooks=hooks)
         self.edge_step.hooks = hooks
         self.backward = Backward(self.parameters, self.weights)
         self.backward.wanted = self._want_grads
@@ -164,6 +165,7 @@ class Masked(TorchWorld):
 
     def unlisten(self) -> None:
         """Take the hooks off."""
+        super().unlisten()
         if self.backward is not None:
             self.backward.close()
             self._reloads.remove()
@@ -193,6 +195,10 @@ class Masked(TorchWorld):
         """The dense weights under masks."""
         return list(self.parameters)
 
+    def left(self) -> Sequence[Tensor]:
+        """The same, not in a list of their own: this is asked in every step."""
+        return self.parameters
+
     def _reloaded(self, optimizer: torch.optim.Optimizer) -> None:
         """Somebody loaded a state of the optimiser's."""
         self._versions = []  # no longer as the session left them
@@ -202,11 +208,18 @@ class Masked(TorchWorld):
     def note(self) -> None:
         """What the parameters hold now is the session's."""
         if self.backward is not None:
-            self._versions = [p._version for p in self.parameters]
+            self._versions = self._marks()
+
+    def _marks(self) -> list[int]:
+        """What changes where somebody writes into a parameter, or gives it other memory."""
+        return [n for p in self.parameters for n in (p._version, p.data_ptr())]
 
     def guard(self) -> None:
         """Project what others wrote since the last step, and say so."""
-        if self.backward is None or self._versions == [p._version for p in self.parameters]:
+        if self.backward is None:
+            return
+        hooked = self.standing is not None and self.standing.hooked  # writes may leave no mark
+        if self._versions == self._marks() and not (hooked and self.check()):
             return
         problems = self.check()
         if self.gates is not None:

@@ -27,7 +27,8 @@ RECURRENT = 0.35 if engine is not None else 0.0  # the same of a recurrent layer
 class Weight:
     """One sparse parameter: who owns it, and in which form it is held.
 
-    wires: of its edges, in the form "edges"; mask: in the form "masked".
+    wires: of its edges, in the form "edges"; mask: in the form "masked". last: the parameter, as
+    this world last put it in its place; None before it did.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Weight:
     form: Form = "masked"
     wires: Wires | None = None
     mask: Tensor | None = None
+    last: nn.Parameter | None = None
 
     @property
     def parameter(self) -> nn.Parameter:

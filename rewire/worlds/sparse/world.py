@@ -204,7 +204,7 @@ class Sparse(CopiedWhole):
                 wire(w.module, w.attribute, w.wires)
             else:
                 self._hold_dense(graph, i, flat)
-            w.parameter.grad = None
+            w.last, w.parameter.grad = w.parameter, None
         if forms != self.forms:
             self.native.drop()
 
@@ -267,8 +267,8 @@ class Sparse(CopiedWhole):
         self.taps.settle()
 
     def sparse_parameters(self) -> list[Tensor]:
-        """Lists of edges, and dense weights."""
-        return [w.parameter for w in self.weights]
+        """Lists of edges, and dense weights, as this world left them."""
+        return [w.parameter if w.last is None else w.last for w in self.weights]
 
     def learn(self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
         """Forward pass, mean cross-entropy, backward pass and, unless ``skip``, a step: the loss.

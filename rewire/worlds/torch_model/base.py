@@ -15,6 +15,7 @@ from .covering import coverage_of
 from .layers import Site, discover
 from .optimizers import check_optimizer
 from .probe import Passes
+from .standing import Standing
 from .twin import Twin
 
 
@@ -30,6 +31,7 @@ class TorchWorld(Trainable):
     optimizer: torch.optim.Optimizer
     _groups: list[int]  # the optimiser's group of parameters that each projection is in
     _one_group: bool  # whether all are in the same
+    standing: Standing | None = None  # of the model, while a session listens
     listens: bool = False  # whether steps that somebody else makes can be the session's
     _hidden: Sequence[tuple[Tensor, Tensor | None]] = ()  # gradients of a step that is left out
 
@@ -52,7 +54,18 @@ class TorchWorld(Trainable):
         """Hook into the parameters, so that passes and writes of others are noticed. dense: whether
         some rule asks for gradients at absent synapses. hooks: ids of the session's own hooks on
         the optimiser."""
-        return
+        names = [p.name for p in self.space.projections]
+        self.standing = Standing(self.model, names, self.left())
+
+    def left(self) -> Sequence[Tensor]:
+        """The sparse parameters, as this world left them."""
+        return self.sparse_parameters()
+
+    def verify(self) -> None:
+        """Raise RuntimeError where the model is no longer the one that was attached."""
+        problem = None if self.standing is None else self.standing.problem(self.left())
+        if problem is not None:
+            raise RuntimeError(problem)
 
     def join_ranks(self) -> None:
         """Several processes train the model, each on its part of a batch."""
@@ -64,7 +77,7 @@ class TorchWorld(Trainable):
 
     def unlisten(self) -> None:
         """Take the hooks off."""
-        return
+        self.standing = None
 
     def before_step(
         self, graph: Graph, skip: bool, closure: Callable[[], Any] | None

@@ -180,6 +180,9 @@ def _constant(value: float) -> Callable[[dict[str, Any]], float]:
     return lambda group: value
 
 
+OWN_HOOKS = set[int]()  # ids of hooks on all optimisers that only look whose weights they step
+
+
 def unwatched(optimizer: torch.optim.Optimizer, hooks: frozenset[int] = frozenset()) -> bool:
     """Whether nobody can tell ``optimizer.step()`` from what it computes.
 
@@ -188,7 +191,7 @@ def unwatched(optimizer: torch.optim.Optimizer, hooks: frozenset[int] = frozense
     return not (
         optimizer._optimizer_step_pre_hooks.keys() - hooks
         or optimizer._optimizer_step_post_hooks.keys() - hooks
-        or _global_optimizer_pre_hooks
+        or _global_optimizer_pre_hooks.keys() - OWN_HOOKS
         or _global_optimizer_post_hooks
         or "step" in vars(optimizer)
         or optimizer.defaults["differentiable"]

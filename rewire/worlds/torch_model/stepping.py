@@ -13,6 +13,9 @@ from types import FrameType
 from typing import Any, Protocol
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from .optimizers import OWN_HOOKS
 
 
 class Steps(Protocol):
@@ -20,6 +23,24 @@ class Steps(Protocol):
 
     def before_step(self, closure: Callable[[], Any] | None) -> Callable[[], Any] | None: ...
     def after_step(self, *, made: bool) -> None: ...
+
+
+_watching: list[Any] = []  # the handle of the hook on all optimisers
+
+
+def watch_others(refuse: Callable[[torch.optim.Optimizer], None]) -> None:
+    """Before each step of an optimiser that no session listens to, call ``refuse`` with it."""
+    if _watching:
+        return
+
+    def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        hooks = optimizer._optimizer_step_pre_hooks.values()
+        if not any(isinstance(getattr(h, "__self__", None), Stepping) for h in hooks):
+            refuse(optimizer)
+
+    handle = register_optimizer_step_pre_hook(before)
+    OWN_HOOKS.add(handle.id)
+    _watching.append(handle)
 
 
 class Stepping:
@@ -40,6 +61,11 @@ class Stepping:
                     optimizer.register_step_pre_hook(self._before),
                     optimizer.register_step_post_hook(self._after),
                 ]
+
+    @property
+    def running(self) -> bool:
+        """Whether a step of this session is being made, within which wrapped optimisers step."""
+        return bool(self._own or self._open)
 
     def hooks(self) -> frozenset[int]:
         """Ids of the hooks, by which a world knows that nobody else watches its optimiser."""
