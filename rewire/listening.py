@@ -15,7 +15,7 @@ from .graph import Graph
 from .when import Clock
 from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.copies import Copies
-from .worlds.torch_model.group import agree, data_parallel
+from .worlds.torch_model.group import Ranks, edges_of, ranks_of
 from .worlds.torch_model.optimizers import chain
 from .worlds.torch_model.stepping import Stepping, watch_others
 
@@ -36,6 +36,10 @@ class Listening:
     clock: Clock
     limits: tuple[Any, ...]
     rules: tuple[Any, ...]
+    names: list[str]
+    states: list[Any]
+    seed: int
+    endless: bool
     skipped: bool
     done: Any
     _graph: Graph
@@ -48,7 +52,7 @@ class Listening:
     _hold_weights: Callable[[str], None]
     _stepping: Stepping | None = None  # hooks on the optimiser
     _outer: Any = None  # what wraps the optimiser, where something does
-    _ranks: bool | None = None  # whether several processes train this model; None: not looked yet
+    _joined: bool = False  # whether the processes that train this model were looked for
     _due: list[int]
     _copies: Copies | None = None  # deep copies of the model, while hooks listen
 
@@ -67,7 +71,7 @@ class Listening:
         optimizers = chain(world.optimizer)
         self._outer = optimizers[0] if len(optimizers) > 1 else None
         self._stepping = Stepping(self, optimizers)
-        self._ranks = None  # a copy's world is told anew
+        self._joined = False  # a copy's world is told anew
         world.listen(dense=self._may_want, hooks=self._stepping.hooks())
         self._foresee()
         self._copies = Copies(self, world.model, world.sparse_parameters())
@@ -135,25 +139,46 @@ class Listening:
             self.world.verify()
 
     def _join(self) -> None:
-        """Before the first step: do several processes train this model, from the same edges?"""
-        if self._ranks is not None:
+        """Before the first step: do several processes train this model, from the same state?"""
+        if self._joined:
             return
-        self._ranks = self._stepping is not None and data_parallel(self.world.model)
-        if not self._ranks:
-            return
-        if self.world.name == "sparse":
-            raise RuntimeError(
-                "the sparse world does not train under DistributedDataParallel, whose buckets are "
-                "as large as the weights were at first: attach with world='masked'."
-            )
-        self.world.join_ranks()
-        agree(self._graph, "before the first step")
+        world = self.world
+        if isinstance(world, TorchWorld):
+            if world.ranks is None and (ranks := ranks_of(world.model)) is not None:
+                world.join_ranks(ranks)
+            if world.ranks is not None:
+                self._agree_at_first(world.ranks)
+        self._joined = True
+
+    def _settings(self) -> dict[str, Any]:
+        """What the ranks of a training are to be told alike."""
+        projections = [f"{p.name} {p.shape}" for p in self.world.space.projections]
+        return {
+            "worlds": self.world.name,
+            "seeds": self.seed,
+            "rules": [repr(rule) for rule in self.rules],
+            "lengths": None if self.endless else self.clock.span,
+            "limits": [repr(limit) for limit in self.limits],
+            "sparse weights": projections,
+        }
+
+    def _agree_at_first(self, ranks: Ranks) -> None:
+        """Compare all that the ranks are to have in common before they train on."""
+        steps = [self.clock.step, self.clock.round, self.clock.total]
+        settings = {**self._settings(), "steps": steps, "edges": edges_of(self._graph)}
+        ranks.agree(settings, "before the first step")
+        self.world.guard()  # DistributedDataParallel wrote the first rank's weights
+        graph = self.world.read(self._graph)
+        columns = {f"columns {n!r}": v for n, v in graph.columns.items() if n != "weight"}
+        states = zip(self.names, self.states, strict=True)
+        values = {f"states of {name}": state for name, state in states}
+        ranks.agree({**columns, "weights": graph["weight"], **values}, "before the first step")
 
     def _agree(self) -> None:
         """After a tick in which rules were due: do all ranks hold the same edges?"""
-        if self._ranks and self._due:
+        if self.world.ranks is not None and self._due:
             names = ", ".join(self.rules[i].name for i in self._due)
-            agree(self._graph, f"after step {self.clock.step} ({names})")
+            self.world.ranks.agree_on_edges(self._graph, f"after step {self.clock.step} ({names})")
 
     def _look_at_copies(self) -> None:
         """Before a step: was something written into copies of the model?"""

@@ -80,6 +80,8 @@ class Session(Listening):
         if reasons := problems(self.rules, world, self.limits, span=span, rewinds=rewinds):
             raise ValueError("\n".join(reason.text for reason in reasons))
 
+        if world.ranks is not None:
+            world.ranks.agree(self._settings(), "when it is attached")
         needs = frozenset[str]().union(*(r.needs for r in self.rules))
         world.watch(needs)
         self._wants = [bool({"grad", "growth"} & r.needs) for r in self.rules]
@@ -392,7 +394,7 @@ model's weights)
         if state.get("history") is not None:
             self.history.records = log.parse(bytes(state["history"].numpy()))
         self.history.formed, self.history.dropped = state["formed"], state["dropped"]
-        self._planned = False
+        self._planned = self._joined = False
         self.world.begin(self._graph)
         self._foresee()
         self.world.note()
@@ -428,6 +430,12 @@ model's weights)
         """
         assert isinstance(self.world, Trainable)
         self._verify()
+        self._join()
+        if self.world.ranks is not None:
+            raise RuntimeError(
+                "learn() makes its passes in this process alone, and several train this model: "
+                "call the model, backward() and step() yourself."
+            )
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         with self._making():

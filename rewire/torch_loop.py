@@ -20,6 +20,7 @@ from .starting_graph import _start_of
 from .world import World
 from .worlds import registry
 from .worlds.torch_model.base import TorchWorld
+from .worlds.torch_model.group import ranks_of, wrapped
 from .worlds.torch_model.probe import Probe
 
 if TYPE_CHECKING:
@@ -43,12 +44,13 @@ def torch_world(
     world: str = "masked",
     seed: int = 0,
     rules: Sequence[Rule] = (),
+    group: Any = None,
     **options: Any,
 ) -> Any:
     """A torch model and its optimiser as the world of a name, for these rules.
 
     world: "masked", "sparse", "auto" (sparse where it is faster and the rules fit there), or an
-    installed world of torch models. options: as for :func:`attach`.
+    installed world of torch models. group, options: as for :func:`attach`.
 
     >>> import torch
     >>> model = torch.nn.Linear(20, 10)
@@ -64,13 +66,17 @@ def torch_world(
             "world is 'masked', 'sparse' or 'auto', or the name of an installed world of torch "
             f"models, got {world!r}{did_you_mean(world, [*worlds, 'auto'])}."
         )
+    model, ranks = wrapped(model), ranks_of(model, group)
     kind = registry.get(world)
     if not issubclass(kind, TorchWorld):
         raise ValueError(
             f"the {world} world is none of a torch model and its optimizer: make it, and give it "
             "to rewire.Session."
         )
-    return kind.attached(model, optimizer, seed=seed, **options)
+    held_by = kind.attached(model, optimizer, seed=seed, **options)
+    if ranks is not None:
+        held_by.join_ranks(ranks)
+    return held_by
 
 
 def _named(world: str | None, substrate: str | None) -> str:
@@ -108,6 +114,7 @@ def attach(
     world: str | None = None,
     substrate: str | None = None,
     limits: Sequence[Limit] = (),
+    group: Any = None,
 ) -> Session:
     """Make a model sparse, and let ``rule`` rewire it in your own training loop.
 
@@ -140,6 +147,9 @@ def attach(
         lists. ``substrate`` is its old name.
     limits: what holds whatever the rules do: caps on fan-in, fan-out, distance and memory, signs
         and precision of weights; see :mod:`rewire.limits`.
+    group: a process group of torch.distributed whose processes train this model together. One that
+        DistributedDataParallel wraps needs none, but for rules that look at data in ``attach``
+        (SNIP) before it is wrapped; needed where gradients are averaged by hand.
 
     Raises ValueError before the first step for whatever cannot work.
     """
@@ -154,6 +164,7 @@ def attach(
         embeddings=embeddings,
         positions=positions,
         probe=probe,
+        group=group,
     )
     warn_of_dense(held_by)
     held_by.space = limited(held_by.space, limits)
@@ -204,7 +215,7 @@ def train(
 
     Returns the session, at the end of the last round.
     """
-    names = ("include", "exclude", "embeddings", "positions", "probe")
+    names = ("include", "exclude", "embeddings", "positions", "probe", "group")
     name = _named(options.pop("world", None), options.pop("substrate", None))
     of_world = {k: options.pop(k) for k in names if k in options}
     world = torch_world(model, optimizer, name, seed, as_rules(rule), **of_world)

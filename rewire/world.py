@@ -68,6 +68,8 @@ class World(ABC):
                are refused.
     births:    values of columns at birth that hold in this world, whatever a rule declares.
     probe:     data for signals that need passes of their own; None: those are not offered.
+    ranks:     the processes that train this network together, each on its part of the data; None:
+               this one alone.
     trains:    which edges a step moves, where some are silent: set by the session from
                :attr:`rewire.Rule.trains`, read where ``gains`` is True.
     coverage:  which parameters of its model are sparse; None for a world without a model.
@@ -84,6 +86,7 @@ class World(ABC):
     dt: float | None = None
     births: Mapping[str, Any] = {}
     probe: Any = None
+    ranks: Any = None
     trains: str = "all"
     straight: bool = False
     coverage: Coverage | None = None
@@ -292,7 +295,10 @@ class Trainable(World):
 
 class DenseModel(Protocol):
     """What the signals of a dense model under masks are made of, see :func:`rewire.signals.
-    dense_signal`: weights, masks and gradients come one tensor for each projection."""
+    dense_signal`: weights, masks and gradients come one tensor for each projection.
+
+    summed, counted: tensors, and a number of batches or examples, added up over the processes that
+    train the network together; as they are where this process trains it alone."""
 
     model: Any
     probe: Any
@@ -302,6 +308,8 @@ class DenseModel(Protocol):
     def effective_weights(self) -> list[Tensor]: ...
     def model_with(self, weights: Sequence[Tensor]) -> Callable[..., Any]: ...
     def probe_gradients(self) -> list[Tensor | None]: ...
+    def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]: ...
+    def counted(self, n: int) -> int: ...
     def numbers_at(self, keys: Tensor, tensors: Sequence[Tensor | None]) -> Tensor: ...
 
 

@@ -105,8 +105,9 @@ def gradient_flow(
                    for w, g, m in zip(weights, slopes, world.masks, strict=True)]  # fmt: skip
 
     # g first, then Hg as the gradient of g (constant) . dL/dw
-    n = len(probe.batches)
-    g = [sum(parts[1:], parts[0]) / n for parts in zip(*gradients(False), strict=True)]
+    n = world.counted(len(probe.batches))
+    totals = [sum(parts[1:], parts[0]) for parts in zip(*gradients(False), strict=True)]
+    g = [total / n for total in world.summed(totals)]
     scores = [torch.zeros_like(w) for w in weights]
     for own in gradients(True):  # one batch's graph in memory at a time
         flow = torch.stack([(a * b).sum() for a, b in zip(g, own, strict=True)]).sum()
@@ -117,4 +118,4 @@ def gradient_flow(
         for score, w, h in zip(scores, weights, curved, strict=True):
             if h is not None:
                 score += (w * h).detach() / n
-    return world.numbers_at(keys, scores)
+    return world.numbers_at(keys, world.summed(scores))

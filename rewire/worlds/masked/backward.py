@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..torch_model.group import mean_over_ranks
+from ..torch_model.group import Ranks
 from .memory import clear_one
 from .weights import MaskedWeights
 
@@ -22,12 +22,13 @@ class Backward:
     """The gradients of a session's sparse parameters, as backward passes leave them.
 
     wanted: whether a rule will ask for dense gradients after the coming step.
-    ranks: whether several processes train the model, whose mean a kept gradient is to be.
+    ranks: the processes that train the model together, whose mean a kept gradient is to be.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], weights: MaskedWeights):
         self._parameters, self._weights = parameters, weights
-        self.wanted = self.ranks = False
+        self.wanted = False
+        self.ranks: Ranks | None = None
         self._whole: list[Tensor | None] = [None] * len(parameters)
         self._clean: list[int] = [0] * len(parameters)  # addresses of the gradients that are masked
         self._handles: list[Any] = []
@@ -73,18 +74,31 @@ class Backward:
 
     def unmasked(self, i: int) -> bool:
         """Whether the gradient of projection i was put in its place by something else than a
-        backward pass, and may have numbers at absent synapses."""
+        backward pass, and may have numbers at absent synapses. Ranks put theirs there after it."""
         gradient = self._parameters[i].grad
-        return gradient is not None and self._clean[i] != gradient.data_ptr()
+        if gradient is None:
+            return False
+        return self.ranks is not None or self._clean[i] != gradient.data_ptr()
 
-    def dense(self, i: int) -> Tensor | None:
-        """The whole gradient of projection i, scaled as that of the edges was since (unscaled,
-        clipped); None where none was kept."""
-        whole, gradient = self._whole[i], self._parameters[i].grad
+    def dense(self) -> list[Tensor | None]:
+        """The whole gradient of each projection, the mean of the ranks', scaled as that of the
+        edges was since (unscaled, clipped).
+
+        None where none was kept, and where the gradient was replaced by one that has numbers at
+        absent synapses: it is whole itself.
+        """
+        whole = self._whole
+        if self.ranks is not None:
+            whole = self.ranks.sums(whole, self._parameters)
+            whole = [None if t is None else t / self.ranks.size for t in whole]
+        return [self._scaled(i, t) for i, t in enumerate(whole)]
+
+    def _scaled(self, i: int, whole: Tensor | None) -> Tensor | None:
+        gradient = self._parameters[i].grad
         if whole is None or gradient is None:
             return None
-        if self.ranks:
-            whole = mean_over_ranks(whole)
+        if self.unmasked(i) and bool((gradient.detach() * (self._weights.masks[i] == 0)).any()):
+            return None
         edges = gradient.detach().flatten()
         at = edges.abs().argmax()
         now, before = float(edges[at]), float(whole.flatten()[at])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..torch_model.group import Ranks
 from ..torch_model.probe import Probe
 
 
@@ -36,14 +37,17 @@ def model_with(
 
 
 def mean_gradients(
-    model: Callable[..., Any], weights: Sequence[Tensor], probe: Probe
+    model: Callable[..., Any], weights: Sequence[Tensor], probe: Probe, ranks: Ranks | None = None
 ) -> list[Tensor | None]:
-    """Mean gradient of the probe's loss with respect to the weights that the model computes with;
-    None for one that it does not."""
+    """Mean gradient of the probe's loss with respect to the weights that the model computes with,
+    over all batches of all ranks; None for one that it does not compute with."""
     total: list[Tensor | None] = [None] * len(weights)
     with torch.random.fork_rng(list({w.device for w in weights if w.is_cuda})):
         for batch in probe.batches:
             grads = torch.autograd.grad(probe.loss(model, batch), weights, allow_unused=True)
             total = [g if t is None else t if g is None else t + g
                      for t, g in zip(total, grads, strict=True)]  # fmt: skip
-    return [None if t is None else t / len(probe.batches) for t in total]
+    n = len(probe.batches)
+    if ranks is not None:
+        total, n = ranks.sums(total, weights), ranks.count(n)
+    return [None if t is None else t / n for t in total]

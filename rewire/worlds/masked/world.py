@@ -23,6 +23,7 @@ from ...graph import Edit, Graph
 from ...signals import Signals
 from ..torch_model.activity import Taps
 from ..torch_model.base import TorchWorld, groups_of
+from ..torch_model.group import Ranks
 from ..torch_model.optimizers import _unscale, innermost, sort_optimizer
 from ..torch_model.probe import Passes, Probe, _copied, evaluate, evaluating
 from . import passes
@@ -153,15 +154,16 @@ class Masked(TorchWorld):
         super().listen(dense=dense, hooks=hooks)
         self.edge_step.hooks = hooks
         self.backward = Backward(self.parameters, self.weights)
-        self.backward.wanted = self._want_grads
+        self.backward.wanted, self.backward.ranks = self._want_grads, self.ranks
         self.backward.listen(dense=dense)
         self._reloads = innermost(self.optimizer).register_load_state_dict_post_hook(self._reloaded)
         self.note()
 
-    def join_ranks(self) -> None:
-        """Gradients that are kept for rules are the mean over all ranks'."""
+    def join_ranks(self, ranks: Ranks) -> None:
+        """What rules look at, gradients and activity, is taken over all ranks."""
+        self.ranks = self.taps.ranks = ranks
         if self.backward is not None:
-            self.backward.ranks = True
+            self.backward.ranks = ranks
 
     def unlisten(self) -> None:
         """Take the hooks off."""
@@ -401,7 +403,7 @@ class Masked(TorchWorld):
     def _note_gradients(self, graph: Graph, skip: bool, *, masks: bool = True) -> None:
         """Keep the dense gradient if a rule will ask for it; mask the one that is stepped on."""
         if self._want_grads:
-            self.grads = [self._dense_gradient(i, skip) for i in range(len(self.parameters))]
+            self.grads = self._dense_gradients(skip)
         if skip or not masks:
             return
         if self.gates is not None:
@@ -411,16 +413,14 @@ class Masked(TorchWorld):
         else:
             self.weights.mask_gradients(graph, self.backward.unmasked)
 
-    def _dense_gradient(self, i: int, skip: bool) -> Tensor | None:
-        """The gradient of projection i before it was masked."""
-        if self.backward is not None and not self.backward.unmasked(i):
-            whole = self.backward.dense(i)
-            if whole is not None:
-                return whole
-        gradient = self.parameters[i].grad
-        if gradient is None:
-            return None
-        return gradient.detach() if skip else gradient.detach().clone()
+    def _dense_gradients(self, skip: bool) -> list[Tensor | None]:
+        """The gradient of each projection before it was masked."""
+        kept = [None] * len(self.parameters) if self.backward is None else self.backward.dense()
+        whole: list[Tensor | None] = [*kept]
+        for i, p in enumerate(self.parameters):
+            if whole[i] is None and p.grad is not None:
+                whole[i] = p.grad.detach() if skip else p.grad.detach().clone()
+        return whole
 
     def _stepped(self, graph: Graph) -> None:
         """After a step under gates: what it was not to move goes back, then gains multiply."""
@@ -461,7 +461,7 @@ class Masked(TorchWorld):
         """Mean gradient of the probe's loss with respect to every sparse weight, masks applied."""
         assert self.probe is not None
         weights = self.effective_weights()
-        return passes.mean_gradients(self.model_with(weights), weights, self.probe)
+        return passes.mean_gradients(self.model_with(weights), weights, self.probe, self.ranks)
 
     def effective_weights(self) -> list[Tensor]:
         """What the model computes with, weights under masks, as leaves to derive by."""

@@ -8,6 +8,7 @@ import torch
 
 from ..torch_model.activity import Tap, Taps
 from ..torch_model.base import TorchWorld
+from ..torch_model.group import Ranks
 from .gradients import Gradients
 from .native_step import NativeStep
 from .optimizer_state import OptimizerEdges
@@ -32,6 +33,16 @@ class CopiedWhole(TorchWorld):
     def twin(self, *, dense: bool) -> EdgeTwin:
         """A copy of the model, in whose sparse weights others can be put."""
         return EdgeTwin(self.model, self.weights, dense=dense)
+
+    def join_ranks(self, ranks: Ranks) -> None:
+        """What rules look at is taken over all ranks. Raises RuntimeError under
+        DistributedDataParallel."""
+        if not ranks.named:
+            raise RuntimeError(
+                "the sparse world does not train under DistributedDataParallel, whose buckets are "
+                "as large as the weights were at first: attach with world='masked'."
+            )
+        self.ranks = self.taps.ranks = self.gradients.ranks = ranks
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

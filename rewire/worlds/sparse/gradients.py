@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...graph import Space
 from ..masked.memory import clear_absent
+from ..torch_model.group import Ranks
 from . import edge_layers
 from .native_step import NativeStep
 from .weights import Weight
@@ -19,13 +20,15 @@ class Gradients:
 
     keeping: whether layers keep activations and output gradients, which gradients at absent
     synapses are made of. wanted: whether a rule will ask after the coming step: dense gradients are
-    then kept as they are before masks.
+    then kept as they are before masks. ranks: processes that train the model together, whose mean
+    these gradients are.
     """
 
     def __init__(self, weights: Sequence[Weight], native: NativeStep):
         self._weights, self._native = weights, native
         self.keeping = False
         self.wanted = False
+        self.ranks: Ranks | None = None
         self._whole: dict[str, Tensor] = {}
 
     def want(self, wanted: bool) -> None:
@@ -46,6 +49,12 @@ class Gradients:
         w = self._weights[i]
         if w.wires is None:
             return self.dense(i)[local]
+        values = self._own_at(w, local)
+        return values if self.ranks is None else self.ranks.mean(values)
+
+    def _own_at(self, w: Weight, local: Tensor) -> Tensor:
+        """Those of a list of edges, of this process alone."""
+        assert w.wires is not None
         width = w.wires.width
         rows, columns = local // width, local % width
         if self._native.plan is not None:
@@ -59,7 +68,8 @@ class Gradients:
             whole = (
                 edge_layers.dense_gradient(w.wires) if plan is None else plan.dense_gradient(w.name)
             )
-            return whole.reshape(-1)
+            own = whole.reshape(-1)
+            return own if self.ranks is None else self.ranks.mean(own)
         grad = self._whole.get(w.name)
         if grad is None:
             grad = w.parameter.grad if plan is None else plan.gradients[w.name]
@@ -70,9 +80,9 @@ class Gradients:
     def top_absent(self, i: int, k: int, leaving: Tensor | None) -> tuple[Tensor, ...] | None:
         """Flat indices of the k absent synapses of projection i with the largest |dL/dw|, |dL/dw|
         there, how many are absent, and how many of these gradients are NaN; None for a dense
-        weight."""
+        weight, and where other ranks have a part in them: all are looked at then."""
         w = self._weights[i]
-        if w.wires is None:
+        if w.wires is None or self.ranks is not None:
             return None
         if self._native.plan is not None:
             return self._native.plan.top_absent(w.name, k, leaving)  # type: ignore[return-value]

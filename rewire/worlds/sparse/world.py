@@ -465,7 +465,7 @@ class Sparse(CopiedWhole):
             now = self._edges_to_lend(graph)
             model, optimizer = dense_copy(model, optimizer, self.weights, now)
         world = Masked(model, optimizer, **self._chosen, probe=self.probe)
-        world.space, world.taps = self.space, self.taps
+        world.space, world.taps, world.ranks = self.space, self.taps, self.ranks
         return world.holding(graph)
 
     def _edges_to_lend(self, graph: Graph) -> Graph:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...graph import Graph
+from .group import Ranks
 from .layers import Site
 
 
@@ -43,6 +44,7 @@ class Taps:
 
     def __init__(self, sites: Mapping[str, Site]):
         self.sites = sites
+        self.ranks: Ranks | None = None  # whose batches are parts of one
         # all names from the start: torch.compile compiles again for a dictionary that grows
         self._seen: dict[str, Tensor | None] = dict.fromkeys(sites)
         self._seen_before: dict[str, Tensor | None] = {}  # by the last step
@@ -83,11 +85,12 @@ class Taps:
                 "compiled this class of model before, or compiles it again: call "
                 "torch.compiler.reset() first."
             )
-        return activity(self.sites[population], values).cpu()
+        return activity(self.sites[population], values, self.ranks).cpu()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Taps:
         """On the copy of the model, hooks of its own for the inert ones that were copied."""
         other = Taps(copy.deepcopy(self.sites, memo))
+        other.ranks = copy.deepcopy(self.ranks, memo)
         if self._hooks:
             for inert in copy.deepcopy(self._hooks, memo):
                 inert.remove()
@@ -95,15 +98,20 @@ class Taps:
         return other
 
 
-def activity(site: Site, x: Tensor) -> Tensor:
+def activity(site: Site, x: Tensor, ranks: Ranks | None = None) -> Tensor:
     """How much each unit says: the standard deviation of its value over batch and places, (size,).
 
     A unit that is constant over the batch (an empty pixel, a dead unit) has activity 0, whatever
     its offset. For an embedding: how often each row was looked up.
     """
     if site.kind == "embedding":
-        return torch.bincount(x.reshape(-1).cpu(), minlength=site.size).float()
+        counts = torch.bincount(x.reshape(-1).cpu(), minlength=site.size)
+        return (counts if ranks is None else ranks.sum(counts)).float()
     channels_first = site.kind.startswith("conv")
     values = x.movedim(1, -1) if channels_first else x
     values = values[..., site.at : site.at + site.size].reshape(-1, site.size)
-    return values.float().std(0, correction=0)
+    if ranks is None:
+        return values.float().std(0, correction=0)
+    n, whole = ranks.count(len(values)), values.double()
+    mean = ranks.sum(whole.sum(0)) / n
+    return (ranks.sum((whole - mean).square().sum(0)) / n).sqrt().float()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...graph import Graph, Space
 from ...world import Trainable
 from .covering import coverage_of
+from .group import Ranks
 from .layers import Site, discover
 from .optimizers import check_optimizer
 from .probe import Passes
@@ -32,6 +33,7 @@ class TorchWorld(Trainable):
     _groups: list[int]  # the optimiser's group of parameters that each projection is in
     _one_group: bool  # whether all are in the same
     standing: Standing | None = None  # of the model, while a session listens
+    ranks: Ranks | None = None
     listens: bool = False  # whether steps that somebody else makes can be the session's
     _hidden: Sequence[tuple[Tensor, Tensor | None]] = ()  # gradients of a step that is left out
 
@@ -67,9 +69,18 @@ class TorchWorld(Trainable):
         if problem is not None:
             raise RuntimeError(problem)
 
-    def join_ranks(self) -> None:
-        """Several processes train the model, each on its part of a batch."""
-        return
+    def join_ranks(self, ranks: Ranks) -> None:
+        """Several processes train the model, each on its part of a batch: what rules look at is
+        taken over all of them."""
+        self.ranks = ranks
+
+    def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Tensors added up over the ranks, or as they are where this process trains alone."""
+        return [*tensors] if self.ranks is None else [self.ranks.sum(t) for t in tensors]
+
+    def counted(self, n: int) -> int:
+        """A number of examples or batches, added up over the ranks."""
+        return n if self.ranks is None else self.ranks.count(n)
 
     def guard(self) -> None:
         """Project what others wrote into the weights since the last step, and say so."""

@@ -96,7 +96,13 @@ def fisher(world: TorchWorld, graph: Graph, keys: Tensor) -> Tensor:
             for t, g in zip(total, passes.gradients(_loss(passes, example)), strict=True):
                 if g is not None:
                     t.addcmul_(g, g)
-        return _asked(graph, keys, passes.at([t.div_(n).detach() for t in total]))
+        return _asked(graph, keys, passes.at(_mean(world, total, n)))
+
+
+def _mean(world: TorchWorld, total: Sequence[Tensor], n: int) -> list[Tensor]:
+    """Sums over n examples, divided by n: of all ranks that train the model."""
+    count = world.counted(n)
+    return [t.detach().div_(count) for t in world.summed([t.detach() for t in total])]
 
 
 @signal("sparse", "example_gradients", needs_probe=True)
@@ -108,7 +114,10 @@ def example_gradients(world: TorchWorld, graph: Graph, keys: Tensor) -> Tensor:
             passes.at(passes.gradients(_loss(passes, example)))
             for example in examples(passes.probe.batches)
         ]
-    return _asked(graph, keys, torch.stack(slopes, 1))
+    values = torch.stack(slopes, 1)
+    if world.ranks is not None:  # the examples of all ranks, in the order of the ranks
+        values = world.ranks.joined(values, 1)
+    return _asked(graph, keys, values)
 
 
 def _loss(passes: Passes, example: Any) -> Tensor:
@@ -132,14 +141,16 @@ def hessian_diag(
     Asked for no keys, it only looks whether it can be computed.
     """
     with world.deriving(graph) as passes:
-        if recursion:
-            total = _by_recursion(passes, only_look=not len(keys))
-        else:
-            total = _exact(passes) if len(keys) else [torch.zeros_like(w) for w in passes.weights]
-        return _asked(graph, keys, passes.at(total))
+        if not len(keys):
+            if recursion:
+                _look(passes)
+            return _asked(graph, keys, passes.at([torch.zeros_like(w) for w in passes.weights]))
+        total, n = _by_recursion(passes) if recursion else _exact(passes)
+        return _asked(graph, keys, passes.at(_mean(world, total, n)))
 
 
-def _exact(passes: Passes) -> list[Tensor]:
+def _exact(passes: Passes) -> tuple[list[Tensor], int]:
+    """The sum over the examples, and how many there are."""
     total, n = [torch.zeros_like(w) for w in passes.weights], 0
     for example in examples(passes.probe.batches):
         n += 1
@@ -152,7 +163,7 @@ def _exact(passes: Passes) -> list[Tensor]:
                 for t, g in zip(total, slopes, strict=True):
                     if g is not None:
                         t.addcmul_(g, g, value=float(h))
-    return [t.div_(n).detach() for t in total]
+    return total, n
 
 
 def _output(passes: Passes, batch: Any) -> Tensor:
@@ -185,21 +196,24 @@ def _output_hessian(passes: Passes, output: Tensor, batch: Any) -> Tensor:
     return torch.stack(rows).double()
 
 
-def _by_recursion(passes: Passes, *, only_look: bool) -> list[Tensor]:
+def _look(passes: Passes) -> None:
+    """Raise ValueError where the recursion cannot be computed: tried on one example."""
+    total = [torch.zeros_like(w) for w in passes.weights]
+    _recursion(passes, next(examples(passes.probe.batches)), total)
+
+
+def _by_recursion(passes: Passes) -> tuple[list[Tensor], int]:
     """LeCun's recursion, batch by batch: a backward pass with squared weights, slopes and inputs.
 
-    One example at a time where it only looks.
+    Returns the sum over the examples, and how many there are.
     """
     total, n = [torch.zeros_like(w) for w in passes.weights], 0
     for batch in passes.probe.batches:
-        example = next(examples([batch]))
-        if only_look:
-            _recursion(passes, example, total)
-            return total
+        next(examples([batch]))  # raises where the batch cannot be cut
         size = len(next(_tensors(batch)))
         n += size
         _recursion(passes, batch, total, size)
-    return [t.div_(n).detach() for t in total]
+    return total, n
 
 
 def _recursion(passes: Passes, batch: Any, total: list[Tensor], size: int = 1) -> None:

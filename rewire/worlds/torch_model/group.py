@@ -1,51 +1,207 @@
-"""Several processes that train one model: they hold one topology, or the run stops."""
+"""Several processes that train one model: they hold one topology, or the run stops.
+
+What rules look at is made of each rank's own part of the data. The torch worlds add it up over
+the ranks before a rule sees it, so that every rank's rule sees the same numbers; what the ranks
+are to have in common is compared before the first step, and the edges after every edit.
+"""
 
 from __future__ import annotations
 
 import gc
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...graph import Graph
 
+WHOLE = "rewire.attach(..., group=torch.distributed.group.WORLD)"
+ADVICE = {
+    "weights": (
+        "Seed torch alike on every rank before the model is made, or wrap it in "
+        "DistributedDataParallel before rewire.attach."
+    ),
+    "edges": (
+        "Data that a rule looks at before the ranks are known to train together (a probe), or a "
+        "signal that a package computes on each rank for itself, drives them apart: wrap the model "
+        f"before it is attached, or name the group, {WHOLE}, so that what rules look at is taken "
+        "over all ranks from the start; or give every rank the same data to look at."
+    ),
+}
+ALIKE = "Give every rank the same."
 
-def several() -> bool:
-    """Whether this process is one of several in a group of torch's."""
-    dist = torch.distributed
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
+class Ranks:
+    """The processes that train one network together, each on its part of a batch.
 
-def data_parallel(model: nn.Module) -> bool:
-    """Whether a DistributedDataParallel holds the model, or is it: its ranks train one network.
-
-    Runs that are independent, each process with its own model, are none of this.
+    group: a process group of torch's; None is the default one. named: whether the user named it;
+    else it is that of a DistributedDataParallel.
     """
-    if not several():
-        return False
+
+    def __init__(self, group: Any = None, *, named: bool = False):
+        dist = torch.distributed
+        if not (dist.is_available() and dist.is_initialized()):
+            raise ValueError(
+                "group= names the processes that train this model together, and torch.distributed "
+                "is not initialised: call torch.distributed.init_process_group before "
+                "rewire.attach, or leave group= out."
+            )
+        self.group, self.named = group, named
+        self.size: int = dist.get_world_size(group)
+        self.rank: int = dist.get_rank(group)
+        if self.rank < 0:
+            raise ValueError("this process is not in the group that group= names.")
+        self._compared: tuple[Tensor, Tensor] | None = None  # keys, and their digest
+
+    # -- tensors ----------------------------------------------------------------------------------
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of all ranks' tensors: the same bits on each."""
+        return self._reduce(tensor, torch.distributed.ReduceOp.SUM)
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean of all ranks' tensors."""
+        return self.sum(tensor) / self.size
+
+    def count(self, n: int) -> int:
+        """The sum of the ranks' numbers."""
+        return int(self.sum(torch.tensor([n], dtype=torch.int64)))
+
+    def sums(self, tensors: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor | None]:
+        """Sums of tensors of which some ranks may have none; None where none has. like: tensors of
+        the same shapes."""
+        has = torch.tensor([t is not None for t in tensors], dtype=torch.int64)
+        anywhere = self._reduce(has, torch.distributed.ReduceOp.MAX).tolist()
+        out: list[Tensor | None] = []
+        for t, shaped, exists in zip(tensors, like, anywhere, strict=True):
+            own = torch.zeros_like(shaped) if t is None else t
+            out.append(self.sum(own) if exists else None)
+        return out
+
+    def joined(self, tensor: Tensor, dim: int) -> Tensor:
+        """The ranks' tensors one after another along a dimension, in the order of the ranks."""
+        sizes = torch.zeros(self.size, dtype=torch.int64)
+        sizes[self.rank] = tensor.shape[dim]
+        ends = self.sum(sizes).cumsum(0)
+        shape = [*tensor.shape]
+        shape[dim] = int(ends[-1])
+        out = tensor.new_zeros(shape)
+        first = int(ends[self.rank]) - tensor.shape[dim]
+        out.narrow(dim, first, tensor.shape[dim]).copy_(tensor)
+        return self.sum(out)
+
+    def _reduce(self, tensor: Tensor, how: Any) -> Tensor:
+        narrow = tensor.dtype in (torch.float16, torch.bfloat16)
+        own = tensor.detach().to(self._device(tensor), torch.float32 if narrow else tensor.dtype)
+        total = own.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total, how, group=self.group)
+        return total.to(tensor)
+
+    def _device(self, tensor: Tensor) -> torch.device:
+        if tensor.is_cuda or torch.distributed.get_backend(self.group) != "nccl":
+            return tensor.device
+        return torch.device("cuda", torch.cuda.current_device())
+
+    # -- do they agree ----------------------------------------------------------------------------
+
+    def agree(self, facts: Mapping[str, Any], when: str) -> None:
+        """Raise RuntimeError, on every rank, where one of these is not the same on all of them.
+
+        facts: what it is that is compared -> its value, or a digest of it.
+        """
+        own = {what: _plain(value) for what, value in facts.items()}
+        all_ranks: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(all_ranks, own, group=self.group)
+        for what in own:
+            values = [facts.get(what) for facts in all_ranks]
+            if len(set(values)) > 1:
+                listed = "; ".join(f"rank {r}: {value}" for r, value in enumerate(values))
+                raise RuntimeError(
+                    f"the ranks of this training hold other {what} {when} ({listed}). "
+                    + ADVICE.get(what, ALIKE)
+                )
+
+    def agree_on_edges(self, graph: Graph, when: str) -> None:
+        """Raise RuntimeError, on every rank, where the ranks hold other edges."""
+        if self._compared is None or self._compared[0] is not graph.keys:
+            self._compared = graph.keys, torch.tensor([int(graph.digest()[:15], 16)])
+        digest = self._compared[1]
+        ends = self._reduce(torch.cat([digest, -digest]), torch.distributed.ReduceOp.MAX)
+        if int(ends.sum()):
+            self.agree({"edges": edges_of(graph)}, when)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ranks | None:
+        """A copy of a model is in no DistributedDataParallel; a group that was named stays."""
+        return self if self.named else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing, ()
+
+
+def _nothing() -> None:
+    """What is left of a process group in a file."""
+    return None
+
+
+def _plain(value: Any) -> str:
+    """A value as text, tensors by their digests: equal on two ranks where the values are."""
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(value)
+    if isinstance(value, Tensor):
+        return digest_of(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return _ADDRESS.sub("", repr(value)) if not isinstance(value, str) else value
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of a function in a rule's repr: each process's own
+
+
+def digest_of(tensor: Tensor) -> str:
+    """A few digits for a tensor's numbers."""
+    data = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+def edges_of(graph: Graph) -> str:
+    """How many edges a graph has, and a digest of them."""
+    return f"{len(graph):,} edges, {graph.digest()}"
+
+
+def wrapped(model: nn.Module) -> nn.Module:
+    """The model inside a DistributedDataParallel, or the model itself."""
     kind = nn.parallel.DistributedDataParallel
-    wrappers = [model] if isinstance(model, kind) else gc.get_objects()
-    return any(isinstance(o, kind) and any(m is model for m in o.modules()) for o in wrappers)
+    return wrapped(model.module) if isinstance(model, kind) else model
 
 
-def mean_over_ranks(tensor: Tensor) -> Tensor:
-    """The mean of all ranks' tensors."""
-    total = tensor.clone()
-    torch.distributed.all_reduce(total)
-    return total / torch.distributed.get_world_size()
+def data_parallel(model: nn.Module) -> nn.parallel.DistributedDataParallel | None:
+    """The DistributedDataParallel that is the model, or holds it: its ranks train one network.
+
+    None for runs that are independent, each process with its own model.
+    """
+    dist, kind = torch.distributed, nn.parallel.DistributedDataParallel
+    if not (dist.is_available() and dist.is_initialized()):
+        return None
+    if isinstance(model, kind):
+        return model
+    wrappers = [o for o in gc.get_objects() if issubclass(type(o), kind)]
+    return next((o for o in wrappers if any(m is model for m in o.modules())), None)
 
 
-def agree(graph: Graph, when: str) -> None:
-    """Raise RuntimeError, on every rank, where the ranks hold other edges."""
-    own = (len(graph), graph.digest())
-    all_ranks: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(all_ranks, own)
-    if len(set(all_ranks)) > 1:
-        held = "; ".join(f"rank {r}: {n:,} edges, {d}" for r, (n, d) in enumerate(all_ranks))
-        raise RuntimeError(
-            f"the ranks of this training hold other edges {when} ({held}). A rule that looks at "
-            "data of its own rank (activity of units, a probe) or another seed drives them apart: "
-            "give every rank the same seed and the same probe, or take a rule that asks for "
-            "weights and gradients alone."
-        )
+def ranks_of(model: nn.Module, group: Any = None) -> Ranks | None:
+    """The processes that train this model with this one, or None. group: where the user names
+    them."""
+    if group is not None:
+        ranks = Ranks(group, named=True)
+        return ranks if ranks.size > 1 else None
+    wrapper = data_parallel(model)
+    if wrapper is None:
+        return None
+    ranks = Ranks(wrapper.process_group)
+    return ranks if ranks.size > 1 else None

@@ -1,0 +1,264 @@
+"""What two real processes under gloo run, and how a test starts them.
+
+The functions are called by name in processes of their own, started from a server that has torch
+imported: the second pair costs little.
+"""
+
+import multiprocessing
+from datetime import timedelta
+
+import torch
+from torch import nn
+
+import rewire
+from rewire.when import every
+
+STEPS, ROWS = 8, 32
+RULES = {
+    "Dense": rewire.Dense(),
+    "Static": rewire.Static(),
+    "RandomRewiring": rewire.RandomRewiring(fraction=0.3, when=every(2)),
+    "IMP": rewire.IMP(fraction=0.3, rounds=2, rewind=3),
+    "DeepR": rewire.DeepR(),
+    "SoftDeepR": rewire.SoftDeepR(noise=0.3, l1=0.02),
+    "StructuralPlasticity": rewire.StructuralPlasticity(attempts=0.5, p_form=0.9, p_elim_dep=0.9),
+    "SET": rewire.SET(fraction=0.3, when=every(2)),
+    "RigL": rewire.RigL(fraction=0.3, when=every(2)),
+    "SRigL": rewire.SRigL(fraction=0.4, min_salient=0.8, when=every(3)),
+    "CHT": rewire.CHT(fraction=0.4, when=every(3)),
+    "GMP": rewire.GMP(to=0.1, when=every(2)),
+    "GraNet": rewire.GraNet(to=0.1, when=every(3)),
+    "DSR": rewire.DSR(threshold=0.05, when=every(3)),
+    "SNFS": rewire.SNFS(rewires=every(2)),
+    "MEST": rewire.MEST(fraction=0.4, when=every(3)),
+    "OBD": rewire.OBD(to=0.1, when=every(3)),
+    "DiagonalFisher": rewire.DiagonalFisher(to=0.1, when=every(3)),
+    "WoodFisher": rewire.WoodFisher(to=0.1, block=20, when=every(3)),
+    "EarlyBird": rewire.EarlyBird(to=0.1, distance=0.3, history=3, until=1.0, when=every(1)),
+    "Magnitude": rewire.Magnitude(to=0.3),
+    "SNIP": rewire.SNIP(to=0.3, rounds=2),
+    "GraSP": rewire.GraSP(to=0.3),
+    "SynFlow": rewire.SynFlow(to=0.3, rounds=5),
+    "NM": rewire.NM(),
+    "EdgePopup": rewire.EdgePopup(to=0.3),
+    "Supermask": rewire.Supermask(to=0.3),
+    "STR": rewire.STR(to=0.3, initial=-3.0, decay=0.5),
+    "SoftThreshold": rewire.SoftThreshold(to=0.1),
+    "MovementPruning": rewire.MovementPruning(to=0.1),
+    "TopKAST": rewire.TopKAST(to=0.3),
+    "SRSTE": rewire.SRSTE(n=1, m=4, decay=0.1),
+    "ACDC": rewire.ACDC(to=0.3, when=every(2)),
+    "GradR": rewire.GradR(to=0.3, alpha=0.1),
+    "HomeostaticGrowth": rewire.HomeostaticGrowth(
+        epsilon=1.5, eta=0.1, growth=0.4, tau=5.0, when=every(2)
+    ),
+    "SynapticSampling": rewire.SynapticSampling(prior=0.05, mu=-0.8),
+    "STDPPruning": rewire.STDPPruning(threshold=0.1, to=0.1, when=every(3)),
+    "AgeLimit": rewire.AgeLimit(most=3, when=every(2)),
+    "DropGrow": rewire.DropGrow(drop="random", grow="growth", when=every(2)),
+    "Combined": rewire.Combined(
+        rules=(
+            rewire.On(rule=rewire.RigL(when=every(2)), projections=("0*",)),
+            rewire.On(rule=rewire.SET(when=every(3)), projections=("2*",)),
+        )
+    ),
+}
+GOING_BACK = {"IMP", "Supermask"}  # which need rewire.train, the loop that can
+WHOLE = {"NM", "SRSTE"}  # whose density follows from n and m
+
+
+def density_of(name):
+    """The density to attach with: None where the rule brings its own."""
+    rule = RULES[name]
+    return None if hasattr(rule, "to") or name in WHOLE | {"Dense"} else 0.3
+
+
+def model_of(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 4)).double()
+
+
+def batch(step):
+    generator = torch.Generator().manual_seed(step)
+    x = torch.randn(ROWS, 20, generator=generator, dtype=torch.float64)
+    return x, torch.randint(4, (ROWS,), generator=generator)
+
+
+def loss_of(model, part):
+    return nn.functional.cross_entropy(model(part[0]), part[1])
+
+
+def parts(step, rank, ranks):
+    """This rank's share of a batch."""
+    return tuple(t[rank::ranks] for t in batch(step))
+
+
+def probe_of(rank, ranks):
+    return rewire.Probe([parts(100, rank, ranks)], loss_of)
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+
+def train(rule, rank=0, ranks=1, *, density=0.3, steps=STEPS, seed=1, wrap=None, **options):
+    """Steps on this rank's part of each batch: the session, and the digest after each."""
+    model = model_of()
+    optimizer, digests = sgd(model), []
+    options.setdefault("probe", probe_of(rank, ranks))
+    net = rewire.attach(model, optimizer, rule, density=density, steps=steps, seed=seed, **options)
+    trained = (wrap or nn.parallel.DistributedDataParallel)(model) if ranks > 1 else model
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss_of(trained, parts(step, rank, ranks)).backward()
+        optimizer.step()
+        digests.append(net.graph.digest())
+    return net, digests
+
+
+def train_going_back(rule, rank=0, ranks=1, *, density=None):
+    """The same in the loop that goes back."""
+    model = model_of()
+    optimizer, digests = sgd(model), []
+    net = rewire.train(
+        nn.parallel.DistributedDataParallel(model) if ranks > 1 else model,
+        optimizer,
+        rule,
+        loss=loss_of,
+        data=lambda step: parts(step, rank, ranks),
+        steps=STEPS,
+        density=density,
+        seed=1,
+        on_step=lambda net, value: digests.append(net.graph.digest()),
+    )
+    return net, digests
+
+
+def run_rule(name, rank=0, ranks=1, **options):
+    """A rule of the registry: (keys, weights, digests after each step)."""
+    rule, density = RULES[name], density_of(name)
+    if name in GOING_BACK:
+        net, digests = train_going_back(rule, rank, ranks, density=density)
+    else:
+        net, digests = train(rule, rank, ranks, density=density, **options)
+    graph = net.graph
+    return graph.keys, graph["weight"], digests
+
+
+def error_of(call):
+    try:
+        call()
+    except (ValueError, RuntimeError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def every_rule(rank, names):
+    """Each by itself; what looks at data while it is attached knows its group at once."""
+    group = torch.distributed.group.WORLD
+    return {
+        name: run_rule(name, rank, 2, **({} if name in GOING_BACK else {"group": group}))
+        for name in names
+    }
+
+
+def _broken(rank, rule=None, model_seed=0, **options):
+    """The error of a training of two ranks, each with its own of one thing."""
+
+    def run():
+        model = model_of(model_seed)
+        optimizer = sgd(model)
+        options.setdefault("density", 0.3)
+        net = rewire.attach(model, optimizer, rule or RULES["SET"], **{"steps": 8, **options})
+        trained = nn.parallel.DistributedDataParallel(model)
+        loss_of(trained, parts(0, rank, 2)).backward()
+        optimizer.step()
+        return net
+
+    return error_of(run)
+
+
+def disagreements(rank):
+    """What differs -> the error, where each rank has something else."""
+    other = bool(rank)
+    world = torch.distributed.group.WORLD
+    fractions = rewire.SET(fraction=0.3 + 0.1 * rank, when=every(2))
+    caps = [rewire.limits.FanIn(most=40 - rank)]
+    silent = rewire.EdgePopup(to=0.3, weights="given")
+    named = {"group": world}
+    errors = {
+        "seeds": _broken(rank, seed=rank, **named),
+        "rules": _broken(rank, fractions, **named),
+        "lengths": _broken(rank, steps=8 + rank),
+        "limits": _broken(rank, limits=caps),
+        "sparse weights": _broken(rank, exclude=["2*"] if other else []),
+        "edges": _broken(rank, RULES["SNIP"], density=None, probe=probe_of(rank, 2)),
+        "columns 'sign'": _broken(rank, RULES["DeepR"], model_seed=rank),
+        "weights": _broken(rank, silent, density=None, model_seed=rank),
+        "worlds": _broken(rank, world="sparse" if other else "masked", **named),
+    }
+    return errors
+
+
+def drift(rank):
+    """The error where a rule decides by something of its rank alone."""
+
+    def by_rank(graph, signals):
+        return graph["weight"].abs() * (1 if rank else -1)
+
+    rule = rewire.DropGrow(drop=by_rank, grow="random", fraction=0.3, when=every(3))
+    return error_of(lambda: train(rule, rank, 2))
+
+
+def independent(rank):
+    """The edges of a run of this process alone, each with its own number of steps."""
+    net, digests = train(RULES["SET"], rank, 1, steps=STEPS + 4 * rank, seed=rank)
+    return digests[-1]
+
+
+def sparse_under_ddp(rank):
+    return error_of(lambda: train(RULES["GMP"], rank, 2, world="sparse", density=None))
+
+
+def sharded(rank):
+    """The errors of both worlds where a weight is a DTensor."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    model, mesh = model_of(), init_device_mesh("cpu", (2,))
+    whole = model[0].weight.detach()
+    model[0].weight = nn.Parameter(distribute_tensor(whole, mesh, [Shard(0)]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def attach(world):
+        rewire.attach(model, optimizer, rewire.Static(), density=0.3, world=world)
+
+    return {world: error_of(lambda world=world: attach(world)) for world in ("masked", "sparse")}
+
+
+CASES = (disagreements, drift, independent, sparse_under_ddp, sharded)
+
+
+def every_case(rank):
+    return {case.__name__: case(rank) for case in CASES}
+
+
+def _one_rank(rank, ranks, folder, run, arguments):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", f"file://{folder}/group", rank=rank, world_size=ranks,
+        timeout=timedelta(seconds=60),
+    )  # fmt: skip
+    try:
+        torch.save(run(rank, *arguments), f"{folder}/{rank}.pt")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def on_ranks(folder, run, *arguments, ranks=2):
+    """What ``run(rank, *arguments)`` returns in each of these processes."""
+    multiprocessing.set_forkserver_preload(["torch", "rewire.torch_loop"])
+    torch.multiprocessing.start_processes(
+        _one_rank, (ranks, str(folder), run, arguments), nprocs=ranks, start_method="forkserver"
+    )
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(ranks)]
