@@ -26,6 +26,7 @@ _HOMES = {
     "Dale": "limits", "FixedPoint": "limits",
     "signal": "signals", "Signals": "signals",
     "World": "world", "attach": "torch_loop", "train": "torch_loop", "Session": "session",
+    "save": "saving", "load": "loading",
     "History": "edit_log",
     "rng_for": "streams", "Stream": "streams",
     "Probe": "worlds.torch_model.probe", "Masked": "worlds.masked.world", "Bare": "worlds.bare",
@@ -45,7 +46,7 @@ _HOMES = {
 
 # Public modules and packages, imported when they are first asked for as attributes.
 _MODULES = frozenset({
-    "analysis", "averaging",
+    "analysis", "averaging", "loading", "saving",
     "branches", "budget", "checkpoint", "citations", "compatibility", "coverage",
     "edit_log", "experiments", "graph", "limits", "listening", "models", "rule", "rule_budget",
     "rules", "select", "session", "signals", "starting_graph", "strategy", "streams", "substrates",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from .limits import FanOut as FanOut
     from .limits import FixedPoint as FixedPoint
     from .limits import Memory as Memory
+    from .loading import load as load
     from .rule import Rule as Rule
     from .rule_budget import Budget as Budget
     from .rules import ACDC as ACDC
@@ -113,6 +115,7 @@ if TYPE_CHECKING:
     from .rules import SynFlow as SynFlow
     from .rules import TopKAST as TopKAST
     from .rules import WoodFisher as WoodFisher
+    from .saving import save as save
     from .select.choose import groups as groups
     from .select.choose import largest as largest
     from .select.choose import smallest as smallest

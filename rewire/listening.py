@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from .averaging import Averaged
 from .graph import Graph
+from .saving import go_back
 from .when import Clock
 from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.copies import Copies
@@ -235,6 +237,15 @@ class Listening:
         Raises ValueError for a decay outside [0, 1), and for a world without a torch model.
         """
         return Averaged(self, decay, buffers=buffers, each_step=each_step)
+
+    def load(self, path: str | Path) -> None:
+        """Let model, optimizer and session be what :func:`rewire.save` wrote, edges included: to go
+        back to the best checkpoint, say. Averages of :meth:`averaged` start again.
+
+        Raises ValueError, and changes nothing, for a file of another model, optimizer, seed, world
+        or other rules.
+        """
+        go_back(self, path)
 
     @property
     def averages(self) -> WeakSet[Averaged]:

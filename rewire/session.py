@@ -16,6 +16,7 @@ from .graph import NOTHING, Edit, Graph, Rewind
 from .limits import Limit, limited
 from .listening import Listening
 from .rule import Rule, State, births_of, silences
+from .saving import refuse_other
 from .streams import Stream, rng_for
 from .when import Clock
 from .world import Trainable, World
@@ -46,6 +47,7 @@ class Session(Listening):
     seed:    of every random number that the rules draw.
     rewinds: whether the loop around can go back to saved states.
     limits:  what holds whatever the rules do, see :mod:`rewire.limits`.
+    resumes: whether a saved state is loaded next: rules do not start, and the graph is its.
 
     Raises ValueError before step 0 for rules that this world, or this loop, cannot serve.
     """
@@ -60,6 +62,7 @@ class Session(Listening):
         seed: int = 0,
         rewinds: bool = False,
         limits: Sequence[Limit] = (),
+        resumes: bool = False,
     ):
         if not isinstance(world, World):
             raise TypeError(f"a world is an instance of a subclass of rewire.World, got {world!r}.")
@@ -96,13 +99,13 @@ class Session(Listening):
         for fixed in fixed_births:
             births |= {name: birth for name, birth in fixed.items() if name in births}
         self._graph = world.read(self._under_limits(graph))
-        for limit in self.limits:
+        for limit in () if resumes else self.limits:
             if (first := limit.first(self._graph, seed)) is not None:
                 self._graph = self._graph.with_columns({"weight": first})
         for name, birth in births.items():
             self._graph = self._graph.with_birth(name, birth)
         self.states: list[State] = []
-        for rule, name in zip(self.rules, self.names, strict=True):
+        for rule, name in () if resumes else zip(self.rules, self.names, strict=True):
             edit, state = rule.start(
                 self._graph, world.signals(self._graph), rng_for(seed, f"{name}/start")
             )
@@ -364,22 +367,7 @@ model's weights)
 
         Raises ValueError when it was written by other rules or for another model.
         """
-        if list(state["rules"]) != self.names:
-            raise ValueError(
-                f"this state was saved by the rules {list(state['rules'])}; the session has "
-                f"{self.names}."
-            )
-        if state["seed"] != self.seed:
-            raise ValueError(
-                f"this state was saved under seed {state['seed']}; the session has seed "
-                f"{self.seed} and would draw other numbers. Attach with seed={state['seed']}."
-            )
-        projections = [[p.name, p.size] for p in self._graph.projections]
-        if [list(p) for p in state["projections"]] != projections:
-            raise ValueError(
-                f"this state belongs to another model: its projections are "
-                f"{state['projections']}, this model's are {projections}."
-            )
+        refuse_other(self, state)
         keys = state["keys"]
         step, span, round_, total = state["clock"]
         self.clock = Clock(step, self.clock.span if self.endless else span, round_, total,
