@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .budget import counts_for, random_graph
 from .compatibility import as_rules
@@ -14,7 +14,12 @@ from .select.choose import largest
 from .streams import rng_for
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .graph import Space
     from .world import World
+
+Initial: TypeAlias = "str | Graph | Mapping[str, Tensor]"
 
 
 def aimed(
@@ -46,21 +51,18 @@ def first_graph(
     world: World,
     density: float | None,
     distribution: str | Mapping[str, float] | Sequence[int],
-    initial: str | Graph,
+    initial: Initial,
     seed: int,
 ) -> Graph:
     """The topology to start from: given, or counts by ``distribution`` and places by ``initial``.
 
     "random": uniform in each projection. "magnitude": the largest weights of the model as it is.
+    "nonzero": where its weights are not 0. A Graph, or a mask for each projection by name.
     """
     space = world.space
-    if isinstance(initial, Graph):
-        joins, has = ([(p.name, p.shape) for p in s.projections] for s in (initial, space))
-        if joins != has:
-            raise ValueError(f"the initial graph joins {joins}, the model has {has}.")
-        return Graph(space, initial.keys)
-    if initial not in ("random", "magnitude"):
-        raise ValueError(f"initial must be 'random', 'magnitude' or a Graph, got {initial!r}.")
+    topology = _named_topology(world, initial)
+    if topology is not None:
+        return topology
     if density is None and isinstance(distribution, str):
         density = 1.0
     counts = counts_for(space, density, distribution)
@@ -74,15 +76,86 @@ def first_graph(
     return Graph(space, rows)
 
 
+def _named_topology(world: World, initial: Initial) -> Graph | None:
+    """The topology that ``initial`` names edge by edge; None where counts are to be spread.
+
+    Raises ValueError for what is no topology, or not one of this world's space.
+    """
+    space = world.space
+    if isinstance(initial, Graph):
+        joins, has = ([(p.name, p.shape) for p in s.projections] for s in (initial, space))
+        if joins != has:
+            raise ValueError(f"the initial graph joins {joins}, the model has {has}.")
+        return Graph(space, initial.keys)
+    if isinstance(initial, Mapping):
+        _check_masks(space, initial)
+        return Graph.from_masks(space, initial)
+    if initial == "nonzero":
+        return _nonzero(world)
+    if initial not in ("random", "magnitude"):
+        raise ValueError(
+            "initial must be 'random', 'magnitude', 'nonzero', a Graph or a mask for each "
+            f"projection by name, got {initial!r}."
+        )
+    return None
+
+
+def _check_masks(space: Space, masks: Mapping[str, Any]) -> None:
+    names = [p.name for p in space.projections]
+    missing, unknown = ([n for n in a if n not in b] for a, b in ((names, masks), (masks, names)))
+    if missing or unknown:
+        raise ValueError(
+            f"initial needs a mask for each of {', '.join(names)}"
+            + (f"; there is none for {', '.join(missing)}" if missing else "")
+            + (f"; {', '.join(map(repr, unknown))} is no projection" if unknown else "")
+            + ". A weight that is to keep all its synapses has a mask of ones."
+        )
+
+
+def _nonzero(world: World) -> Graph:
+    full = world.read(Graph.full(world.space))
+    graph = Graph(world.space, full.keys[full["weight"] != 0])
+    for p, n in zip(graph.projections, graph.live_counts(), strict=True):
+        if not n:
+            raise ValueError(
+                f"all weights of {p.name!r} are 0, and initial='nonzero' would leave it without a "
+                "synapse: leave it out with exclude=, or give a mask for each weight."
+            )
+    return graph
+
+
+def _check_agrees(
+    graph: Graph,
+    density: float | None,
+    distribution: str | Mapping[str, float] | Sequence[int],
+) -> None:
+    """Raise ValueError where counts were asked for beside a topology that has others."""
+    if distribution != "erk":
+        raise ValueError(
+            f"initial names every edge ({graph.live_counts()} by projection): leave out "
+            f"distribution={distribution!r}."
+        )
+    if density is None:
+        return
+    edges, possible = len(graph), graph.space.possible
+    wanted = round(density * possible)
+    if abs(wanted - edges) > len(graph.projections):  # each may have been rounded by itself
+        raise ValueError(
+            f"initial names {edges:,} edges of {possible:,}, density {edges / possible:.4g}, and "
+            f"density={density:g} asks for {wanted:,}: leave density out."
+        )
+
+
 def _start_of(
     world: World,
     rule: Rule | Sequence[Rule],
     density: float | None,
     distribution: str | Mapping[str, float] | Sequence[int],
-    initial: str | Graph,
+    initial: Initial,
     seed: int,
 ) -> tuple[tuple[Rule, ...], Graph]:
     """The rules and the topology to start from: whole where a rule is to prune it itself."""
+    asked = density
     rules, density = aimed(rule, density, distribution)
     budgets = [budget_of(rule) for rule in rules]
     if any(budget.at_start for budget in budgets):
@@ -90,4 +163,7 @@ def _start_of(
             counts = counts_for(world.space, density, distribution)
             rules = tuple(b.aimed(r, counts) for b, r in zip(budgets, rules, strict=True))
         density, distribution = None, "erk"
-    return rules, first_graph(world, density, distribution, initial, seed)
+    graph = first_graph(world, density, distribution, initial, seed)
+    if initial not in ("random", "magnitude"):
+        _check_agrees(graph, density if density == asked else None, distribution)
+    return rules, graph

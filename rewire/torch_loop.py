@@ -11,12 +11,11 @@ from torch import Tensor
 
 from . import rules as _rules  # noqa: F401  # their files bring signals, and have names to suggest
 from .compatibility import as_rules
-from .graph import Graph
 from .limits import Limit, limited
 from .names import did_you_mean
 from .rule import Rule
 from .session import Session
-from .starting_graph import _start_of
+from .starting_graph import Initial, _start_of
 from .world import World
 from .worlds import registry
 from .worlds.torch_model.base import TorchWorld
@@ -25,6 +24,8 @@ from .worlds.torch_model.probe import Probe
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from .graph import Graph
 
 
 def masked_only(rule: Rule) -> bool:
@@ -96,6 +97,46 @@ def warn_of_dense(world: World) -> None:
         warnings.warn(warning, stacklevel=3)
 
 
+def check_born(world: TorchWorld, initial: Initial) -> None:
+    """Raise ValueError where a topology is asked for by weights that are not there yet."""
+    shapes = [p.shape for p in world.space.projections]
+    weights = zip(shapes, world.sparse_parameters(), strict=True)
+    if initial in ("nonzero", "magnitude") and any(tuple(p.shape) != s for s, p in weights):
+        raise ValueError(
+            f"initial={initial!r} looks at the model's weights, and it was built on the meta "
+            "device, without any: start with initial='random', a Graph or masks."
+        )
+
+
+FEW_ZEROS = 0.01  # of a weight: more are no accident of its first numbers
+
+
+def warn_of_zeros(world: TorchWorld, graph: Graph, initial: Initial) -> None:
+    """Warn by name where synapses that a pruned model lacks, exact zeros, are edges to start from.
+
+    A weight of zeros alone was not pruned but begins at 0, as a table of embeddings may in part.
+    """
+    if initial not in ("random", "magnitude"):
+        return
+    pruned, back = dict[str, int](), 0
+    for i, (p, weight) in enumerate(zip(graph.projections, world.sparse_parameters(), strict=True)):
+        if weight.is_meta or tuple(weight.shape) != p.shape or p.kind == "embedding":
+            continue
+        zeros = p.size - int(weight.detach().count_nonzero())
+        if FEW_ZEROS * p.size <= zeros < p.size:
+            pruned[p.name] = zeros
+            edges = weight.detach().reshape(-1)[graph.local(i).to(weight.device)]
+            back += len(edges) - int(edges.count_nonzero())
+    if back:
+        listed = ", ".join(f"{name!r} ({n:,})" for name, n in pruned.items())
+        warnings.warn(
+            f"this model has {sum(pruned.values()):,} exact zeros, as after pruning, in {listed}, "
+            f"and {back:,} of them are edges of the topology to start from: initial='nonzero' "
+            "keeps them absent and takes every other weight as an edge.",
+            stacklevel=3,
+        )
+
+
 def attach(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -105,7 +146,7 @@ def attach(
     seed: int = 0,
     steps: int | None = None,
     distribution: str | Mapping[str, float] | Sequence[int] = "erk",
-    initial: str | Graph = "random",
+    initial: Initial = "random",
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     embeddings: bool = False,
@@ -134,7 +175,9 @@ def attach(
     steps: length of the training, for rules that act at its end or at fractions of it.
     distribution: how the density is spread over layers: "erk", "er", "uniform", "balanced",
         densities by parameter name, or counts.
-    initial: "random", "magnitude" (a trained model keeps its largest weights), or a Graph.
+    initial: "random"; "magnitude" (a trained model keeps its largest weights); "nonzero" (a pruned
+        one keeps its zeros; density is left out, or says the same); a Graph; or a mask for each
+        sparse weight, {name: bool tensor}, as ``net.masks()`` gives.
     include, exclude: patterns of parameter names; by default the weights of all linear,
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
     positions: places of units in the sheet by population, (size, 2), for rules with distance.
@@ -168,7 +211,9 @@ def attach(
     )
     warn_of_dense(held_by)
     held_by.space = limited(held_by.space, limits)
+    check_born(held_by, initial)
     rules, graph = _start_of(held_by, rule, density, distribution, initial, seed)
+    warn_of_zeros(held_by, graph, initial)
     net = Session(held_by, graph, rules, span=steps, seed=seed, limits=limits)
     net.listen()
     return net
@@ -225,7 +270,9 @@ def train(
     world.space = limited(world.space, limits)
     if options:
         raise TypeError(f"train() does not take {', '.join(map(repr, options))}.")
+    check_born(world, initial)
     rules, graph = _start_of(world, rule, density, distribution, initial, seed)
+    warn_of_zeros(world, graph, initial)
     net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits)
     rates = [group["lr"] for group in optimizer.param_groups]
     batches = data if callable(data) else _Replay(data)
