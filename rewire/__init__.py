@@ -42,6 +42,7 @@ _HOMES = {
     "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
     "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
     "ACDC": "rules", "GradR": "rules",
+    "Wanda": "rules", "SparseGPT": "rules", "LAMP": "rules", "OWL": "rules",
 }  # fmt: skip
 
 # Public modules and packages, imported when they are first asked for as attributes.
@@ -79,9 +80,11 @@ if TYPE_CHECKING:
     from .rules import DSR as DSR
     from .rules import GMP as GMP
     from .rules import IMP as IMP
+    from .rules import LAMP as LAMP
     from .rules import MEST as MEST
     from .rules import NM as NM
     from .rules import OBD as OBD
+    from .rules import OWL as OWL
     from .rules import SET as SET
     from .rules import SNFS as SNFS
     from .rules import SNIP as SNIP
@@ -106,6 +109,7 @@ if TYPE_CHECKING:
     from .rules import RigL as RigL
     from .rules import SoftDeepR as SoftDeepR
     from .rules import SoftThreshold as SoftThreshold
+    from .rules import SparseGPT as SparseGPT
     from .rules import SRigL as SRigL
     from .rules import Static as Static
     from .rules import STDPPruning as STDPPruning
@@ -114,6 +118,7 @@ if TYPE_CHECKING:
     from .rules import SynapticSampling as SynapticSampling
     from .rules import SynFlow as SynFlow
     from .rules import TopKAST as TopKAST
+    from .rules import Wanda as Wanda
     from .rules import WoodFisher as WoodFisher
     from .saving import save as save
     from .select.choose import groups as groups

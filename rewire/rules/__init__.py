@@ -53,12 +53,14 @@ from .granet import GraNet
 from .grasp import GraSP
 from .homeostatic import HomeostaticGrowth
 from .imp import IMP
+from .lamp import LAMP
 from .magnitude import Magnitude
 from .mest import MEST
 from .movement import MovementPruning
 from .nm import NM
 from .obd import OBD
 from .on_part import On
+from .owl import OWL
 from .random_rewiring import RandomRewiring
 from .rigl import RigL
 from .set import SET
@@ -73,6 +75,7 @@ from .shared.turnover import (
 from .snfs import SNFS
 from .snip import SNIP
 from .soft_threshold import SoftThreshold
+from .sparse_gpt import SparseGPT
 from .sr_ste import SRSTE
 from .srigl import SRigL
 from .stdp_pruning import STDPPruning
@@ -82,6 +85,7 @@ from .supermask import Supermask
 from .synaptic_sampling import SynapticSampling
 from .synflow import SynFlow
 from .top_kast import TopKAST
+from .wanda import Wanda
 from .woodfisher import WoodFisher
 
 BUILT_IN: tuple[type[Rule], ...] = (
@@ -89,6 +93,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
     RigL, SRigL, CHT, GMP, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
     Magnitude, SNIP, GraSP, SynFlow, NM,
+    Wanda, SparseGPT,
     EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
     HomeostaticGrowth, SynapticSampling, STDPPruning,
     AgeLimit, DropGrow, Combined,
@@ -97,6 +102,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
 STRATEGIES = (
     Formation, DistanceDependentFormation, UniformFormation,
     Elimination, WeightDependentElimination, UniformElimination,
+    LAMP, OWL,
 )  # fmt: skip
 
 __all__ = [

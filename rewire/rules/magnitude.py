@@ -9,7 +9,8 @@ from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
-from .shared.prune_at_start import PruneAtStart
+from .shared.layer_budget import Layered
+from .shared.prune_at_start import Scope
 
 PAPER = """
 @inproceedings{frankle2021pruning,
@@ -25,7 +26,7 @@ PAPER = """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Magnitude(PruneAtStart):
+class Magnitude(Layered):
     """Keep the largest |w| of the initial weights: the baseline that every other way of pruning at
     initialisation is compared with (Frankle et al. 2021, arXiv:2009.08576, section 3).
 
@@ -33,7 +34,8 @@ class Magnitude(PruneAtStart):
     of a model that is trained already it is this rule.
 
     Under scope "global" a layer whose initial weights are small (a large fan-in) goes first, and
-    may vanish whole. Deviation: none; ties are broken by key.
+    may vanish whole. ``layers`` shares the edges out over the layers anew: `LAMP` or `OWL`.
+    Deviation: none; ties are broken by key.
 
     >>> import torch, rewire
     >>> from torch import nn
@@ -47,5 +49,8 @@ class Magnitude(PruneAtStart):
     source: ClassVar[str] = "Frankle et al. 2021, arXiv:2009.08576"
     bibtex: ClassVar[str] = PAPER
 
+    scope: Scope = "global"
+
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        return self.prune(graph, lambda graph: graph["weight"].abs())
+        counts = self.shared_out(graph, signals)
+        return self.prune(graph, lambda graph: graph["weight"].abs(), counts=counts)

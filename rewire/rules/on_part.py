@@ -241,4 +241,11 @@ class PartSignals(Signals):
         others[part.rows] = False
         keys = torch.cat([part.whole.keys[others], part.widen(graph.keys)]).sort().values
         whole = Graph(part.whole.space, keys, births=part.whole.births)
+        if (
+            "weight" in graph.columns and "weight" in part.whole.columns
+        ):  # those of the rule's edges
+            weight = part.whole["weight"].new_zeros(len(keys))
+            weight[whole.find(part.whole.keys[others])[0]] = part.whole["weight"][others]
+            weight[whole.find(part.widen(graph.keys))[0]] = graph["weight"]
+            whole = whole.with_columns({"weight": weight})
         return PartSignals(self._whole.at(whole), _Part(whole, part.visible))

@@ -45,6 +45,16 @@ RULES = {
     "set-magnitude": rewire.SET(when=when.every(3), drop="magnitude"),
     "rigl": rewire.RigL(when=when.every(3), fraction=0.4),
     "magnitude": rewire.Magnitude(to=DENSITY),
+    "magnitude-row": rewire.Magnitude(to=DENSITY, scope="row", layers=rewire.LAMP()),
+    "magnitude-owl": rewire.Magnitude(
+        to=DENSITY, scope="layer", layers=rewire.OWL(outlier=1.5, per="layer")
+    ),
+    "wanda": rewire.Wanda(to=DENSITY),
+    "wanda-owl": rewire.Wanda(to=DENSITY, layers=rewire.OWL(outlier=1.5), sequential=False),
+    "wanda-n-of-m": rewire.Wanda(n=2, m=4),
+    "sparse-gpt": rewire.SparseGPT(to=DENSITY),
+    "sparse-gpt-row": rewire.SparseGPT(to=DENSITY, scope="row", block=5, layers=rewire.LAMP()),
+    "sparse-gpt-n-of-m": rewire.SparseGPT(n=1, m=4, block=8),
     "snip": rewire.SNIP(to=DENSITY),
     "snip-iterative": rewire.SNIP(to=DENSITY, rounds=5, scope="layer"),
     "grasp": rewire.GraSP(to=DENSITY),
@@ -352,7 +362,17 @@ def test_a_deep_copy_is_a_run_of_its_own(rule, optimiser, model):
 
 PAIRS = (
     "growth", "connection_sensitivity", "gradient_flow", "synaptic_flow", "fisher", "hessian_diag",
+    "input_norm",
 )  # fmt: skip
+
+
+def input_moments(keys):
+    """X X^T of some inputs of the bare world's projections, of 9 and 8 columns, row by row."""
+    x = torch.randn(20, 17, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    first, second = x[:, :9].T @ x[:, :9], torch.zeros(8, 9, dtype=torch.float64)
+    second[:, :8] = x[:, 9:].T @ x[:, 9:]
+    in_first = (keys < 72)[:, None]
+    return torch.where(in_first, first[keys % 9], second[(keys - 72) % 8])
 
 
 def bare(rule, seed=0):
@@ -374,6 +394,7 @@ def bare(rule, seed=0):
             **dict.fromkeys(PAIRS, lambda keys: gradient[keys].abs()),
             "example_gradients": lambda keys: torch.stack([gradient[keys], keys / 100], 1),
             "grad": lambda keys: gradient[keys],
+            "input_moments": input_moments,
         },
         nodes={"activity": lambda p: torch.ones(space.population[p].size)},
         drift=lambda graph, step: graph["weight"] - 0.01 * gradient[graph.keys],

@@ -52,6 +52,19 @@ class LivePattern(Budget):
         return _suited(rule, densities)
 
 
+@dataclass(frozen=True)
+class CountsOrPattern(AtStart):
+    """Cuts before step 0 to n of every m, where the rule names an n, else to the counts."""
+
+    def aimed(self, rule: R, counts: Sequence[int]) -> R:
+        named: Any = rule
+        return rule if named.n is not None else super().aimed(rule, counts)
+
+    def towards(self, rule: R, densities: Sequence[float]) -> R:
+        named: Any = rule
+        return rule if named.n is None else _suited(rule, densities)
+
+
 def _suited(rule: Any, densities: Sequence[float]) -> Any:
     suits(rule.name, rule.n, rule.m, densities)
     return rule
@@ -62,17 +75,20 @@ def chosen(graph: Graph, n: int, m: int, what: str) -> Tensor:
 
     Raises ValueError for NaN, naming ``what``.
     """
-    if graph.space.multapses:
-        raise ValueError("n of m counts weights of pairs, and a projection here allows multapses.")
     size = graph["weight"].abs()
-    ranked_numbers(size.numpy(), what)
     parts = [
-        _of_projection(graph, i, size[graph.rows(i)], n, m) for i in range(len(graph.projections))
+        largest_of_m(graph, i, size[graph.rows(i)], n, m, what)
+        for i in range(len(graph.projections))
     ]
     return torch.cat(parts)
 
 
-def _of_projection(graph: Graph, i: int, size: Tensor, n: int, m: int) -> Tensor:
+def largest_of_m(graph: Graph, i: int, size: Tensor, n: int, m: int, what: str) -> Tensor:
+    """Whether each edge of projection i is among the n of largest ``size`` (at least 0) of its
+    group of m, bool. Raises ValueError for NaN, naming ``what``."""
+    if graph.space.multapses:
+        raise ValueError("n of m counts weights of pairs, and a projection here allows multapses.")
+    ranked_numbers(size.numpy(), what)
     p, local = graph.projections[i], graph.local(i)
     scores = size.new_full((p.size,), -1.0)  # below every magnitude: absent
     scores[local] = size
@@ -82,12 +98,12 @@ def _of_projection(graph: Graph, i: int, size: Tensor, n: int, m: int) -> Tensor
     short = -scores.shape[-1] % m
     padded = torch.nn.functional.pad(scores, (0, short), value=-1.0)
     rows = padded.reshape(-1, m)
-    best = _best(rows, n)
+    best = first_largest(rows, n)
     best = best.view(padded.shape)[..., : scores.shape[-1]].movedim(-1, axis)
     return best.reshape(-1)[local]
 
 
-def _best(rows: Tensor, n: int) -> Tensor:
+def first_largest(rows: Tensor, n: int) -> Tensor:
     """The n largest of each row, the first among equals, as booleans of its shape."""
     cut = rows.topk(n, dim=1).values[:, -1:]
     best = rows >= cut

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ...budget import counts_for
+from ...budget import allot, counts_for
 from ...graph import Edit, Graph
 from ...rule import Budget, Rule, State
 from ...rule_budget import AtStart
 from ...select.choose import groups, smallest
+from ...select.rows import row_numbers
 from ...when import When, never
+
+Scope = Literal["global", "layer", "row"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +28,17 @@ class PruneAtStart(Rule):
     left.
 
     scope: "global" ranks all projections together, and only the total is given; "layer" ranks
-        within each projection, to the counts that ``distribution`` gives it.
-    to: where no ``density`` is given to ``attach``: the density to end at (under "layer" spread as
-        "erk"), or the edges of each projection.
+        within each projection, to the counts that ``distribution`` gives it; "row" within each
+        unit's incoming weights (of a gate, where it has gates), which get even shares of the
+        projection's count, one more for the first where it does not come out even.
+    to: where no ``density`` is given to ``attach``: the density to end at (but for "global" spread
+        as "erk"), or the edges of each projection.
     """
 
     budget: ClassVar[Budget] = AtStart()
     kind: ClassVar[str] = "at initialisation"
 
-    scope: Literal["global", "layer"] = "global"
+    scope: Scope = "global"
     to: float | tuple[int, ...] | None = None
     when: When = never
 
@@ -42,21 +47,28 @@ class PruneAtStart(Rule):
             raise ValueError(f"{self.name} cuts to a density in (0, 1], got to={self.to}.")
 
     def prune(
-        self, graph: Graph, score: Callable[[Graph], Tensor], rounds: int = 1
+        self,
+        graph: Graph,
+        score: Callable[[Graph], Tensor],
+        rounds: int = 1,
+        counts: Sequence[int] | None = None,
     ) -> tuple[Edit, State]:
         """The edit that drops what scores least, in rounds that shrink the graph alike.
 
         score: (E,) of the edges of a graph; each round's is computed in what the one before left.
+        counts: edges to keep of each projection, in the place of the rule's own.
         """
         # round i of n leaves first^(1 - i/n) last^(i/n) edges, ranked in what is left before it
-        first, last = _sizes(graph, self.scope), self._budget(graph)
+        counts = self.counts(graph) if counts is None else counts
+        first, last = _sizes(graph, self.scope), self._shares(graph, counts)
         smaller, left = graph, torch.arange(len(graph))
         for i in range(1, rounds + 1):
             have = _sizes(smaller, self.scope)
             keep = [_after(*n, i / rounds) for n in zip(first, last, have, strict=True)]
             drop = [n - k for n, k in zip(have, keep, strict=True)]
             if any(drop):
-                rows = smallest(score(smaller), drop, groups(smaller, self.scope), what=self._what)
+                within = _groups(smaller, self.scope)
+                rows = smallest(score(smaller), drop, within, what=self._what)
                 stays = torch.ones(len(smaller), dtype=torch.bool)
                 stays[rows] = False
                 left, smaller = left[stays], smaller.apply(Edit(drop=rows))
@@ -68,9 +80,10 @@ class PruneAtStart(Rule):
     def _what(self) -> str:
         return f"{self.name}'s score"
 
-    def _budget(self, graph: Graph) -> list[int]:
+    def counts(self, graph: Graph) -> list[int]:
         """Edges to end at: one number under scope "global", else one for each projection."""
-        have, possible = _sizes(graph, self.scope), graph.possible
+        possible = graph.possible
+        have = [len(graph)] if self.scope == "global" else graph.counts().tolist()
         if self.to is None:
             raise ValueError(
                 f"{self.name} cuts to a density, and none was given: pass density= to attach, or "
@@ -97,8 +110,37 @@ class PruneAtStart(Rule):
             )
         return counts
 
+    def _shares(self, graph: Graph, counts: Sequence[int]) -> list[int]:
+        """Edges to end at of each group that is ranked: the counts, or those of their rows."""
+        if self.scope != "row":
+            return list(counts)
+        have, firsts = _sizes(graph, "row"), row_numbers(graph)[1]
+        return [
+            share
+            for count, lo, hi in zip(counts, firsts, firsts[1:], strict=False)
+            for share in even(count, have[lo:hi])
+        ]
+
+
+def even(count: int, room: Sequence[int]) -> list[int]:
+    """A count in even shares, one more for the first ones where it does not come out even; what
+    one has no room for goes to the others.
+
+    >>> even(8, [4, 4, 4]), even(8, [4, 1, 4])
+    ([3, 3, 2], [4, 1, 3])
+    """
+    return allot(count, [1.0] * len(room), room)
+
+
+def _groups(graph: Graph, scope: str) -> list[tuple[int, int]] | Tensor:
+    return row_numbers(graph)[0] if scope == "row" else groups(graph, scope)
+
 
 def _sizes(graph: Graph, scope: str) -> list[int]:
+    """Edges of each group that is ranked by itself."""
+    if scope == "row":
+        numbers, firsts = row_numbers(graph)
+        return torch.bincount(numbers, minlength=firsts[-1]).tolist()
     return [hi - lo for lo, hi in groups(graph, scope)]
 
 

@@ -1,0 +1,58 @@
+"""Who decides how many edges each layer keeps, for rules that prune within layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...graph import Graph
+from ...signals import Signals
+from ...strategy import Strategy
+from .prune_at_start import PruneAtStart, Scope
+
+
+@dataclass(frozen=True)
+class LayerBudget(Strategy):
+    """Base: shares a total out over the projections by looking at their weights.
+
+    needs: names of the signals that it asks for. source, bibtex: its paper.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    source: ClassVar[str] = ""
+    bibtex: ClassVar[str] = ""
+
+    def counts(self, graph: Graph, signals: Signals, total: int) -> list[int]:
+        """Edges to keep of each projection of a graph, ``total`` in all."""
+        raise NotImplementedError(f"{type(self).__name__} does not say its counts().")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layered(PruneAtStart):
+    """Base: rules whose counts of layers a `LayerBudget` may share out anew.
+
+    layers: None, the counts that ``density`` and ``distribution`` give; or `LAMP` or `OWL`, which
+        keep their total.
+    """
+
+    scope: Scope = "layer"
+    layers: LayerBudget | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layers is not None and self.scope == "global":
+            raise ValueError(
+                f"{self.name} ranks all layers together under scope='global', and "
+                f"{type(self.layers).__name__} shares its edges out over them: choose "
+                "scope='layer' or 'row'."
+            )
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset() if self.layers is None else self.layers.needs
+
+    def shared_out(self, graph: Graph, signals: Signals) -> Sequence[int]:
+        """The counts to end at, as the budget of the layers shares them out."""
+        counts = self.counts(graph)
+        return counts if self.layers is None else self.layers.counts(graph, signals, sum(counts))
