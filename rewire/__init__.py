@@ -42,7 +42,7 @@ _HOMES = {
     "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
     "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
     "ACDC": "rules", "GradR": "rules",
-    "Wanda": "rules", "SparseGPT": "rules", "LAMP": "rules", "OWL": "rules",
+    "Wanda": "rules", "SparseGPT": "rules", "UnitPruning": "rules", "LAMP": "rules", "OWL": "rules",
 }  # fmt: skip
 
 # Public modules and packages, imported when they are first asked for as attributes.
@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     from .rules import SynapticSampling as SynapticSampling
     from .rules import SynFlow as SynFlow
     from .rules import TopKAST as TopKAST
+    from .rules import UnitPruning as UnitPruning
     from .rules import Wanda as Wanda
     from .rules import WoodFisher as WoodFisher
     from .saving import save as save

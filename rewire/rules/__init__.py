@@ -85,6 +85,7 @@ from .supermask import Supermask
 from .synaptic_sampling import SynapticSampling
 from .synflow import SynFlow
 from .top_kast import TopKAST
+from .unit_pruning import UnitPruning
 from .wanda import Wanda
 from .woodfisher import WoodFisher
 
@@ -93,7 +94,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
     RigL, SRigL, CHT, GMP, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
     Magnitude, SNIP, GraSP, SynFlow, NM,
-    Wanda, SparseGPT,
+    Wanda, SparseGPT, UnitPruning,
     EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
     HomeostaticGrowth, SynapticSampling, STDPPruning,
     AgeLimit, DropGrow, Combined,

@@ -99,13 +99,13 @@ class SparseGPT(ByInputs):
         for i in block:
             p, rows = graph.projections[i], graph.rows(i)
             row, column = place_of(p, graph.local(i))
-            matrix, kept = self._swept(
+            matrix, stays = self._swept(
                 p, _matrix(p, row, column, weight[rows].double()),
                 _matrix(p, row, column, torch.ones(len(row), dtype=torch.bool)),
                 moments[i], None if counts is None else counts[i],
             )  # fmt: skip
             weight[rows] = matrix[row, column].to(weight)
-            drop.append((~kept[row, column]).nonzero().squeeze(1) + graph.bounds[i])
+            drop.append((~stays[row, column]).nonzero().squeeze(1) + graph.bounds[i])
         return Edit(set={"weight": weight}, drop=torch.cat(drop).sort().values)
 
     def _swept(
@@ -134,7 +134,7 @@ class SparseGPT(ByInputs):
             else:
                 choose = Shares(present[rows], losses[b], self.block)
             pieces.append(sweep(w, factor, choose))
-        return torch.cat([w for w, _ in pieces]), torch.cat([kept for _, kept in pieces])
+        return torch.cat([w for w, _ in pieces]), torch.cat([stays for _, stays in pieces])
 
 
 def _matrix(p: Projection, row: Tensor, column: Tensor, values: Tensor) -> Tensor:
@@ -152,9 +152,9 @@ def _moments(graph: Graph, signals: Signals, block: Sequence[int]) -> dict[int, 
         rows, columns, parts = matrix_of(p)
         first = torch.arange(0, rows, rows // parts).repeat_interleave(columns)
         keys.append(local_of(p, first, torch.arange(columns).repeat(parts)) + graph.space.bounds[i])
-    asked = signals.pair("input_moments", torch.cat(keys)).double()
+    rows_of_moments = signals.pair("input_moments", torch.cat(keys)).double()
     out = {}
-    for i, moments in zip(block, asked.split([len(k) for k in keys]), strict=True):
+    for i, moments in zip(block, rows_of_moments.split([len(k) for k in keys]), strict=True):
         _, columns, parts = matrix_of(graph.projections[i])
         out[i] = moments[:, :columns].view(parts, columns, columns)
     return out
@@ -206,15 +206,15 @@ class Shares(Choose):
     def __call__(self, weight: Tensor, diagonal: Tensor, lo: int, hi: int) -> Tensor:
         whole = self.upto[:, -1].clamp(min=1)
         ends = [self.losses * self.upto[:, at] // whole for at in (lo, hi)]
-        gone = (ends[1] - ends[0]).tolist()
-        there = self.present[:, lo:hi]
-        row, column = there.nonzero(as_tuple=True)
+        losses = (ends[1] - ends[0]).tolist()
+        present = self.present[:, lo:hi]
+        row, column = present.nonzero(as_tuple=True)
         scores = (weight.square() / diagonal.square())[row, column]
-        within = torch.zeros_like(row) if len(gone) == 1 else row
-        kept = there.clone()
-        out = smallest(scores, gone, within, what="SparseGPT's error")
-        kept[row[out], column[out]] = False
-        return kept
+        within = torch.zeros_like(row) if len(losses) == 1 else row
+        stays = present.clone()
+        out = smallest(scores, losses, within, what="SparseGPT's error")
+        stays[row[out], column[out]] = False
+        return stays
 
 
 class Pattern(Choose):
@@ -225,17 +225,17 @@ class Pattern(Choose):
         self.n = n
 
     def __call__(self, weight: Tensor, diagonal: Tensor, lo: int, hi: int) -> Tensor:
-        there = self.present[:, lo:hi]
-        scores = (weight.square() / diagonal.square()).masked_fill(~there, -1.0)
+        present = self.present[:, lo:hi]
+        scores = (weight.square() / diagonal.square()).masked_fill(~present, -1.0)
         if scores.isnan().any():
             raise ValueError("SparseGPT's error is NaN, and weights cannot be ranked by it.")
-        return first_largest(scores, min(self.n, hi - lo)) & there
+        return first_largest(scores, min(self.n, hi - lo)) & present
 
 
 def sweep(weight: Tensor, factor: Tensor, choose: Choose) -> tuple[Tensor, Tensor]:
     """The matrix after the sweep, its lost weights 0, and which weights are kept, (rows, columns)
     each (Algorithm 1). factor: U, upper."""
-    w, kept = weight.clone(), torch.zeros_like(weight, dtype=torch.bool)
+    w, stays = weight.clone(), torch.zeros_like(weight, dtype=torch.bool)
     columns = w.shape[1]
     for lo in range(0, columns, choose.block):
         hi = min(lo + choose.block, columns)
@@ -243,10 +243,10 @@ def sweep(weight: Tensor, factor: Tensor, choose: Choose) -> tuple[Tensor, Tenso
         for j in range(lo, hi):
             if (j - lo) % choose.period == 0:
                 end = min(j + choose.period, hi)
-                kept[:, j:end] = choose(w[:, j:end], factor.diagonal()[j:end], j, end)
-            lost = w[:, j].masked_fill(kept[:, j], 0.0)
+                stays[:, j:end] = choose(w[:, j:end], factor.diagonal()[j:end], j, end)
+            lost = w[:, j].masked_fill(stays[:, j], 0.0)
             errors[:, j - lo] = lost / factor[j, j]
             w[:, j:hi] -= errors[:, j - lo, None] * factor[j, j:hi]
-            w[~kept[:, j], j] = 0.0
+            w[~stays[:, j], j] = 0.0
         w[:, hi:] -= errors @ factor[lo:hi, hi:]  # the columns beyond the block, all at once
-    return w, kept
+    return w, stays

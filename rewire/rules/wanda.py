@@ -86,8 +86,8 @@ class Wanda(ByInputs):
         what, first = "Wanda's score", graph.bounds[i]
         if counts is None:
             assert self.n is not None and self.m is not None
-            kept = largest_of_m(graph, i, scores, self.n, self.m, what)
-            return (~kept).nonzero().squeeze(1) + first
+            stays = largest_of_m(graph, i, scores, self.n, self.m, what)
+            return (~stays).nonzero().squeeze(1) + first
         if self.scope == "layer":
             return smallest(scores, len(scores) - counts[i], what=what) + first
         p = graph.projections[i]

@@ -54,6 +54,10 @@ RULES = {
     "wanda-n-of-m": rewire.Wanda(n=2, m=4),
     "sparse-gpt": rewire.SparseGPT(to=DENSITY),
     "sparse-gpt-row": rewire.SparseGPT(to=DENSITY, scope="row", block=5, layers=rewire.LAMP()),
+    "units": rewire.UnitPruning(to=0.5),
+    "units-by-wanda": rewire.UnitPruning(
+        keep=0.5, scope="global", of="both", score="input_norm", times_weight=True
+    ),
     "sparse-gpt-n-of-m": rewire.SparseGPT(n=1, m=4, block=8),
     "snip": rewire.SNIP(to=DENSITY),
     "snip-iterative": rewire.SNIP(to=DENSITY, rounds=5, scope="layer"),

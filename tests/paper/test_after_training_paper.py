@@ -243,7 +243,7 @@ def outputs_error(model, net, x):
 
 
 def test_on_a_gpts_inputs_sparse_gpt_loses_least_then_wanda_then_magnitude():
-    """Outputs of a GPT whose features differ in scale by up to 30, as those of language models do."""
+    """Outputs of a GPT whose features differ in scale by up to 30, as those of large ones do."""
     g = torch.Generator().manual_seed(0)
     model = models.build("gpt", generator=g, input_shape=(12,), classes=17, layers=2, heads=2,
                          width=24).double()  # fmt: skip
@@ -353,6 +353,127 @@ def test_blocks_of_a_model_end_at_the_first_number_of_their_names():
     assert all(n.startswith("encoder.1.") for n in blocks[1]) and blocks[4] == {"head.weight"}
 
 
+# -- whole units ---------------------------------------------------------------------------------
+
+
+def without_units(model, masks):
+    """The dense network of the units that are left, cut out by hand."""
+    first, second, third = (masks[f"{at}.weight"] for at in (0, 2, 4))
+    left, right = first.any(1), second.any(1)
+    assert torch.equal(first, left[:, None].expand_as(first))
+    assert torch.equal(second, left & right[:, None]) and torch.equal(third, right.expand_as(third))
+    small = nn.Sequential(
+        nn.Linear(10, int(left.sum())),
+        nn.ReLU(),
+        nn.Linear(int(left.sum()), int(right.sum())),
+        nn.Tanh(),
+        nn.Linear(int(right.sum()), 4),
+    ).double()
+    with torch.no_grad():
+        for at, rows, columns in (
+            (0, left, slice(None)), (2, right, left), (4, slice(None), right)
+        ):  # fmt: skip
+            small[at].weight.copy_(model[at].weight[rows][:, columns])
+            small[at].bias.copy_(model[at].bias[rows])
+    return small, left, right
+
+
+@WORLDS
+@pytest.mark.parametrize("keep", [0.5, 0.3, 0.01, 1.0])
+def test_whole_units_go_and_a_smaller_dense_network_computes_the_same(keep, world):
+    model, batches = trained()
+    rule = rewire.UnitPruning(keep=keep)
+    net, _ = pruned(model, batches, rule, None, world, "erk")
+    small, left, right = without_units(model, net.masks())
+    assert int(left.sum()) == max(1, round(keep * 12))
+    assert int(right.sum()) == max(1, round(keep * 9))
+    for units, at in ((left, 0), (right, 2)):  # the smallest sums of |w|, the paper's
+        sums = model[at].weight.detach().abs().sum(1)
+        lost = ranked_least(sums.tolist(), int((~units).sum()))
+        assert sorted(lost) == (~units).nonzero().squeeze(1).tolist()
+    x = torch.cat(batches)
+    torch.testing.assert_close(net.world.model(x), small(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("density", [0.7, 0.4, 0.2])
+def test_a_density_of_units_is_the_most_edges_that_whole_units_allow(scope, density):
+    model, batches = trained()
+    net, _ = pruned(model, batches, rewire.UnitPruning(scope=scope), density)
+    _, left, right = without_units(model, net.masks())
+    a, b = int(left.sum()), int(right.sum())
+    most = round(density * net.graph.possible)
+    assert net.edges == 10 * a + a * b + 4 * b <= most
+    more = [10 * (a + 1) + (a + 1) * b + 4 * b, 10 * a + a * (b + 1) + 4 * (b + 1)]
+    assert max(more) > most
+    if scope == "global":
+        means = torch.cat([model[at].weight.detach().abs().mean(1) for at in (0, 2)])
+        lost = ranked_least(means.tolist(), int((~torch.cat([left, right])).sum()))
+        assert sorted(lost) == (~torch.cat([left, right])).nonzero().squeeze(1).tolist()
+
+
+@pytest.mark.parametrize("of", ["incoming", "outgoing", "both"])
+def test_units_are_ranked_by_any_signal_of_their_synapses(of):
+    model, batches = trained()
+    rule = rewire.UnitPruning(keep=0.5, of=of, score="input_norm", times_weight=True)
+    net, _ = pruned(model, batches, rule, None, distribution="erk")
+    x = torch.cat(batches)
+    products = [
+        model[at].weight.detach().abs() * model[:at](x).detach().norm(dim=0) for at in (0, 2, 4)
+    ]
+    _, left, right = without_units(model, net.masks())
+    for units, into, out_of in ((left, 0, 1), (right, 1, 2)):
+        synapses = {
+            "incoming": [products[into]], "outgoing": [products[out_of].T],
+            "both": [products[into], products[out_of].T],
+        }[of]  # fmt: skip
+        means = torch.cat(synapses, 1).mean(1)
+        lost = ranked_least(means.tolist(), int((~units).sum()))
+        assert sorted(lost) == (~units).nonzero().squeeze(1).tolist()
+
+
+@WORLDS
+def test_recurrent_units_go_with_all_their_gates_and_channels_with_their_filters(world):
+    g = torch.Generator().manual_seed(0)
+    model = models.build("lstm", generator=g, input_shape=(1, 4, 5), classes=3, hidden=8)
+    net, _ = pruned(model, [], rewire.UnitPruning(keep=0.5), None, world, "erk")
+    masks = net.masks()
+    out = masks["fc.weight"].any(0)
+    assert int(out.sum()) == 4
+    for gate in masks["rnn.weight_ih_l0"].chunk(4):
+        assert torch.equal(gate, out[:, None].expand_as(gate))
+    for gate in masks["rnn.weight_hh_l0"].chunk(4):
+        assert torch.equal(gate, out & out[:, None])
+    model = nn.Sequential(nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3))
+    net, _ = pruned(model, [], rewire.UnitPruning(keep=0.5), None, world, "erk")
+    masks = net.masks()
+    out = masks["3.weight"].any(0).any(-1).any(-1)
+    assert int(out.sum()) == 3 and net.counts == [3 * 2 * 9, 4 * 3 * 9]
+    assert torch.equal(masks["0.weight"].flatten(1).any(1), out)
+
+
+def test_units_of_a_gpt_are_those_of_values_and_of_hidden_layers():
+    g = torch.Generator().manual_seed(0)
+    model = models.build("gpt", generator=g, input_shape=(6,), classes=11, layers=1, heads=2,
+                         width=8)  # fmt: skip
+    net, _ = pruned(model, [], rewire.UnitPruning(keep=0.25), None, distribution="erk")
+    sums = {n.removeprefix("blocks.0."): int(m.sum()) for n, m in net.masks().items()}
+    assert sums == {
+        "attention.query.weight": 64, "attention.key.weight": 64, "attention.value.weight": 16,
+        "attention.out.weight": 16, "ff.0.weight": 64, "ff.2.weight": 64,
+    }  # fmt: skip
+
+
+def test_units_that_cannot_go_are_refused():
+    model, batches = trained()
+    with pytest.raises(ValueError, match="to 7 by whole units: one unit in each.*leaves 15. Ask"):
+        pruned(model, batches, rewire.UnitPruning(to=0.025), None, distribution="erk")
+    with pytest.raises(ValueError, match="keeps 0.5 of the units, and a density was asked"):
+        pruned(model, batches, rewire.UnitPruning(keep=0.5), 0.3)
+    with pytest.raises(ValueError, match="no population here is known to do both"):
+        pruned(nn.Linear(4, 3), batches, rewire.UnitPruning(keep=0.5), None, distribution="erk")
+
+
 # -- what is refused, and tables -----------------------------------------------------------------
 
 
@@ -368,6 +489,10 @@ def test_blocks_of_a_model_end_at_the_first_number_of_their_names():
         (lambda: rewire.Wanda(n=2, m=4, layers=rewire.LAMP()), "leave out layers= and to="),
         (lambda: rewire.Magnitude(layers=rewire.OWL()), "OWL shares its edges out over them"),
         (lambda: rewire.OWL(spread=1.0), r"spread in \[0, 1\), got outlier=5.0, spread=1.0"),
+        (lambda: rewire.UnitPruning(scope="row"), "drops whole rows: choose scope='layer'"),
+        (lambda: rewire.UnitPruning(of="all"), "'outgoing' or 'both' synapses, got 'all'"),
+        (lambda: rewire.UnitPruning(keep=0.0), r"keeps a fraction in \(0, 1\], got keep=0.0"),
+        (lambda: rewire.UnitPruning(keep=0.5, to=0.5), "takes keep= or to=, not both"),
         (lambda: rewire.OWL(per="head"), "per 'block' or 'layer', got 'head'"),
     ],
 )

@@ -55,11 +55,11 @@ class ByInputs(Layered):
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         counts = None if self.n is not None else self.shared_out(graph, signals)
-        left, seen = graph, signals
+        left, of_left = graph, signals
         blocks = blocks_of(graph.space)
         for block in blocks if self.sequential else [[i for part in blocks for i in part]]:
-            left = left.apply(self.pruned(left, seen, block, counts))
-            seen = signals.at(left)
+            left = left.apply(self.pruned(left, of_left, block, counts))
+            of_left = signals.at(left)
         row, stays = left.find(graph.keys)
         weight = graph["weight"].clone()
         weight[stays] = left["weight"][row[stays]]

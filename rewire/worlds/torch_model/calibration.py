@@ -37,8 +37,8 @@ def input_norm(world: DenseModel, graph: Graph, keys: Tensor) -> Tensor:
     out = torch.zeros(len(keys), dtype=torch.float64)
     for i, rows, part, column in _asked(graph, keys):
         for b in part.unique().tolist():
-            mine = part == b
-            out[rows[mine]] = sums[i, b][column[mine]].sqrt()
+            within = part == b
+            out[rows[within]] = sums[i, b][column[within]].sqrt()
     return out
 
 
@@ -53,9 +53,9 @@ def input_moments(world: DenseModel, graph: Graph, keys: Tensor) -> Tensor:
     out = torch.zeros(len(keys), wide, dtype=torch.float64)
     for i, rows, part, column in _asked(graph, keys):
         for b in part.unique().tolist():
-            mine = part == b
+            within = part == b
             moments = sums[i, b]
-            out[rows[mine], : moments.shape[1]] = moments[column[mine]]
+            out[rows[within], : moments.shape[1]] = moments[column[within]]
     return out
 
 
@@ -75,18 +75,18 @@ def _summed(
     world: DenseModel, graph: Graph, keys: Tensor, form: Callable[[Tensor], Tensor]
 ) -> Kept:
     """``form`` of the inputs of those projections that keys lie in, added up over the batches."""
-    asked = {i: graph.projections[i] for i in graph.space.which(keys).unique().tolist()}
+    projections = {i: graph.projections[i] for i in graph.space.which(keys).unique().tolist()}
     sums: Kept = {}
 
     def add(i: int, part: int, x: Tensor) -> None:
         new = form(x.detach().double()).cpu()
         sums[i, part] = sums[i, part] + new if (i, part) in sums else new
 
-    with evaluating(world.model), torch.no_grad(), _watched(world, asked, add):
+    with evaluating(world.model), torch.no_grad(), _watched(world, projections, add):
         model = world.model_with(_weights(world, graph))
         for batch in world.probe.batches:
             world.probe.loss(model, batch)
-    for i, p in asked.items():
+    for i, p in projections.items():
         if (i, 0) not in sums:
             raise ValueError(
                 f"no batch of the probe reached {p.name!r}, so that its inputs are not known: let "
@@ -105,22 +105,22 @@ def _weights(world: DenseModel, graph: Graph) -> list[Tensor]:
 
 @contextmanager
 def _watched(
-    world: DenseModel, asked: dict[int, Projection], add: Callable[[int, int, Tensor], None]
+    world: DenseModel, projections: dict[int, Projection], add: Callable[[int, int, Tensor], None]
 ) -> Iterator[None]:
     """Within it the inputs of every layer that holds one of these projections are handed on."""
-    place = {id(world.parameters[i]): i for i in asked}
+    place = {id(world.parameters[i]): i for i in projections}
     with ExitStack() as stack:
         for module in list(world.model.modules()):
-            held = {use.attribute: place[id(p)] for use in uses(module)
+            places = {use.attribute: place[id(p)] for use in uses(module)
                     if (p := module._parameters.get(use.attribute)) is not None
                     and id(p) in place}  # fmt: skip
             if isinstance(module, nn.MultiheadAttention):
-                held |= _output_of(module, place)
+                places |= _output_of(module, place)
             elif isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
                 continue  # attention's: seen by the attention that computes with it
-            if held:
-                names = {i: asked[i].name for i in held.values()}
-                hook = _Watch(held, names, add)
+            if places:
+                names = {i: projections[i].name for i in places.values()}
+                hook = _Watch(places, names, add)
                 stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         yield
 
@@ -135,11 +135,11 @@ class _Watch:
 
     def __init__(
         self,
-        held: dict[str, int],
+        places: dict[str, int],
         names: dict[int, str],
         add: Callable[[int, int, Tensor], None],
     ):
-        self.held, self.names, self.add = held, names, add
+        self.places, self.names, self.add = places, names, add
         self.asking = False  # the layer is run once more to see what is inside it
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -148,8 +148,8 @@ class _Watch:
         self.asking = True
         try:
             for attribute, part, x in self._inputs(module, args, kwargs):
-                if attribute in self.held:
-                    self.add(self.held[attribute], part, x)
+                if attribute in self.places:
+                    self.add(self.places[attribute], part, x)
         finally:
             self.asking = False
 
@@ -222,11 +222,11 @@ def _of_recurrent(module: nn.RNNBase, x: Tensor, state: Any) -> Inputs:
     for layer in range(module.num_layers):
         outputs = []
         for d, direction in enumerate(directions):
-            seen = x.flip(0) if direction else x
+            steps = x.flip(0) if direction else x
             k = layer * len(directions) + d
-            start = _each(state, lambda s, k=k: s[k : k + 1].contiguous())
-            out = _one_layer(module, f"_l{layer}{direction}", seen, start)
-            yield f"weight_ih_l{layer}{direction}", 0, seen.flatten(0, 1)
+            start = _each(state, _of_direction(k))
+            out = _one_layer(module, f"_l{layer}{direction}", steps, start)
+            yield f"weight_ih_l{layer}{direction}", 0, steps.flatten(0, 1)
             first = start[0] if isinstance(start, tuple) else start
             first = torch.zeros_like(out[:1]) if first is None else first
             before = torch.cat([first, out[:-1]])
@@ -241,12 +241,17 @@ def _each(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return None if state is None else change(state)
 
 
+def _of_direction(k: int) -> Callable[[Tensor], Tensor]:
+    return lambda states: states[k : k + 1].contiguous()
+
+
 def _one_layer(module: nn.RNNBase, suffix: str, x: Tensor, state: Any) -> Tensor:
     """The states (T, N, hidden) of one layer and direction of a recurrent module, alone."""
     options: dict[str, Any] = {"bias": module.bias, "device": "meta", "dtype": x.dtype}
     if isinstance(module, nn.RNN):
         options["nonlinearity"] = module.nonlinearity
-    alone = type(module)(x.shape[2], module.hidden_size, **options)
+    kind: Any = type(module)
+    alone = kind(x.shape[2], module.hidden_size, **options)
     weights = {
         name: getattr(module, name.removesuffix("_l0") + suffix)
         for name, _ in alone.named_parameters()
