@@ -281,6 +281,12 @@ class Listening:
         self.world.note()
         return n
 
+    def __copy__(self) -> Listening:
+        raise TypeError(
+            "copy.copy of a session would be a second one of the same model, whose steps each "
+            "would take for its own: copy.deepcopy copies model, optimizer and session together."
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         state = {n: v for n, v in self.__dict__.items() if n not in ("_copies", "_averages")}
         return {**state, "_stepping": self._stepping is not None}

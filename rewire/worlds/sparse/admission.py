@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ...graph import Projection
+from .weights import Weight
 
 
 def check_tensors(
@@ -34,3 +35,15 @@ def check_tensors(
                 f"{projection.name!r} is {p.dtype}: attach with world='masked', or convert the "
                 "model."
             )
+
+
+def check_list(w: Weight, kind: torch.dtype) -> None:
+    """Raise RuntimeError for a list of edges that somebody replaced by other numbers than one of
+    this type for each edge."""
+    p, edges = w.parameter, 0 if w.wires is None else len(w.wires.index)
+    if p.shape != (edges,) or p.dtype != kind or not p.is_cpu:
+        raise RuntimeError(
+            f"{w.name!r} is a list of {edges:,} edges in {kind}, and holds numbers of shape "
+            f"{tuple(p.shape)} in {p.dtype} on {str(p.device)!r} now: something else than this "
+            "session laid them there. Convert a model before rewire.attach."
+        )

@@ -1,4 +1,4 @@
-"""Deep copies and pickles of a sparse world: their parts are one memory again, as they were."""
+"""The lists of edges as parts of one memory: again so after copies, pickles and swaps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import torch
 from ..torch_model.activity import Tap, Taps
 from ..torch_model.base import TorchWorld
 from ..torch_model.group import Ranks
+from .admission import check_list
+from .edge_layers import wire
+from .edge_weight import lay
 from .gradients import Gradients
 from .native_step import NativeStep
 from .optimizer_state import OptimizerEdges
@@ -29,6 +32,12 @@ class CopiedWhole(TorchWorld):
     native: NativeStep
     gradients: Gradients
     taps: Taps
+    begun: bool
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.begun:
+            self.take_up()
+        return vars(self)
 
     def twin(self, *, dense: bool) -> EdgeTwin:
         """A copy of the model, in whose sparse weights others can be put."""
@@ -53,7 +62,8 @@ class CopiedWhole(TorchWorld):
         """Let lists of edges be parts of the flat memory, and listen to model and optimiser."""
         for i, w in enumerate(self.weights):
             if w.wires is not None:
-                w.parameter.data = self.held.flat[self.held.rows(i)]
+                wire(w.module, w.attribute, w.wires)
+                lay(w.parameter, self.held.flat[self.held.rows(i)])
                 w.wires.keeping, w.wires.over = self.gradients.keeping, True
         OptimizerEdges(self.optimizer, self.weights)
         if self.taps._hooks:
@@ -63,3 +73,28 @@ class CopiedWhole(TorchWorld):
                         del hooks[k]
             self.taps = Taps(self.taps.sites)
             self.taps.listen()
+
+    @torch.no_grad()
+    def take_up(self) -> None:
+        """Take up lists of edges that somebody laid in other memory (``p.data = averaged``).
+
+        All get new memory: that of before is whoever's who swaps it back.
+        """
+        flat, size = self.held.flat, self.held.flat.itemsize
+        first = flat.data_ptr()
+        with torch._C.DisableTorchFunctionSubclass():
+            lists = [(self.held.rows(i), w) for i, w in enumerate(self.weights) if w.wires]
+            moved = [
+                w for rows, w in lists
+                if rows.stop > rows.start
+                and w.parameter.data_ptr() != first + rows.start * size
+            ]  # fmt: skip
+            if not moved:
+                return
+            for w in moved:
+                check_list(w, flat.dtype)
+            self.held.flat = flat.clone()
+            for rows, w in lists:
+                self.held.flat[rows] = w.parameter
+                w.parameter.data = self.held.flat[rows]
+        self.native.rewire()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...native import sparse
 from .once import derived_once
+from .wires import Wires
 
 
 class _Conv2d(torch.autograd.Function):
@@ -17,8 +18,10 @@ class _Conv2d(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Tensor, bias: Tensor | None, connectivity: Any,
-                options: tuple[Any, ...]) -> Tensor:  # fmt: skip
+                options: tuple[Any, ...], wires: Wires | None) -> Tensor:  # fmt: skip
         assert sparse is not None
+        if wires is not None:
+            wires.check()
         name = {torch.float32: "Conv2dFloat32", torch.float64: "Conv2dFloat64"}[x.dtype]
         out = getattr(sparse, name)(
             *connectivity, value.detach().numpy(),
@@ -26,7 +29,7 @@ class _Conv2d(torch.autograd.Function):
             x.detach().contiguous().numpy(), *options, ctx.needs_input_grad[0],
         )  # fmt: skip
         out.forward()
-        ctx.done = out  # holds x in the engine's layout
+        ctx.done, ctx.wires = out, wires  # holds x in the engine's layout
         ctx.save_for_backward(value)  # torch says so where it was changed in between
         return torch.from_numpy(out.output())
 
@@ -34,11 +37,13 @@ class _Conv2d(torch.autograd.Function):
     @derived_once
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         ctx.saved_tensors  # noqa: B018
+        if ctx.wires is not None:
+            ctx.wires.check()
         ctx.done.load_slope(slope.contiguous().numpy())
         ctx.done.backward()
         dvalue, dbias, dx = ctx.done.gradients()
         slopes = (dx, dvalue, dbias)
-        return *(None if d is None else torch.from_numpy(d) for d in slopes), None, None
+        return *(None if d is None else torch.from_numpy(d) for d in slopes), None, None, None
 
 
 def sparse_conv2d(
@@ -72,4 +77,13 @@ def sparse_conv2d(
             f"x and value must both be float32 or both float64, got {x.dtype} and {value.dtype}."
         )
     options = (tuple(kernel_size), tuple(stride), tuple(padding), groups)
-    return _Conv2d.apply(x, value, bias, (indptr.numpy(), index.numpy()), options)
+    return _Conv2d.apply(x, value, bias, (indptr.numpy(), index.numpy()), options, None)
+
+
+def conv2d(
+    x: Tensor, value: Tensor, bias: Tensor | None, wires: Wires, options: tuple[Any, ...]
+) -> Tensor:
+    """The same for the edges of a layer, while it has those. options: kernel size, stride, padding
+    and groups."""
+    connectivity = wires.indptr.numpy(), wires.index.numpy()
+    return _Conv2d.apply(x, value, bias, connectivity, options, wires)

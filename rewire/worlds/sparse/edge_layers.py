@@ -18,8 +18,10 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from ...native import sparse
-from .edge_conv import sparse_conv2d
+from .edge_conv import conv2d
 from .edge_state import EdgeState
+from .edge_weight import DENSE, EdgeWeight
+from .inputs import check_input
 from .once import derived_once
 from .wires import Pass, Wires
 
@@ -27,9 +29,11 @@ from .wires import Pass, Wires
 class _NativeLinear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Tensor, bias: Tensor | None, wires: Wires) -> Tensor:
+        wires.check()
         ctx.csr = wires.indptr.numpy(), wires.index.numpy()
-        ctx.wires, ctx.value, ctx.has_bias = wires, value, bias is not None
+        ctx.wires, ctx.has_bias = wires, bias is not None
         ctx.x = x
+        ctx.save_for_backward(value)  # torch says so where it was changed in between
         given = None if bias is None else bias.detach().numpy()
         assert sparse is not None
         y, ctx.kept = sparse.linear_forward(*ctx.csr, value.detach().numpy(), given, x.numpy())
@@ -40,8 +44,10 @@ class _NativeLinear(Function):
     def backward(ctx: Any, dy: Tensor) -> Any:
         dy = dy.contiguous()
         assert sparse is not None
+        ctx.wires.check()
+        (value,) = ctx.saved_tensors
         dvalue, dbias, dx = sparse.linear_backward(
-            *ctx.csr, ctx.value.detach().numpy(), ctx.kept, dy.numpy(),
+            *ctx.csr, value.detach().numpy(), ctx.kept, dy.numpy(),
             ctx.has_bias, ctx.needs_input_grad[0],
         )  # fmt: skip
         ctx.wires.note(ctx.x, dy)
@@ -54,19 +60,22 @@ class _TorchLinear(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Tensor, bias: Tensor | None, wires: Wires) -> Tensor:
-        ctx.wires, ctx.value, ctx.x, ctx.has_bias = wires, value.detach(), x, bias is not None
-        y = (_csr(wires, ctx.value) @ x.T).T
+        wires.check()
+        ctx.wires, ctx.x, ctx.has_bias = wires, x, bias is not None
+        ctx.save_for_backward(value)
+        y = (_csr(wires, value.detach()) @ x.T).T
         return y if bias is None else y + bias
 
     @staticmethod
     @derived_once
     def backward(ctx: Any, dy: Tensor) -> Any:
-        wires = ctx.wires
-        empty = _csr(wires, torch.zeros_like(ctx.value))
+        wires, value = ctx.wires, ctx.saved_tensors[0].detach()
+        wires.check()
+        empty = _csr(wires, torch.zeros_like(value))
         dvalue = torch.sparse.sampled_addmm(empty, dy.T.contiguous(), ctx.x, beta=0.0).values()
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = (_csr(wires, ctx.value).to_sparse_csc().transpose(0, 1) @ dy.T).T
+            dx = (_csr(wires, value).to_sparse_csc().transpose(0, 1) @ dy.T).T
         wires.note(ctx.x, dy)
         return dx, dvalue, dy.sum(0) if ctx.has_bias else None, None
 
@@ -80,6 +89,7 @@ def _csr(wires: Wires, value: Tensor) -> Tensor:
 
 def linear(x: Tensor, value: Tensor, bias: Tensor | None, wires: Wires) -> Tensor:
     """``x @ w.T + bias`` for x (..., n_pre) and the weights (E,) of the edges."""
+    check_input(x, value)
     run = _TorchLinear if sparse is None else _NativeLinear
     flat = x.reshape(-1, x.shape[-1]).contiguous()
     return run.apply(flat, value, bias, wires).view(*x.shape[:-1], wires.shape[0])
@@ -96,10 +106,9 @@ class EdgeLinear(EdgeState, nn.Linear):
 class EdgeConv2d(EdgeState, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         wires = self.wires["weight"]
-        y = sparse_conv2d(
-            x, wires.indptr, wires.index, self.weight, self.bias, kernel_size=self.kernel_size,
-            stride=self.stride, padding=self.padding, groups=self.groups,  # type: ignore[arg-type]
-        )  # fmt: skip
+        check_input(x, self.weight)
+        options = self.kernel_size, self.stride, self.padding, self.groups
+        y = conv2d(x, self.weight, self.bias, wires, options)
         if wires.keeping and y.requires_grad:
             wires.product = self._rows
             y.register_hook(lambda dy: wires.note(x, dy))
@@ -161,6 +170,10 @@ class _NativeRecurrent(Function):
     ) -> Any:  # fmt: skip
         assert sparse is not None
         ctx.set_materialize_grads(False)
+        for each in wires:
+            if each is not None:
+                each.check()
+        ctx.save_for_backward(*[v for v in (input_value, value) if v is not None])
         into = None if wires[0] is None else _given(wires[0], input_value, input_bias)
         x, h, c = x.contiguous(), h.contiguous(), None if c is None else c.contiguous()
         out, *ends, ctx.run = sparse.recurrent_forward(
@@ -178,6 +191,10 @@ class _NativeRecurrent(Function):
     @derived_once
     def backward(ctx: Any, dout: Tensor | None, dh: Tensor | None, dc: Tensor | None) -> Any:
         assert sparse is not None
+        ctx.saved_tensors  # noqa: B018
+        for each in ctx.wires:
+            if each is not None:
+                each.check()
         if dout is None:
             dout = next(d for d in (dh, dc) if d is not None).new_zeros(ctx.shape)
         dx, dh_first, dc_first, *slopes = sparse.recurrent_backward(
@@ -217,6 +234,12 @@ class _EdgeRecurrent(EdgeState, nn.RNNBase):
             raise TypeError(
                 f"a {self.mode} with a list of edges takes a tensor, got {type(x).__name__}: pad "
                 "sequences instead of packing them."
+            )
+        check_input(x, getattr(self, next(iter(self.wires))))
+        if torch.jit.is_tracing():
+            raise RuntimeError(
+                f"a {self.mode} with a list of edges cannot be traced by torch.jit. To trace the "
+                f"finished model, {DENSE}."
             )
         single = x.dim() == 2
         steps = x.unsqueeze(1) if single else x.transpose(0, 1) if self.batch_first else x
@@ -325,12 +348,14 @@ def wire(module: nn.Module, attribute: str, wires: Wires) -> None:
         module.wires = {}  # type: ignore[assignment]
     lists: Any = module.wires
     lists[attribute] = wires
+    module._parameters[attribute].__class__ = EdgeWeight  # type: ignore[union-attr]
 
 
 def unwire(module: nn.Module, attribute: str) -> None:
     """Let a layer's weight be dense again; its parameter holds the dense numbers by then."""
     lists = getattr(module, "wires", {})
-    lists.pop(attribute, None)
+    if lists.pop(attribute, None) is not None:
+        module._parameters[attribute].__class__ = nn.Parameter  # type: ignore[union-attr]
     if not lists and type(module) in PLAIN:
         module.__class__ = PLAIN[type(module)]
         del module.wires

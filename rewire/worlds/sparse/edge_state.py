@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .edge_weight import CONVERT, EdgeWeight
 from .wires import Wires
 
 SUFFIX = "_keys"  # after a weight's name in a model's state: which edges its numbers are of
@@ -37,9 +38,65 @@ def digest(*keys: Tensor) -> str:
 
 
 class EdgeState(nn.Module):
-    """What the layers with lists of edges save and load."""
+    """What the layers with lists of edges save and load, and what they refuse to become.
+
+    Tools that put another layer or another parameter in their place (quantisation, pruning,
+    parametrisations, scripting, conversion of types) would take the list for the weight, or leave
+    it out without a word: each is refused where it begins.
+    """
 
     wires: dict[str, Wires]
+
+    @property
+    def qconfig(self) -> Any:
+        """None: torch's quantisation leaves layers alone that have none, and sets it first."""
+        raise AttributeError("qconfig")
+
+    @qconfig.setter
+    def qconfig(self, value: Any) -> None:
+        raise RuntimeError(self._refusal("cannot be quantised"))
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """torch.jit.script asks for what it is to compile."""
+        raise RuntimeError(self._refusal("cannot be scripted"))
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        wires = vars(self).get("wires", {})
+        if name in wires and not isinstance(param, EdgeWeight):
+            raise RuntimeError(self._refusal(f"cannot have another {name!r}"))
+        new = name not in self._parameters
+        if new and any(name.startswith(f"{attribute}_") for attribute in wires):  # weight_orig, _g
+            raise RuntimeError(self._refusal(f"cannot be pruned or parametrised ({name!r})"))
+        super().register_parameter(name, param)
+
+    def __delattr__(self, name: str) -> None:
+        if name in vars(self).get("wires", {}):
+            raise RuntimeError(self._refusal(f"cannot be parametrised ({name!r} would be taken)"))
+        super().__delattr__(name)
+
+    def reset_parameters(self) -> None:
+        """First weights are those of dense layers, drawn before rewire.attach."""
+        if "wires" in vars(self):
+            raise RuntimeError(self._refusal("cannot be reset"))
+        super().reset_parameters()  # type: ignore[misc]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        for attribute in self.wires:
+            p = self._parameters[attribute]
+            assert p is not None
+            probe = fn(torch.empty(0, dtype=p.dtype, device=p.device))
+            if (probe.dtype, probe.device) != (p.dtype, p.device):
+                raise RuntimeError(
+                    self._refusal(f"cannot become {probe.dtype} on {str(probe.device)!r}")
+                    + " Modules before this one may have been converted already."
+                )
+        return super()._apply(fn, recurse)
+
+    def _refusal(self, what: str) -> str:
+        return (
+            f"a {self._get_name().removeprefix('Edge')} whose weights are lists of edges (the "
+            f"sparse world's) {what}. {CONVERT}"
+        )
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool

@@ -10,6 +10,7 @@ from torch import nn
 from ...graph import Graph
 from ..torch_model.twin import Twin
 from .edge_layers import unwire, wire
+from .edge_weight import EdgeWeight
 from .weights import Weight
 from .wires import Wires
 
@@ -43,4 +44,5 @@ class EdgeTwin(Twin):
             if p.shape == values.shape:
                 p.copy_(values)
             else:
-                setattr(module, w.attribute, nn.Parameter(values, requires_grad=p.requires_grad))
+                kind = EdgeWeight if w.wires is not None and not self._dense else nn.Parameter
+                setattr(module, w.attribute, kind(values, requires_grad=p.requires_grad))

@@ -40,10 +40,21 @@ class Weight:
     mask: Tensor | None = None
     last: nn.Parameter | None = None
 
+    def rewire(self, wires: Wires | None) -> None:
+        """Have these edges in the place of those of before."""
+        if self.wires is not None:
+            self.wires.gone = True
+        self.wires = wires
+
     @property
     def parameter(self) -> nn.Parameter:
-        p = self.module._parameters[self.attribute]
-        assert p is not None
+        p = self.module._parameters.get(self.attribute)
+        if p is None:
+            raise RuntimeError(
+                f"{self.name!r} is no longer a parameter of its layer: something took it away "
+                "after rewire.attach (pruning, weight_norm, a parametrisation). Attach anew to "
+                "the model that you want to train."
+            )
         return p
 
 

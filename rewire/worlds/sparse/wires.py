@@ -26,7 +26,7 @@ class Wires:
     indptr: (rows + 1,) int64; index: (E,) int32, rising within a row.
     passes: of the backward passes since the last step, where ``keeping``; ``over``: that step was
     made, and the next pass begins anew. product: the dense gradient of rows [first, end) that a
-    pass makes, (end - first, width).
+    pass makes, (end - first, width). gone: whether the weight has other edges since.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +36,16 @@ class Wires:
     over: bool = False
     passes: list[Pass] = field(default_factory=list)
     product: Callable[[Pass, int, int], Tensor] | None = None
+    gone: bool = False
+
+    def check(self) -> None:
+        """Raise RuntimeError where the weight was given other edges: what remembers these (a
+        traced module, a loss computed before the edit) would compute with unrelated numbers."""
+        if self.gone:
+            raise RuntimeError(
+                "this computation is of edges that were rewired since: trace the model again after "
+                "an edit (torch.jit.trace), and derive a loss before the step that follows it."
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy keeps nothing: nobody would take it, but for a world that is copied as well."""

@@ -27,25 +27,26 @@ from ..torch_model.activity import Taps
 from ..torch_model.base import groups_of
 from ..torch_model.layers import owners
 from ..torch_model.optimizers import ELEMENTWISE, sort_optimizer
-from ..torch_model.probe import Passes, Probe, evaluate, evaluating
+from ..torch_model.probe import Probe, evaluate
 from . import saving
 from .admission import check_tensors
-from .as_dense import dense_copy
 from .copying import CopiedWhole
 from .edge_layers import unwire, wire
+from .edge_weight import EdgeWeight, lay
 from .gradients import Gradients
+from .looking import Looking
 from .moments import Moments, matched
 from .native_step import NativeStep
 from .optimizer_state import OptimizerEdges
 from .plan.plan import Plan
 from .plan.tracing import NotTraceable
 from .weights import Form, Held, Weight, csr, drawn, give_memory, replace, suitable
-from .wires import Wires, unheard
+from .wires import Wires
 
 FEW = 2**17  # edges whose weights are copied sooner than all parameters are told of other memory
 
 
-class Sparse(CopiedWhole):
+class Sparse(CopiedWhole, Looking):
     """A torch model on the CPU whose sparse weights are lists of their edges.
 
     choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
@@ -196,12 +197,15 @@ class Sparse(CopiedWhole):
                     last = (w.wires, before[i], drop) if edited else None
                     rows = csr(graph, i, w.shape, last)  # type: ignore[arg-type]
                     keeping = self.gradients.keeping
-                    w.wires = Wires(tuple(w.shape), *rows, keeping, True, passes)
+                    wires = Wires(tuple(w.shape), *rows, keeping, True, passes)
+                    w.rewire(wires)
+                else:
+                    wires = w.wires
                 if w.form == "masked":
                     self.moments.shrink(w, graph.local(i))
                 w.form, w.mask = form, None
                 self._set_data(w, flat[graph.rows(i)])
-                wire(w.module, w.attribute, w.wires)
+                wire(w.module, w.attribute, wires)
             else:
                 self._hold_dense(graph, i, flat)
             w.last, w.parameter.grad = w.parameter, None
@@ -212,7 +216,8 @@ class Sparse(CopiedWhole):
         w = self.weights[i]
         if w.form == "edges":
             unwire(w.module, w.attribute)
-        w.form, w.wires, w.mask = "masked", None, graph.mask(i)
+        w.rewire(None)
+        w.form, w.mask = "masked", graph.mask(i)
         dense = torch.zeros(w.shape.numel(), dtype=flat.dtype)
         dense[graph.local(i)] = flat[graph.rows(i)]
         if w.parameter.shape == w.shape:
@@ -226,9 +231,10 @@ class Sparse(CopiedWhole):
         remembers the shape of the one that a loss was computed with."""
         old = w.parameter
         if old.shape == values.shape:
-            old.data = values
+            lay(old, values)
             return
-        fresh = nn.Parameter(values, requires_grad=old.requires_grad)
+        kind = EdgeWeight if w.form == "edges" else nn.Parameter
+        fresh = kind(values, requires_grad=old.requires_grad)
         replace(self.optimizer, old, fresh)
         setattr(w.module, w.attribute, fresh)
         self.native.replaced(old, fresh)
@@ -247,6 +253,7 @@ class Sparse(CopiedWhole):
         """One optimiser step on the gradients that are there: (True, the closure's loss)."""
         if scaler is not None:
             raise ValueError("the sparse world runs in full precision: call step() with no scaler.")
+        self.take_up()
         loss = closure() if closure is not None else None
         if not skip:
             self.gradients.mask()
@@ -256,6 +263,7 @@ class Sparse(CopiedWhole):
 
     def prepare(self, graph: Graph, skip: bool) -> None:
         """Masked gradients of the weights that are dense."""
+        self.take_up()
         if not skip:
             self.gradients.mask()
 
@@ -275,6 +283,7 @@ class Sparse(CopiedWhole):
 
         In one native call where the model can be traced, else layer by layer.
         """
+        self.take_up()
         native = self.native
         if not native.ready(x, self.held.flat.dtype, self.gradients.keeping):
             loss = self._learn_by_layers(graph, x, y, rows, skip)
@@ -308,6 +317,7 @@ class Sparse(CopiedWhole):
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:
         """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
+        self.take_up()
         dtype = self.held.flat.dtype
         if self.native.trace_if_due(x, dtype, self.gradients.keeping):
             try:
@@ -325,6 +335,7 @@ class Sparse(CopiedWhole):
         """
         if not self.begun:
             return graph.with_columns({"weight": self.first_weights(graph)})
+        self.take_up()
         for i, w in enumerate(self.weights):
             if w.form == "masked":
                 part = w.parameter.detach().view(-1)[self.held.local(i)]
@@ -384,8 +395,9 @@ class Sparse(CopiedWhole):
             w, rows = self.weights[i], bounds[i : i + 2]
             assert w.wires is not None
             lists = csr(after, i, w.shape, (w.wires, rows[0], drop))
-            w.wires = Wires(w.wires.shape, *lists, self.gradients.keeping, True, w.wires.passes)
-            wire(w.module, w.attribute, w.wires)
+            fresh = Wires(w.wires.shape, *lists, self.gradients.keeping, True, w.wires.passes)
+            w.rewire(fresh)
+            wire(w.module, w.attribute, fresh)
             gone, new = (x[slice(*x.searchsorted(rows))] - rows[0] for x in (drop, born))
             self.moments.edit_in_place(i, gone, new)
             self.native.rewire_in_place(w)
@@ -449,51 +461,3 @@ class Sparse(CopiedWhole):
             for name, values in moments.items():
                 self.moments.write(self.held, name, values)
         self.native.rewire()
-
-    # -- signals --------------------------------------------------------------------------------
-
-    def holding(self, graph: Graph) -> Masked:
-        """This world as if it were a masked one that held another graph: its probe runs dense,
-        under that graph's masks, whatever the layers are here.
-
-        For as long as it is used it takes the masked world's time and memory: a mask, and in a
-        pass a weight and a gradient, of every possible synapse. Rules that prune at the start
-        begin with all of those as edges. Nothing of it stays, and this world does not notice.
-        """
-        model, optimizer = self.model, self.optimizer
-        if any(w.parameter.shape != w.shape for w in self.weights):
-            now = self._edges_to_lend(graph)
-            model, optimizer = dense_copy(model, optimizer, self.weights, now)
-        world = Masked(model, optimizer, **self._chosen, probe=self.probe)
-        world.space, world.taps, world.ranks = self.space, self.taps, self.ranks
-        return world.holding(graph)
-
-    def _edges_to_lend(self, graph: Graph) -> Graph:
-        """The edges that are held, with their weights. Before step 0 weights are as they came, but
-        for those on the meta device: they are made for the graph's edges."""
-        if self.begun:
-            return self.read(Graph(self.space, self.held.keys))
-        return graph if "weight" in graph.columns else self.read(graph)
-
-    @contextmanager
-    def deriving(self, graph: Graph) -> Iterator[Passes]:
-        """Within it the model can be derived by its weights, of edges alone where it holds those.
-
-        The lists of edges keep what they noted in the last training pass, from which the signals
-        of gradients come.
-        """
-        assert self.probe is not None
-        weights = [w.parameter for w in self.weights]
-
-        def at(tensors: Sequence[Tensor | None]) -> Tensor:
-            parts = []
-            for i, (t, w) in enumerate(zip(tensors, self.weights, strict=True)):
-                if t is None:
-                    t = torch.zeros_like(w.parameter)
-                parts.append(t if w.form == "edges" else t.reshape(-1)[graph.local(i)])
-            return torch.cat(parts)
-
-        lists = [w.wires for w in self.weights if w.wires is not None]
-        with evaluating(self.model), unheard(lists):
-            owner = {id(p): i for i, p in enumerate(weights)}
-            yield Passes(self.model, weights, at, self.probe, self.model, owner)
