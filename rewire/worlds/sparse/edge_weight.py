@@ -19,7 +19,7 @@ from torch.nn import functional
 
 DENSE = "use net.to_dense(), a copy of the model with dense weights"
 
-_T: Any = Tensor
+_T: Any = Tensor  # whose attributes are descriptors, which type checkers do not know
 # Functions that read a weight as rows and columns: a list has none.
 _MATRIX = frozenset({
     torch.matmul, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, torch.mm, Tensor.mm,
