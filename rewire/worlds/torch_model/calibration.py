@@ -87,12 +87,15 @@ def _summed(
         for batch in world.probe.batches:
             world.probe.loss(model, batch)
     for i, p in projections.items():
-        if (i, 0) not in sums:
+        if not world.counted(int((i, 0) in sums)):
             raise ValueError(
                 f"no batch of the probe reached {p.name!r}, so that its inputs are not known: let "
                 "the probe's loss run the layer, or leave the weight out with exclude=."
             )
-    return sums
+    blanks = {(i, part): form(torch.zeros(1, matrix_of(p).columns, dtype=torch.float64))
+              for i, p in projections.items() for part in range(matrix_of(p).parts)}  # fmt: skip
+    totals = world.summed([sums.get(place, blank) for place, blank in blanks.items()])
+    return dict(zip(blanks, totals, strict=True))
 
 
 def _weights(world: DenseModel, graph: Graph) -> list[Tensor]:
