@@ -53,6 +53,14 @@ class CopiedWhole(TorchWorld):
             )
         self.ranks = self.taps.ranks = self.gradients.ranks = ranks
 
+    def listen(self, *, dense: bool, hooks: frozenset[int]) -> None:
+        """Notice what backward passes make, and mask what is held dense as soon as it is made."""
+        self.gradients.listen()
+
+    def unlisten(self) -> None:
+        """Take the hooks off."""
+        self.gradients.unlisten()
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.join()

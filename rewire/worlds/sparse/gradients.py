@@ -3,16 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...graph import Space
+from ..masked.backward import Backward
 from ..masked.memory import clear_absent
 from ..torch_model.group import Ranks
 from . import edge_layers
 from .native_step import NativeStep
+from .plan.fingerprint import SPARED, hook_ids
 from .weights import Weight
+
+
+class DenseWeights(NamedTuple):
+    """Weights that are held dense: their masks, and the numbers of those that lack synapses."""
+
+    masks: list[Tensor]
+    thin: frozenset[int]
+
+
+class ListHooks:
+    """Hooks on a list of edges, which notice when its gradient begins anew and how it is scaled."""
+
+    def __init__(self, weight: Weight, gradients: Gradients):
+        self.parameter, self._weight, self._gradients = weight.parameter, weight, gradients
+        self._made: Tensor | None = None  # the gradient as backward passes made it
+        before = hook_ids(weight.parameter)
+        self._handles = [
+            weight.parameter.register_hook(self._before),
+            weight.parameter.register_post_accumulate_grad_hook(self._after),
+        ]
+        setattr(weight.parameter, SPARED, hook_ids(weight.parameter) - before)
+
+    def close(self) -> None:
+        """Take them off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def scale(self) -> float:
+        """What the gradient, the mean of the ranks', was multiplied by since it was made."""
+        gradient, made, ranks = self.parameter.grad, self._made, self._gradients.ranks
+        if ranks is not None:
+            made = torch.zeros_like(self.parameter) if made is None else made
+            made = ranks.mean(made)
+        if gradient is None or made is None or not gradient.numel():
+            return 1.0
+        at = gradient.abs().argmax()
+        now, before = float(gradient[at]), float(made[at])
+        return now / before if before not in (0, now) else 1.0
+
+    def _before(self, gradient: Tensor) -> None:
+        earlier, wires = self.parameter.grad, self._weight.wires
+        if wires is not None and (earlier is None or not earlier.any()):
+            wires.begin()
+
+    def _after(self, parameter: Tensor) -> None:
+        wires = self._weight.wires
+        if wires is not None:
+            wires.mark = len(wires.passes)
+        if self._gradients.wanted and parameter.grad is not None:
+            self._made = parameter.grad.clone()
 
 
 class Gradients:
@@ -30,18 +83,90 @@ class Gradients:
         self.wanted = False
         self.ranks: Ranks | None = None
         self._whole: dict[str, Tensor] = {}
+        self._scales: dict[str, float] = {}
+        self._listens = False
+        self._backward: Backward | None = None  # of the dense ones, while a session listens
+        self._place: dict[str, int] = {}  # their numbers there
+        self._heard: dict[str, ListHooks] = {}
+
+    def listen(self) -> None:
+        """Clear dense gradients at absent synapses as soon as a backward pass has made them, and
+        notice where lists' gradients were zeroed or scaled since they were noted."""
+        self._listens = True
+        self.follow()
+
+    def unlisten(self) -> None:
+        """Take the hooks off."""
+        self._listens = False
+        self._forget_dense()
+        for hooks in self._heard.values():
+            hooks.close()
+        self._heard.clear()
+
+    def _forget_dense(self) -> None:
+        if self._backward is not None:
+            self._backward.close()
+        self._backward, self._place = None, {}
+
+    def follow(self) -> None:
+        """The masks, the parameters, or the forms that weights are held in, are others."""
+        if not self._listens:
+            return
+        dense = [w for w in self._weights if w.mask is not None]
+        if dense or self._place:
+            self._forget_dense()
+            masks = [w.mask for w in dense if w.mask is not None]
+            thin = frozenset(i for i, mask in enumerate(masks) if not mask.all())
+            self._backward = Backward([w.parameter for w in dense], DenseWeights(masks, thin))
+            self._backward.wanted = self.wanted
+            others = [hook_ids(w.parameter) for w in dense]
+            self._backward.listen(dense=self.keeping)
+            for w, before in zip(dense, others, strict=True):
+                setattr(w.parameter, SPARED, hook_ids(w.parameter) - before)
+            self._place = {w.name: i for i, w in enumerate(dense)}
+        for w in self._weights if self.keeping else ():
+            hooks = self._heard.get(w.name)
+            if hooks is not None and (w.wires is None or hooks.parameter is not w.parameter):
+                hooks.close()
+                del self._heard[w.name]
+            if w.wires is not None and w.name not in self._heard:
+                self._heard[w.name] = ListHooks(w, self)
+
+    def settle(self) -> None:
+        """A step is over: passes that come belong to the next."""
+        if self._backward is not None:
+            self._backward.settle()
 
     def want(self, wanted: bool) -> None:
         """Forget those of the last step; keep the next ones if they are wanted."""
         self.wanted = wanted
         self._whole.clear()
+        self._scales.clear()
+        if self._backward is not None:
+            self._backward.wanted = wanted
+
+    def keep(self) -> None:
+        """Keep the dense ones as they are without masks, and how lists' were scaled since they
+        were noted (unscaled, clipped), where a rule will ask for them."""
+        if not self.wanted:
+            return
+        whole: Sequence[Tensor | None] = ()
+        if self._backward is not None:
+            self._backward.ranks = self.ranks
+            whole = self._backward.dense()
+        for w in self._weights:
+            gradient = w.parameter.grad
+            if w.mask is not None and gradient is not None:
+                dense = whole[self._place[w.name]] if w.name in self._place else None
+                self._whole[w.name] = gradient.clone() if dense is None else dense
+            elif w.name in self._heard:
+                self._scales[w.name] = self._heard[w.name].scale()
 
     def mask(self) -> None:
-        """Clear the dense ones at absent synapses."""
+        """Clear the dense ones at absent synapses; what a rule will ask for is kept."""
+        self.keep()
         for w in self._weights:
             if w.mask is not None and w.parameter.grad is not None:
-                if self.wanted:
-                    self._whole[w.name] = w.parameter.grad.clone()
                 clear_absent([w.parameter.grad], [w.mask])
 
     def at(self, i: int, local: Tensor) -> Tensor:
@@ -59,17 +184,17 @@ class Gradients:
         rows, columns = local // width, local % width
         if self._native.plan is not None:
             return self._native.plan.sddmm(w.name, rows, columns)
-        return edge_layers.gradient_at(w.wires, rows, columns)
+        return self._scaled(w, edge_layers.gradient_at(w.wires, rows, columns))
 
     def dense(self, i: int) -> Tensor:
         """Those at every synapse of projection i, (size,)."""
         w, plan = self._weights[i], self._native.plan
         if w.wires is not None:
-            whole = (
-                edge_layers.dense_gradient(w.wires) if plan is None else plan.dense_gradient(w.name)
-            )
-            own = whole.reshape(-1)
-            return own if self.ranks is None else self.ranks.mean(own)
+            if plan is None:
+                own = self._scaled(w, edge_layers.dense_gradient(w.wires))
+            else:
+                own = plan.dense_gradient(w.name)
+            return own.reshape(-1) if self.ranks is None else self.ranks.mean(own.reshape(-1))
         grad = self._whole.get(w.name)
         if grad is None:
             grad = w.parameter.grad if plan is None else plan.gradients[w.name]
@@ -86,7 +211,12 @@ class Gradients:
             return None
         if self._native.plan is not None:
             return self._native.plan.top_absent(w.name, k, leaving)  # type: ignore[return-value]
-        return edge_layers.top_absent(w.wires, k, leaving)  # type: ignore[return-value]
+        keys, scores, absent, nan = edge_layers.top_absent(w.wires, k, leaving)
+        return keys, self._scaled(w, scores), absent, nan  # type: ignore[return-value]
+
+    def _scaled(self, w: Weight, gradient: Tensor) -> Tensor:
+        scale = self._scales.get(w.name, 1.0)
+        return gradient if scale == 1 else gradient * scale
 
     def at_keys(self, space: Space, keys: Tensor, dtype: torch.dtype) -> Tensor:
         """Those at keys, existing or absent, (k,)."""

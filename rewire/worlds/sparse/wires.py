@@ -25,8 +25,9 @@ class Wires:
 
     indptr: (rows + 1,) int64; index: (E,) int32, rising within a row.
     passes: of the backward passes since the last step, where ``keeping``; ``over``: that step was
-    made, and the next pass begins anew. product: the dense gradient of rows [first, end) that a
-    pass makes, (end - first, width). gone: whether the weight has other edges since.
+    made, and the next pass begins anew. mark: how many of them earlier backward passes noted.
+    product: the dense gradient of rows [first, end) that a pass makes, (end - first, width).
+    gone: whether the weight has other edges since.
     """
 
     shape: tuple[int, ...]
@@ -35,6 +36,7 @@ class Wires:
     keeping: bool = False
     over: bool = False
     passes: list[Pass] = field(default_factory=list)
+    mark: int = 0
     product: Callable[[Pass, int, int], Tensor] | None = None
     gone: bool = False
 
@@ -49,15 +51,20 @@ class Wires:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy keeps nothing: nobody would take it, but for a world that is copied as well."""
-        return {**vars(self), "keeping": False, "over": False, "passes": [], "product": None}
+        return {**vars(self), "keeping": False, "over": False, "passes": [], "mark": 0,
+                "product": None}  # fmt: skip
 
     def note(self, x: Tensor, dy: Tensor) -> None:
         """A backward pass was made."""
         if self.over:
             self.passes.clear()
-            self.over = False
+            self.over, self.mark = False, 0
         if self.keeping:
             self.passes.append(Pass(x.detach(), dy.detach()))
+
+    def begin(self) -> None:
+        """The pass that ends now is the first: gradients of those before were zeroed."""
+        del self.passes[: self.mark]
 
     @property
     def width(self) -> int:
@@ -85,11 +92,11 @@ class Wires:
 @contextmanager
 def unheard(lists: Sequence[Wires]) -> Iterator[None]:
     """Within it these keep what they noted in the last training pass, and note nothing more."""
-    noted = [(wires.keeping, wires.over, wires.passes) for wires in lists]
+    noted = [(wires.keeping, wires.over, wires.passes, wires.mark) for wires in lists]
     for wires in lists:
-        wires.keeping, wires.over, wires.passes = False, False, []
+        wires.keeping, wires.over, wires.passes, wires.mark = False, False, [], 0
     try:
         yield
     finally:
-        for wires, (keeping, over, passes) in zip(lists, noted, strict=True):
-            wires.keeping, wires.over, wires.passes = keeping, over, passes
+        for wires, (keeping, over, passes, mark) in zip(lists, noted, strict=True):
+            wires.keeping, wires.over, wires.passes, wires.mark = keeping, over, passes, mark

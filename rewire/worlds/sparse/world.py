@@ -211,6 +211,7 @@ class Sparse(CopiedWhole, Looking):
             w.last, w.parameter.grad = w.parameter, None
         if forms != self.forms:
             self.native.drop()
+        self.gradients.follow()
 
     def _hold_dense(self, graph: Graph, i: int, flat: Tensor) -> None:
         w = self.weights[i]
@@ -255,8 +256,8 @@ class Sparse(CopiedWhole, Looking):
             raise ValueError("the sparse world runs in full precision: call step() with no scaler.")
         self.take_up()
         loss = closure() if closure is not None else None
+        self.prepare(graph, skip)
         if not skip:
-            self.gradients.mask()
             self.optimizer.step()
         self.stepped(graph, skip)
         return True, loss
@@ -264,8 +265,7 @@ class Sparse(CopiedWhole, Looking):
     def prepare(self, graph: Graph, skip: bool) -> None:
         """Masked gradients of the weights that are dense."""
         self.take_up()
-        if not skip:
-            self.gradients.mask()
+        self.gradients.keep() if skip else self.gradients.mask()
 
     def stepped(self, graph: Graph, skip: bool) -> None:
         """The passes of this step are over."""
@@ -273,6 +273,7 @@ class Sparse(CopiedWhole, Looking):
             if w.wires is not None:
                 w.wires.over = True
         self.taps.settle()
+        self.gradients.settle()
 
     def sparse_parameters(self) -> list[Tensor]:
         """Lists of edges, and dense weights, as this world left them."""

@@ -15,6 +15,7 @@ HELD = ("_parameters", "_buffers", "_modules", *HOOKS)  # dictionaries of every 
 OWN = frozenset(vars(nn.Module())) - {"training"}  # what torch keeps in every module
 EVERYWHERE = tuple(getattr(torch_module, f"_global{name}") for name in HOOKS)
 
+SPARED = "_rewire_hooks"  # of a parameter: ids of hooks that a plan need not call
 TRAINED = attrgetter("requires_grad", "_backward_hooks", "_post_accumulate_grad_hooks")
 
 
@@ -24,9 +25,14 @@ def hooks(module: nn.Module) -> Iterator[Mapping[int, Any]]:
     yield from EVERYWHERE
 
 
+def hook_ids(p: Tensor) -> frozenset[int]:
+    """Ids of what listens to the gradient of a parameter."""
+    return frozenset((*(p._backward_hooks or ()), *(p._post_accumulate_grad_hooks or ())))
+
+
 def hooked(p: Tensor | None) -> bool:
-    """Whether something listens to the gradient of this parameter."""
-    return p is not None and bool(p._backward_hooks or p._post_accumulate_grad_hooks)
+    """Whether something but this world's own hooks listens to the gradient of this parameter."""
+    return p is not None and bool(hook_ids(p) - getattr(p, SPARED, frozenset()))
 
 
 class Outline:
