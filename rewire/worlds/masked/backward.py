@@ -8,14 +8,21 @@ aside before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from ..torch_model.group import Ranks
 from .memory import clear_one
 from .weights import MaskedWeights
+
+
+class Masks(NamedTuple):
+    """Masks of dense weights, and the numbers of those that lack synapses."""
+
+    masks: Sequence[Tensor]
+    thin: Collection[int]
 
 
 class Backward:
@@ -25,7 +32,7 @@ class Backward:
     ranks: the processes that train the model together, whose mean a kept gradient is to be.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], weights: MaskedWeights):
+    def __init__(self, parameters: Sequence[nn.Parameter], weights: MaskedWeights | Masks):
         self._parameters, self._weights = parameters, weights
         self.wanted = False
         self.ranks: Ranks | None = None

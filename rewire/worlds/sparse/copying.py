@@ -55,10 +55,12 @@ class CopiedWhole(TorchWorld):
 
     def listen(self, *, dense: bool, hooks: frozenset[int]) -> None:
         """Notice what backward passes make, and mask what is held dense as soon as it is made."""
+        super().listen(dense=dense, hooks=hooks)
         self.gradients.listen()
 
     def unlisten(self) -> None:
         """Take the hooks off."""
+        super().unlisten()
         self.gradients.unlisten()
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from ...graph import Space
-from ..masked.backward import Backward
+from ..masked.backward import Backward, Masks
 from ..masked.memory import clear_absent
 from ..torch_model.group import Ranks
 from . import edge_layers
 from .native_step import NativeStep
 from .plan.fingerprint import SPARED, hook_ids
 from .weights import Weight
-
-
-class DenseWeights(NamedTuple):
-    """Weights that are held dense: their masks, and the numbers of those that lack synapses."""
-
-    masks: list[Tensor]
-    thin: frozenset[int]
 
 
 class ListHooks:
@@ -117,7 +108,7 @@ class Gradients:
             self._forget_dense()
             masks = [w.mask for w in dense if w.mask is not None]
             thin = frozenset(i for i, mask in enumerate(masks) if not mask.all())
-            self._backward = Backward([w.parameter for w in dense], DenseWeights(masks, thin))
+            self._backward = Backward([w.parameter for w in dense], Masks(masks, thin))
             self._backward.wanted = self.wanted
             others = [hook_ids(w.parameter) for w in dense]
             self._backward.listen(dense=self.keeping)
