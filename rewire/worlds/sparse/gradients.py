@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ class ListHooks:
 
     def __init__(self, weight: Weight, gradients: Gradients):
         self.parameter, self._weight, self._gradients = weight.parameter, weight, gradients
-        self._made: Tensor | None = None  # the gradient as backward passes made it
+        self.made: Tensor | None = None  # the gradient as backward passes made it
         before = hook_ids(weight.parameter)
         self._handles = [
             weight.parameter.register_hook(self._before),
@@ -36,7 +37,7 @@ class ListHooks:
 
     def scale(self) -> float:
         """What the gradient, the mean of the ranks', was multiplied by since it was made."""
-        gradient, made, ranks = self.parameter.grad, self._made, self._gradients.ranks
+        gradient, made, ranks = self.parameter.grad, self.made, self._gradients.ranks
         if ranks is not None:
             made = torch.zeros_like(self.parameter) if made is None else made
             made = ranks.mean(made)
@@ -56,7 +57,7 @@ class ListHooks:
         if wires is not None:
             wires.mark = len(wires.passes)
         if self._gradients.wanted and parameter.grad is not None:
-            self._made = parameter.grad.clone()
+            self.made = parameter.grad.clone()
 
 
 class Gradients:
@@ -127,6 +128,8 @@ class Gradients:
         """A step is over: passes that come belong to the next."""
         if self._backward is not None:
             self._backward.settle()
+        for hooks in self._heard.values():
+            hooks.made = None
 
     def want(self, wanted: bool) -> None:
         """Forget those of the last step; keep the next ones if they are wanted."""
