@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .averaging import Averaged
 from .graph import Graph
@@ -44,6 +44,7 @@ class Listening:
     endless: bool
     skipped: bool
     done: Any
+    graph: Any
     _graph: Graph
     _may_want: bool
     _wants: list[bool]
@@ -237,6 +238,29 @@ class Listening:
         Raises ValueError for a decay outside [0, 1), and for a world without a torch model.
         """
         return Averaged(self, decay, buffers=buffers, each_step=each_step)
+
+    def to_dense(self) -> nn.Module:
+        """A copy of the model in torch's own layers, without session, hooks or lists of edges: to
+        save, export, compile or quantize. Absent and silent synapses weigh exactly 0, and gains are
+        multiplied into the weights.
+
+        >>> import torch, rewire
+        >>> model = torch.nn.Sequential(torch.nn.Linear(20, 10), torch.nn.ReLU())
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> net = rewire.attach(model, optimizer, rewire.SET(), density=0.1, world="sparse")
+        >>> model[0], net.to_dense()[0]
+        (EdgeLinear(in_features=20, out_features=10, bias=True),
+         Linear(in_features=20, out_features=10, bias=True))
+        >>> int(net.to_dense()[0].weight.count_nonzero())
+        20
+
+        Raises ValueError for a world without a torch model.
+        """
+        if not isinstance(self.world, TorchWorld):
+            raise ValueError(f"the {self.world.name} world has no torch model to copy.")
+        twin = self.world.twin(dense=True)
+        twin.hold(self.graph.effective())
+        return twin.model
 
     def load(self, path: str | Path) -> None:
         """Let model, optimizer and session be what :func:`rewire.save` wrote, edges included: to go
