@@ -5,6 +5,7 @@ imported: the second pair costs little.
 """
 
 import multiprocessing
+from contextlib import nullcontext
 from datetime import timedelta
 
 import torch
@@ -223,6 +224,25 @@ def sparse_under_ddp(rank):
     return error_of(lambda: train(RULES["GMP"], rank, 2, world="sparse", density=None))
 
 
+def uneven(rank):
+    """The error of a training in which ranks may run out of data, by one that has."""
+    from torch.distributed.algorithms.join import Join
+
+    model = model_of()
+    optimizer = sgd(model)
+    rewire.attach(model, optimizer, RULES["SET"], density=0.3, steps=STEPS)
+    trained = nn.parallel.DistributedDataParallel(model)
+
+    def run():
+        with Join([trained]):
+            for step in range(2):
+                optimizer.zero_grad()
+                loss_of(trained, parts(step, rank, 2)).backward()
+                optimizer.step()
+
+    return error_of(run)
+
+
 def sharded(rank):
     """The errors of both worlds where a weight is a DTensor."""
     from torch.distributed.device_mesh import init_device_mesh
@@ -239,7 +259,104 @@ def sharded(rank):
     return {world: error_of(lambda world=world: attach(world)) for world in ("masked", "sparse")}
 
 
-CASES = (disagreements, drift, independent, sparse_under_ddp, sharded)
+# -- ways to train several processes --------------------------------------------------------------
+
+
+def _ddp(**options):
+    return lambda model: nn.parallel.DistributedDataParallel(model, **options)
+
+
+def _compressed(hook, state=None):
+    def wrap(model):
+        trained = nn.parallel.DistributedDataParallel(model)
+        trained.register_comm_hook(state, hook)
+        return trained
+
+    return wrap
+
+
+def _low_rank(model):
+    from torch.distributed.algorithms.ddp_comm_hooks import powerSGD_hook as power
+
+    state = power.PowerSGDState(None, matrix_approximation_rank=2, start_powerSGD_iter=2)
+    return _compressed(power.powerSGD_hook, state)(model)
+
+
+def _half(model):
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
+
+    return _compressed(fp16_compress_hook)(model)
+
+
+def _averaged_by_hand(model):
+    """No wrapper at all: the loop averages what backward leaves."""
+    return model
+
+
+WRAPS = {
+    "static graph": _ddp(static_graph=True),
+    "bucket views": _ddp(gradient_as_bucket_view=True),
+    "unused parameters": _ddp(find_unused_parameters=True),
+    "small buckets": _ddp(bucket_cap_mb=1e-4),
+    "half": _half,
+    "low rank": _low_rank,
+    "by hand": _averaged_by_hand,
+}
+
+
+def accumulating(rule, rank=0, ranks=1, *, wrap=None, sync=False, zero=True, first=False, **how):
+    """Two micro-batches a step, the passes of the first without a reduction unless ``sync``.
+
+    zero: gradients are set to None between steps. first: wrapped before it is attached.
+    """
+    model = model_of()
+    optimizer, digests = sgd(model), []
+    wrap = wrap or nn.parallel.DistributedDataParallel
+    trained = wrap(model) if first and ranks > 1 else model
+    net = rewire.attach(trained, optimizer, rule, steps=STEPS, seed=1, **{"density": 0.3, **how})
+    if not first and ranks > 1:
+        trained = wrap(model)
+    for step in range(STEPS):
+        optimizer.zero_grad(set_to_none=zero)
+        for half in (2 * step, 2 * step + 1):
+            last = half % 2
+            whole = last or sync or trained is model
+            with nullcontext() if whole else trained.no_sync():
+                (loss_of(trained, parts(half, rank, ranks)) / 2).backward()
+        if ranks > 1 and trained is model:
+            for p in model.parameters():
+                torch.distributed.all_reduce(p.grad)
+                p.grad /= ranks
+        optimizer.step()
+        digests.append(net.graph.digest())
+    assert not net.world.check()
+    graph = net.graph
+    return graph.keys, graph["weight"], digests
+
+
+def every_way(rank, world, rules):
+    group = torch.distributed.group.WORLD
+    out = {}
+    for name in rules:
+        for how, wrap in WRAPS.items():
+            options = {"group": group} if how == "by hand" else {"sync": how == "static graph"}
+            out[name, how] = _tried(rank, name, wrap=wrap, world=world, **options)
+        out[name, "synchronised"] = _tried(rank, name, sync=True, world=world)
+        out[name, "zeroed"] = _tried(
+            rank, name, zero=False, wrap=_ddp(gradient_as_bucket_view=True), world=world
+        )
+        out[name, "wrapped first"] = _tried(rank, name, first=True, world=world)
+    return out
+
+
+def _tried(rank, name, **options):
+    try:
+        return accumulating(RULES[name], rank, 2, density=density_of(name), **options)
+    except (RuntimeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+CASES = (disagreements, drift, independent, sparse_under_ddp, sharded, uneven)
 
 
 def every_case(rank):

@@ -177,6 +177,35 @@ def test_the_dense_gradient_of_a_rule_is_clipped_as_the_edges_are():
     torch.testing.assert_close(net.world.backward.dense()[0], plain[0].weight.grad * factor)
 
 
+@pytest.mark.parametrize("rule", ["set", "rigl"])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_numbers_added_to_gradients_after_the_pass_train_no_absent_weight(rule, in_place):
+    model, opt, net = attached("masked", RULES[rule](), steps=6)
+    for k, batch in enumerate(batches(6)):
+        backward(model, batch)
+        for p in model.parameters():
+            noise = torch.randn(p.shape, generator=torch.Generator().manual_seed(k))
+            p.grad = p.grad.add_(noise) if in_place else p.grad + noise
+        opt.step()
+        assert net.world.check() == []
+
+
+def test_what_is_added_to_a_gradient_in_place_is_added_to_the_dense_one_of_rules():
+    model, opt, net = attached("masked", rewire.RigL(when=rewire.every(1), fraction=0.3), steps=9)
+    plain = mlp()
+    plain.load_state_dict(model.state_dict())
+    backward(model, batches()[0])
+    backward(plain, batches()[0])
+    weight, noise = model[0].weight, 0.001 * torch.randn(model[0].weight.shape)
+    weight.grad.mul_(0.5).add_(noise)
+    dense, absent = net.world.backward.dense()[0], ~net.masks()["0.weight"]
+    expected = 0.5 * plain[0].weight.grad + noise
+    torch.testing.assert_close(dense[~absent], expected[~absent])
+    torch.testing.assert_close(dense[absent], expected[absent], rtol=0.05, atol=1e-4)
+    weight.grad[:, 0] = torch.inf  # at edges too: hides nothing
+    assert not net.world.backward.dense()[0].isfinite().all()
+
+
 class SAM(torch.optim.Optimizer):
     """Foret et al. 2021, two passes: up the gradient, then a step by the gradient found there."""
 

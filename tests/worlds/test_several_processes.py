@@ -41,6 +41,27 @@ def test_two_ranks_are_one_network_and_that_of_one_process(masked, name):
     torch.testing.assert_close(weight, own_weight, rtol=0, atol=1e-6)
 
 
+# -- ways to train several processes --------------------------------------------------------------
+
+WAYS = [*several.WRAPS, "synchronised", "zeroed", "wrapped first"]
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory):
+    return several.on_ranks(tmp_path_factory.mktemp("ways"), several.every_way, "masked", ["RigL"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_accumulated_passes_of_two_ranks_are_those_of_one_process(ways, way):
+    (keys, weight, digests), (_, other_weight, other_digests) = (r["RigL", way] for r in ways)
+    assert digests == other_digests and torch.equal(weight, other_weight)
+    if way == "low rank":  # no more than one network: gradients are approximations
+        return
+    own_keys, own_weight, own_digests = several.accumulating(RULES["RigL"])
+    assert digests == own_digests and torch.equal(keys, own_keys)
+    torch.testing.assert_close(weight, own_weight, rtol=0, atol=1e-3 if way == "half" else 1e-6)
+
+
 # -- what the ranks are to have in common ---------------------------------------------------------
 
 
@@ -77,6 +98,11 @@ def test_a_group_needs_torch_distributed():
 def test_lists_of_edges_are_refused_under_ddp(cases):
     for case in cases:
         assert "attach with world='masked'" in case["sparse_under_ddp"]
+
+
+def test_ranks_that_may_run_out_of_data_are_refused(cases):
+    for case in cases:
+        assert "may run out of data before others (Join)" in case["uneven"]
 
 
 def test_sharded_weights_are_refused_by_name(cases):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ..torch_model.group import Ranks
@@ -37,7 +38,8 @@ class Backward:
         self.wanted = False
         self.ranks: Ranks | None = None
         self._whole: list[Tensor | None] = [None] * len(parameters)
-        self._clean: list[int] = [0] * len(parameters)  # addresses of the gradients that are masked
+        # the gradients that are masked: where each lies, and how often it was written
+        self._clean: list[tuple[int, int] | None] = [None] * len(parameters)
         self._handles: list[Any] = []
 
     def listen(self, *, dense: bool) -> None:
@@ -75,24 +77,26 @@ class Backward:
                 return
             if i in self._weights.thin:
                 clear_one(gradient, self._weights.masks[i])
-            self._clean[i] = gradient.data_ptr()
+            self._clean[i] = gradient.data_ptr(), gradient._version
 
         return mask
 
     def unmasked(self, i: int) -> bool:
-        """Whether the gradient of projection i was put in its place by something else than a
-        backward pass, and may have numbers at absent synapses. Ranks put theirs there after it."""
+        """Whether something else than a backward pass wrote the gradient of projection i, or put
+        it in its place, so that it may have numbers at absent synapses (noise, a mean taken off).
+        Ranks put theirs there after the pass."""
         gradient = self._parameters[i].grad
         if gradient is None:
             return False
-        return self.ranks is not None or self._clean[i] != gradient.data_ptr()
+        written = self._clean[i] != (gradient.data_ptr(), gradient._version)
+        return written or self.ranks is not None
 
     def dense(self) -> list[Tensor | None]:
         """The whole gradient of each projection, the mean of the ranks', scaled as that of the
         edges was since (unscaled, clipped).
 
-        None where none was kept, and where the gradient was replaced by one that has numbers at
-        absent synapses: it is whole itself.
+        What was added in place since (noise) is added to it. None where none was kept, and where
+        the gradient was replaced by one that has numbers at absent synapses: it is whole itself.
         """
         whole = self._whole
         if self.ranks is not None:
@@ -104,8 +108,17 @@ class Backward:
         gradient = self._parameters[i].grad
         if whole is None or gradient is None:
             return None
-        if self.unmasked(i) and bool((gradient.detach() * (self._weights.masks[i] == 0)).any()):
-            return None
+        if self.unmasked(i):
+            exists = self._weights.masks[i] != 0
+            added = gradient.detach().masked_fill(exists, 0.0)
+            if added.any():
+                clean = self._clean[i]
+                replaced = clean is None or clean[0] != gradient.data_ptr()
+                if replaced and self.ranks is None:
+                    return None
+                own = whole[exists]
+                scale = torch.dot(gradient.detach()[exists], own) / torch.dot(own, own)
+                return torch.where(exists, gradient.detach(), whole * scale + added)
         edges = gradient.detach().flatten()
         at = edges.abs().argmax()
         now, before = float(edges[at]), float(whole.flatten()[at])
@@ -115,7 +128,7 @@ class Backward:
     def settle(self) -> None:
         """A step is over: what comes now belongs to the next."""
         self._whole = [None] * len(self._parameters)
-        self._clean = [0] * len(self._parameters)
+        self._clean = [None] * len(self._parameters)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """A copy of the world makes its own."""

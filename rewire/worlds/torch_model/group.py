@@ -38,11 +38,11 @@ ALIKE = "Give every rank the same."
 class Ranks:
     """The processes that train one network together, each on its part of a batch.
 
-    group: a process group of torch's; None is the default one. named: whether the user named it;
-    else it is that of a DistributedDataParallel.
+    group: a process group of torch's; None is the default one. wrapper: the
+    DistributedDataParallel whose it is; without one the user named it.
     """
 
-    def __init__(self, group: Any = None, *, named: bool = False):
+    def __init__(self, group: Any = None, wrapper: Any = None):
         dist = torch.distributed
         if not (dist.is_available() and dist.is_initialized()):
             raise ValueError(
@@ -50,7 +50,7 @@ class Ranks:
                 "is not initialised: call torch.distributed.init_process_group before "
                 "rewire.attach, or leave group= out."
             )
-        self.group, self.named = group, named
+        self.group, self.named, self._wrapper = group, wrapper is None, wrapper
         self.size: int = dist.get_world_size(group)
         self.rank: int = dist.get_rank(group)
         if self.rank < 0:
@@ -113,6 +113,7 @@ class Ranks:
 
         facts: what it is that is compared -> its value, or a digest of it.
         """
+        self._refuse_uneven()
         own = {what: _plain(value) for what, value in facts.items()}
         all_ranks: list[Any] = [None] * self.size
         torch.distributed.all_gather_object(all_ranks, own, group=self.group)
@@ -127,12 +128,21 @@ class Ranks:
 
     def agree_on_edges(self, graph: Graph, when: str) -> None:
         """Raise RuntimeError, on every rank, where the ranks hold other edges."""
+        self._refuse_uneven()
         if self._compared is None or self._compared[0] is not graph.keys:
             self._compared = graph.keys, torch.tensor([int(graph.digest()[:15], 16)])
         digest = self._compared[1]
         ends = self._reduce(torch.cat([digest, -digest]), torch.distributed.ReduceOp.MAX)
         if int(ends.sum()):
             self.agree({"edges": edges_of(graph)}, when)
+
+    def _refuse_uneven(self) -> None:
+        if self._wrapper is not None and self._wrapper._join_config.enable:
+            raise RuntimeError(
+                "a rank of this training may run out of data before others (Join), and makes no "
+                "more steps then, after which rules edit its edges: give every rank as many "
+                "batches."
+            )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Ranks | None:
         """A copy of a model is in no DistributedDataParallel; a group that was named stays."""
@@ -157,7 +167,7 @@ def _plain(value: Any) -> str:
         return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value))
-    return _ADDRESS.sub("", repr(value)) if not isinstance(value, str) else value
+    return _ADDRESS.sub("", value if isinstance(value, str) else repr(value))
 
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of a function in a rule's repr: each process's own
@@ -198,10 +208,10 @@ def ranks_of(model: nn.Module, group: Any = None) -> Ranks | None:
     """The processes that train this model with this one, or None. group: where the user names
     them."""
     if group is not None:
-        ranks = Ranks(group, named=True)
+        ranks = Ranks(group)
         return ranks if ranks.size > 1 else None
     wrapper = data_parallel(model)
     if wrapper is None:
         return None
-    ranks = Ranks(wrapper.process_group)
+    ranks = Ranks(wrapper.process_group, wrapper)
     return ranks if ranks.size > 1 else None
