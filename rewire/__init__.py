@@ -51,7 +51,7 @@ _MODULES = frozenset({
     "branches", "budget", "checkpoint", "citations", "compatibility", "coverage",
     "edit_log", "experiments", "graph", "limits", "listening", "models", "rule", "rule_budget",
     "rules", "select", "session", "signals", "starting_graph", "strategy", "streams", "substrates",
-    "torch_loop", "when", "world", "worlds",
+    "torch_loop", "trackers", "when", "world", "worlds",
 })  # fmt: skip
 
 __all__ = ["__version__", *_HOMES]

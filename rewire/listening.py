@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .averaging import Averaged
 from .graph import Graph
 from .saving import go_back
+from .trackers import Following, Tracker
 from .when import Clock
 from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.copies import Copies
@@ -57,6 +58,7 @@ class Listening:
     _outer: Any = None  # what wraps the optimiser, where something does
     _joined: bool = False  # whether the processes that train this model were looked for
     _due: list[int]
+    _followers: tuple[Callable[[Any], None], ...] = ()  # called after each step
     _copies: Copies | None = None  # deep copies of the model, while hooks listen
 
     def listen(self) -> None:
@@ -203,6 +205,45 @@ class Listening:
         """The optimiser to hand to a trainer: each of its steps is one of this session."""
         return getattr(self.world, "optimizer", None)
 
+    def follow(
+        self,
+        follower: Tracker | Callable[[Any], None],
+        *,
+        every: int = 1,
+        layers: bool = False,
+    ) -> Callable[[], None]:
+        """Let a tracker take this session's numbers as it steps; returns a function that ends it.
+
+        follower: a tracker (see :mod:`rewire.trackers`), or a function that is called with this
+            session after each step. every: steps between two entries of a tracker. layers: also
+            the density of each projection.
+
+        A copy of the session, or one that is loaded, is followed by nobody.
+        """
+        call: Callable[[Any], None]
+        if isinstance(follower, Tracker):
+            call = following = Following(follower, every, layers)
+            following.begin(self)
+        elif callable(follower):
+            call = follower
+        else:
+            raise TypeError(
+                "a follower is a tracker, with log() and finish(), or a function of the session, "
+                f"got {follower!r}."
+            )
+        self._followers = (*self._followers, call)
+
+        def end() -> None:
+            self._followers = tuple(f for f in self._followers if f is not call)
+
+        return end
+
+    def _tell_followers(self) -> None:
+        """A step is over."""
+        self.world.settle()
+        for call in self._followers:
+            call(self)
+
     def clip(self, max_norm: float, norm_type: float = 2.0) -> Tensor:
         """Clip the gradients of all the model's parameters by their joint norm, which is returned:
         that of edges, biases and norms, in every world. Raises ValueError for a world without a
@@ -313,7 +354,7 @@ class Listening:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {n: v for n, v in self.__dict__.items() if n not in ("_copies", "_averages")}
-        return {**state, "_stepping": self._stepping is not None}
+        return {**state, "_stepping": self._stepping is not None, "_followers": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -433,12 +433,15 @@ model's weights)
 
     def rewire(self) -> None:
         """The second half of :meth:`step`: the rules that are due edit the graph."""
-        if self._planned:  # not where mixed precision skipped the step
+        stepped = self._planned  # not where mixed precision skipped the step
+        if stepped:
             self.tick()
             self._agree()
             self._stepped()
         self._foresee()
         self.world.note()
+        if stepped and self._followers:
+            self._tell_followers()
 
     def step(self, scaler: Any = None, closure: Callable[[], Any] | None = None) -> Any:
         """Stand where ``optimizer.step()`` stood: one optimiser step, then the rules' edits.

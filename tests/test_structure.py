@@ -32,7 +32,7 @@ FLOORS: list[tuple[str, ...]] = [
         "rewire.atomic",
         "rewire.streams",
     ),
-    ("rewire.when",),
+    ("rewire.when", "rewire.trackers"),
     ("rewire.strategy", "rewire.rule_budget"),
     ("rewire.graph",),
     ("rewire.select", "rewire.budget", "rewire.edit_log", "rewire.checkpoint"),

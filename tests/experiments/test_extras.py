@@ -13,20 +13,26 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 NAME = PROJECT["name"]
-FOR_DEVELOPERS = {"bench", "test", "dev"}
+FOR_DEVELOPERS = {"bench", "test", "integrations", "dev"}
 FOLDERS = ("rewire", "models", "experiments", "benchmarks", "tests")
 
 # What a module is called where its distribution is not.
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "mlflow": "mlflow-skinny"}
 # Used without an import of ours, and by whom.
 NOT_IMPORTED = {
     "cython": "Brian2 compiles with it",
+    "gymnasium": "stable-baselines3 makes its environments with it",
+    "onnx": "torch.onnx writes with it",
+    "onnxscript": "torch.onnx writes with it",
     "pytest-xdist": "pytest -n",
     "ruff": ".ci/run",
     "mypy": ".ci/run",
 }
 # Imported without a promise of ours, and why.
 NOT_PROMISED = {
+    "timm": "its tests skip where it is not: it wants torchvision, which follows torch's build",
+    "norse": "as timm",
+    "spikingjelly": "as timm",
     "markupsafe": "jinja2's",
     "pydantic-core": "pydantic's",
     "sparsimony": "its tests skip where it is not: it asks for versions that others do not stand",

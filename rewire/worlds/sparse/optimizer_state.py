@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..torch_model.optimizers import innermost
 from .edge_state import ORDER, digest
 from .weights import Weight
 
@@ -19,8 +20,9 @@ class OptimizerEdges:
 
     def __init__(self, optimizer: torch.optim.Optimizer, weights: Sequence[Weight]):
         self._weights = weights
-        optimizer.register_state_dict_post_hook(self.add)
-        optimizer.register_load_state_dict_pre_hook(self.check)
+        inner = innermost(optimizer)  # accelerate's, which wraps others, knows no hooks
+        inner.register_state_dict_post_hook(self.add)
+        inner.register_load_state_dict_pre_hook(self.check)
 
     def _entry(self) -> dict[str, Any]:
         keys = [_keys_of(w) for w in self._weights]

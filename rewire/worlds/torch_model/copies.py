@@ -99,6 +99,8 @@ class Copies:
         trainers do whose callbacks are set up before the optimizer."""
         if any(_is_of(average.module, graph) for average in averagers()):
             raise ValueError(self._refusal("AveragedModel"))
+        if (name := _averaging_callback(sys._getframe(2))) is not None:
+            raise ValueError(self._refusal(name))
 
     def _refusal(self, name: str) -> str:
         return (
@@ -223,5 +225,19 @@ def _averager(frame: FrameType | None) -> str | None:
         name = type(frame.f_locals.get("self")).__name__
         if AVERAGER.search(name):
             return name
+        frame = frame.f_back
+    return None
+
+
+def _averaging_callback(frame: FrameType | None) -> str | None:
+    """The class of an averaging callback of the trainer that runs now, which copied the model
+    before its optimizer was made: Lightning's of stochastic weight averaging."""
+    for _ in range(DEPTH):
+        if frame is None:
+            return None
+        callbacks = getattr(frame.f_locals.get("trainer"), "callbacks", None)
+        for callback in callbacks if isinstance(callbacks, list) else ():
+            if AVERAGER.search(type(callback).__name__):
+                return type(callback).__name__
         frame = frame.f_back
     return None

@@ -1,0 +1,84 @@
+"""accelerate's loops make the steps of an own loop, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from own_loop import RULES, WORLDS, attach, classify, differences, loader, network, trained
+
+import rewire
+
+accelerate = pytest.importorskip("accelerate")
+
+
+def accelerator(**options: Any) -> Any:
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+    return accelerate.Accelerator(cpu=True, **options)
+
+
+def run(
+    rule: str, world: str, *, accumulate: int = 1, clip: float | None = None, bf16: bool = False,
+    before: bool = True, by_session: bool = False, steps: int = 16,
+) -> rewire.Session:  # fmt: skip
+    """before: attach before prepare(). by_session: net.step() where optimizer.step() stands."""
+    own = accelerator(
+        gradient_accumulation_steps=accumulate, mixed_precision="bf16" if bf16 else "no"
+    )
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    if before:
+        net = attach(model, optimizer, rule, world, steps)
+    model, optimizer, batches = own.prepare(model, optimizer, loader())
+    if not before:
+        net = attach(model, optimizer, rule, world, steps)
+    for _ in range(2):
+        for batch in batches:
+            with own.accumulate(model):
+                own.backward(classify(model, batch))
+                if clip is not None and own.sync_gradients:
+                    own.clip_grad_norm_(model.parameters(), clip)
+                net.step() if by_session else optimizer.step()
+                optimizer.zero_grad()
+    return net
+
+
+def own_loop(rule: str, world: str, steps: int = 16, **options: Any) -> rewire.Session:
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    net = attach(model, optimizer, rule, world, steps)
+
+    def loss(model: Any, batch: Any) -> Any:
+        x, y = batch
+        return torch.nn.functional.cross_entropy(model(x).float(), y)
+
+    return trained(model, optimizer, net, loader(), loss=loss, **options)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "accumulated": {"accumulate": 4},
+    "clipped": {"accumulate": 2, "clip": 0.1},
+}
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("rule", RULES)
+def test_an_accelerated_loop_is_an_own_loop(rule: str, world: str, case: str, before: bool) -> None:
+    """With the session attached before prepare() or to what it returns: in the sparse world the
+    latter crashed."""
+    steps = 16 // CASES[case].get("accumulate", 1)
+    net = run(rule, world, before=before, steps=steps, **CASES[case])
+    assert differences(net, own_loop(rule, world, steps, **CASES[case])) == []
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_session_steps_where_the_wrapped_optimiser_would(world: str) -> None:
+    net = run("GMP", world, accumulate=4, steps=4, before=False, by_session=True)
+    assert differences(net, own_loop("GMP", world, 4, accumulate=4)) == []
