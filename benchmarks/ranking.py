@@ -75,14 +75,14 @@ def _command(given: str) -> str:
 
 def _ranked(points: Sequence[compare.Point]) -> list[Entry]:
     entries, rank = [], 0
-    for point in sorted(points, key=lambda p: (-p.mean(compare.ACCURACY), p.label)):
+    for point in sorted(points, key=lambda p: (-p.mean(compare.ACCURACY.test), p.label)):
         rank += not point.over_budget
         entries.append({"rank": None if point.over_budget else rank, **_entry(point)})
     return entries
 
 
 def _entry(point: compare.Point) -> Entry:
-    accuracy = point.values(compare.ACCURACY).tolist()
+    accuracy = point.values(compare.ACCURACY.test).tolist()
     return {
         "label": point.label,
         "rule": point.rule,

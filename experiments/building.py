@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .config.schema import Data, Experiment, available
+from .config.schema import Data, Experiment
 from .threads import one_thread
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def space_of(experiment: Experiment) -> Any:
     """
     from rewire.worlds.torch_model.layers import discover
 
-    info = available("data")[experiment.data.name]
+    info = experiment.data.info
     model = empty_model(experiment.model.name, experiment.model.options, info)
     include = experiment.include or None
     return discover(model, include=include, exclude=experiment.exclude)[0]
@@ -56,7 +56,7 @@ def space_of(experiment: Experiment) -> Any:
 
 def n_train(data: Data) -> int:
     """Training examples of a data set, its validation split held out. Reads no data."""
-    info = available("data")[data.name]
+    info = data.info
     return info.train + (info.validation - data.validation if data.validation else 0)
 
 

@@ -185,9 +185,9 @@ def report(directory: Path, /, *, out: Annotated[Path | None, Parameter(["--out"
 def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, times: Times = True):
     """What a run found: one row per training and level.
 
-    Accuracies are fractions of 1; costs are cumulative and include those of earlier levels and of
-    the trainings a row started from. Measures of installed packages (rewire.measures) are the last
-    columns.
+    Accuracies are fractions of 1, and other tasks have columns of their own metric; costs are
+    cumulative and include those of earlier levels and of the trainings a row started from.
+    Measures of installed packages (rewire.measures) are the last columns.
 
     Parameters
     ----------
@@ -202,6 +202,7 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
     """
     from . import kinds, store
     from .report.measures import with_measures
+    from .tasks import metric_of
 
     if json and csv:
         raise ConfigError("--json and --csv exclude each other")
@@ -220,7 +221,8 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
         columns = list(dict.fromkeys((*kind.columns(part), *(m.name for m in measures))))
         table = new_table(*(titles.get(name, name.replace("_", " ")) for name in columns))
         for row in part:
-            table.add_row(*(shown(name, row.get(name)) for name in columns))
+            metric = metric_of(row)
+            table.add_row(*(shown(name, row.get(name), metric) for name in columns))
         console().print(table)
 
 

@@ -28,12 +28,12 @@ from .statistics import (
     sign_flip_test,
     smallest_resolvable,
 )
+from .tasks.metric import ACCURACY, Metric
 
 Row = Mapping[str, Any]
 
 EQUAL = 1.05  # edge counts within this factor count as equal
 MIN_SEEDS = 6  # the fewest at which a paired sign-flip test can go below ALPHA: 2 / 2**6
-ACCURACY = "test_accuracy"
 
 
 # --- Rows of one rule at one density ---
@@ -260,7 +260,7 @@ class Contrast:
 
 
 def contrast(
-    a: Point, b: Point, density: float, *, column: str = ACCURACY, named: bool = True
+    a: Point, b: Point, density: float, *, column: str = ACCURACY.test, named: bool = True
 ) -> Contrast:
     """Compare two points on the seeds that both have; raises ValueError where they share none."""
     left, right = (
@@ -308,7 +308,7 @@ def contrasts(
     rows: Iterable[Row],
     pairs: Iterable[Sequence[str]],
     *,
-    column: str = ACCURACY,
+    column: str = ACCURACY.test,
     named: bool = True,
 ) -> list[Contrast]:
     """Every pair of labels at every density that both were asked for, p-values corrected together.
@@ -337,6 +337,24 @@ def corrected(pairs: Sequence[Contrast]) -> list[Contrast]:
 # --- What the seeds cannot tell ---
 
 
+def _resolvable(deviation: float, n: int, metric: Metric, worth: float) -> list[str]:
+    """What difference ``n`` seeds find, and how many find one that is worth it."""
+    least = smallest_resolvable(deviation, n)
+    if metric.percent:
+        spread, found = f"{100 * deviation:.2f} percentage points", f"{100 * least:.1f} points"
+    else:
+        spread, found = f"{deviation:.3g}", f"{least:.2g}"
+    sentences = [
+        f"From seed to seed the difference between two rules varies by {spread} (standard "
+        f"deviation, pooled over the contrasts of the table). With that spread, {n} seeds find a "
+        f"true difference of {found} four times in five, and smaller ones less often."
+    ]
+    needed = seeds_needed(deviation, worth) if metric.percent else None
+    if needed is not None and needed > n:
+        sentences.append(f"To find {100 * worth:g} points as often takes about {needed} seeds.")
+    return sentences
+
+
 def pooled_deviation(pairs: Iterable[Contrast]) -> float | None:
     """Standard deviation of paired differences from seed to seed, pooled over contrasts."""
     known = [(c.n - 1, c.deviation) for c in pairs if c.deviation is not None]
@@ -344,8 +362,11 @@ def pooled_deviation(pairs: Iterable[Contrast]) -> float | None:
     return (sum(df * s**2 for df, s in known) / freedom) ** 0.5 if freedom else None
 
 
-def limits(pairs: Sequence[Contrast], n: int, worth: float = 0.005) -> list[str]:
-    """Sentences on what ``n`` seeds cannot tell. ``worth``: a difference one would care about."""
+def limits(
+    pairs: Sequence[Contrast], n: int, metric: Metric = ACCURACY, worth: float = 0.005
+) -> list[str]:
+    """Sentences on what ``n`` seeds cannot tell. ``worth``: a difference one would care about, of a
+    metric in per cent."""
     if n < 2:
         return [
             "One seed says nothing about the spread between seeds: there is no interval and no "
@@ -372,16 +393,7 @@ def limits(pairs: Sequence[Contrast], n: int, worth: float = 0.005) -> list[str]
             )
     deviation = pooled_deviation(pairs)
     if deviation:
-        least = smallest_resolvable(deviation, n)
-        sentences.append(
-            f"From seed to seed the difference between two rules varies by {100 * deviation:.2f} "
-            f"percentage points (standard deviation, pooled over the contrasts of the table). With "
-            f"that spread, {n} seeds find a true difference of {100 * least:.1f} points four times "
-            "in five, and smaller ones less often."
-        )
-        needed = seeds_needed(deviation, worth)
-        if needed is not None and needed > n:
-            sentences.append(f"To find {100 * worth:g} points as often takes about {needed} seeds.")
+        sentences += _resolvable(deviation, n, metric, worth)
     if coverage(n) < LEVEL:
         sentences.append(
             f"A bootstrap band cannot leave the range of its {n} dots, so it holds the true mean "

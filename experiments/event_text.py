@@ -49,19 +49,30 @@ MEASURES: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "images_per_second": ("images/s", lambda value: f"{value:.0f}"),
 }
 
+PARTS = {"test": "test", "val": "validation"}  # of the columns of a task's metric
+
 
 def measures(event: Event) -> dict[str, str]:
     """What an ``eval`` or ``level`` event measured: the values that it has, by name.
 
     >>> measures({"event": "level", "density": 0.05, "test_accuracy": 0.9512, "val_accuracy": None})
     {'density': '0.05', 'test': '95.12 %'}
+    >>> measures({"event": "level", "test_r2": 0.4512, "test_r2_at_early_stop": 0.46})
+    {'test r2': '0.4512'}
     """
     # whatever else a cell of somebody's sends under such a key, the display must not end the run
-    return {
+    known = {
         name: write(event[key])
         for key, (name, write) in MEASURES.items()
         if isinstance(event.get(key), Real)
     }
+    return known | {
+        f"{PARTS[part]} {key}": f"{event[name]:.4g}"
+        for name in event
+        for part, _, key in [name.partition("_")]
+        if name not in MEASURES and isinstance(event[name], Real) and part in PARTS
+        and key != "loss" and not key.endswith("_at_early_stop")
+    }  # fmt: skip
 
 
 def time_of(event: Event) -> str:

@@ -74,8 +74,10 @@ def models() -> list[Row]:
 def datasets() -> list[Row]:
     """Data sets, and which of them are on this machine."""
     from .data import available
+    from .tasks import table_of
 
-    rows = [asdict(info) for info in available().values()]
+    infos = available().values()
+    rows = [asdict(info) | {"task": table_of(info.task)["name"]} for info in infos]
     for row in rows:
         row["here"] = (
             "yes" if row["present"]

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .tasks.metric import ACCURACY, Metric
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -42,16 +44,18 @@ def new_table(*columns: str, left: bool = False) -> Any:
     return table
 
 
-def shown(name: str, value: Any) -> str:
-    """A value of the column ``name`` of a result, as text.
+def shown(name: str, value: Any, metric: Metric = ACCURACY) -> str:
+    """A value of the column ``name`` of a result, as text. metric: of the result's task.
 
     >>> shown("test_accuracy", 0.9512), shown("edges", 26658), shown("val_loss", None)
     ('95.12 %', '26,658', '')
     """
     if value is None:
         return ""
-    if name.startswith("test") or name.endswith("accuracy"):
-        return f"{100 * value:.2f} %"
+    if name in (metric.test, metric.at_early_stop, metric.validation):
+        return metric.text(value)
+    if name.endswith("accuracy"):
+        return ACCURACY.text(value)
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -19,7 +19,7 @@ from .rule import Rule, State, births_of, silences
 from .saving import refuse_other
 from .streams import Stream, rng_for
 from .when import Clock
-from .world import Trainable, World
+from .world import Loss, Trainable, World
 
 
 class Session(Listening):
@@ -409,12 +409,24 @@ model's weights)
             self._hold_weights("step")
         return loss
 
-    def learn(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> float:
-        """In place of :meth:`optimise`: a classifier's whole step, the rules left out; the loss.
+    def learn(
+        self, x: Tensor, y: Tensor, rows: Tensor | None = None, loss: Loss | None = None
+    ) -> float:
+        """In place of :meth:`optimise`: a whole training step, the rules left out; the loss.
 
-        Forward pass, mean cross-entropy, backward pass and optimiser step: in the sparse world one
-        native call, where its model can be traced. x: (N, ...); y: (N,) int64 classes; rows: (B,)
-        int64, the examples of this batch; None takes all.
+        Forward pass, loss, backward pass and optimiser step. loss: (outputs, y) -> scalar; None is
+        mean cross-entropy, y being (N,) int64 classes, which the sparse world makes in one native
+        call, where its model can be traced. x: (N, ...); rows: (B,) int64, the examples of this
+        batch; None takes all.
+
+        >>> import torch, rewire
+        >>> model = torch.nn.Linear(20, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> net = rewire.attach(model, optimizer, rule=rewire.Static(), density=0.5)
+        >>> x, y = torch.ones(8, 20), torch.zeros(8, 1)
+        >>> first = net.learn(x, y, loss=torch.nn.functional.mse_loss)
+        >>> net.learn(x, y, loss=torch.nn.functional.mse_loss) < first
+        True
         """
         assert isinstance(self.world, Trainable)
         self._verify()
@@ -427,7 +439,7 @@ model's weights)
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         with self._making():
-            loss = self.world.learn(self._graph, x, y, rows, skip)
+            loss = self.world.learn(self._graph, x, y, rows, skip, loss)
         self._hold_weights("step")
         return loss
 

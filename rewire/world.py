@@ -52,6 +52,8 @@ from .signals import Signal, Signals, registered
 if TYPE_CHECKING:
     from .when import Clock
 
+Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> scalar
+
 
 class World(ABC):
     """A torch model, a Brian2 network, a regression, or nothing at all: it holds the weights.
@@ -269,7 +271,7 @@ class World(ABC):
 
 
 class Trainable(World):
-    """A world that can make a whole training step of a classifier, and show saved states."""
+    """A world that can make a whole training step, and show saved states."""
 
     @property
     @abstractmethod
@@ -277,8 +279,21 @@ class Trainable(World):
         """How each sparse parameter is held, by name: "masked" or "edges"."""
 
     @abstractmethod
-    def learn(self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
-        """Both passes of mean cross-entropy and, but for ``skip``, a step: the loss."""
+    def learn(
+        self,
+        graph: Graph,
+        x: Tensor,
+        y: Tensor,
+        rows: Tensor | None,
+        skip: bool,
+        loss: Loss | None = None,
+    ) -> float:
+        """Both passes of a loss and, but for ``skip``, a step: the loss of outputs and ``y``, mean
+        cross-entropy of classes unless it is given."""
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """What the model computes of ``x`` in evaluation mode, without gradients."""
+        raise NotImplementedError(f"the {self.name} world shows no outputs.")
 
     @abstractmethod
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:

@@ -52,6 +52,7 @@ FLOORS: list[tuple[str, ...]] = [
 _WITHIN: list[tuple[str, ...]] = [
     ("",),
     ("errors", "threads", "cells", "summary", "statistics", "presets"),
+    ("tasks",),
     ("data", "store"),
     ("engines",),
     ("config", "machine", "cell_run", "tally", "event_text", "compare", "printing", "doctor"),

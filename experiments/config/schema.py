@@ -22,6 +22,7 @@ from .values import (
     Period,
     Seeds,
     Table,
+    TaskTable,
 )
 
 
@@ -88,6 +89,13 @@ class Data(Table):
         from ..data import load
 
         return load(**self.model_dump())
+
+    @property
+    def info(self) -> Any:
+        """What the data set is, none of it read."""
+        from ..data import info
+
+        return info(self.name)
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,9 @@ class Experiment(Training):
     time: str = Field(default="", description="how long it takes on two cores, for people")
     model: Model
     data: Data
+    task: TaskTable | None = Field(
+        default=None, description="loss and metric; that of the data set unless given"
+    )
     densities: Densities = []
     distribution: Distribution = "erk"
     seeds: Seeds = [0, 1, 2]
@@ -201,6 +212,13 @@ class Experiment(Training):
     def kinds(self) -> tuple[str, ...]:
         """See `kind.Experiment`."""
         return ("trainings",) if self.spikes is None else ("trainings", "conversion")
+
+    @cached_property
+    def objective(self) -> Any:
+        """What models are trained for and judged by, an `experiments.tasks.Task`."""
+        from ..tasks import of_table
+
+        return self.data.info.task if self.task is None else of_table(self.task)
 
     @cached_property
     def dataset(self) -> Any:

@@ -122,6 +122,20 @@ def _limits(value: Any) -> list[dict[str, Any]]:
     return value
 
 
+def _task(value: Any) -> dict[str, Any]:
+    from ..tasks import of_table, table_of
+
+    if not isinstance(value, str | dict) or not value:
+        raise ValueError(f"should be a name or a table with a name, found {short(value)}")
+    return table_of(of_table(value))
+
+
+TaskTable = Annotated[
+    dict[str, Any],
+    PlainValidator(_task),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "required": ["name"]}]}),
+]
+
 Limits = Annotated[
     list[dict[str, Any]],
     PlainValidator(_limits),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..config.problems import Problems
-from ..config.schema import Experiment, available
+from ..config.schema import Experiment
 
 
 def check(experiment: Experiment, problems: Problems) -> None:
@@ -20,7 +20,10 @@ def check(experiment: Experiment, problems: Problems) -> None:
         brian2()
     except ImportError as error:
         problems.append(("spikes", str(error)))
-    info = available("data")[experiment.data.name]
+    info = experiment.data.info
+    if info.task.targets != "classes" or experiment.objective.targets != "classes":
+        problems.append(("spikes", f"[spikes] converts classifiers; {info.name} is for "
+                        f"{info.task.kind}: leave it out"))  # fmt: skip
     try:
         rate_coded.matrices(model_of(experiment.model, info))
     except ValueError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from rewire.models.spiking import rate_coded
 
 from ..cells import Cell, Estimate
-from ..config.schema import Experiment, available
+from ..config.schema import Experiment
 from .run import model_of, simulated
 
 TRIED = 100  # images that an estimate is made from
@@ -32,7 +32,7 @@ def estimate(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Estimat
 
 
 def _seconds_per_image(experiment: Experiment, density: float) -> float:
-    asked, info = experiment.spikes, available("data")[experiment.data.name]
+    asked, info = experiment.spikes, experiment.data.info
     assert asked is not None
     rng = np.random.default_rng(0)
     images = rng.random((TRIED, *info.shape)) * (rng.random((TRIED, *info.shape)) < 0.2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..cells import SCHEMA, Cell
-from ..config.schema import Experiment, Spikes, available
+from ..config.schema import Experiment, Spikes
 from ..store import cell_hash
 
 
@@ -14,7 +14,7 @@ def plan(experiment: Experiment, trainings: Sequence[Cell]) -> list[Cell]:
     asked = experiment.spikes
     if asked is None:
         return []
-    images = asked.images or available("data")[experiment.data.name].test
+    images = asked.images or experiment.data.info.test
     # a ticket on another data set has no images of this one to be right about
     comparable = [training for training in trainings if "data" not in training.config["rule"]]
     return [_cell(asked, images, training) for training in comparable]

@@ -35,7 +35,7 @@ from ..data import Dataset, Split
 from ..engines.outcome import Emit, Work
 from ..errors import StoreError
 from ..store import CellStore, Row
-from ..trainings.passes import measure
+from ..tasks.built_in import loss_and_accuracy
 from ..trainings.settings import settings
 
 BALANCING = 1000  # training images whose activations set the thresholds
@@ -156,7 +156,7 @@ class ConversionRun(CellRun):
         values = {
             **{key: trained[key] for key in ("requested_density", "density", "edges", "possible")},
             "images": n,
-            "ann_accuracy": measure(partial(evaluate, self.model), self.images)[1],
+            "ann_accuracy": loss_and_accuracy(partial(evaluate, self.model), self.images)[1],
             "spiking_accuracy": self.sums["right"] / n,
             "spikes_per_image": self.sums["spikes"] / n,
             "events_per_image": self.sums["events"] / n,

@@ -18,6 +18,7 @@ import numpy as np
 from rewire.names import unknown
 
 from ..errors import ConfigError, DataError
+from ..tasks import IGNORED, Classification, Task
 from .dataset import Dataset, Raw, Scaling, Split, stratified
 from .events import Events, Recording, load_events
 from .fetch import fetch
@@ -41,6 +42,7 @@ __all__ = [
     "available",
     "cache_folder",
     "fetch",
+    "info",
     "load",
     "load_events",
 ]
@@ -74,21 +76,28 @@ class DatasetInfo:
     looked: tuple[str, ...] = ()
     fetchable: bool = False
     problem: str | None = None
+    task: Task = Classification()
+    inputs: str = "numbers"
 
 
 def available() -> dict[str, DatasetInfo]:
     """Every data set that ``load`` knows by name, those of plug-ins included. Reads no data."""
-    return {name: _info(name) for name in (*BUILT_IN, *plugins())}
+    return {name: info(name) for name in (*BUILT_IN, *plugins())}
 
 
-def _info(name: str) -> DatasetInfo:
+def info(name: str) -> DatasetInfo:
+    """The line of one data set; what is wrong with it is its ``problem``. Reads no data.
+
+    >>> info("digits").shape, info("diabetes").task.judged_by.title
+    ((1, 8, 8), 'R²')
+    """
     try:
         entry = source(name)
         place = entry.place()
     except ConfigError as error:
         return DatasetInfo(name, problem=str(error))
     same = ["title", "shape", "classes", "train", "validation", "test"]
-    same += ["origin", "licence", "citation"]
+    same += ["origin", "licence", "citation", "task", "inputs"]
     return DatasetInfo(
         name,
         **{field: getattr(entry, field) for field in same},
@@ -112,8 +121,9 @@ def load(
         validation: how many training examples become the validation set (None: the source's
             number, 5,000 for the large sets). The test set never changes.
         normalise: "standard" subtracts the published mean and divides by the published standard
-            deviation, channel by channel; "unit" scales to 0..1; both give float32. "none" keeps
-            the stored uint8, a quarter of the memory.
+            deviation, channel by channel, of targets that are numbers as well; "unit" scales to
+            0..1; both give float32. "none" keeps the stored uint8, a quarter of the memory. Tokens
+            stay as they are.
         seed: None for the standard validation set: the last examples of the training file, as in
             the papers (for mnist5k and digits a fixed stratified draw). A number draws another
             one, stratified by class. Not the seed of an experiment unless you mean it to be.
@@ -134,13 +144,17 @@ def load(
     if seed is not None and not 0 <= seed < 2**32:
         raise ConfigError(f"seed = {seed} of the data set {name}: choose 0 to {2**32 - 1}")
 
-    held_out = np.arange(n) >= n - k if seed is None else stratified(raw.y_train, k, seed)
-    scaling = Scaling(normalise, entry.peak, entry.mean, entry.std)
+    held_out = np.arange(n) >= n - k
+    if seed is not None:
+        by_class = entry.task.targets == "classes"
+        held_out = stratified(raw.y_train if by_class else np.zeros(n, int), k, seed)
+    scaling = Scaling(normalise if entry.mean else "none", entry.peak, entry.mean, entry.std)
+    y_train, y_test = (_targets(entry, y, normalise) for y in (raw.y_train, raw.y_test))
     return Dataset(
         name=name,
-        train=_split(raw.x_train, raw.y_train, ~held_out, scaling, by_batch=True),
-        validation=_split(raw.x_train, raw.y_train, held_out, scaling),
-        test=_split(raw.x_test, raw.y_test, slice(None), scaling),
+        train=_split(raw.x_train, y_train, ~held_out, scaling, by_batch=True),
+        validation=_split(raw.x_train, y_train, held_out, scaling),
+        test=_split(raw.x_test, y_test, slice(None), scaling),
         classes=entry.classes,
         shape=entry.shape,
         scaling=scaling,
@@ -157,10 +171,20 @@ def _split(
 ) -> Split:
     """by_batch: whether it is read batch by batch, so that pixels may stay as they are stored."""
     # a boolean index copies; the copy also frees torch from arrays that numpy made read-only
-    stored, labels = _tensor(x[rows]), _tensor(y[rows].astype(np.int64))
+    stored, labels = _tensor(x[rows]), _tensor(y[rows])
     if by_batch and x.dtype == np.uint8 and scaling.name != "none" and 4 * stored.numel() > LARGE:
         return Split(stored, labels, scaling)
     return Split(scaling.apply(stored), labels)
+
+
+def _targets(entry: Source, y: np.ndarray, normalise: str) -> np.ndarray:
+    """Targets as models are trained on them: int64, or float32 with mean 0 and deviation 1."""
+    if entry.task.targets != "numbers":
+        return y.astype(np.int64)
+    y = y.astype(np.float64)
+    if normalise == "standard" and entry.target_mean:
+        y = (y - np.array(entry.target_mean)) / np.array(entry.target_std)
+    return y.astype(np.float32)
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -173,18 +197,66 @@ def _check(entry: Source, raw: Raw) -> None:
     """Refuse what a source read (a plug-in's too) unless it is what the source says it is."""
     for part in ("train", "test"):
         x, y = getattr(raw, f"x_{part}"), getattr(raw, f"y_{part}")
-        if x.dtype not in (np.uint8, np.float32) or x.shape != (len(y), *entry.shape):
-            raise DataError(
-                f"{entry.name}: its {part} inputs are {x.dtype} of shape {x.shape}, expected uint8 "
-                f"or float32 of shape {(len(y), *entry.shape)}: mend the source's `read`."
-            )
-        if y.ndim != 1 or y.dtype.kind not in "iu" or not len(y):
-            raise DataError(
-                f"{entry.name}: its {part} labels are {y.dtype} of shape {y.shape}, expected at "
-                "least one whole number in one dimension: mend the source's `read`."
-            )
-        if y.min() < 0 or y.max() >= entry.classes:
-            raise DataError(
-                f"{entry.name}: its {part} labels go from {y.min()} to {y.max()}, expected 0 to "
-                f"{entry.classes - 1}: mend the source's `read`."
-            )
+        wrong = _wrong_inputs(entry, x, len(y)) or _WRONG_TARGETS[entry.task.targets](entry, x, y)
+        if wrong:
+            raise DataError(f"{entry.name}: its {part} {wrong}: mend the source's `read`.")
+
+
+def _wrong_inputs(entry: Source, x: np.ndarray, n: int) -> str | None:
+    if entry.inputs == "tokens":
+        kinds, fits = "whole numbers", x.dtype.kind in "iu"
+    else:
+        kinds, fits = "uint8 or float32", x.dtype in (np.uint8, np.float32)
+    if not fits or x.shape != (n, *entry.shape):
+        return (
+            f"inputs are {x.dtype} of shape {x.shape}, expected {kinds} of shape "
+            f"{(n, *entry.shape)}"
+        )
+    if entry.inputs == "tokens" and n and (x.min() < 0 or x.max() >= entry.classes):
+        return f"tokens go from {x.min()} to {x.max()}, expected 0 to {entry.classes - 1}"
+    if x.dtype == np.float32 and not np.isfinite(x).all():
+        return "inputs hold NaN or infinite numbers, expected finite ones"
+    return None
+
+
+def _wrong_classes(entry: Source, x: np.ndarray, y: np.ndarray) -> str | None:
+    if y.ndim != 1 or y.dtype.kind not in "iu" or not len(y):
+        return (
+            f"labels are {y.dtype} of shape {y.shape}, expected at least one whole number in one "
+            "dimension"
+        )
+    return _out_of_range(y, entry.classes)
+
+
+def _out_of_range(y: np.ndarray, classes: int) -> str | None:
+    if y.min() < 0 or y.max() >= classes:
+        return f"labels go from {y.min()} to {y.max()}, expected 0 to {classes - 1}"
+    return None
+
+
+def _wrong_numbers(entry: Source, x: np.ndarray, y: np.ndarray) -> str | None:
+    expected = (len(x), entry.classes)
+    if y.dtype.kind not in "fiu" or y.shape != expected or not len(y):
+        return f"targets are {y.dtype} of shape {y.shape}, expected numbers of shape {expected}"
+    if not np.isfinite(y).all():
+        return "targets hold NaN or infinite numbers, expected finite ones"
+    return None
+
+
+def _wrong_places(entry: Source, x: np.ndarray, y: np.ndarray) -> str | None:
+    expected = (len(x), entry.shape[0])
+    if y.dtype.kind not in "iu" or y.shape != expected or not len(y):
+        return (
+            f"targets are {y.dtype} of shape {y.shape}, expected whole numbers of shape {expected}"
+        )
+    counted = y[y != IGNORED] if y.dtype.kind == "i" else y
+    if not counted.size:
+        return f"targets are {IGNORED} everywhere, expected places that count"
+    return _out_of_range(counted, entry.classes)
+
+
+_WRONG_TARGETS = {
+    "classes": _wrong_classes,
+    "numbers": _wrong_numbers,
+    "classes by place": _wrong_places,
+}

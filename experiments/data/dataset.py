@@ -1,4 +1,4 @@
-"""What a model trains on: pixels and labels in memory, cut into train, validation and test."""
+"""What a model trains on: inputs and targets in memory, cut into train, validation and test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One part of a data set: ``x`` (N, C, H, W) and ``y`` (N,) int64, row by row.
+    """One part of a data set: ``x`` (N, ...) and ``y``, row by row.
+
+    ``y`` is what its task has for targets: (N,) int64 classes, (N, outputs) float32 numbers, or
+    (N, T) int64 classes by place.
 
     stored: the inputs; or, with a ``scaling``, uint8 pixels that it turns into inputs batch by
     batch, the same numbers in a quarter of the memory.
@@ -43,7 +46,7 @@ class Split:
 
         kind = None if self.scaling is None else torch.float32
         shape = (n, *self.stored.shape[1:])
-        return self.stored.new_empty(shape, dtype=kind), self.y.new_empty(n)
+        return self.stored.new_empty(shape, dtype=kind), self.y.new_empty(n, *self.y.shape[1:])
 
     def batch(
         self, index: Tensor, into: tuple[Tensor, Tensor] | None = None
@@ -96,8 +99,9 @@ class Scaling:
         x = pixels.float() if not pixels.is_floating_point() else pixels.clone()
         x.div_(self.peak)
         if self.name == "standard":
-            x.sub_(x.new_tensor(self.mean).view(-1, 1, 1))
-            x.div_(x.new_tensor(self.std).view(-1, 1, 1))
+            by_channel = (-1, *[1] * (x.dim() - 2))
+            x.sub_(x.new_tensor(self.mean).view(by_channel))
+            x.div_(x.new_tensor(self.std).view(by_channel))
         return x
 
     def table(self, channels: int) -> np.ndarray:
@@ -115,8 +119,9 @@ class Scaling:
 class Dataset:
     """A data set ready to train on.
 
-    ``shape`` is (C, H, W) of one input; models flatten it where they need to. Nothing may be chosen
-    by looking at ``test``: early stopping and hyper-parameters use ``validation``.
+    ``shape`` is that of one input, (C, H, W) of a picture; models flatten it where they need to.
+    ``classes``: how many outputs a model has: classes, numbers, or tokens. Nothing may be chosen by
+    looking at ``test``: early stopping and hyper-parameters use ``validation``.
     """
 
     name: str
@@ -124,7 +129,7 @@ class Dataset:
     validation: Split
     test: Split
     classes: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     scaling: Scaling
 
     def to(self, device: torch.device | str) -> Dataset:
@@ -135,7 +140,8 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """What a source reads: pixels uint8 or float32 (N, C, H, W) and labels of any integer type."""
+    """What a source reads: inputs uint8 or float32 (N, ...), or tokens, which are whole numbers;
+    and targets: whole numbers (N,), numbers (N, outputs), or whole numbers by place (N, T)."""
 
     x_train: np.ndarray
     y_train: np.ndarray

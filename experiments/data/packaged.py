@@ -28,7 +28,7 @@ class Table:
     package: str
     file: str
     rows: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     test: int
     sha256: str
 
@@ -56,6 +56,59 @@ class Table:
         x, y = table[:, :-1].reshape(-1, *self.shape), table[:, -1]
         test = stratified(y, self.test, SPLIT_SEED)
         return Raw(x[~test], y[~test], x[test], y[test])
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Two gzipped files of numbers inside an installed package: inputs and targets, a row each.
+
+    ``test`` rows become the test set: the first of an order drawn once and for all. ``sha256`` is
+    that of both tables as float64, inputs first.
+    """
+
+    package: str
+    files: tuple[str, str]
+    shape: tuple[int, int]  # rows, and columns of the inputs
+    test: int
+    sha256: str
+
+    def locate(self) -> Place:
+        return Table(self.package, self.files[0], 0, (), 0, "").locate()
+
+    def read(self) -> Raw:
+        """Rows in an order shuffled once, test rows cut off.
+
+        Raises:
+            DataError: the package is not installed, or its tables are not the ones we know.
+        """
+        place = self.locate()
+        if place.path is None:
+            raise DataError(
+                f"the package {self.package} does not hold {self.files[0]} here (looked in "
+                f'{", ".join(place.looked)}). Install it: pip install "neurorewire[data]".'
+            )
+        folder = place.path.parent
+        x, y = (_numbers(folder / Path(file).name) for file in self.files)
+        digest = hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
+        if digest != self.sha256 or x.shape != self.shape:
+            raise DataError(
+                f"{place.path}: its tables have sha256 {digest}, expected {self.sha256}. Reinstall "
+                f"the package {self.package}."
+            )
+        order = shuffled(len(x), SPLIT_SEED)
+        x, y = x[order].astype(np.float32), y[order]
+        return Raw(x[self.test :], y[self.test :], x[: self.test], y[: self.test])
+
+
+def _numbers(path: Path) -> np.ndarray:
+    """A gzipped table of numbers with spaces between them, float64 (rows, columns)."""
+    try:
+        with gzip.open(path) as file:
+            return np.loadtxt(file.read(MOST_BYTES).decode("ascii").splitlines(), ndmin=2)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}). Reinstall the package it belongs to."
+        ) from error
 
 
 def read_table(path: Path, shape: tuple[int, int], sha256: str) -> np.ndarray:

@@ -1,9 +1,9 @@
 """The data sets by name: what each is, where it is found and who made it."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import NamedTuple
@@ -13,86 +13,16 @@ import numpy as np
 from rewire.names import unknown
 
 from ..errors import ConfigError
+from ..tasks import NextToken, Regression
 from . import cifar, events, places
 from .dataset import Raw
 from .idx import read_idx
-from .packaged import Table
+from .packaged import Numbers, Table
 from .places import Place
+from .source import Remote, Source
+from .text import LICENCE_SHA256, SHAKESPEARE, SHAKESPEARE_SHA256, Licence, Shakespeare
 
 ENTRY_POINTS = "rewire.datasets"
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file to download: ``file`` is where it goes, relative to the data folder.
-
-    ``sha256`` and ``size`` are those of the file as it comes. An archive is checked, opened and
-    thrown away: ``members`` maps a name inside it to the (sha256, size) of the file it becomes.
-    """
-
-    file: str
-    sha256: str
-    size: int
-    members: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set that can be loaded; an entry point ``rewire.datasets`` names one of these.
-
-    ``train``, ``validation`` and ``test`` are the default numbers of examples. ``mean`` and ``std``
-    are per channel, in units of ``peak``, over training and validation together. ``read`` returns
-    the two still as one, and ``locate`` says cheaply whether ``read`` has something to read; None:
-    it needs no file (it computes its examples, or its package holds them), and is always here.
-    ``split_seed`` None makes the validation set the end of the training file, as papers do; a
-    number makes it a stratified draw, as a file sorted by class or writer needs.
-    """
-
-    name: str
-    title: str
-    shape: tuple[int, int, int]
-    classes: int
-    train: int
-    validation: int
-    test: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    origin: str
-    licence: str
-    citation: str
-    read: Callable[[], Raw]
-    locate: Callable[[], Place] | None = None
-    peak: float = 255.0
-    split_seed: int | None = None
-    remotes: tuple[Remote, ...] = ()
-    mirrors: tuple[str, ...] = ()
-
-    def place(self) -> Place:
-        """Where its files are; a place without a path where there are none.
-
-        Raises:
-            ConfigError: ``locate`` fails, or returns something else.
-        """
-        if self.locate is None:
-            return Place(None, ())
-        try:
-            place = self.locate()
-        except Exception as error:  # a plug-in may fail in any way
-            raise ConfigError(
-                f"`locate` of the data set {self.name} raises {type(error).__name__}: {error}. "
-                "Mend it, or leave it out where `read` needs no file."
-            ) from error
-        if not isinstance(place, Place):
-            raise ConfigError(
-                f"`locate` of the data set {self.name} returns a {type(place).__name__}, expected "
-                "a rewire.experiments.data.Place. Mend it, or leave it out where `read` needs no "
-                "file."
-            )
-        return place
-
-    @property
-    def needs_no_file(self) -> bool:
-        return self.locate is None
 
 
 class IdxFile(NamedTuple):
@@ -236,6 +166,17 @@ DIGITS = Table(
     sha256="68aea062d35a127749050fa0e52dca09d6569ac08092c925610e0954e172dde2",
 )
 
+DIABETES = Numbers(
+    package="sklearn",
+    files=("datasets/data/diabetes_data_raw.csv.gz", "datasets/data/diabetes_target.csv.gz"),
+    shape=(442, 10),
+    test=66,
+    sha256="e9c1f7559552854a24dc45b41c446ce5f79f96e5da081bcce24b57492720b3f7",
+)
+
+TINY_SHAKESPEARE = Shakespeare("tiny-shakespeare", 64, 872, SHAKESPEARE_SHA256)
+APACHE_LICENSE = Licence("apache-license", 32, 32, LICENCE_SHA256)
+
 BUILT_IN = {
     source.name: source
     for source in (
@@ -361,6 +302,90 @@ BUILT_IN = {
             read=events.read_nmnist,
             locate=events.locate_nmnist,
             split_seed=0,
+        ),
+        Source(
+            name="diabetes",
+            title="442 patients: how far diabetes has gone a year after ten measurements",
+            shape=(10,),
+            classes=1,
+            train=310,
+            validation=66,
+            test=66,
+            mean=(
+                48.6117,
+                1.492,
+                26.2987,
+                94.257,
+                189.633,
+                115.6694,
+                49.8285,
+                4.097,
+                4.6437,
+                91.3165,
+            ),
+            std=(
+                13.2688,
+                0.4999,
+                4.509,
+                13.7121,
+                34.3879,
+                30.0971,
+                13.0602,
+                1.3111,
+                0.5331,
+                11.8563,
+            ),
+            peak=1.0,
+            origin="inside the package scikit-learn: age, sex, body mass index, blood pressure and "
+            "six of blood serum; the target is in units of its standard deviation here",
+            licence="none stated; scikit-learn: BSD-3-Clause",
+            citation="Efron, Hastie, Johnstone, Tibshirani 2004 (Least Angle Regression)",
+            read=DIABETES.read,
+            locate=DIABETES.locate,
+            split_seed=0,
+            task=Regression(),
+            target_mean=(150.5372,),
+            target_std=(78.3105,),
+        ),
+        Source(
+            name="tiny-shakespeare",
+            title="Tiny Shakespeare, 1.1 million characters of plays, in windows of 64",
+            shape=(64,),
+            classes=65,
+            train=15_684,
+            validation=872,
+            test=872,
+            mean=(),
+            std=(),
+            origin=f"{SHAKESPEARE}; validation and test windows are the end of the text",
+            licence="public domain",
+            citation="Karpathy 2015 (char-rnn)",
+            read=TINY_SHAKESPEARE.read,
+            locate=TINY_SHAKESPEARE.locate,
+            remotes=(Remote(SHAKESPEARE, SHAKESPEARE_SHA256, 1_115_394),),
+            mirrors=(
+                "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",
+            ),
+            task=NextToken(metric="bpc"),
+            inputs="tokens",
+        ),
+        Source(
+            name="apache-license",
+            title="The Apache License 2.0, 10,174 characters, in windows of 32: for tries",
+            shape=(32,),
+            classes=71,
+            train=253,
+            validation=32,
+            test=32,
+            mean=(),
+            std=(),
+            origin="inside the package packaging; validation and test windows are the end of it",
+            licence="anyone may copy it",
+            citation="Apache Software Foundation 2004",
+            read=APACHE_LICENSE.read,
+            locate=APACHE_LICENSE.locate,
+            task=NextToken(metric="bpc"),
+            inputs="tokens",
         ),
     )
 }

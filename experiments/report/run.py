@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import compare, store
 from ..errors import StoreError
+from ..tasks import Metric, metric_of
 from .graphs import read_graph
 from .measures import Measure, Measurements, installed_measures
 from .style import Look, looks
@@ -59,6 +60,11 @@ class RunData:
         by_label = compare.points(self.rows)
         order = [*self.planned, *by_label]
         return {label: by_label[label] for label in dict.fromkeys(order) if label in by_label}
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What the task of the run's models is judged by."""
+        return metric_of(self.rows[0] if self.rows else {})
 
     @cached_property
     def looks(self) -> dict[str, Look]:

@@ -75,12 +75,21 @@ SPIKING_EVAL_FIELDS = (
     *("edges", "formed", "dropped", "seconds", "cpu_seconds"),
 )
 
+_JUDGED = ("test_accuracy", "test_accuracy_at_early_stop", "val_accuracy")
+# of cells with another task than classification: task and metric, and in the place of accuracies
+# what the metric measured
+TASK_ROW_FIELDS = ("task", "metric", *(name for name in ROW_FIELDS if name not in _JUDGED))
+TASK_EVAL_FIELDS = tuple(name for name in EVAL_FIELDS if name not in _JUDGED)
+
 _FIELDS = {
     "levels": {"": ROW_FIELDS, "spiking": SPIKING_ROW_FIELDS, "spikes": SPIKES_ROW_FIELDS},
     "evals": {"": EVAL_FIELDS, "spiking": SPIKING_EVAL_FIELDS, "spikes": EVAL_FIELDS},
 }
-# kinds of cells whose rows hold more than their fields: measures that a package names
-_OPEN = {"own_world": (OWN_WORLD_ROW_FIELDS, OWN_WORLD_EVAL_FIELDS)}
+# kinds of cells whose rows hold more than their fields: measures that a package or a task names
+_OPEN = {
+    "own_world": (OWN_WORLD_ROW_FIELDS, OWN_WORLD_EVAL_FIELDS),
+    "task": (TASK_ROW_FIELDS, TASK_EVAL_FIELDS),
+}
 _COLUMNS = {
     table: tuple(dict.fromkeys(f for kind in kinds.values() for f in kind))
     for table, kinds in _FIELDS.items()
@@ -107,7 +116,8 @@ def results(out: str | Path, *, listed: bool = False) -> list[Row]:
 
     Rows have `ROW_FIELDS`, those of spiking cells `SPIKING_ROW_FIELDS`, those of trained networks
     run in spikes `SPIKES_ROW_FIELDS`; those in the world of an installed package
-    `OWN_WORLD_ROW_FIELDS`, and after "step" what the world measures.
+    `OWN_WORLD_ROW_FIELDS`, and after "step" what the world measures; those of another task than
+    classification `TASK_ROW_FIELDS`, and before "val_loss" what the task's metric measured.
 
     In the order of experiment.json, cells it does not list after those it does (with ``listed``
     not at all); without experiment.json by label, seed, falling density and level. A label in
@@ -368,7 +378,7 @@ def _read_cell(folder: Path) -> _Reading:
         "seed": config.get("seed"),
         "config": json.dumps(config, sort_keys=True),
     }
-    kind = str(config.get("kind"))
+    kind = "task" if config.get("task") else str(config.get("kind"))
     row_fields = _FIELDS["levels"].get(kind, ROW_FIELDS)
     eval_fields = _FIELDS["evals"].get(kind, EVAL_FIELDS)
     if kind in _OPEN:
@@ -402,7 +412,7 @@ def _ordered(fields: Sequence[str], event: Row, kind: str) -> Sequence[str]:
     """The fields of a row, among them the measures that an event of an open kind has."""
     if kind not in _OPEN:
         return fields
-    at = fields.index("formed")
+    at = fields.index("val_loss" if "val_loss" in fields else "formed")
     measures = [name for name in event if name not in fields and name not in ("event", "crc")]
     return (*fields[:at], *measures, *fields[at:])
 

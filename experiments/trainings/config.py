@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewire.names import did_you_mean, short, unknown
 
+from .. import tasks
 from ..building import empty_model, n_train, space_of
 from ..config.checking import check as check_table
 from ..config.problems import Problems
@@ -58,6 +59,8 @@ def parse(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
     entries = _rules(listed, training, problems) if isinstance(listed, list) else []
     _look_up(tables, problems)
     problems += _across(entries, experiment)
+    if experiment is not None and not problems:
+        problems += _unfit_task(experiment)
     if experiment is None:
         return None
     return experiment.model_copy(update={"rules": entries})
@@ -154,6 +157,37 @@ def _model_problems(model: Any, options: dict[str, Any], data: Any) -> Problems:
     return problems
 
 
+def _unfit_task(experiment: Experiment) -> Problems:
+    """A task for other targets than the data set has, and a model that computes other outputs."""
+    task, info = experiment.objective, experiment.data.info
+    if task.targets != info.task.targets:
+        fitting = [name for name, cls in tasks.available().items()
+                   if cls.targets == info.task.targets]  # fmt: skip
+        return Problems([("task", f"is for {task.kind}, and {info.name} is for {info.task.kind}: "
+                          f"leave it out, or choose one of {', '.join(fitting)}")])  # fmt: skip
+    return _other_outputs(experiment, task, info)
+
+
+def _other_outputs(experiment: Experiment, task: tasks.Task, info: Any) -> Problems:
+    """What keeps the model from computing what the task asks for, by a pass without numbers."""
+    import torch
+
+    name, expected = experiment.model.name, (2, *task.output_shape(info.shape, info.classes))
+    x, _ = task.example(info, 2, torch.Generator())
+    try:
+        with torch.no_grad():
+            outputs = empty_model(name, experiment.model.options, info).eval()(x.to("meta"))
+    except Exception as error:  # a model of somebody's may fail in any way
+        reason = f"{type(error).__name__}: {error}"
+        return Problems([("model", f"{name} cannot read {info.name}, whose inputs are "
+                          f"{info.inputs} of shape {info.shape}: {reason}")])  # fmt: skip
+    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if shape == expected:
+        return Problems()
+    return Problems([("model", f"{name} computes {shape} of two examples of {info.name}, where "
+                      f"{expected} belongs: {task.kind}, {info.classes} outputs")])  # fmt: skip
+
+
 def _unfeasible(experiment: Experiment) -> Problems:
     """Patterns and densities that fit no layer of the model."""
     from rewire.budget import counts_for
@@ -229,8 +263,7 @@ def _no_passes(experiment: Experiment) -> Problems:
             problems.add(key, f"is of dense weights under masks: leave it out with world = "
                          f"{experiment.world!r}, or set world = 'masked'")  # fmt: skip
     elif experiment.memory_format == "channels_last":
-        info = available("data")[experiment.data.name]
-        model = empty_model(experiment.model.name, experiment.model.options, info)
+        model = empty_model(experiment.model.name, experiment.model.options, experiment.data.info)
         if not any(p.dim() in (4, 5) for p in model.parameters()):
             problems.add("memory_format", f"{experiment.model.name} has no convolution whose "
                          "channels could come last: leave it out")  # fmt: skip

@@ -11,7 +11,7 @@ from rewire.rule_budget import budget_of
 
 from ..building import TORCH_OPTIMIZERS, space_of
 from ..cells import KEY, NUMBER, Cell, Estimate
-from ..config.schema import Experiment, available, is_dense
+from ..config.schema import Experiment, is_dense
 from .settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def estimate(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Estimat
 
 def _evaluations(experiment: Experiment, cell: Cell, s: Settings) -> float:
     """What a cell evaluates, in batches: each is a forward pass, a third of a training step."""
-    info = available("data")[experiment.data.name]
+    info = experiment.data.info
     held_out = experiment.data.validation or info.validation
     levels = cell.weight / int(s.training.steps or 1)
     examples = cell.weight / int(s.training.evaluate_every) * held_out + 2 * levels * info.test
@@ -55,33 +55,31 @@ def _evaluations(experiment: Experiment, cell: Cell, s: Settings) -> float:
 def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple[int, float]:
     """(parameters, seconds of one training step of a cell), on as many threads as it will have."""
     import torch
-    from torch.nn.functional import cross_entropy
 
     from rewire.worlds.torch_model.probe import Probe
 
     from .session import build
 
-    info = available("data")[experiment.data.name]
+    info, task = experiment.data.info, s.task
     threads = torch.get_num_threads()
     torch.set_num_threads(experiment.threads)
     try:
         generator = torch.Generator().manual_seed(0)
         examples = torch.Generator().manual_seed(1)
-        x = torch.randn(s.training.batch, *info.shape, generator=examples)
-        y = torch.randint(info.classes, (s.training.batch,), generator=examples)
+        x, y = task.example(info, s.training.batch, examples)
         built = build(
             s,
             info,
             start=lambda world: (_rule(s), _graph(world, s)),
             draw=lambda: generator,
-            probe=Probe([(x, y)], lambda model, batch: cross_entropy(model(batch[0]), batch[1])),
+            probe=Probe([(x, y)], lambda model, batch: task.loss(model(batch[0]), batch[1])),
             span=max(int(s.training.steps or 0), 10**6),  # never at the end of a level
         )
         net = built.net
         times: list[float] = []
         while len(times) < 8 or sum(times) < least:
             start = time.process_time()  # what others do on this machine is no cost of the cell
-            net.learn(x, y)
+            task.learn(net, x, y)
             net.rewire()
             times.append((time.process_time() - start) / experiment.threads)
         return sum(p.numel() for p in built.model.parameters()), statistics.median(times)

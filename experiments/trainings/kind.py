@@ -9,12 +9,13 @@ from ..config.problems import Problems
 from ..engines.outcome import Work
 from ..kind import Costs, Kind, Page, Plan, Rows
 from ..summary import Summary
+from ..tasks import metric_of
 
 
 class Trainings(Kind):
     worlds = ("masked", "sparse", "auto")
     cells = ("rule", "branch")
-    mark = "test_accuracy"
+    mark = "early_stop_step"
 
     @property
     def parse(self) -> Callable[[Mapping[str, Any], Problems], Any]:
@@ -53,8 +54,10 @@ class Trainings(Kind):
         return estimate
 
     def columns(self, rows: Rows) -> Sequence[str]:
-        return ("label", "seed", "level", "density", "edges", "step", "test_accuracy",
-                "test_accuracy_at_early_stop", "val_loss", "updates", "seconds")  # fmt: skip
+        metrics = dict.fromkeys(map(metric_of, rows or [{}]))
+        judged = [name for m in metrics for name in (m.test, m.at_early_stop)]
+        return ("label", "seed", "level", "density", "edges", "step", *judged, "val_loss",
+                "updates", "seconds")  # fmt: skip
 
     def summary(self, rows: Rows) -> Summary:
         from .summary import summary

@@ -12,26 +12,8 @@ from torch import Tensor, nn
 from rewire.world import Trainable
 from rewire.worlds.masked.world import Masked
 
-from ..data import Split
 from ..errors import ConfigError
 from .settings import Settings
-
-EVALUATION_BATCH = 1000
-
-
-def measure(
-    evaluate: Callable[[Tensor, Tensor], tuple[float, int]], split: Split
-) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy (a fraction) over a split, in evaluation mode.
-
-    evaluate: mean cross-entropy of a batch, and how many of it are classified right.
-    """
-    loss, right = 0.0, 0
-    for lo in range(0, len(split), EVALUATION_BATCH):
-        x, y = split.part(slice(lo, lo + EVALUATION_BATCH))
-        mean, correct = evaluate(x, y)
-        loss, right = loss + mean * len(y), right + correct
-    return loss / len(split), right / len(split)
 
 
 def laid_out(model: nn.Module, s: Settings) -> nn.Module:

@@ -27,6 +27,7 @@ from ..config.schema import (
 )
 from ..errors import ConfigError
 from ..store import cell_hash
+from ..tasks import Classification, Task, table_of
 
 
 def cells_of(experiment: Experiment, before: Sequence[Cell]) -> list[Cell]:
@@ -74,6 +75,7 @@ class _Planner:
         self.task = {
             "model": _model_table(experiment.model),
             "data": _data_table(experiment.data),
+            "task": _task_table(experiment.objective),
             "include": experiment.include,
             "exclude": experiment.exclude,
             # the key that cells of earlier versions were hashed with
@@ -215,9 +217,14 @@ def _model_table(model: Model) -> dict[str, Any]:
 
 def _data_table(data: Data) -> dict[str, Any]:
     table = data.model_dump(exclude_defaults=True)
-    if table.get("validation") == available("data")[data.name].validation:
+    if table.get("validation") == data.info.validation:
         del table["validation"]
     return table
+
+
+def _task_table(task: Task) -> dict[str, Any]:
+    """Empty for the classification that cells of earlier versions are of."""
+    return {} if task == Classification() else table_of(task)
 
 
 def _unfit(branch: Any, parent: Any, experiment: Experiment) -> str | None:
@@ -225,6 +232,8 @@ def _unfit(branch: Any, parent: Any, experiment: Experiment) -> str | None:
     why = branch.unfit(parent)
     if why is None and branch.begins != "fresh" and experiment.world != "masked":
         why = f"begins with weights that world = {experiment.world!r} does not keep"
+    if why is None and branch.pretrains and experiment.objective.targets != "classes":
+        why = "pre-trains a classifier: leave it out of an experiment with another task"
     if why is None and (branch.data or isinstance(branch, Transfer)):
         why = _no_transfer(branch.data, experiment)
     return why
@@ -234,12 +243,14 @@ def _no_transfer(name: str, experiment: Experiment) -> str | None:
     known = available("data")
     if name not in known:
         return f"needs data, a data set to train on: one of {', '.join(known)}; found {name!r}"
-    ours, there = known[experiment.data.name], known[name]
+    ours, there = experiment.data.info, known[name]
     if (ours.shape, ours.classes) != (there.shape, there.classes):
         return (
             f"cannot go from {ours.name} to {name}: inputs {ours.shape} and {ours.classes} classes "
             f"there, {there.shape} and {there.classes} here"
         )
+    if there.task.targets != experiment.objective.targets:
+        return f"cannot go from {ours.name} to {name}: {name} is for {there.task.kind}"
     return there.problem or None
 
 

@@ -14,6 +14,7 @@ from rewire.torch_loop import masked_only
 from ..cells import SCHEMA
 from ..config.schema import PASSES, Data, Model, Training, available
 from ..errors import ConfigError
+from ..tasks import Task, of_table
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Settings:
     rule: Any
     model: Model
     data: Data
+    task: Task
     training: Training  # steps and evaluate_every are numbers here
     seed: int
     density: float | None
@@ -61,6 +63,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             rule=rule,
             model=Model.model_validate(config["model"]),
             data=Data.model_validate(config["data"]),
+            task=of_table(config.get("task", "classification")),
             training=Training.model_validate(
                 {key: config[key] for key in Training.model_fields if key in config}
             ),

@@ -29,10 +29,11 @@ from ..engines.outcome import Emit, Work
 from ..errors import Diverged
 from ..machine import resolve_device
 from ..store import CellStore
+from ..tasks import Classification, table_of
 from . import flops
 from .batches import Batches
 from .branch_start import data_of
-from .passes import form_of, measure
+from .passes import form_of
 from .session import build
 from .settings import settings
 from .stages import COSTS, Stage, stages_of
@@ -135,6 +136,8 @@ class TrainingRun(CellRun):
         s = self.settings
         training = s.training
         self.current = stage
+        # passes that rules make before the first step may draw: dropout
+        torch.manual_seed(rng_for(s.seed, "dropout/start").key >> 65)
         built = build(
             s,
             self.data,
@@ -171,13 +174,15 @@ class TrainingRun(CellRun):
 
     def _probe(self) -> Probe:
         """What rules see of the training set before the first step: batches of a draw of their
-        own, as many as hold ten examples a class; mean cross-entropy."""
+        own, as many as hold ten examples a class; the mean loss."""
         train, size = self.data.train, self.settings.training.batch
-        n = max(1, -(-PROBED * self.data.classes // size))
+        task = self.settings.task
+        targets = size * task.targets_of(self.data.shape)
+        n = max(1, -(-PROBED * self.data.classes // targets))
         order = rng_for(self.settings.seed, "probe").permutation(len(train)).to(train.y.device)
         return Probe(
             [train.batch(rows) for rows in order[: n * size].split(size)],
-            lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
+            lambda model, batch: task.loss(model(batch[0]), batch[1]),
         )
 
     def _continue(self, saved: Mapping[str, Any]) -> None:
@@ -219,7 +224,7 @@ class TrainingRun(CellRun):
     def _train(self) -> bool:
         """Train to the end of the stage; False when asked to stop first."""
         training, net, schedule = self.settings.training, self.net, self.settings.training.schedule
-        span, every = net.clock.span, training.evaluate_every
+        span, every, task = net.clock.span, training.evaluate_every, self.settings.task
         assert isinstance(every, int)
         self.model.train()
         while not net.done:
@@ -232,7 +237,7 @@ class TrainingRun(CellRun):
             if self._drops:
                 torch.manual_seed(rng_for(self.settings.seed, "dropout", net.clock.total).key >> 65)
             x, y = self.batches(net.data_step)
-            loss = net.learn(x, y)
+            loss = task.learn(net, x, y)
             step = net.clock.step
             self._charge(len(y))
             if step % every == 0 or step == span:
@@ -262,7 +267,8 @@ class TrainingRun(CellRun):
     # -- what is measured -----------------------------------------------------------------------
 
     def _evaluate(self, train_loss: float) -> None:
-        loss, accuracy = measure(self.world.evaluate, self.data.validation)
+        task = self.settings.task
+        loss, value = task.measure(self.world, self.data.validation)
         clock, net = self.net.clock, self.net
         self._level = self.current.level + clock.round
         if not (math.isfinite(loss) and math.isfinite(train_loss)):
@@ -287,14 +293,14 @@ class TrainingRun(CellRun):
             "total": clock.total,
             "train_loss": train_loss,
             "val_loss": loss,
-            "val_accuracy": accuracy,
+            task.judged_by.validation: value,
             "edges": net.edges,
             "formed": net.history.formed,
             "dropped": net.history.dropped,
             "seconds": self.spent["seconds"],
         }
         self.record(event, steps=clock.span, levels=self._levels())
-        self._last = (loss, accuracy)
+        self._last = (loss, value)
 
     def _levels(self) -> int:
         rungs = next((len(s["ladder"]) for s in self.net.states if "ladder" in s), 0)
@@ -302,27 +308,28 @@ class TrainingRun(CellRun):
 
     def _finish_level(self) -> None:
         """Test at the end and at the early-stopping point, and write the level down."""
-        net = self.net
-        _, at_end = measure(self.world.evaluate, self.data.test)
+        net, task = self.net, self.settings.task
+        _, at_end = task.measure(self.world, self.data.test)
         at_best = at_end
         if self.best.step != net.clock.step:
             end = self.world.model_state()
             self.world.show(self.best.model)
-            _, at_best = measure(self.world.evaluate, self.data.test)
+            _, at_best = task.measure(self.world, self.data.test)
             self.world.show(end)
         self.note_times()
-        history = net.history
+        history, metric = net.history, task.judged_by
         values = {
+            **self._judged,
             "requested_density": self._requested(),
             "density": net.density,
             "edges": net.edges,
             "possible": net.world.space.possible,
             "step": net.clock.step,
             "early_stop_step": self.best.step,
-            "test_accuracy": at_end,
-            "test_accuracy_at_early_stop": at_best,
+            metric.test: at_end,
+            metric.at_early_stop: at_best,
             "val_loss": self._last[0],
-            "val_accuracy": self._last[1],
+            metric.validation: self._last[1],
             **self.spent,
             "formed": self.spent["formed"] + history.formed,
             "dropped": self.spent["dropped"] + history.dropped,
@@ -332,6 +339,14 @@ class TrainingRun(CellRun):
         row = self.level_row(self._level, values)
         self._keep_level(self._level, row)
         self.best = _Best()
+
+    @property
+    def _judged(self) -> dict[str, str]:
+        """Task and metric, in rows of another task than classification."""
+        task = self.settings.task
+        if task == Classification():
+            return {}
+        return {"task": table_of(task)["name"], "metric": task.metric}
 
     def _keep_level(self, level: int, row: Mapping[str, Any]) -> None:
         graph = self.net.graph.effective()

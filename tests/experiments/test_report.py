@@ -349,7 +349,7 @@ def test_a_run_of_many_rules_shows_each_in_a_row_of_its_own(tmp_path):
     # a row each, in the order of accuracy
     names = [n for n in re.findall(r">([^<]+)</text>", figure) if n.split("  ")[0] in labels]
     accuracy = {
-        label: (run.point(label, 0.05) or found[-1]).mean(compare.ACCURACY)
+        label: (run.point(label, 0.05) or found[-1]).mean(compare.ACCURACY.test)
         for label, found in run.points.items()
     }
     assert sorted(names, key=lambda n: -accuracy[n.split("  ")[0]]) == names

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from ... import compare
+from ...tasks import Metric
 from ..axes import (
     INK,
     PANEL,
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-# --- accuracy against density ---
+# --- the metric against density ---
 
 
-def accuracy_against_density(run: RunData, looks: Looks, *, wide: bool) -> Figure:
-    """Mean test accuracy of every rule with bootstrap band and seeds; Dense as a level line."""
+def metric_against_density(run: RunData, looks: Looks, *, wide: bool) -> Figure:
+    """Mean test metric of every rule with bootstrap band and seeds; Dense as a level line."""
     figure = new_figure(10.4, 5.0) if wide else new_figure(4.1, 4.1)
     right = 1.75 / 10.4 if wide else 0.1 / 4.1
     axes = panel(figure, left=0.62, right=right, bottom=0.55)
@@ -48,21 +49,20 @@ def accuracy_against_density(run: RunData, looks: Looks, *, wide: bool) -> Figur
         points = run.points[label]
         aside = 1.012 ** (i - (len(labels) - 1) / 2) if len(labels) > 1 else 1.0
         x = np.array([p.density for p in points]) * aside
-        ends[label] = _curve(
-            axes, x, points, looks[label], bold=wide, alpha=0.13 if len(labels) < 6 else 0.09
-        )
+        alpha = 0.13 if len(labels) < 6 else 0.09
+        ends[label] = _curve(axes, x, points, looks[label], run.metric, bold=wide, alpha=alpha)
     densities = [p.density for label in labels for p in run.points[label]]
     low, high = (min(densities), max(densities)) if densities else (0.01, 1.0)
     axes.set_xscale("log")
     axes.set_xlim(high * 1.16, low / 1.14)
     if run.dense is not None:
-        _dense_line(axes, run.dense, high * 1.16, label=not wide)
+        _dense_line(axes, run.dense, run.metric, high * 1.16, label=not wide)
     ticks = thinned(run.densities or densities, ratio=1.3 if wide else 1.6)
     ticks += [t for t in (0.5, 1.0) if high * 1.16 > t > 1.3 * max(ticks, default=0)]
     density_ticks(axes, ticks)
     name = "density: edges kept of all possible, log scale" if wide else "density, log scale"
     axes.set_xlabel(f"{name}  (sparser →)")
-    axes.set_ylabel("test accuracy, %")
+    axes.set_ylabel(run.metric.axis("test"))
     if wide:
         _direct_labels(axes, run, ends, looks)
     return figure
@@ -78,23 +78,31 @@ def _curve(
     x: np.ndarray,
     points: Sequence[compare.Point],
     look: Look,
+    metric: Metric,
     *,
     bold: bool = True,
     alpha: float = 0.13,
 ) -> float:
     """Band, line, means and seeds over ``x``; returns the last mean."""
-    summaries = [compare.summarise(p.values(compare.ACCURACY)) for p in points]
-    mean = np.array([100 * s.mean for s in summaries])
+    summaries = [compare.summarise(p.values(metric.test)) for p in points]
+    mean = np.array([metric.factor * s.mean for s in summaries])
     banded = np.array([s.low is not None for s in summaries])
     if banded.any():
         low, high = (
-            np.array([100 * getattr(s, end) if s.low is not None else np.nan for s in summaries])
+            np.array(
+                [
+                    metric.factor * getattr(s, end) if s.low is not None else np.nan
+                    for s in summaries
+                ]
+            )  # fmt: skip
             for end in ("low", "high")
         )
         axes.fill_between(x, low, high, color=look.hex, alpha=alpha, linewidth=0)
     rung = np.array([p.requested is None for p in points])
     seeds = [
-        (a, 100 * v) for a, p in zip(x, points, strict=True) for v in p.values("test_accuracy")
+        (a, metric.factor * v)
+        for a, p in zip(x, points, strict=True)
+        for v in p.values(metric.test)
     ]
     dots(axes, seeds, look, 9 if bold else 6)
     axes.plot(x, mean, color=look.hex, linestyle=look.line, linewidth=1.8, zorder=3)
@@ -112,19 +120,20 @@ def _curve(
     return float(mean[-1])
 
 
-def _dense_line(axes: Axes, dense: compare.Point, x: float, *, label: bool) -> None:
-    summary = compare.summarise(dense.values(compare.ACCURACY))
-    axes.axhline(100 * summary.mean, color=INK, linewidth=1.2, zorder=2.5)
+def _dense_line(axes: Axes, dense: compare.Point, metric: Metric, x: float, *, label: bool) -> None:
+    summary, factor = compare.summarise(dense.values(metric.test)), metric.factor
+    axes.axhline(factor * summary.mean, color=INK, linewidth=1.2, zorder=2.5)
     if summary.low is not None and summary.high is not None:
-        axes.axhspan(100 * summary.low, 100 * summary.high, color=INK, alpha=0.09, linewidth=0)
+        low, high = factor * summary.low, factor * summary.high
+        axes.axhspan(low, high, color=INK, alpha=0.09, linewidth=0)
     place = np.geomspace(x, axes.get_xlim()[1], 60)[1 : len(dense.rows) + 1]
-    axes.scatter(
-        place, 100 * dense.values(compare.ACCURACY), s=9, color=INK, alpha=0.6, linewidths=0
-    )
+    values = factor * dense.values(metric.test)
+    axes.scatter(place, values, s=9, color=INK, alpha=0.6, linewidths=0)
     if label:
+        mean = f"{factor * summary.mean:.1f}" if metric.percent else metric.number(summary.mean)
         axes.annotate(
-            f"{dense.label} {100 * summary.mean:.1f}",
-            (x, 100 * summary.mean),
+            f"{dense.label} {mean}",
+            (x, factor * summary.mean),
             xytext=(3, 3),
             textcoords="offset points",
             fontsize=9,
@@ -134,7 +143,7 @@ def _dense_line(axes: Axes, dense: compare.Point, x: float, *, label: bool) -> N
 def _direct_labels(axes: Axes, run: RunData, ends: dict[str, float], looks: Looks) -> None:
     """Each curve's name at its sparse end, spread apart so that all can be read."""
     if run.dense is not None:
-        ends = ends | {run.dense.label: 100 * run.dense.mean(compare.ACCURACY)}
+        ends = ends | {run.dense.label: run.metric.factor * run.dense.mean(run.metric.test)}
     low, high = axes.get_ylim()
     height = axes.get_window_extent().height / axes.figure.dpi * 72
     gap = 13 * (high - low) / height
@@ -154,7 +163,7 @@ def _direct_labels(axes: Axes, run: RunData, ends: dict[str, float], looks: Look
         )  # fmt: skip
 
 
-# --- accuracy against cost ---
+# --- the metric against cost ---
 
 COSTS = {
     "train_flops_sparse": "training FLOPs, live edges only",
@@ -162,8 +171,8 @@ COSTS = {
 }
 
 
-def accuracy_against_cost(run: RunData, looks: Looks, cost: str, *, legend: bool = False) -> Figure:
-    """Test accuracy against cumulative training cost, ancestors included; a path per rule."""
+def metric_against_cost(run: RunData, looks: Looks, cost: str, *, legend: bool = False) -> Figure:
+    """Test metric against cumulative training cost, ancestors included; a path per rule."""
     figure = new_figure(7.2, 4.2) if legend else new_figure(4.7, 3.7)
     axes = panel(figure, left=0.55, bottom=0.6, right=0.3 if legend else 0.03)
     axes.set_xscale("log")
@@ -174,8 +183,9 @@ def accuracy_against_cost(run: RunData, looks: Looks, cost: str, *, legend: bool
         if not path:
             continue
         x = [p.mean(cost) for p in path]
-        y = [100 * p.mean(compare.ACCURACY) for p in path]
-        seeds = [(row[cost], 100 * row[compare.ACCURACY]) for p in path for row in p.rows]
+        factor, column = run.metric.factor, run.metric.test
+        y = [factor * p.mean(column) for p in path]
+        seeds = [(row[cost], factor * row[column]) for p in path for row in p.rows]
         dots(axes, seeds, look, 6)
         dense = not label_has_line(run, label)
         axes.plot(
@@ -198,8 +208,8 @@ def accuracy_against_cost(run: RunData, looks: Looks, cost: str, *, legend: bool
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: power_of_ten(v)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{COSTS[cost]}, log scale")
-    axes.set_ylabel("test accuracy, %")
-    if run.crowded:
+    axes.set_ylabel(run.metric.axis("test"))
+    if run.crowded and run.metric.percent:
         space_by_error(axes)
     return figure
 
@@ -211,7 +221,9 @@ def learning_curves(run: RunData, looks: Looks, density: float, column: str) -> 
     """Mean of one column against the step of the level that ended at ``density``, and all seeds."""
     figure = new_figure(*PANEL)
     axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
-    factor = 100 if column == "val_accuracy" else 1
+    metric = run.metric
+    judged = column == metric.validation
+    factor = metric.factor if judged else 1
     ranges: list[np.ndarray] = []
     for label, points in run.points.items():
         point = compare.at_density(points, density)
@@ -227,7 +239,7 @@ def learning_curves(run: RunData, looks: Looks, density: float, column: str) -> 
         ranges += [factor * value[len(value) // 4 :] for _, value in curves]
     if ranges:
         values = np.concatenate(ranges)
-        low, high = np.nanquantile(values, [0.02, 1] if factor == 100 else [0, 0.98])
+        low, high = np.nanquantile(values, [0.02, 1] if judged and not metric.lower else [0, 0.98])
         room = 0.06 * (high - low) or 0.01
         axes.set_ylim(low - room, high + room)
     if column == "val_loss" and ranges and low > 0:
@@ -236,11 +248,11 @@ def learning_curves(run: RunData, looks: Looks, density: float, column: str) -> 
         axes.yaxis.set_major_locator(FixedLocator(log_ticks(low / 1.08, high * 1.1)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
         axes.yaxis.set_minor_locator(NullLocator())
-    if factor == 100 and run.crowded:
+    if judged and metric.percent and run.crowded:
         space_by_error(axes)
     axes.set_title(f"density {density:g}")
     axes.set_xlabel("step")
-    axes.set_ylabel("validation accuracy, %" if factor == 100 else "validation loss, log scale")
+    axes.set_ylabel(metric.axis("validation") if judged else "validation loss, log scale")
     return figure
 
 

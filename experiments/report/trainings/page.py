@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from ... import compare
+from ...tasks import Metric
 from .. import frame, lives, rounding
 from ..run import RunData
 from ..sections import Section
 from ..style import drawing, inline, to_svg
 from ..tables import Cell, Row, Table
 from . import conversion, figures, results, sentences, structure
-from .ranking import accuracy_ranked
+from .ranking import ranked
 
 MOST_DENSITIES = 4  # shown one by one in learning curves, maps and overlaps
 FIGURES: tuple[str, ...] = ("accuracy", "cost")  # that `standalone` draws
@@ -25,7 +27,7 @@ def render(run: RunData) -> str:
     headline, qualifications = sentences.headline(run)
     with drawing():
         return frame.page(
-            run, SECTIONS, headline=headline, qualifications=qualifications, facts=_facts(run)
+            run, _titled(run), headline=headline, qualifications=qualifications, facts=_facts(run)
         )
 
 
@@ -35,7 +37,19 @@ def standalone(run: RunData, which: str) -> str:
         if which == "accuracy":
             return to_svg(_accuracy_figure(run, wide=True))
         cost = "train_flops_sparse"
-        return to_svg(figures.accuracy_against_cost(run, run.looks, cost, legend=True))
+        return to_svg(figures.metric_against_cost(run, run.looks, cost, legend=True))
+
+
+def _titled(run: RunData) -> list[Section]:
+    """The sections, those about the task's metric named after it."""
+    return [
+        replace(
+            section,
+            title=section.title.format(metric=run.metric.heading),
+            link=section.link.format(metric=run.metric.title),
+        )
+        for section in SECTIONS
+    ]
 
 
 def _facts(run: RunData) -> list[tuple[str, str]]:
@@ -71,7 +85,7 @@ def _accuracy(run: RunData) -> dict[str, Any] | None:
     if not run.rows:
         return None
     headline, _ = sentences.headline(run)
-    alt = f"Test accuracy against density for {', '.join(run.points)}. {headline}"
+    alt = f"Test {run.metric.title} against density for {', '.join(run.points)}. {headline}"
     svgs = {
         name: inline(_accuracy_figure(run, wide=name == "wide"), f"a{name[0]}", alt)
         for name in ("wide", "narrow")
@@ -82,16 +96,16 @@ def _accuracy(run: RunData) -> dict[str, Any] | None:
 def _accuracy_figure(run: RunData, *, wide: bool) -> Figure:
     """Lines against density, or a row for each rule where those would be too many lines."""
     if run.crowded:
-        return accuracy_ranked(run, wide=wide)
-    return figures.accuracy_against_density(run, run.looks, wide=wide)
+        return ranked(run, wide=wide)
+    return figures.metric_against_density(run, run.looks, wide=wide)
 
 
 def _cost(run: RunData) -> dict[str, Any] | None:
     panels = [
         inline(
-            figures.accuracy_against_cost(run, run.looks, column),
+            figures.metric_against_cost(run, run.looks, column),
             f"c{i}",
-            f"Test accuracy against {title} for {', '.join(run.points)}.",
+            f"Test {run.metric.title} against {title} for {', '.join(run.points)}.",
         )
         for i, (column, title) in enumerate(figures.COSTS.items())
         if any((p.values(column) > 0).any() for ps in run.points.values() for p in ps)
@@ -105,10 +119,10 @@ def _curves(run: RunData) -> dict[str, Any] | None:
     panels = [
         inline(
             figures.learning_curves(run, run.looks, density, column),
-            f"l{i}{column[4]}",
+            f"l{i}{'l' if column == 'val_loss' else 'a'}",
             f"Validation {name} against training step at density {density:g}, every rule.",
         )
-        for column, name in (("val_accuracy", "accuracy"), ("val_loss", "loss"))
+        for column, name in ((run.metric.validation, run.metric.title), ("val_loss", "loss"))
         for i, density in enumerate(frame.evenly(run.densities, MOST_DENSITIES))
     ]
     return {"panels": panels} if panels else None
@@ -166,33 +180,34 @@ def _contrasts(run: RunData) -> dict[str, Any]:
     contrasts = sentences.contrasts(run)
     fewest = min((len(p.rows) for points in run.points.values() for p in points), default=0)
     return {
-        "contrasts": _contrast_table(contrasts),
+        "contrasts": _contrast_table(contrasts, run.metric),
         "named": any(c.named for c in contrasts),
-        "limits": compare.limits(contrasts, fewest),
+        "limits": compare.limits(contrasts, fewest, run.metric),
     }
 
 
-def _contrast_table(contrasts: list[compare.Contrast]) -> Table:
+def _contrast_table(contrasts: list[compare.Contrast], metric: Metric) -> Table:
     return Table(
         ["contrast", "density", "n", "difference", "interval", "g", "interval of g",
          "what may be said"],
-        [Row(f"{c.a} − {c.b}", _contrast_cells(c), {"a": c.a, "b": c.b}) for c in contrasts],
+        [Row(f"{c.a} − {c.b}", _contrast_cells(c, metric), {"a": c.a, "b": c.b})
+         for c in contrasts],
         label="contrasts",
         kind="contrasts",
     )  # fmt: skip
 
 
-def _contrast_cells(c: compare.Contrast) -> list[Cell]:
+def _contrast_cells(c: compare.Contrast, metric: Metric) -> list[Cell]:
     interval, g, g_interval = "–", "–", "–"
     if c.low is not None and c.high is not None:
-        interval = f"{rounding.points(c.low)} to {rounding.points(c.high)}"
+        interval = f"{metric.difference(c.low)} to {metric.difference(c.high)}"
     if c.g is not None and c.g_low is not None and c.g_high is not None:
         g = rounding.fixed(c.g, 1)
         g_interval = f"{rounding.fixed(c.g_low, 1)} to {rounding.fixed(c.g_high, 1)}"
     return [
         Cell(f"{c.density:g}"),
         Cell(str(c.n)),
-        Cell(rounding.points(c.mean), "main", {"value": c.mean}),
+        Cell(metric.difference(c.mean), "main", {"value": c.mean}),
         *map(Cell, (interval, g, g_interval)),
         Cell(c.verdict, "words"),
     ]
@@ -201,9 +216,9 @@ def _contrast_cells(c: compare.Contrast) -> list[Cell]:
 SECTIONS = (
     Section(
         "accuracy",
-        "Accuracy against density",
+        "{metric} against density",
         _accuracy,
-        link="accuracy",
+        link="{metric}",
         empty="No level has finished yet.",
         needs=lambda run: not run.crowded,
         template="trainings/accuracy.html",
@@ -212,13 +227,13 @@ SECTIONS = (
         "accuracy",
         "Every rule, from best to worst",
         _accuracy,
-        link="accuracy",
+        link="{metric}",
         needs=lambda run: run.crowded,
         template="trainings/ranking.html",
     ),
     Section(
         "cost",
-        "Accuracy against training cost",
+        "{metric} against training cost",
         _cost,
         link="cost",
         empty="No training cost has been recorded yet.",

@@ -32,7 +32,8 @@ def show(run: RunData) -> dict[str, Any] | None:
         )
         for point in _points(run)
     ]
-    titles = ["rule", *(column.title for column in columns)]
+    named = {"metric": run.metric.title}
+    titles = ["rule", *(named.get(column.title, column.title) for column in columns)]
     table = Table(titles, rows, "all results", "results", grouped=True)
     unit = _dense_cost(run)
     return {"table": table, "unit": power_of_ten(unit) if unit else ""} if rows else None
@@ -57,21 +58,22 @@ def _dense_cost(run: RunData) -> float | None:
 # --- cells ---
 
 
-def _accuracy(run: RunData, point: compare.Point) -> Cell:
-    mean = point.mean(compare.ACCURACY)
-    return Cell(f"{100 * mean:.2f}", "main", {"value": mean})
+def _judged(run: RunData, point: compare.Point) -> Cell:
+    mean = point.mean(run.metric.test)
+    return Cell(run.metric.number(mean), "main", {"value": mean})
 
 
 def _interval(run: RunData, point: compare.Point) -> Cell:
-    summary = compare.summarise(point.values(compare.ACCURACY))
+    metric = run.metric
+    summary = compare.summarise(point.values(metric.test))
     if summary.low is None or summary.high is None:
         return Cell("", note=summary.method)
-    return Cell(f"{100 * summary.low:.2f} to {100 * summary.high:.2f}")
+    return Cell(f"{metric.number(summary.low)} to {metric.number(summary.high)}")
 
 
 def _early_stop(run: RunData, point: compare.Point) -> Cell:
-    mean = point.mean("test_accuracy_at_early_stop")
-    return Cell(f"{100 * mean:.2f}", data={"value": mean})
+    mean = point.mean(run.metric.at_early_stop)
+    return Cell(run.metric.number(mean), data={"value": mean})
 
 
 def _density(run: RunData, point: compare.Point) -> Cell:
@@ -117,7 +119,7 @@ def _of_measure(measure: Measure) -> Column:
 
 COLUMNS = (
     Column("asked", lambda run, point: Cell(f"{_requested(point):g}")),
-    Column("accuracy", _accuracy),
+    Column("metric", _judged),
     Column("interval", _interval),
     Column("early stop", _early_stop),
     Column("n", lambda run, point: Cell(str(len(point.rows)))),

@@ -17,29 +17,33 @@ def headline(run: RunData) -> tuple[str, list[str]]:
     if run.focus is None:
         if run.dense is None:
             return "No level at a requested density has finished yet.", []
-        return f"{run.dense.label} reaches {_accuracy(run.dense)}; nothing sparse has finished.", []
+        return (
+            f"{run.dense.label} reaches {_judged(run, run.dense)}; nothing sparse has finished.",
+            [],
+        )
     points = [p for label in run.points if (p := run.point(label, run.focus)) is not None]
     in_budget = (p for p in points if not p.over_budget)
-    ranked = sorted(in_budget, key=lambda p: -p.mean(compare.ACCURACY))
+    ranked = sorted(in_budget, key=lambda p: run.metric.rank(p.mean(run.metric.test)))
     if not ranked:
         return f"No rule kept to density {run.focus:g}.", [_budgets(points)]
     best, others = ranked[0], ranked[1:]
     text = (
-        f"With {density_words(run.focus)}, {best.label} has the highest mean test accuracy, "
-        f"{_accuracy(best)}"
+        f"With {density_words(run.focus)}, {best.label} has the {run.metric.best} mean test "
+        f"{run.metric.title}, {_judged(run, best)}"
     )
     if run.dense is not None:
-        text += f"; {run.dense.label}, with all of them, {_accuracy(run.dense)}"
+        text += f"; {run.dense.label}, with all of them, {_judged(run, run.dense)}"
     if len(others) > 1:
-        text += f"; the lowest is {others[-1].label}, {_accuracy(others[-1])}"
+        text += f"; the {run.metric.worst} is {others[-1].label}, {_judged(run, others[-1])}"
     elif others:
-        text += f"; {others[0].label} has {_accuracy(others[0])}"
+        text += f"; {others[0].label} has {_judged(run, others[0])}"
     qualifications = (_seeds(run, points), _budgets(points), _cost(run, best))
     return text + ".", [sentence for sentence in qualifications if sentence]
 
 
-def _accuracy(point: compare.Point) -> str:
-    return percent(point.mean(compare.ACCURACY))
+def _judged(run: RunData, point: compare.Point) -> str:
+    mean = point.mean(run.metric.test)
+    return percent(mean) if run.metric.percent else run.metric.number(mean)
 
 
 def _seeds(run: RunData, points: Sequence[compare.Point]) -> str:
@@ -53,8 +57,9 @@ def _seeds(run: RunData, points: Sequence[compare.Point]) -> str:
     text = f"{'One seed' if counts == [1] else f'Means of {n} seeds'}: no claim of significance"
     deviation = compare.pooled_deviation(pairs)
     if deviation and counts[0] > 1:
-        least = 100 * statistics.smallest_resolvable(deviation, counts[0])
-        text += f", and a true difference below about {least:.1f} points would often be missed"
+        least = run.metric.factor * statistics.smallest_resolvable(deviation, counts[0])
+        size = f"{least:.1f} points" if run.metric.percent else f"{least:.2g}"
+        text += f", and a true difference below about {size} would often be missed"
     return text + "."
 
 
@@ -84,8 +89,8 @@ def contrasts(run: RunData) -> list[compare.Contrast]:
     """The named contrasts; without any, every rule against the dense network (never tested)."""
     pairs = run.experiment.get("contrasts") or run.config.get("contrasts") or []
     if pairs:
-        return compare.contrasts(run.rows, pairs)
+        return compare.contrasts(run.rows, pairs, column=run.metric.test)
     if run.dense is None:
         return []
     others = [(label, run.dense.label) for label in run.points if label != run.dense.label]
-    return compare.contrasts(run.rows, others, named=False)
+    return compare.contrasts(run.rows, others, column=run.metric.test, named=False)

@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from ...graph import Edit, Graph
 from ...signals import Signals
+from ...world import Loss
 from ..torch_model.activity import Taps
 from ..torch_model.base import TorchWorld, groups_of
 from ..torch_model.group import Ranks
@@ -344,15 +345,18 @@ class Masked(TorchWorld):
             **({} if self.gates is None else {"stored": _copied(self.gates.stored)}),
         }
 
-    def learn(self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
-        """Both passes of mean cross-entropy and, but for ``skip``, a step: the loss."""
-        if rows is not None:
-            x, y = x[rows], y[rows]
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(self.passes(x), y)
-        loss.backward()
-        self.advance(graph, skip)
-        return float(loss.detach())
+    def learn(
+        self,
+        graph: Graph,
+        x: Tensor,
+        y: Tensor,
+        rows: Tensor | None,
+        skip: bool,
+        loss: Loss | None = None,
+    ) -> float:
+        """Both passes of a loss and, but for ``skip``, a step: the loss of outputs and ``y``, mean
+        cross-entropy of classes unless it is given."""
+        return self.learn_by_layers(self.passes, graph, x, y, rows, skip, loss or cross_entropy)
 
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:
         """Mean cross-entropy in evaluation mode, and how many examples are classified right."""

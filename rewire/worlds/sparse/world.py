@@ -18,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ...graph import Edit, Graph
+from ...world import Loss
 from ..masked.memory import clear_absent
 from ..masked.world import Masked
 from ..torch_model.activity import Taps
@@ -279,20 +279,31 @@ class Sparse(CopiedWhole, Looking):
         """Lists of edges, and dense weights, as this world left them."""
         return [w.parameter if w.last is None else w.last for w in self.weights]
 
-    def learn(self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool) -> float:
-        """Forward pass, mean cross-entropy, backward pass and, unless ``skip``, a step: the loss.
+    def learn(
+        self,
+        graph: Graph,
+        x: Tensor,
+        y: Tensor,
+        rows: Tensor | None,
+        skip: bool,
+        loss: Loss | None = None,
+    ) -> float:
+        """Forward pass, loss, backward pass and, unless ``skip``, a step: the loss.
 
-        In one native call where the model can be traced, else layer by layer.
+        Mean cross-entropy, where no other loss is given, in one native call where the model can be
+        traced; else layer by layer.
         """
         self.take_up()
         native = self.native
+        if loss is not None:
+            return self.learn_by_layers(self.model, graph, x, y, rows, skip, loss)
         if not native.ready(x, self.held.flat.dtype, self.gradients.keeping):
-            loss = self._learn_by_layers(graph, x, y, rows, skip)
+            mean = self.learn_by_layers(self.model, graph, x, y, rows, skip)
             native.passed()
-            return loss
-        loss = native.step(x, y, rows, skip)
+            return mean
+        mean = native.step(x, y, rows, skip)
         if skip:
-            return loss
+            return mean
         if native.fused:
             for w in self.weights:
                 if w.mask is not None and not w.mask.all():
@@ -302,18 +313,7 @@ class Sparse(CopiedWhole, Looking):
             native.give_gradients()
             self.gradients.mask()
             self.optimizer.step()
-        return loss
-
-    def _learn_by_layers(
-        self, graph: Graph, x: Tensor, y: Tensor, rows: Tensor | None, skip: bool
-    ) -> float:
-        if rows is not None:
-            x, y = x[rows], y[rows]
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(self.model(x), y)
-        loss.backward()
-        self.advance(graph, skip)
-        return float(loss.detach())
+        return mean
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:

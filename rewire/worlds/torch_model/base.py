@@ -8,14 +8,15 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from ...graph import Graph, Space
-from ...world import Trainable
+from ...world import Loss, Trainable
 from .covering import coverage_of
 from .group import Ranks
 from .layers import Site, discover
 from .optimizers import check_optimizer
-from .probe import Passes
+from .probe import Passes, outputs
 from .standing import Standing
 from .twin import Twin
 
@@ -133,6 +134,29 @@ class TorchWorld(Trainable):
     def stepped(self, graph: Graph, skip: bool) -> None:
         """Put right what the optimiser moved, but for ``skip``; this step is over."""
         raise NotImplementedError
+
+    def learn_by_layers(
+        self,
+        passes: Callable[[Tensor], Tensor],
+        graph: Graph,
+        x: Tensor,
+        y: Tensor,
+        rows: Tensor | None,
+        skip: bool,
+        loss: Loss = cross_entropy,
+    ) -> float:
+        """Forward pass, loss, backward pass and, unless ``skip``, a step: the loss."""
+        if rows is not None:
+            x, y = x[rows], y[rows]
+        self.optimizer.zero_grad(set_to_none=True)
+        total = loss(passes(x), y)
+        total.backward()
+        self.advance(graph, skip)
+        return float(total.detach())
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """What the model computes of ``x`` in evaluation mode, without gradients."""
+        return outputs(self.model, x)
 
     def sparse_parameters(self) -> list[Tensor]:
         """The parameters that are sparse."""

@@ -83,14 +83,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, int]:
-    """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
+def outputs(model: nn.Module, x: Tensor) -> Tensor:
+    """What the model computes of ``x`` in evaluation mode, without gradients."""
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     with torch.no_grad():
         out = model(x)
     for module, mode in modes:  # a norm that the user froze stays frozen
         module.training = mode
+    return out
+
+
+def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, int]:
+    """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
+    out = outputs(model, x)
     return float(cross_entropy(out, y)), int((out.argmax(1) == y).sum())
 
 
