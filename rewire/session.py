@@ -421,7 +421,7 @@ model's weights)
 
         >>> import torch, rewire
         >>> model = torch.nn.Linear(20, 1)
-        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
         >>> net = rewire.attach(model, optimizer, rule=rewire.Static(), density=0.5)
         >>> x, y = torch.ones(8, 20), torch.zeros(8, 1)
         >>> first = net.learn(x, y, loss=torch.nn.functional.mse_loss)
@@ -439,9 +439,9 @@ model's weights)
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         with self._making():
-            loss = self.world.learn(self._graph, x, y, rows, skip, loss)
+            mean = self.world.learn(self._graph, x, y, rows, skip, loss)
         self._hold_weights("step")
-        return loss
+        return mean
 
     def rewire(self) -> None:
         """The second half of :meth:`step`: the rules that are due edit the graph."""

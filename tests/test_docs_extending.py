@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rewire import limits, models, plugins, rules
-from rewire.experiments import cli, data, kinds, store
+from rewire.experiments import cli, data, kinds, store, tasks
 from rewire.experiments.data import sources
 from rewire.experiments.engines import registry as engines
 from rewire.experiments.report import measures, sections
@@ -53,6 +53,7 @@ def test_every_entry_point_of_the_page_is_known_by_name(mine, monkeypatch) -> No
     assert data.load("bars").shape == (1, 4, 4)
     assert data.available()["bars"].present
     assert set(groups) >= {"rewire.rules", "rewire.limits", "rewire.datasets", "rewire.models"}
+    assert tasks.of_table("robust") == mine["Robust"]()
     assert registry.get("regression") is mine["Regression"]
     assert models.ENTRY_POINTS in groups
     assert [measure.of for measure in measures.installed_measures()] == [mine["reciprocity"]]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,9 +188,15 @@ def test_a_regression_is_trained_judged_compared_and_reported_by_its_metric(tmp_
     loaded = reports.load(out)
     assert loaded.metric == Regression().judged_by
     page = (out / "report.html").read_text()
-    for words in ("R² against density", "highest mean test R²", "test R²", "Differences of test R²"):
+    for words in (
+        "R² against density",
+        "highest mean test R²",
+        "test R²",
+        "Differences of test R²",
+    ):
         assert words in page
-    assert "ccuracy" not in page.split("</style>")[1]
+    text = re.sub(r"<[^>]*>", "", page.split("</style>")[1])
+    assert "ccuracy" not in text
     assert cli.main(["results", str(out)]) == 0
     table = capsys.readouterr().out
     assert "test r2" in table and "%" not in table
@@ -275,7 +282,7 @@ def test_the_hash_of_a_classification_is_that_of_the_versions_before_tasks():
             "evaluate_every": 40, "densities": [0.3, 0.1], "seeds": 1,
             "rules": ["Dense", "SET"]}  # fmt: skip
     hashes = [cell.hash for cell in kinds.plan(kinds.parse(tree))]
-    assert hashes == HASHES
+    assert hashes == ["bb5597a2db64af24", "adb92631a0656d5b", "297b28e3a4b059ab"]
     named = kinds.plan(kinds.parse({**tree, "task": "classification"}))
     assert [cell.hash for cell in named] == hashes
     config = kinds.plan(kinds.parse(_tree(DIABETES)))[0].config
