@@ -336,3 +336,40 @@ def test_rows_are_numbered_over_all_projections():
     numbers, firsts = row_numbers(Graph.full(space))
     assert firsts == [0, 4, 12]
     assert numbers.tolist() == [*list(range(4)) * 3, *(4 + r for r in range(8) for _ in range(4))]
+
+
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_layers_of_an_encoder_see_what_they_see_in_training(padded, world):
+    """In evaluation torch runs an encoder fused, and padded batches as nested tensors."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2).double()
+    x, padding = drawn(3, 5, 8), torch.zeros(3, 5, dtype=torch.bool)
+    padding[0, 3:] = padded
+    mask = padding if padded else None
+    inputs = {}
+
+    def note(name):
+        def hook(module, args, kwargs):
+            inputs[name] = args[0].detach().flatten(0, 1)
+
+        return hook
+
+    twin = copy_of(model)  # in training mode
+    for name, module in twin.named_modules():
+        if isinstance(module, nn.MultiheadAttention):
+            module.register_forward_pre_hook(note(f"{name}.in_proj_weight"), with_kwargs=True)
+        elif type(module) is nn.Linear:
+            module.register_forward_pre_hook(note(f"{name}.weight"), with_kwargs=True)
+    twin(x, src_key_padding_mask=mask)
+    probe = rewire.Probe([x], lambda model, x: model(x, src_key_padding_mask=mask).sum())
+    net = rewire.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), rewire.Static(),
+                        probe=probe, world=world)  # fmt: skip
+    norms = net.world.signals(net.graph).pair("input_norm", net.graph.keys)
+    assert len(inputs) == 6
+    for i, p in enumerate(net.graph.projections):
+        if p.name in inputs:
+            rows = norms[net.graph.rows(i)].view(p.shape)
+            torch.testing.assert_close(rows, inputs[p.name].norm(dim=0).expand_as(rows))
+    assert model.use_nested_tensor

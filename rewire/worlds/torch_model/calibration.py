@@ -114,6 +114,9 @@ def _watched(
     place = {id(world.parameters[i]): i for i in projections}
     with ExitStack() as stack:
         for module in list(world.model.modules()):
+            if isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor:
+                module.use_nested_tensor = False  # its layers are to see one tensor, as in training
+                stack.callback(setattr, module, "use_nested_tensor", True)
             places = {use.attribute: place[id(p)] for use in uses(module)
                     if (p := module._parameters.get(use.attribute)) is not None
                     and id(p) in place}  # fmt: skip
