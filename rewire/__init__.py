@@ -29,6 +29,7 @@ _HOMES = {
     "save": "saving", "load": "loading",
     "History": "edit_log",
     "rng_for": "streams", "Stream": "streams",
+    "layer": "worlds.torch_model.declared",
     "Probe": "worlds.torch_model.probe", "Masked": "worlds.masked.world", "Bare": "worlds.bare",
     "Dense": "rules", "Static": "rules", "RandomReinit": "branches", "IMP": "rules",
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
@@ -146,6 +147,7 @@ if TYPE_CHECKING:
     from .world import World as World
     from .worlds.bare import Bare as Bare
     from .worlds.masked.world import Masked as Masked
+    from .worlds.torch_model.declared import layer as layer
     from .worlds.torch_model.probe import Probe as Probe
 
 

@@ -94,13 +94,18 @@ def allot(total: int, shares: Sequence[float], room: Sequence[int]) -> list[int]
     return out
 
 
+def _stacked(p: Projection) -> int:
+    """n_in + n_out over all layers of a stack, each as if it were a projection; 0 for no stack."""
+    return p.groups * (p.shape[1] + p.shape[2]) if p.kind.startswith("stacked") else 0
+
+
 # Edges in proportion to: the possible edges (one density everywhere); n_in + n_out at every
 # kernel position (Erdos-Renyi, Mocanu et al. 2018); the sum of all dimensions (ERK, Evci et al.
 # 2020, whose density is that sum over the product); nothing: as many edges everywhere ("balanced").
 DISTRIBUTIONS: Mapping[str, Callable[[Projection], float]] = {
     "uniform": lambda p: p.size,
-    "er": lambda p: (p.shape[0] + p.shape[1]) * prod(p.shape[2:]),
-    "erk": lambda p: sum(p.shape),
+    "er": lambda p: _stacked(p) or (p.shape[0] + p.shape[1]) * prod(p.shape[2:]),
+    "erk": lambda p: _stacked(p) or sum(p.shape),
     "balanced": lambda p: 1,
 }
 

@@ -19,6 +19,7 @@ from .starting_graph import Initial, _start_of
 from .world import World
 from .worlds import registry
 from .worlds.torch_model.base import TorchWorld
+from .worlds.torch_model.declared import Kinds
 from .worlds.torch_model.group import ranks_of, wrapped
 from .worlds.torch_model.probe import Probe
 
@@ -150,6 +151,7 @@ def attach(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     embeddings: bool = False,
+    projections: Kinds | None = None,
     positions: Mapping[str, Tensor | None] | None = None,
     probe: Probe | None = None,
     world: str | None = None,
@@ -180,6 +182,9 @@ def attach(
         sparse weight, {name: bool tensor}, as ``net.masks()`` gives.
     include, exclude: patterns of parameter names; by default the weights of all linear,
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
+        ``net.coverage`` says what stays dense.
+    projections: kinds of parameters of layers that are not known, by name or pattern:
+        {"*.experts.up": "stacked", "kernel": "transposed"}; see :func:`rewire.layer`.
     positions: places of units in the sheet by population, (size, 2), for rules with distance.
     probe: data for rules that look at it in passes of their own (SNIP, GraSP, OBD, WoodFisher).
     world: "masked" (the default), dense weights under masks; "sparse", on the CPU, lists of edges
@@ -205,6 +210,7 @@ def attach(
         include=include,
         exclude=exclude,
         embeddings=embeddings,
+        projections=projections,
         positions=positions,
         probe=probe,
         group=group,

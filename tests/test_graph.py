@@ -31,6 +31,8 @@ SHAPES = {
     "conv_transpose": ((6, 2, 3), 2),
     "rnn": ((12, 6), 3),
     "attention": ((12, 6), 3),
+    "stacked": ((3, 4, 2), 3),
+    "stacked_transposed": ((3, 2, 4), 3),
 }
 
 
@@ -45,6 +47,10 @@ def units(kind, shape, groups):
             return shape[1] * groups, shape[0]
         case "conv_transpose":
             return shape[0], shape[1] * groups
+        case "stacked":
+            return groups * shape[2], groups * shape[1]
+        case "stacked_transposed":
+            return groups * shape[1], groups * shape[2]
         case _:
             return shape[1], shape[0] // groups
 
@@ -90,6 +96,12 @@ def test_a_key_locates_the_units_that_its_weight_joins(kind):
             case "conv_transpose":  # in channel i writes out/groups channels of its own group
                 i, o, *_ = index
                 expected = i, (i // (shape[0] // groups)) * shape[1] + o
+            case "stacked":  # expert e has units of its own on both sides
+                e, o, i = index
+                expected = e * shape[2] + i, e * shape[1] + o
+            case "stacked_transposed":
+                e, i, o = index
+                expected = e * shape[1] + i, e * shape[2] + o
             case _:
                 expected = index[1], index[0] % (shape[0] // groups)
         assert (int(pre[flat]), int(post[flat])) == expected

@@ -3,7 +3,8 @@
 Stored shapes, with what ``groups`` counts: linear, spiking (n_post, n_pre); embedding, transposed
 (n_pre, n_post); conv (out, in / groups, *kernel); conv_transpose (in, out / groups, *kernel); rnn
 (gates x n_post, n_pre) and attention (3 x n_post, n_pre), whose ``groups`` is the number of gates,
-or 3.
+or 3; stacked (parts, n_post, n_pre) and stacked_transposed (parts, n_pre, n_post), layers beside
+each other (experts) with units of their own, part by part, whose ``groups`` is their number.
 """
 
 from __future__ import annotations
@@ -101,6 +102,31 @@ def _gates(shape: Shape, groups: int) -> int:
     return groups
 
 
+# Stacked layers: part by part, each between units of its own, which are counted through.
+
+
+def _locate_stacked(local: Tensor, shape: Shape, groups: int) -> tuple[Tensor, Tensor]:
+    post = local // shape[2]
+    return local - post * shape[2] + post // shape[1] * shape[2], post
+
+
+def _index_stacked(pre: int, post: int, tap: int, shape: Shape, groups: int) -> int:
+    if pre // shape[2] != post // shape[1]:
+        return -1
+    return post * shape[2] + pre % shape[2]
+
+
+def _locate_stacked_table(local: Tensor, shape: Shape, groups: int) -> tuple[Tensor, Tensor]:
+    pre = local // shape[2]
+    return pre, local - pre * shape[2] + pre // shape[1] * shape[2]
+
+
+def _index_stacked_table(pre: int, post: int, tap: int, shape: Shape, groups: int) -> int:
+    if pre // shape[1] != post // shape[2]:
+        return -1
+    return pre * shape[2] + post % shape[2]
+
+
 _MATRIX = Kind(_locate_matrix, _index_matrix, _one, by_unit=True)
 _GATES = Kind(_locate_gates, _index_gates, _gates)
 
@@ -113,4 +139,6 @@ KINDS: Mapping[str, Kind] = {
     "conv_transpose": Kind(_locate_blocks, _index_blocks, _positions, input_axis=0),
     "rnn": _GATES,
     "attention": _GATES,
+    "stacked": Kind(_locate_stacked, _index_stacked, _one, input_axis=2),
+    "stacked_transposed": Kind(_locate_stacked_table, _index_stacked_table, _one, input_axis=1),
 }

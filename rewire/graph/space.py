@@ -70,7 +70,8 @@ class Projection:
     kind:  how flat indices map to units, one of :data:`KINDS`.
     shape: of the parameter as it is stored.
     multapses: whether a pair may hold several synapses (equal keys, in order of birth).
-    groups: groups of a convolution; gates of an LSTM (4) or GRU (3); 3 for attention's in_proj.
+    groups: groups of a convolution; gates of an LSTM (4) or GRU (3); 3 for attention's in_proj;
+        the number of stacked layers.
 
     A *flat index* numbers the entries of the parameter as it is stored: 0 to size - 1.
 
@@ -122,7 +123,7 @@ class Projection:
 
     @property
     def input_axis(self) -> int:
-        """The axis of the parameter along which a unit's inputs lie: 0 or 1."""
+        """The axis of the parameter along which a unit's inputs lie: 0, 1 or 2."""
         return KINDS[self.kind].input_axis
 
     def locate(self, local: Tensor) -> tuple[Tensor, Tensor]:

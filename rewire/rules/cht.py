@@ -144,8 +144,15 @@ def ch3_l3(graph: Graph, i: int) -> tuple[np.ndarray, np.ndarray]:
     """Flat indices of projection i's absent pairs that a path of three edges joins, ascending, and
     their CH3-L3 scores, float64, both (n,)."""
     p = graph.projections[i]
-    width = p.size // p.shape[0]
     local = graph.local(i).numpy()
+    if p.kind.startswith("stacked"):  # rows and columns of each layer by themselves
+        parts, rows, inner = p.shape
+        row = local // inner
+        starts = local.searchsorted(np.arange(parts * rows + 1, dtype=np.int64) * inner)
+        columns = local % inner + row // rows * inner
+        at, scores = paths_of_three(starts, columns, parts * inner)
+        return at // (parts * inner) * inner + at % inner, scores
+    width = p.size // p.shape[0]
     starts = local.searchsorted(np.arange(p.shape[0] + 1, dtype=np.int64) * width)
     return paths_of_three(starts, local % width, width)
 

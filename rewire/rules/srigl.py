@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..graph import Edit, Graph, Projection
 from ..rule import Rule, State
+from ..select.rows import matrix_of, place_of
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock, Cosine, Every, Schedule, When, value
@@ -157,17 +158,14 @@ class SRigL(Rule):
 
 def rows_of(p: Projection) -> tuple[int, int]:
     """Units that a projection leads to, as its parameter counts them, and places of each."""
-    n = p.shape[0] if p.input_axis == 1 else p.shape[1] * p.groups
+    n = matrix_of(p).rows
     return n, p.size // n
 
 
 def units_of(p: Projection) -> np.ndarray:
     """The unit of each place of the parameter, (size,): its row, or where rows are sources its
     postsynaptic unit."""
-    local = torch.arange(p.size)
-    if p.input_axis == 0:
-        return p.locate(local)[1].numpy()
-    return (local // (p.size // p.shape[0])).numpy()
+    return place_of(p, torch.arange(p.size))[0].numpy()
 
 
 def first_of_each(unit: np.ndarray, order: np.ndarray, k: np.ndarray) -> np.ndarray:

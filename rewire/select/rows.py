@@ -37,6 +37,10 @@ def matrix_of(p: Projection) -> Matrix:
     if p.kind == "conv_transpose":
         columns = p.shape[0] // p.groups * prod(p.shape[2:])
         return Matrix(p.shape[1] * p.groups, columns, p.groups)
+    if p.kind == "stacked":
+        return Matrix(p.groups * p.shape[1], p.shape[2], p.groups)
+    if p.kind == "stacked_transposed":
+        return Matrix(p.groups * p.shape[2], p.shape[1], p.groups)
     parts = p.groups if p.kind in ("conv", "attention") else 1
     return Matrix(p.shape[0], prod(p.shape[1:]), parts)
 
@@ -51,6 +55,10 @@ def place_of(p: Projection, local: Tensor) -> tuple[Tensor, Tensor]:
     rows, columns, parts = matrix_of(p)
     if p.kind in ("transposed", "embedding"):
         return local % rows, local // rows
+    if p.kind == "stacked_transposed":
+        out = p.shape[2]
+        pre = local // out
+        return pre // columns * out + local % out, pre % columns
     if p.kind != "conv_transpose":
         return local // columns, local % columns
     taps, out = prod(p.shape[2:]), p.shape[1]
@@ -64,6 +72,9 @@ def local_of(p: Projection, row: Tensor, column: Tensor) -> Tensor:
     rows, columns, parts = matrix_of(p)
     if p.kind in ("transposed", "embedding"):
         return column * rows + row
+    if p.kind == "stacked_transposed":
+        out = p.shape[2]
+        return (row // out * columns + column) * out + row % out
     if p.kind != "conv_transpose":
         return row * columns + column
     taps, out = prod(p.shape[2:]), p.shape[1]

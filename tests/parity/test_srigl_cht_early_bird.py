@@ -102,10 +102,15 @@ def test_an_over_full_unit_loses_its_smallest_weights():
     assert after.keys[after.rows(0)].tolist() == [1, 2, 4, 5, 6, 10, 11]
 
 
-@pytest.mark.parametrize("kind", ["linear", "conv", "embedding", "conv_transpose"])
+STACKED = {"stacked": (3, 4, 6), "stacked_transposed": (3, 6, 4)}
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv", "embedding", "conv_transpose", *STACKED])
 def test_a_start_is_even_and_keeps_the_counts(kind):
-    shape = {"linear": (9, 12), "embedding": (12, 9)}.get(kind, (8, 6, 3, 3))
-    space = Space([Population("a", 99)], [Projection("p", "a", "a", kind, shape)])
+    shape = {"linear": (9, 12), "embedding": (12, 9), **STACKED}.get(kind, (8, 6, 3, 3))
+    groups = 3 if kind in STACKED else 1
+    p = Projection("p", "a", "a", kind, shape, groups=groups)
+    space = Space([Population("a", 99)], [p])
     weights = torch.randn(space.possible, generator=torch.Generator().manual_seed(0))
     graph = random_graph(space, [40], rewire.rng_for(0, "topology"))
     world = rewire.Bare(space, pairs={"growth": lambda k: k.float()}, weights=weights)

@@ -101,10 +101,13 @@ def test_norms_and_moments_are_those_of_the_slopes_of_the_outputs(name, world):
             assert torch.equal(inputs[r], x)  # rows of a part share their inputs
 
 
-@pytest.mark.parametrize("kind", ["linear", "transposed", "conv", "conv_transpose", "rnn"])
+@pytest.mark.parametrize("kind", ["linear", "transposed", "conv", "conv_transpose", "rnn",
+                                  "stacked", "stacked_transposed"])  # fmt: skip
 def test_places_of_a_matrix_are_there_and_back(kind):
     shape = {"conv": (6, 2, 3), "conv_transpose": (4, 3, 2)}.get(kind, (6, 4))
     groups = 2 if kind.startswith("conv") else 3 if kind == "rnn" else 1
+    if kind.startswith("stacked"):
+        shape, groups = (3, 4, 2), 3
     p = Projection("p", "a", "b", kind, shape, groups=groups)
     local = torch.arange(p.size)
     row, column = place_of(p, local)

@@ -24,6 +24,7 @@ from ...signals import Signals
 from ...world import Loss
 from ..torch_model.activity import Taps
 from ..torch_model.base import TorchWorld, groups_of
+from ..torch_model.declared import Kinds
 from ..torch_model.group import Ranks
 from ..torch_model.optimizers import _unscale, innermost, sort_optimizer
 from ..torch_model.probe import Passes, Probe, _copied, evaluate, evaluating
@@ -55,14 +56,16 @@ class Masked(TorchWorld):
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         embeddings: bool = False,
+        projections: Kinds | None = None,
         positions: Mapping[str, Tensor | None] | None = None,
         probe: Probe | None = None,
     ):
         self.model, self.optimizer, self.probe = model, optimizer, probe
         self.passes: Callable[[Tensor], Tensor] = model  # what learn() calls: maybe compiled
         self.parameters, sites = self._discover(
-            include=include, exclude=exclude, embeddings=embeddings, positions=positions
-        )
+            include=include, exclude=exclude, embeddings=embeddings, projections=projections,
+            positions=positions,
+        )  # fmt: skip
         self.taps = Taps(sites)
         self._groups = groups_of(optimizer, self.space, self.parameters)
         traits = sort_optimizer(optimizer, self.parameters, self._groups)

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...graph import Graph
+from ...graph import Graph, Space
 from ...kernels.keys import columns_after, columns_of
 from ...native import sparse as engine
 from ...select.pairs import pair_hash
+from ..torch_model.declared import Kinds
+from ..torch_model.layers import owners
 from .edge_layers import can_wire
 from .wires import Wires
 
@@ -56,6 +58,17 @@ class Weight:
                 "the model that you want to train."
             )
         return p
+
+
+def weights_of(
+    model: nn.Module,
+    space: Space,
+    parameters: Sequence[nn.Parameter],
+    projections: Kinds | None = None,
+) -> list[Weight]:
+    """A weight for each projection of the space. Raises ValueError for one that modules share."""
+    owned = zip(space.projections, parameters, owners(model, parameters, projections), strict=True)
+    return [Weight(projection.name, *owner, p.shape) for projection, p, owner in owned]
 
 
 @dataclass

@@ -25,7 +25,7 @@ from ..masked.memory import clear_absent
 from ..masked.world import Masked
 from ..torch_model.activity import Taps
 from ..torch_model.base import groups_of
-from ..torch_model.layers import owners
+from ..torch_model.declared import Kinds
 from ..torch_model.optimizers import ELEMENTWISE, sort_optimizer
 from ..torch_model.probe import Probe, evaluate
 from . import saving
@@ -40,7 +40,7 @@ from .native_step import NativeStep
 from .optimizer_state import OptimizerEdges
 from .plan.plan import Plan
 from .plan.tracing import NotTraceable
-from .weights import Form, Held, Weight, csr, drawn, give_memory, replace, suitable
+from .weights import Form, Held, Weight, csr, drawn, give_memory, replace, suitable, weights_of
 from .wires import Wires
 
 FEW = 2**17  # edges whose weights are copied sooner than all parameters are told of other memory
@@ -70,6 +70,7 @@ class Sparse(CopiedWhole, Looking):
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         embeddings: bool = False,
+        projections: Kinds | None = None,
         positions: Mapping[str, Tensor | None] | None = None,
         probe: Probe | None = None,
         seed: int = 0,
@@ -77,7 +78,8 @@ class Sparse(CopiedWhole, Looking):
         self.model, self.optimizer, self.choose, self.seed = model, optimizer, choose, seed
         self.probe = probe
         self._chosen: dict[str, Any] = {
-            "include": include, "exclude": exclude, "embeddings": embeddings, "positions": positions
+            "include": include, "exclude": exclude, "embeddings": embeddings,
+            "projections": projections, "positions": positions,
         }  # fmt: skip
         parameters, sites = self._discover(**self._chosen)
         self._groups = groups_of(optimizer, self.space, parameters)
@@ -91,7 +93,7 @@ class Sparse(CopiedWhole, Looking):
             )
         check_tensors(model, self.space.projections, parameters)
         self._unborn = any(p.is_meta for p in parameters)  # its weights are made for edges alone
-        self.weights = self._find(parameters)
+        self.weights = weights_of(model, self.space, parameters, projections)
         give_memory(model, optimizer, self.weights)
         self.taps = Taps(sites)
         self.begun = False
@@ -101,10 +103,6 @@ class Sparse(CopiedWhole, Looking):
         self.native = NativeStep(model, optimizer, self.weights)
         OptimizerEdges(optimizer, self.weights)
         self.gradients = Gradients(self.weights, self.native)
-
-    def _find(self, parameters: Sequence[nn.Parameter]) -> list[Weight]:
-        owned = zip(self.space.projections, parameters, owners(self.model, parameters), strict=True)
-        return [Weight(projection.name, *owner, p.shape) for projection, p, owner in owned]
 
     @classmethod
     def attached(

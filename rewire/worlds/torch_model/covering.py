@@ -9,7 +9,8 @@ from torch.nn.parameter import UninitializedParameter
 
 from ...coverage import Coverage, Dense
 from ...graph import Space
-from .layers import Candidate, candidates, clean, left_out_by, origins_of
+from .declared import Kinds
+from .layers import Candidate, candidates, clean, left_out_by, matches, origins_of
 
 EMBEDDINGS = "embeddings=True makes tables of embeddings sparse"
 UNKNOWN = (
@@ -26,7 +27,8 @@ def coverage_of(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     embeddings: bool = False,
-    **_: object,
+    projections: Kinds | None = None,
+    positions: object = None,
 ) -> Coverage:
     """Which parameters are sparse, by the options of discovery, and why the others are not.
 
@@ -35,7 +37,7 @@ def coverage_of(
     sparse = {p.name: p.size for p in space.projections}
     governed = {id(p) for p in parameters}
     known: dict[int, list[Candidate]] = {}
-    for candidate in candidates(model):
+    for candidate in candidates(model, projections):
         for p in (candidate.parameter, *origins_of(candidate.module, candidate.use)):
             known.setdefault(id(p), []).append(candidate)
     owners = {
@@ -48,6 +50,8 @@ def coverage_of(
             continue
         uses = known.get(id(p), [])
         reasons = [left_out_by(use, include, exclude, embeddings) for use in uses]
+        if not uses and any(matches(clean(name), pattern) for pattern in exclude):
+            reasons.append("excluded by pattern")
         itself = any(use.parameter is p for use in uses)
         if isinstance(p, UninitializedParameter) or itself or not _small(name, p, owners[name]):
             dense.append(_weight(clean(name), p, owners[name], [r for r in reasons if r]))

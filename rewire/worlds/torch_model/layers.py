@@ -14,6 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 from ...graph import Population, Projection, Space, square_sheet
+from .declared import Kinds, Use, named_kind, registered_uses, use_of
 from .stored_weight import check_stored
 
 # Modules that act on each unit (or channel) by itself: a population runs through them.
@@ -29,27 +30,6 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNNCell: 1}
-
-
-@dataclass(frozen=True)
-class Use:
-    """One weight of one module: a possible projection.
-
-    source, target: sizes of the populations. source_part, target_part: which populations of the
-    module it joins, as suffixes to its name ("" is the one that a chain of layers passes on).
-    tap: where the activity of the source population can be seen, "input" or "output" of the
-    module, from feature ``at`` on; None where it stays inside.
-    """
-
-    attribute: str
-    kind: str
-    source: int
-    target: int
-    groups: int = 1
-    source_part: str = "in"
-    target_part: str = ""
-    tap: str | None = "input"
-    at: int = 0
 
 
 class Candidate(NamedTuple):
@@ -74,7 +54,10 @@ class Site:
 
 def uses(module: nn.Module) -> Iterator[Use]:
     """The weights of a module that are synapses; nothing for norms, biases and containers."""
-    if isinstance(module, NonDynamicallyQuantizableLinear):  # attention's; never called itself
+    registered = list(registered_uses(module))
+    if registered:
+        yield from registered
+    elif isinstance(module, NonDynamicallyQuantizableLinear):  # attention's; never called itself
         yield Use("weight", "linear", module.in_features, module.out_features, tap=None)
     elif isinstance(module, nn.Linear):
         yield Use("weight", "linear", module.in_features, module.out_features)
@@ -103,6 +86,17 @@ def uses(module: nn.Module) -> Iterator[Use]:
                 yield Use(f"{letter}_proj_weight", "linear", size, e,
                           source_part=f"{letter}.in", target_part=letter,
                           tap="input" if letter == "q" else None)  # fmt: skip
+    elif any(kind.__module__.startswith("norse.torch.") for kind in type(module).__mro__):
+        yield from _recurrent_spiking(module)
+
+
+def _recurrent_spiking(module: nn.Module) -> Iterator[Use]:
+    """norse's cells: what comes in, and what the cells send each other."""
+    for attribute, parts in (("input_weights", ("in", "")), ("recurrent_weights", ("", ""))):
+        p = module._parameters.get(attribute)
+        if p is not None:
+            n_post, n_pre = p.shape
+            yield Use(attribute, "linear", n_pre, n_post, 1, *parts, None, declared=True)
 
 
 def _gates(module: nn.Module) -> int:
@@ -138,6 +132,7 @@ def discover(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     embeddings: bool = False,
+    projections: Kinds | None = None,
     positions: Mapping[str, Tensor | None] | None = None,
 ) -> tuple[Space, list[nn.Parameter], dict[str, Site]]:
     """The space of a model's possible synapses, its sparse parameters, and where to tap activity.
@@ -147,17 +142,18 @@ def discover(
     sparse only if all its uses are. Layers of a nn.Sequential share populations, and so do children
     of a model whose ``fed_by`` says which of them takes whose output. ``include`` and ``exclude``
     are patterns of parameter names (``fc*``; a trailing ``.weight`` may be left out). Frozen
-    parameters stay as they are.
+    parameters stay as they are. ``projections`` says the kinds of parameters of layers that are
+    not known, by such patterns.
 
     Raises ValueError when nothing is left, when a pattern matches nothing, and for lazy or
     parametrised weights.
     """
-    weights = candidates(model)
-    chosen = _chosen(weights, include, exclude, embeddings)
+    weights = candidates(model, projections)
+    chosen = _chosen(model, weights, include, exclude, embeddings)
     names = {id(m): clean(n) or "model" for n, m in model.named_modules()}
     passed_on = _chains(model)
 
-    projections: list[Projection] = []
+    joined: list[Projection] = []
     parameters: list[nn.Parameter] = []
     sizes: dict[str, int] = {}
     sites: dict[str, Site] = {}
@@ -168,7 +164,7 @@ def discover(
             before = passed_on.get(id(module))
             if before is not None and sizes.get(before) == size:
                 return before
-            if not projections and "input" not in names.values():
+            if not joined and "input" not in names.values():
                 name = "input"
         while sizes.setdefault(name, size) != size:
             name += "'"
@@ -186,12 +182,12 @@ def discover(
         source = population(module, use.source_part, use.source)
         target = population(module, use.target_part, use.target)
         shape = tuple(p.shape)
-        projections.append(Projection(name, source, target, use.kind, shape, groups=use.groups))
+        joined.append(Projection(name, source, target, use.kind, shape, groups=use.groups))
         parameters.append(p)
         if use.tap is not None:
             sites.setdefault(source, Site(module, use.kind, use.tap, use.source, use.at))
 
-    sends = {p.source for p in projections}
+    sends = {p.source for p in joined}
     places = {n: square_sheet(size) if n in sends else None for n, size in sizes.items()}
     for name, sheet in (positions or {}).items():
         if name not in sizes:
@@ -203,16 +199,18 @@ def discover(
             )
         places[name] = sheet
     populations = [Population(n, size, places[n]) for n, size in sizes.items()]
-    return Space(populations, projections), parameters, sites
+    return Space(populations, joined), parameters, sites
 
 
-def owners(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[tuple[nn.Module, str]]:
+def owners(
+    model: nn.Module, parameters: Sequence[nn.Parameter], projections: Kinds | None = None
+) -> list[tuple[nn.Module, str]]:
     """The module that holds each sparse parameter, and under which name.
 
     Raises ValueError for a parameter that several modules share.
     """
     owned: dict[int, list[tuple[str, nn.Module, str]]] = {}
-    for name, module, use, p in candidates(model):
+    for name, module, use, p in candidates(model, projections):
         owned.setdefault(id(p), []).append((name, module, use.attribute))
     for p in parameters:
         if len(owned[id(p)]) > 1:
@@ -229,15 +227,37 @@ def clean(name: str) -> str:
     return name.replace("_orig_mod.", "").replace("_orig_mod", "").removeprefix("module.")
 
 
-def candidates(model: nn.Module) -> list[Candidate]:
-    """Every weight that could be sparse; what none can hold is refused only if it is chosen."""
-    out = []
+def candidates(model: nn.Module, projections: Kinds | None = None) -> list[Candidate]:
+    """Every weight that could be sparse; what none can hold is refused only if it is chosen.
+
+    Raises ValueError for ``projections`` that name no parameter, or one of a layer that is known.
+    """
+    out, names = [], set[str]()
     for prefix, module in model.named_modules(remove_duplicate=True):
-        for use in uses(module):
+        known = list(uses(module))
+        for attribute, p in module._parameters.items():
+            name = clean(f"{prefix}.{attribute}" if prefix else attribute)
+            kind = named_kind(name, projections)
+            if p is None or kind is None:
+                continue
+            names.add(name)
+            if any(use.attribute == attribute for use in known):
+                raise ValueError(
+                    f"projections name {name!r}, whose kind is known from its "
+                    f"{type(module).__name__}: leave it out of projections=."
+                )
+            known.append(use_of(attribute, kind, p, type(module).__name__))
+        for use in known:
             name = clean(f"{prefix}.{use.attribute}" if prefix else use.attribute)
             p = module._parameters.get(use.attribute)
             p = _stand_in(module, use) if p is None else p
             out.append(Candidate(name, module, use, p))
+    for pattern in projections or {}:
+        if all(named_kind(name, {pattern: ""}) is None for name in names):
+            raise ValueError(
+                f"projections name {pattern!r}, which matches no parameter; there are "
+                f"{', '.join(clean(name) for name, _ in model.named_parameters())}."
+            )
     return out
 
 
@@ -280,7 +300,7 @@ def _check_usable(name: str, module: nn.Module, use: Use, p: nn.Parameter) -> No
             f"{name!r} has complex weights ({p.dtype}), which have no order to rewire by: leave it "
             "out with exclude=."
         )
-    check_stored(name, module, use.kind, p)
+    check_stored(name, module, use, p)
 
 
 def _patterns(option: str, patterns: Sequence[str] | None) -> Sequence[str]:
@@ -292,7 +312,7 @@ def _patterns(option: str, patterns: Sequence[str] | None) -> Sequence[str]:
     return patterns or ()
 
 
-def _matches(name: str, pattern: str) -> bool:
+def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.weight")
 
 
@@ -304,9 +324,9 @@ def left_out_by(
 ) -> str | None:
     """Why a weight of a known layer is not to be sparse, or None."""
     name, _, use, p = candidate
-    if any(_matches(name, pattern) for pattern in exclude):
+    if any(matches(name, pattern) for pattern in exclude):
         return "excluded by pattern"
-    named = include is not None and any(_matches(name, pattern) for pattern in include)
+    named = include is not None and any(matches(name, pattern) for pattern in include)
     if include is not None and not named:
         return "not included by pattern"
     if not p.requires_grad:
@@ -317,17 +337,26 @@ def left_out_by(
 
 
 def _chosen(
+    model: nn.Module,
     weights: list[Candidate],
     include: Sequence[str] | None,
     exclude: Sequence[str],
     embeddings: bool,
 ) -> set[int]:
     names = [weight.name for weight in weights]
-    for pattern in [*_patterns("include", include), *_patterns("exclude", exclude)]:
-        if not any(_matches(n, pattern) for n in names):
-            raise ValueError(
-                f"the pattern {pattern!r} matches no weight; there are {', '.join(names)}."
-            )
+    others = [clean(name) for name, _ in model.named_parameters() if clean(name) not in names]
+    excluding = _patterns("exclude", exclude)
+    for pattern in [*_patterns("include", include), *excluding]:
+        if any(matches(n, pattern) for n in names):
+            continue
+        unknown = [n for n in others if matches(n, pattern)]
+        if unknown and pattern in excluding:
+            continue
+        raise ValueError(
+            f"the pattern {pattern!r} matches no weight; there are {', '.join(names)}."
+            + (f" {unknown[0]!r} is of no known kind: name it with projections=." if unknown
+               else "")
+        )  # fmt: skip
     chosen = {id(weight.parameter) for weight in weights}
     for weight in weights:
         if left_out_by(weight, include, exclude, embeddings):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .activity import Tap
 
-AGAIN = "net.detach(), then make an optimizer and attach again"
+AGAIN = "net.detach(), then make an optimizer and attach again (initial='nonzero' keeps the edges)"
 
 
 class Standing:

@@ -7,6 +7,7 @@ depend on the weights that are present. What a layer adds to its output cancels 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .declared import Use
+
 METHODS = ("forward", "_conv_forward")
+TRIED = ("linear", "transposed", "conv", "conv_transpose")  # kinds of layers that run alone
 
 
 def own_forward(module: nn.Module) -> bool:
@@ -34,14 +38,24 @@ def own_forward(module: nn.Module) -> bool:
     )
 
 
-def check_stored(name: str, module: nn.Module, kind: str, weight: nn.Parameter) -> None:
+def check_stored(name: str, module: nn.Module, use: Use, weight: nn.Parameter) -> None:
     """Raises ValueError for a layer that computes with another weight than the stored one.
 
-    A class attribute ``computes_with_stored_weight = True`` declares one that cannot be tried.
+    A class attribute ``computes_with_stored_weight = True`` declares one that cannot be tried. Of a
+    weight whose kind was declared only what a trial shows is refused.
     """
     if not own_forward(module) or getattr(module, "computes_with_stored_weight", False):
         return
-    reason = _reason(module, kind, weight)
+    if use.declared:
+        leak = _leak_of_declared(module, use, weight)
+        if leak is not None:
+            raise ValueError(
+                f"{name!r} was said to be {use.kind!r} in its {type(module).__name__}, and {leak}: "
+                "it is stored otherwise, or not what the layer computes with. Name another kind, "
+                "or leave it out with exclude=."
+            )
+        return
+    reason = _reason(module, use.kind, weight)
     if reason is not None:
         raise ValueError(
             f"{name!r} belongs to a {type(module).__name__} with a forward of its own: {reason}. "
@@ -51,7 +65,7 @@ def check_stored(name: str, module: nn.Module, kind: str, weight: nn.Parameter) 
 
 
 def _reason(module: nn.Module, kind: str, weight: nn.Parameter) -> str | None:
-    if kind not in ("linear", "transposed", "conv", "conv_transpose") or weight.is_meta:
+    if kind not in TRIED or weight.is_meta:
         return "it cannot be tried alone, so that absent synapses may carry"
     try:
         with _borrowed(module, weight):
@@ -61,6 +75,22 @@ def _reason(module: nn.Module, kind: str, weight: nn.Parameter) -> str | None:
             f"it cannot be run alone ({type(error).__name__}: {error}), so that absent synapses "
             "may carry"
         )
+
+
+def _leak_of_declared(module: nn.Module, use: Use, weight: nn.Parameter) -> str | None:
+    """How absent synapses carry in a copy of the layer; None where they do not, or where it does
+    not run alone on one tensor."""
+    if use.kind not in TRIED or weight.is_meta:
+        return None
+    try:
+        alone = copy.deepcopy(module)
+        own = alone._parameters[use.attribute]
+        assert own is not None
+        with _borrowed(alone, own):
+            trial = _Trial(alone, use.kind, own)
+            return None if trial.unheard() else trial.leak()
+    except Exception:
+        return None
 
 
 @contextmanager
@@ -94,11 +124,30 @@ class _Trial:
         reach = [d * (k - 1) for d, k in zip(_dilation(module), weight.shape[2:], strict=False)]
         self.field = [4 * r + 5 for r in reach]
         self.generator = torch.Generator().manual_seed(0)
+        self.over_time = not self._runs() and self._runs(over_time=True)
+
+    def _runs(self, *, over_time: bool = False) -> bool:
+        """Whether the layer takes its input as it is, or with an axis of time before its batch."""
+        self.over_time = over_time
+        try:
+            self._output(self._input(), self._weight())
+        except Exception:
+            return False
+        return True
 
     def reason(self) -> str | None:
-        x = self._random((2, self.channels, *self.field))
-        if self._change(x, self._weight(), self._weight()).max() == 0:
+        """Why absent synapses may carry; None where they do not."""
+        if self.unheard():
             return "its output does not depend on the stored weight"
+        return self.leak()
+
+    def unheard(self) -> bool:
+        """Whether the output does not depend on the weight."""
+        return bool(self._change(self._input(), self._weight(), self._weight()).max() == 0)
+
+    def leak(self) -> str | None:
+        """How absent synapses carry; None where they do not."""
+        x = self._input()
         for axis, what in ((self.inputs, "inputs"), (self.outputs, "outputs")):
             if self.weight.shape[axis] > 1 and self._leaks(axis, x):
                 return f"absent synapses carry when others of its {what} are there"
@@ -146,8 +195,12 @@ class _Trial:
         if self.weight.is_cuda:
             with torch.cuda.device(self.weight.device):
                 torch.cuda.manual_seed(0)
-        out = self.module.forward(x.to(self.weight.device, self.weight.dtype))
-        return torch.as_tensor(out).detach().double().cpu()
+        x = x.to(self.weight.device, self.weight.dtype)
+        out = torch.as_tensor(self.module.forward(x[None] if self.over_time else x))
+        return (out[0] if self.over_time else out).detach().double().cpu()
+
+    def _input(self) -> Tensor:
+        return self._random((2, self.channels, *self.field))
 
     def _weight(self) -> Tensor:
         return 0.5 + self._random(self.weight.shape).abs()
