@@ -331,13 +331,26 @@ class Listening:
                 average.update()
 
     def check(self) -> None:
-        """Raise RuntimeError where an absent synapse has a weight or a moment other than 0, and
-        where a sparse weight was frozen, replaced or moved since attach."""
+        """Raise RuntimeError where an absent synapse has a weight or a moment other than 0, where
+        a sparse weight was frozen, replaced or moved since attach or is held by other edges than
+        the graph's, and where an edge's weight is NaN."""
         self._verify()
         if problems := self.world.check():
             raise RuntimeError(
                 " ".join(problems) + " Something else than this session wrote them: call "
                 "net.enforce() to set them to 0, or load the session that they belong to."
+            )
+        graph = self.world.read(self._graph)
+        odd = graph["weight"].isnan() if "weight" in graph.columns else None
+        if odd is not None and odd.any():
+            counts = {
+                p.name: int(odd[graph.rows(i)].sum()) for i, p in enumerate(graph.projections)
+            }
+            where = ", ".join(f"{n:,} of {name!r}" for name, n in counts.items() if n)
+            raise RuntimeError(
+                f"weights of {int(odd.sum()):,} edges are NaN ({where}): training diverged, or "
+                "something wrote them. Load an earlier state, with a smaller learning rate or "
+                "clipped gradients (net.clip)."
             )
 
     def enforce(self) -> int:

@@ -36,6 +36,12 @@ from .memory import Views, addresses
 from .moments import Moments
 from .weights import MaskedWeights
 
+WRITTEN = (  # numbers at absent synapses
+    " They were written from outside (a state that was loaded, reset_parameters, an assignment) "
+    "and are set to 0. To take the topology of a saved state, load the session as well: "
+    "net.load_state_dict."
+)
+
 
 class Masked(TorchWorld):
     """A torch model with dense weights under masks, on a CPU or a GPU.
@@ -233,12 +239,7 @@ class Masked(TorchWorld):
         self.moments.lay()
         self.enforce()
         if problems:
-            warnings.warn(
-                " ".join(problems) + " They were written from outside (a state that was loaded, "
-                "reset_parameters, an assignment) and are set to 0. To take the topology of a "
-                "saved state, load the session as well: net.load_state_dict.",
-                stacklevel=4,
-            )
+            warnings.warn(" ".join(problems) + WRITTEN, stacklevel=4)
 
     def check(self) -> list[str]:
         """Absent weights and moments that are not 0."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...graph import Projection
 from .weights import Weight
@@ -40,10 +41,25 @@ def check_tensors(
 def check_list(w: Weight, kind: torch.dtype) -> None:
     """Raise RuntimeError for a list of edges that somebody replaced by other numbers than one of
     this type for each edge."""
-    p, edges = w.parameter, 0 if w.wires is None else len(w.wires.index)
-    if p.shape != (edges,) or p.dtype != kind or not p.is_cpu:
-        raise RuntimeError(
-            f"{w.name!r} is a list of {edges:,} edges in {kind}, and holds numbers of shape "
+    edges = torch.empty(0) if w.wires is None else w.wires.keys()
+    if problems := problem_of_list(w, edges, kind):
+        raise RuntimeError(f"{problems[0]} Convert a model before rewire.attach.")
+
+
+def problem_of_list(w: Weight, keys: Tensor, kind: torch.dtype) -> list[str]:
+    """What is wrong with a weight that is to hold one number of this type for each of these edges:
+    nothing, or one sentence."""
+    p, wires = w.parameter, w.wires
+    assert wires is not None
+    if p.shape != keys.shape or p.dtype != kind or not p.is_cpu:
+        return [
+            f"{w.name!r} is a list of {len(keys):,} edges in {kind}, and holds numbers of shape "
             f"{tuple(p.shape)} in {p.dtype} on {str(p.device)!r} now: something else than this "
-            "session laid them there. Convert a model before rewire.attach."
-        )
+            "session laid them there."
+        ]
+    lists: Any = getattr(w.module, "wires", {})
+    if lists.get(w.attribute) is not wires:
+        return [f"the layer of {w.name!r} computes with other edges than the graph has."]
+    if not torch.equal(wires.keys().to(keys.dtype), keys):
+        return [f"{w.name!r} is a list of other edges than the graph has."]
+    return []

@@ -88,6 +88,24 @@ class Moments:
             if isinstance(v, Tensor) and v.shape == w.shape:
                 self._optimizer.state[w.parameter][name] = v.reshape(-1)[local].clone()
 
+    def of_absent(self, w: Weight) -> dict[str, Tensor]:
+        """Those of a dense weight that are 0 at absent synapses, by name."""
+        state = self._optimizer.state.get(w.parameter, {})
+        return {
+            name: v for name, v in state.items()
+            if isinstance(v, Tensor) and v.shape == w.shape and name not in self._births
+        }  # fmt: skip
+
+    def odd(self, w: Weight) -> list[str]:
+        """Those of a list of edges that are not one number for each edge, in words."""
+        p = w.parameter
+        return [
+            f"{name!r} of {w.name!r} has shape {tuple(v.shape)} in the optimizer's state, and "
+            f"there are {p.numel():,} edges."
+            for name, v in self._optimizer.state.get(p, {}).items()
+            if isinstance(v, Tensor) and v.dim() and v.shape != p.shape
+        ]
+
     def mask(self, w: Weight) -> None:
         """Clear those of a dense weight's absent synapses."""
         assert w.mask is not None

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from ...graph import Edit, Graph
 from ...world import Loss
-from ..masked.memory import clear_absent
 from ..masked.world import Masked
 from ..torch_model.activity import Taps
 from ..torch_model.base import groups_of
@@ -31,9 +30,11 @@ from ..torch_model.probe import Probe, evaluate
 from . import saving
 from .admission import check_tensors
 from .copying import CopiedWhole
+from .dense_forms import DenseForms
 from .edge_layers import unwire, wire
 from .edge_weight import EdgeWeight, lay
 from .gradients import Gradients
+from .guarding import Guarded
 from .looking import Looking
 from .moments import Moments, matched
 from .native_step import NativeStep
@@ -46,7 +47,7 @@ from .wires import Wires
 FEW = 2**17  # edges whose weights are copied sooner than all parameters are told of other memory
 
 
-class Sparse(CopiedWhole, Looking):
+class Sparse(CopiedWhole, Looking, Guarded):
     """A torch model on the CPU whose sparse weights are lists of their edges.
 
     choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
@@ -100,8 +101,10 @@ class Sparse(CopiedWhole, Looking):
         none, rows = torch.empty(0, dtype=torch.int64), [0] * (len(self.weights) + 1)
         self.held = Held(none, torch.empty(0), rows, self.space.bounds)
         self.moments = Moments(optimizer, self.weights, traits.births, self._groups)
+        self._project = not traits.exact
         self.native = NativeStep(model, optimizer, self.weights)
         OptimizerEdges(optimizer, self.weights)
+        self.dense_forms = DenseForms(self.weights, self.moments)
         self.gradients = Gradients(self.weights, self.native)
 
     @classmethod
@@ -207,6 +210,7 @@ class Sparse(CopiedWhole, Looking):
             else:
                 self._hold_dense(graph, i, flat)
             w.last, w.parameter.grad = w.parameter, None
+        self.dense_forms.renew()
         if forms != self.forms:
             self.native.drop()
         self.gradients.follow()
@@ -252,7 +256,7 @@ class Sparse(CopiedWhole, Looking):
         """One optimiser step on the gradients that are there: (True, the closure's loss)."""
         if scaler is not None:
             raise ValueError("the sparse world runs in full precision: call step() with no scaler.")
-        self.take_up()
+        self.guard()
         loss = closure() if closure is not None else None
         self.prepare(graph, skip)
         if not skip:
@@ -262,7 +266,6 @@ class Sparse(CopiedWhole, Looking):
 
     def prepare(self, graph: Graph, skip: bool) -> None:
         """Masked gradients of the weights that are dense."""
-        self.take_up()
         self.gradients.keep() if skip else self.gradients.mask()
 
     def stepped(self, graph: Graph, skip: bool) -> None:
@@ -271,6 +274,8 @@ class Sparse(CopiedWhole, Looking):
             if w.wires is not None:
                 w.wires.over = True
         self.taps.settle()
+        if self._project and not skip:
+            self.dense_forms.clear()
         self.gradients.settle()
 
     def sparse_parameters(self) -> list[Tensor]:
@@ -291,7 +296,7 @@ class Sparse(CopiedWhole, Looking):
         Mean cross-entropy, where no other loss is given, in one native call where the model can be
         traced; else layer by layer.
         """
-        self.take_up()
+        self.guard()
         native = self.native
         if loss is not None:
             return self.learn_by_layers(self.model, graph, x, y, rows, skip, loss)
@@ -303,10 +308,7 @@ class Sparse(CopiedWhole, Looking):
         if skip:
             return mean
         if native.fused:
-            for w in self.weights:
-                if w.mask is not None and not w.mask.all():
-                    clear_absent([w.parameter], [w.mask])
-                    self.moments.mask(w)
+            self.dense_forms.clear()
         else:  # an optimiser of torch's that the engine does not have
             native.give_gradients()
             self.gradients.mask()
