@@ -120,7 +120,7 @@ def train(rule, rank=0, ranks=1, *, density=0.3, steps=STEPS, seed=1, wrap=None,
     return net, digests
 
 
-def train_going_back(rule, rank=0, ranks=1, *, density=None):
+def train_going_back(rule, rank=0, ranks=1, *, density=None, world="masked"):
     """The same in the loop that goes back."""
     model = model_of()
     optimizer, digests = sgd(model), []
@@ -133,6 +133,7 @@ def train_going_back(rule, rank=0, ranks=1, *, density=None):
         steps=STEPS,
         density=density,
         seed=1,
+        world=world,
         on_step=lambda net, value: digests.append(net.graph.digest()),
     )
     return net, digests
@@ -142,7 +143,7 @@ def run_rule(name, rank=0, ranks=1, **options):
     """A rule of the registry: (keys, weights, digests after each step)."""
     rule, density = RULES[name], density_of(name)
     if name in GOING_BACK:
-        net, digests = train_going_back(rule, rank, ranks, density=density)
+        net, digests = train_going_back(rule, rank, ranks, density=density, **options)
     else:
         net, digests = train(rule, rank, ranks, density=density, **options)
     graph = net.graph
@@ -157,13 +158,17 @@ def error_of(call):
     return None
 
 
-def every_rule(rank, names):
+def every_rule(rank, world, names):
     """Each by itself; what looks at data while it is attached knows its group at once."""
     group = torch.distributed.group.WORLD
-    return {
-        name: run_rule(name, rank, 2, **({} if name in GOING_BACK else {"group": group}))
-        for name in names
-    }
+    out = {}
+    for name in names:
+        options = {"world": world, **({} if name in GOING_BACK else {"group": group})}
+        try:
+            out[name] = run_rule(name, rank, 2, **options)
+        except (ValueError, RuntimeError) as error:
+            out[name] = f"{type(error).__name__}: {error}"
+    return out
 
 
 def _broken(rank, rule=None, model_seed=0, **options):
@@ -220,8 +225,43 @@ def independent(rank):
     return digests[-1]
 
 
+class Branching(nn.Module):
+    """Of two ranks the second does not compute with what is sparse."""
+
+    def __init__(self, rank):
+        super().__init__()
+        self.rank, self.scale = rank, nn.Parameter(torch.ones(4, dtype=torch.float64))
+        self.body = model_of()
+
+    def forward(self, x):
+        return (x[:, :4] if self.rank else self.body(x)) * self.scale
+
+
 def sparse_under_ddp(rank):
-    return error_of(lambda: train(RULES["GMP"], rank, 2, world="sparse", density=None))
+    """Errors by name of what cannot be; gradients where one rank has no part; no bias."""
+    wrap = nn.parallel.DistributedDataParallel
+    model = nn.Sequential(model_of())
+    rewire.attach(model[0], sgd(model), RULES["SET"], density=0.3, world="sparse")
+    trained = wrap(model)
+    out = {"inside": error_of(lambda: loss_of(trained, parts(0, rank, 2)))}
+    model = wrap(model_of())
+    out["first"] = error_of(
+        lambda: rewire.attach(model, sgd(model), RULES["SET"], density=0.3, world="sparse")
+    )
+    model = Branching(rank)
+    optimizer = sgd(model)
+    net = rewire.attach(model, optimizer, RULES["SET"], density=0.3, world="sparse")
+    loss_of(wrap(model, find_unused_parameters=True), parts(0, rank, 2)).backward()
+    optimizer.step()
+    out["unused"] = net.graph["weight"]
+    torch.manual_seed(0)
+    model = nn.Linear(20, 4, bias=False).double()
+    optimizer = sgd(model)
+    net = rewire.attach(model, optimizer, RULES["SET"], density=0.3, world="sparse")
+    out["no bias"] = error_of(lambda: wrap(model))
+    net.detach()
+    out["detached"] = model._ddp_params_and_buffers_to_ignore
+    return out
 
 
 def uneven(rank):

@@ -10,6 +10,7 @@ import torch
 
 import rewire
 from rewire import rules as registry
+from rewire.torch_loop import masked_only
 
 sys.path.append(str(Path(__file__).parent))  # the processes import it by name as well
 several = import_module("several_ranks")
@@ -22,21 +23,28 @@ pytestmark = pytest.mark.skipif(
 # -- every rule ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def masked(tmp_path_factory):
-    return several.on_ranks(tmp_path_factory.mktemp("masked"), several.every_rule, list(RULES))
+@pytest.fixture(scope="module", params=["masked", "sparse"])
+def world(request, tmp_path_factory):
+    """A world's name, and what two ranks of each rule in it came to."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return request.param, several.on_ranks(folder, several.every_rule, request.param, list(RULES))
 
 
 def test_every_rule_of_the_registry_is_run():
-    assert set(RULES) == {rule.__name__ for rule in registry.BUILT_IN}
+    assert set(RULES) >= {rule.__name__ for rule in registry.BUILT_IN}
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_two_ranks_are_one_network_and_that_of_one_process(masked, name):
-    (keys, weight, digests), (other_keys, other_weight, other_digests) = (r[name] for r in masked)
+def test_two_ranks_are_one_network_and_that_of_one_process(world, name):
+    where, ranks = world
+    first, second = (outcomes[name] for outcomes in ranks)
+    if where == "sparse" and (name in several.GOING_BACK or masked_only(RULES[name])):
+        assert first == second and "world='masked'" in first
+        return
+    (keys, weight, digests), (other_keys, other_weight, other_digests) = first, second
     assert digests == other_digests and torch.equal(keys, other_keys)
     assert torch.equal(weight, other_weight)
-    own_keys, own_weight, own_digests = several.run_rule(name)
+    own_keys, own_weight, own_digests = several.run_rule(name, world=where)
     assert digests == own_digests and torch.equal(keys, own_keys)
     torch.testing.assert_close(weight, own_weight, rtol=0, atol=1e-6)
 
@@ -46,18 +54,23 @@ def test_two_ranks_are_one_network_and_that_of_one_process(masked, name):
 WAYS = [*several.WRAPS, "synchronised", "zeroed", "wrapped first"]
 
 
-@pytest.fixture(scope="module")
-def ways(tmp_path_factory):
-    return several.on_ranks(tmp_path_factory.mktemp("ways"), several.every_way, "masked", ["RigL"])
+@pytest.fixture(scope="module", params=["masked", "sparse"])
+def ways(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(f"ways_{request.param}")
+    return request.param, several.on_ranks(folder, several.every_way, request.param, ["RigL"])
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_accumulated_passes_of_two_ranks_are_those_of_one_process(ways, way):
-    (keys, weight, digests), (_, other_weight, other_digests) = (r["RigL", way] for r in ways)
-    assert digests == other_digests and torch.equal(weight, other_weight)
-    if way == "low rank":  # no more than one network: gradients are approximations
+    world, ranks = ways
+    if world == "sparse" and way == "wrapped first":
+        assert all("wrap the very model" in outcomes["RigL", way] for outcomes in ranks)
         return
-    own_keys, own_weight, own_digests = several.accumulating(RULES["RigL"])
+    (keys, weight, digests), (_, other_weight, other_digests) = (r["RigL", way] for r in ranks)
+    assert digests == other_digests and torch.equal(weight, other_weight)
+    if world == "masked" and way == "low rank":  # one network, of gradients that are approximations
+        return
+    own_keys, own_weight, own_digests = several.accumulating(RULES["RigL"], world=world)
     assert digests == own_digests and torch.equal(keys, own_keys)
     torch.testing.assert_close(weight, own_weight, rtol=0, atol=1e-3 if way == "half" else 1e-6)
 
@@ -95,9 +108,16 @@ def test_a_group_needs_torch_distributed():
         rewire.attach(model, several.sgd(model), rewire.SET(), density=0.3, group=object())
 
 
-def test_lists_of_edges_are_refused_under_ddp(cases):
+def test_lists_of_edges_in_the_wrappers_buckets_are_refused(cases):
     for case in cases:
-        assert "attach with world='masked'" in case["sparse_under_ddp"]
+        for how in ("inside", "first"):
+            error = case["sparse_under_ddp"][how]
+            assert "DistributedDataParallel holds this model's sparse weights" in error
+
+
+def test_a_rank_without_a_part_in_the_edges_averages_too(cases):
+    first, second = (case["sparse_under_ddp"] for case in cases)
+    assert torch.equal(first["unused"], second["unused"]) and first["detached"] == []
 
 
 def test_ranks_that_may_run_out_of_data_are_refused(cases):

@@ -8,13 +8,14 @@ import torch
 
 from ..torch_model.activity import Tap, Taps
 from ..torch_model.base import TorchWorld
-from ..torch_model.group import Ranks
+from ..torch_model.group import Ranks, several
 from .admission import check_list
 from .edge_layers import wire
 from .edge_weight import lay
 from .gradients import Gradients
 from .native_step import NativeStep
 from .optimizer_state import OptimizerEdges
+from .shared_gradients import Nobodys, SharedGradients, check_wrapper
 from .twin import EdgeTwin
 from .weights import Held, Weight
 
@@ -33,6 +34,7 @@ class CopiedWhole(TorchWorld):
     gradients: Gradients
     taps: Taps
     begun: bool
+    shared: SharedGradients | Nobodys | None = None  # by several processes, while they listen
 
     def __getstate__(self) -> dict[str, Any]:
         if self.begun:
@@ -44,24 +46,26 @@ class CopiedWhole(TorchWorld):
         return EdgeTwin(self.model, self.weights, dense=dense)
 
     def join_ranks(self, ranks: Ranks) -> None:
-        """What rules look at is taken over all ranks. Raises RuntimeError under
-        DistributedDataParallel."""
-        if not ranks.named:
-            raise RuntimeError(
-                "the sparse world does not train under DistributedDataParallel, whose buckets are "
-                "as large as the weights were at first: attach with world='masked'."
-            )
+        """What rules look at is taken over all ranks. Raises RuntimeError where a
+        DistributedDataParallel holds the sparse weights in its buckets."""
+        if ranks.wrapper is not None:
+            check_wrapper(ranks.wrapper, self.weights)
         self.ranks = self.taps.ranks = self.gradients.ranks = ranks
 
     def listen(self, *, dense: bool, hooks: frozenset[int]) -> None:
         """Notice what backward passes make, and mask what is held dense as soon as it is made."""
         super().listen(dense=dense, hooks=hooks)
         self.gradients.listen()
+        if several():
+            self.shared = SharedGradients(self.model, self.weights)
 
     def unlisten(self) -> None:
         """Take the hooks off."""
         super().unlisten()
         self.gradients.unlisten()
+        if self.shared is not None:
+            self.shared.close()
+            self.shared = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -50,7 +50,7 @@ class Ranks:
                 "is not initialised: call torch.distributed.init_process_group before "
                 "rewire.attach, or leave group= out."
             )
-        self.group, self.named, self._wrapper = group, wrapper is None, wrapper
+        self.group, self.wrapper = group, wrapper
         self.size: int = dist.get_world_size(group)
         self.rank: int = dist.get_rank(group)
         if self.rank < 0:
@@ -137,7 +137,7 @@ class Ranks:
             self.agree({"edges": edges_of(graph)}, when)
 
     def _refuse_uneven(self) -> None:
-        if self._wrapper is not None and self._wrapper._join_config.enable:
+        if self.wrapper is not None and self.wrapper._join_config.enable:
             raise RuntimeError(
                 "a rank of this training may run out of data before others (Join), and makes no "
                 "more steps then, after which rules edit its edges: give every rank as many "
@@ -146,7 +146,7 @@ class Ranks:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Ranks | None:
         """A copy of a model is in no DistributedDataParallel; a group that was named stays."""
-        return self if self.named else None
+        return self if self.wrapper is None else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _nothing, ()
@@ -182,6 +182,12 @@ def digest_of(tensor: Tensor) -> str:
 def edges_of(graph: Graph) -> str:
     """How many edges a graph has, and a digest of them."""
     return f"{len(graph):,} edges, {graph.digest()}"
+
+
+def several() -> bool:
+    """Whether this process is one of several in a group of torch's."""
+    dist = torch.distributed
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def wrapped(model: nn.Module) -> nn.Module:
