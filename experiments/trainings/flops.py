@@ -17,11 +17,13 @@ STEP = 3 * FORWARD  # backward costs twice the forward pass: gradients of inputs
 class Costs:
     """Multiply-adds of one example's forward pass.
 
-    per_edge: how often each synapse of a sparse projection is used (1 in a linear layer, the
-    number of output positions in a convolution). fixed: those of the layers that are not sparse.
+    per_edge: how often each synapse of a sparse projection is used (1 in a linear layer, the number
+    of output positions in a convolution, 0 in a table that is looked up); the mean over the
+    projection where not all are used equally often. fixed: those of what is not sparse: other
+    layers, and products of activations such as attention's.
     """
 
-    per_edge: Sequence[int]
+    per_edge: Sequence[float]
     sizes: Sequence[int]
     fixed: int
 
@@ -32,53 +34,63 @@ class Costs:
 
     def sparse(self, counts: Sequence[int]) -> int:
         """Multiply-adds with ``counts[i]`` synapses in projection i."""
-        return self.fixed + sum(m * n for m, n in zip(self.per_edge, counts, strict=True))
+        return self.fixed + round(sum(m * n for m, n in zip(self.per_edge, counts, strict=True)))
 
 
 def measure(model: nn.Module, names: Sequence[str], example: Tensor) -> Costs:
     """Count by one forward pass of ``example`` (1, C, H, W); ``names``: the sparse parameters.
 
-    Linear layers, convolutions and recurrent layers count; norms, biases and activations do not.
+    Every product of matrices and every convolution counts, in layers, in recurrent steps and in
+    attention; norms, biases, activations and looking up embeddings do not. The pass runs on the
+    meta device, where nothing is computed.
+
+    >>> from torch import nn, zeros
+    >>> model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    >>> costs = measure(model, ["0.weight"], zeros(1, 6))
+    >>> costs.per_edge, costs.fixed, costs.sparse([3])
+    ([1], 10, 13)
     """
     import torch
+    from torch.func import functional_call
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import flop_registry
 
-    used: dict[str, list[int]] = {}  # parameter -> [uses of each entry, entries]
+    known = dict(model.named_parameters(remove_duplicate=False))
+    twins = {id(p): torch.empty_like(p, device="meta") for p in known.values()}
+    tensors = {name: twins[id(p)] for name, p in known.items()}
+    tensors |= {n: torch.empty_like(b, device="meta") for n, b in model.named_buffers()}
+    memory = {tensors[name].untyped_storage()._cdata: i for i, name in enumerate(names)}
+    used, total = [0] * len(names), [0]
 
-    def note(name: str, times: int, entries: int) -> None:
-        at = used.setdefault(name, [0, entries])
-        at[0] += times
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+            kwargs = kwargs or {}
+            formula = flop_registry.get(func._overloadpacket)
+            if formula is None:
+                with self:
+                    out = func.decompose(*args, **kwargs)
+                return func(*args, **kwargs) if out is NotImplemented else out
+            out = func(*args, **kwargs)
+            macs = formula(*args, **kwargs, out_val=out) // FORWARD
+            of = {
+                memory[key] for a in args if isinstance(a, torch.Tensor)
+                if (key := a.untyped_storage()._cdata) in memory
+            }  # fmt: skip
+            total[0] += macs
+            if len(of) == 1:  # a product of two weights is of neither's synapses
+                used[of.pop()] += macs
+            return out
 
-    def hook(prefix: str) -> Any:
-        def count(module: nn.Module, inputs: Any, output: Any) -> None:
-            for attribute, p in module._parameters.items():
-                if p is None or "weight" not in attribute:
-                    continue
-                name = f"{prefix}.{attribute}" if prefix else attribute
-                if isinstance(module, torch.nn.Linear):
-                    note(name, output.numel() // module.out_features, p.numel())
-                elif isinstance(module, torch.nn.modules.conv._ConvNd):
-                    at = inputs[0] if module.transposed else output  # where each weight is used
-                    note(name, at[0, 0].numel(), p.numel())
-                elif isinstance(module, torch.nn.RNNBase):
-                    note(name, inputs[0].numel() // module.input_size, p.numel())
-
-        return count
-
-    kinds = (torch.nn.Linear, torch.nn.modules.conv._ConvNd, torch.nn.RNNBase)
-    hooks = [
-        m.register_forward_hook(hook(name))
-        for name, m in model.named_modules()
-        if isinstance(m, kinds)
-    ]
     was_training = model.training
+    fast = torch.backends.mha.get_fastpath_enabled()
     try:
         model.eval()
-        with torch.no_grad():
-            model(example)
+        torch.backends.mha.set_fastpath_enabled(False)  # one call that hides its products
+        with torch.no_grad(), Counting():
+            functional_call(model, tensors, (example.to("meta"),))
     finally:
         model.train(was_training)
-        for h in hooks:
-            h.remove()
-    sparse = [used.get(name, [0, 0]) for name in names]
-    fixed = sum(times * n for name, (times, n) in used.items() if name not in set(names))
-    return Costs([times for times, _ in sparse], [n for _, n in sparse], fixed)
+        torch.backends.mha.set_fastpath_enabled(fast)
+    sizes = [known[name].numel() for name in names]
+    per_edge = [n / size if n % size else n // size for n, size in zip(used, sizes, strict=True)]
+    return Costs(per_edge, sizes, total[0] - sum(used))
