@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import rewire
+from rewire.torch_loop import masked_only
 from rewire.when import every
 
 STEPS, ROWS = 8, 32
@@ -396,6 +397,62 @@ def _tried(rank, name, **options):
         return f"{type(error).__name__}: {error}"
 
 
+# -- going on with another number of ranks -------------------------------------------------------
+
+RESUMED = ("RigL", "HomeostaticGrowth", "SRSTE")
+
+
+def steps_of(net, model, trained, optimizer, rank, ranks, span):
+    digests = []
+    for step in span:
+        optimizer.zero_grad()
+        loss_of(trained, parts(step, rank, ranks)).backward()
+        optimizer.step()
+        digests.append(net.graph.digest())
+    return net.graph.keys, net.graph["weight"], digests
+
+
+def first_half(rank, ranks, world, name, path):
+    """Four steps, then the file that the first rank writes."""
+    model = model_of()
+    optimizer = sgd(model)
+    net = rewire.attach(
+        model, optimizer, RULES[name], density=density_of(name), steps=STEPS, seed=1, world=world,
+        probe=probe_of(rank, ranks),
+    )  # fmt: skip
+    trained = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
+    out = steps_of(net, model, trained, optimizer, rank, ranks, range(STEPS // 2))
+    if rank == 0:
+        rewire.save(net, path)
+    return out
+
+
+def second_half(rank, ranks, path, *, wrapped=False):
+    """The other four, by a model that knows nothing of the first; wrapped: before it is loaded."""
+    model = model_of(7)
+    optimizer = sgd(model)
+    wrap = nn.parallel.DistributedDataParallel
+    trained = wrap(model) if wrapped else model
+    net = rewire.load(path, trained, optimizer, probe=probe_of(rank, ranks))
+    if ranks > 1 and not wrapped:
+        trained = wrap(model)
+    return steps_of(net, model, trained, optimizer, rank, ranks, range(STEPS // 2, STEPS))
+
+
+def halves(rank, world, folder):
+    """First halves of two ranks, and second halves of what one process began."""
+    out = {}
+    for name in RESUMED:
+        if world == "sparse" and masked_only(RULES[name]):
+            continue
+        first_half(rank, 2, world, name, f"{folder}/of two {name}")
+        torch.distributed.barrier()
+        out[name] = second_half(rank, 2, f"{folder}/of one {name}")
+        if world == "masked":
+            out[name, "wrapped"] = second_half(rank, 2, f"{folder}/of one {name}", wrapped=True)
+    return out
+
+
 CASES = (disagreements, drift, independent, sparse_under_ddp, sharded, uneven)
 
 
@@ -417,7 +474,7 @@ def _one_rank(rank, ranks, folder, run, arguments):
 
 def on_ranks(folder, run, *arguments, ranks=2):
     """What ``run(rank, *arguments)`` returns in each of these processes."""
-    multiprocessing.set_forkserver_preload(["torch", "rewire.torch_loop"])
+    multiprocessing.set_forkserver_preload(["torch._dynamo", "rewire.torch_loop"])
     torch.multiprocessing.start_processes(
         _one_rank, (ranks, str(folder), run, arguments), nprocs=ranks, start_method="forkserver"
     )

@@ -75,6 +75,29 @@ def test_accumulated_passes_of_two_ranks_are_those_of_one_process(ways, way):
     torch.testing.assert_close(weight, own_weight, rtol=0, atol=1e-3 if way == "half" else 1e-6)
 
 
+# -- going on with another number of ranks --------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+def test_a_run_goes_on_with_another_number_of_ranks(tmp_path, world):
+    names = [n for n in several.RESUMED if world == "masked" or not masked_only(RULES[n])]
+    for name in names:
+        several.first_half(0, 1, world, name, tmp_path / f"of one {name}")
+    first, second = several.on_ranks(tmp_path, several.halves, world, str(tmp_path))
+    assert {n for n in first if isinstance(n, str)} == set(names)
+    for how, (keys, weight, digests) in first.items():
+        assert torch.equal(weight, second[how][1]) and digests == second[how][2], how
+        name = how if isinstance(how, str) else how[0]
+        one_keys, one_weight, one_digests = several.run_rule(name, world=world)
+        assert digests == one_digests[several.STEPS // 2 :], how
+        assert torch.equal(keys, one_keys)
+        torch.testing.assert_close(weight, one_weight, rtol=0, atol=1e-6)
+        if how == name:  # and the other way round
+            keys, weight, digests = several.second_half(0, 1, tmp_path / f"of two {name}")
+            assert digests == one_digests[several.STEPS // 2 :] and torch.equal(keys, one_keys)
+            torch.testing.assert_close(weight, one_weight, rtol=0, atol=1e-6)
+
+
 # -- what the ranks are to have in common ---------------------------------------------------------
 
 
