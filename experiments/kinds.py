@@ -17,6 +17,7 @@ from .config.problems import Problems
 from .config.toml import odd_values, override, read
 from .conversion.kind import Conversion
 from .engines.outcome import Emit, Work
+from .from_python import in_names
 from .kind import Experiment, Kind
 from .own_world.kind import OwnWorld
 from .spiking.kind import Spiking
@@ -40,7 +41,10 @@ def of(experiment: Experiment) -> Iterator[Kind]:
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Any:
-    """An experiment from a file, a preset or a plain tree, with ``key=value`` overrides.
+    """An experiment from a file, a preset or a tree, with ``key=value`` overrides.
+
+    A tree may hold objects: ``model`` a callable, ``data`` tensors or a data set (see
+    `data.objects`).
 
     Raises ConfigError (exit 2) with every problem of the file and the overrides together.
 
@@ -48,13 +52,13 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
     >>> experiment.name, [entry.label for entry in experiment.rules]
     ('quickstart', ['Dense', 'DeepR'])
     """
+    problems = Problems()
     if isinstance(source, Mapping):
-        tree = dict(source)
+        tree = in_names(source, problems)
     else:
         path = locate(source)
         tree = read(path)
         tree.setdefault("name", path.stem)
-    problems = Problems()
     tree = override(tree, overrides, problems)
     experiment = _read(tree, problems)
     problems.refuse(tree.get("name"))

@@ -65,7 +65,8 @@ def run_experiment(
     command: Sequence[str] = (),
     warn: Callable[[str], None] = lambda text: None,
 ) -> Finished:
-    """Train what is not trained yet of an experiment: a file, a preset's name or a plain tree.
+    """Train what is not trained yet of an experiment: a file, a preset's name or a tree, which may
+    hold data and models as objects.
 
     The run goes to ``out`` (runs/NAME unless given), on ``workers`` processes (as many as there
     are cores unless given; 0 trains in this process). ``engine`` says where: see `engines`.

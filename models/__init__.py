@@ -9,7 +9,7 @@
 
 A model is a pure function of its generator's seed: torch's global generator is never touched.
 Models of your own are functions with the keywords ``generator``, ``input_shape`` and ``classes``
-(and options) under the entry point ``rewire.models``.
+(and options) under the entry point ``rewire.models``, or named "package.module:function".
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LAZY = {  # torch is imported with the first of these
     "initialise": "rewire.models.layers",
 }
 
-__all__ = ["ModelInfo", "available", "build", *_LAZY]
+__all__ = ["ModelInfo", "available", "build", "info", *_LAZY]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ class ModelInfo:
             ValueError: it cannot be imported.
         """
         module, _, attribute = self.target.partition(":")
+        if module == "own":
+            from .own import registered
+
+            return registered(self.target)
         try:
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:  # a plug-in may fail in any way
@@ -177,6 +181,23 @@ def available() -> dict[str, ModelInfo]:
     return {model.name: model for model in (*others, *_BUILT_IN)}
 
 
+def info(name: str) -> ModelInfo:
+    """The model of a name that ``build`` takes: one of ``available``, or "module:callable".
+
+    >>> info("torch.nn:Linear").options()["bias"]
+    True
+
+    Raises:
+        ValueError: there is no such name.
+    """
+    if ":" in name:
+        return ModelInfo(name, name)
+    known = available()
+    if name not in known:
+        raise ValueError(f"there is no model {_unknown(name, known)}")
+    return known[name]
+
+
 def build(
     name: str,
     *,
@@ -200,17 +221,35 @@ def build(
     Raises:
         ValueError: no such model or option, or an option out of range.
     """
-    known = available()
-    if name not in known:
-        raise ValueError(f"there is no model {_unknown(name, known)}")
-    model = known[name]
+    model = info(name)
     builder, allowed = model.builder(), model.options()
     for option in options:
         if option not in allowed:
             raise ValueError(f"the model {name} has no option {_unknown(option, allowed)}")
-    return builder(
-        **model.fixed, generator=generator, input_shape=input_shape, classes=classes, **options
-    )
+    usual = {"generator": generator, "input_shape": input_shape, "classes": classes}
+    built = _called(builder, usual, {**model.fixed, **options})
+    if not hasattr(built, "state_dict"):  # an nn.Module, without importing torch
+        raise ValueError(f"the model {name} builds a {type(built).__name__}, not an nn.Module.")
+    return built
+
+
+def _called(
+    builder: Callable[..., nn.Module], usual: Mapping[str, Any], options: Mapping[str, Any]
+) -> nn.Module:
+    """What a builder makes of those of the usual keywords that it takes. One that takes no
+    generator draws from torch's own, which is seeded for the while."""
+    parameters = inspect.signature(builder).parameters.values()
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    names = {p.name for p in parameters}
+    keywords = {name: value for name, value in usual.items() if takes_any or name in names}
+    if "generator" in keywords:
+        return builder(**keywords, **options)
+    import torch
+
+    seed = torch.randint(2**62, (), generator=usual["generator"], device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seed))
+        return builder(**keywords, **options)
 
 
 def _unknown(given: str, known: Iterable[str]) -> str:

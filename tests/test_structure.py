@@ -56,7 +56,7 @@ _WITHIN: list[tuple[str, ...]] = [
     ("data", "store"),
     ("engines",),
     ("config", "machine", "cell_run", "tally", "event_text", "compare", "printing", "doctor"),
-    ("building", "progress"),
+    ("building", "progress", "from_python"),
     ("trainings", "spiking"),
     ("conversion", "own_world"),
     ("report.rounding", "report.style", "report.tables", "report.graphs", "report.measures"),

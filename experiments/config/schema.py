@@ -83,12 +83,13 @@ class Data(Table):
     validation: Annotated[int, Field(ge=1)] | None = None
     normalise: Literal["standard", "unit"] = "standard"
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None  # None: the published split
+    digest: str | None = Field(default=None, description="of data in files of one's own")
 
     def load(self) -> Any:
         """The data set in memory. Raises DataError where its files are missing or damaged."""
         from ..data import load
 
-        return load(**self.model_dump())
+        return load(**self.model_dump(exclude={"digest"}))
 
     @property
     def info(self) -> Any:

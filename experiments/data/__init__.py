@@ -5,7 +5,8 @@
 >>> tuple(digits.train.x.shape), len(digits.validation), len(digits.test)
 ((1297, 1, 8, 8), 250, 250)
 
-A data set of your own is a :class:`Source` under the entry point ``rewire.datasets``.
+A data set of your own is ``folder:PATH``, or a :class:`Source` under the entry point
+``rewire.datasets``.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class DatasetInfo:
     problem: str | None = None
     task: Task = Classification()
     inputs: str = "numbers"
+    digest: str = ""
 
 
 def available() -> dict[str, DatasetInfo]:
@@ -94,10 +96,10 @@ def info(name: str) -> DatasetInfo:
     try:
         entry = source(name)
         place = entry.place()
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         return DatasetInfo(name, problem=str(error))
     same = ["title", "shape", "classes", "train", "validation", "test"]
-    same += ["origin", "licence", "citation", "task", "inputs"]
+    same += ["origin", "licence", "citation", "task", "inputs", "digest"]
     return DatasetInfo(
         name,
         **{field: getattr(entry, field) for field in same},

@@ -38,7 +38,8 @@ class Source:
     read; None: it needs no file (it computes its examples, or its package holds them), and is
     always here.
     ``split_seed`` None makes the validation set the end of the training file, as papers do; a
-    number makes it a stratified draw, as a file sorted by class or writer needs.
+    number makes it a stratified draw, as a file sorted by class or writer needs. ``digest`` is that
+    of data which no package vouches for: cells are known by it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Source:
     inputs: Literal["numbers", "tokens"] = "numbers"
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
+    digest: str = ""
 
     def place(self) -> Place:
         """Where its files are; a place without a path where there are none.

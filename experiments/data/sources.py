@@ -17,6 +17,7 @@ from ..tasks import NextToken, Regression
 from . import cifar, events, places
 from .dataset import Raw
 from .idx import read_idx
+from .own import is_own, source_of
 from .packaged import Numbers, Table
 from .places import Place
 from .source import Remote, Source
@@ -401,9 +402,12 @@ def source(name: str) -> Source:
 
     Raises:
         ConfigError: there is none of that name, or its plug-in cannot be used.
+        DataError: data of one's own are not there, or broken.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
+    if is_own(name):
+        return source_of(name)
     others = plugins()
     if name not in others:
         raise ConfigError(unknown("data set", name, [*BUILT_IN, *others]))

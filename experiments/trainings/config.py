@@ -50,6 +50,8 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 def parse(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
     """A plain tree (what a TOML file holds), checked; what is wrong goes to ``problems``."""
     tables = {k: named(v) if k in ("model", "data", "optimizer") else v for k, v in tree.items()}
+    if isinstance(tables.get("data"), Mapping):
+        tables["data"] = _with_digest(tables["data"], problems)
     listed = tables.get("rules")
     if isinstance(listed, list):
         tables["rules"] = listed[:1]  # each is checked below, against its own class
@@ -64,6 +66,23 @@ def parse(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
     if experiment is None:
         return None
     return experiment.model_copy(update={"rules": entries})
+
+
+def _with_digest(table: Mapping[str, Any], problems: Problems) -> Mapping[str, Any]:
+    """The table of data in files of one's own, with the digest of what they hold now."""
+    from ..data import info
+    from ..data.own import FOLDER, absolute
+
+    name, before = table.get("name"), table.get("digest")
+    if not isinstance(name, str) or not name.startswith(FOLDER):
+        return table
+    name = absolute(name)
+    digest = info(name).digest
+    if before and digest and digest != before:
+        problems.add("data", f"{name} holds other data (digest {digest}) than when this was "
+                     f"written (digest {before}): bring those back, or leave out the digest "
+                     "for a run of its own")  # fmt: skip
+    return {**table, "name": name, "digest": digest} if digest else {**table, "name": name}
 
 
 def check(experiment: Experiment, problems: Problems) -> None:
@@ -111,6 +130,11 @@ def _rules(listed: list[Any], training: dict[str, Any], problems: Problems) -> l
 
 def _look_up(tables: Mapping[str, Any], problems: Problems) -> None:
     """Do the model and the data set exist, and does the model take its options?"""
+    from rewire.models import info as model_info
+
+    from ..data import info as data_info
+    from ..data.own import is_own
+
     infos = {}
     for kind, what in (("model", "model"), ("data", "data set")):
         table = tables.get(kind)
@@ -120,6 +144,8 @@ def _look_up(tables: Mapping[str, Any], problems: Problems) -> None:
         known = available(kind)
         if name in known:
             infos[kind] = known[name]
+        elif ":" in name and (kind == "model" or is_own(name)):
+            infos[kind] = model_info(name) if kind == "model" else data_info(name)
         else:
             problems.append((f"{kind}.name", unknown(what, name, known)))
     info = infos.get("data")
@@ -163,8 +189,10 @@ def _unfit_task(experiment: Experiment) -> Problems:
     if task.targets != info.task.targets:
         fitting = [name for name, cls in tasks.available().items()
                    if cls.targets == info.task.targets]  # fmt: skip
+        points = "; whole numbers are classes, numbers with a point (5.0) are not"
         return Problems([("task", f"is for {task.kind}, and {info.name} is for {info.task.kind}: "
-                          f"leave it out, or choose one of {', '.join(fitting)}")])  # fmt: skip
+                          f"leave it out, or choose one of {', '.join(fitting)}"
+                          + (points if info.digest else ""))])  # fmt: skip
     return _other_outputs(experiment, task, info)
 
 

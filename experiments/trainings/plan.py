@@ -209,15 +209,20 @@ class _Planner:
 
 def _model_table(model: Model) -> dict[str, Any]:
     """Name and those options that differ from the model's defaults."""
-    defaults = available("model")[model.name].options()
+    from rewire.models import info
+
+    defaults = info(model.name).options()
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}
     changed = {k: v for k, v in model.options.items() if k not in plain or plain[k] != v}
     return {"name": model.name, **changed}
 
 
 def _data_table(data: Data) -> dict[str, Any]:
-    table = data.model_dump(exclude_defaults=True)
-    if table.get("validation") == data.info.validation:
+    """Name and what differs from the defaults; data of one's own are named by their content."""
+    table, info = data.model_dump(exclude_defaults=True, exclude={"digest"}), data.info
+    if info.digest:
+        table["name"] = f"own:{info.digest}"
+    if table.get("validation") == info.validation:
         del table["validation"]
     return table
 
