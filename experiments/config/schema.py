@@ -144,7 +144,12 @@ def prunes_at_start(rule: Any) -> bool:
     """Whether the rule (class or object) cuts to its budget before the first step."""
     from rewire.rule_budget import AtStart
 
-    return not is_branch(rule) and isinstance(rule.budget, AtStart)
+    if is_branch(rule):
+        return False
+    budget = rule.budget
+    if isinstance(budget, property):  # it depends on the fields: what it is by default
+        budget = rule().budget
+    return isinstance(budget, AtStart)
 
 
 def is_cell(name: str) -> bool:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
-from ..rule import State
 from ..signals import Signals, dense_signal
 from ..streams import Stream
 from .shared.prune_at_start import PruneAtStart
@@ -71,7 +70,7 @@ class GraSP(PruneAtStart):
         if not self.temperature > 0:
             raise ValueError(f"GraSP's temperature is above 0, got {self.temperature}.")
 
-    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+    def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         def flow(left: Graph) -> Tensor:
             return signals.at(left).pair("gradient_flow", left.keys, temperature=self.temperature)
 

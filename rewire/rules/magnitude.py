@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..graph import Edit, Graph
-from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
 from .shared.layer_budget import Layered
@@ -51,6 +50,6 @@ class Magnitude(Layered):
 
     scope: Scope = "global"
 
-    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+    def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         counts = self.shared_out(graph, signals)
         return self.prune(graph, lambda graph: graph["weight"].abs(), counts=counts)

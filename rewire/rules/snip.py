@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
-from ..rule import State
 from ..signals import Signals, dense_signal
 from ..streams import Stream
 from .shared.prune_at_start import PruneAtStart
@@ -69,7 +68,7 @@ class SNIP(PruneAtStart):
         if self.rounds < 1:
             raise ValueError(f"SNIP prunes in one round or more, got rounds={self.rounds}.")
 
-    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+    def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         def sensitivity(left: Graph) -> Tensor:
             return signals.at(left).pair("connection_sensitivity", left.keys)
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..graph import Edit, Graph
-from ..rule import State
 from ..signals import Signals, dense_signal
 from ..streams import Stream
 from .shared.prune_at_start import PruneAtStart
@@ -79,7 +78,7 @@ class SynFlow(PruneAtStart):
         """One round: not the paper's SynFlow, but its ablation."""
         return cls(rounds=1, **fields)
 
-    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+    def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         def flow(left: Graph) -> Tensor:
             return signals.at(left).pair(
                 "synaptic_flow", left.keys, input=self.input, double=self.precision == "double"

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..graph import Edit, Graph
-from ..rule import State
 from ..rule_budget import AtStart, R
 from ..select.choose import ranked_numbers
 from ..signals import Signals
@@ -75,7 +74,7 @@ class UnitPruning(PruneAtStart):
     True
     """
 
-    budget: ClassVar[AtStart] = WholeUnits("cap")
+    at_once: ClassVar[AtStart] = WholeUnits("cap")
     kind: ClassVar[str] = "after training"
     source: ClassVar[str] = "Li et al. 2017, arXiv:1608.08710"
     bibtex: ClassVar[str] = PAPER
@@ -103,14 +102,9 @@ class UnitPruning(PruneAtStart):
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset() if self.score == "weight" else frozenset({self.score})
 
-    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+    def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         units = Units(graph)
-        if not units.hidden:
-            raise ValueError(
-                f"{self.name} drops units that both receive and send, and no population here is "
-                "known to do both: only layers of an nn.Sequential, or of a model that says "
-                "fed_by, are known to follow each other."
-            )
+        units.check(self.name)
         scores = self._of_units(graph, signals, units)
         if self.keep is not None:
             order = units.weakest(scores, self.keep, self.scope)
@@ -118,7 +112,12 @@ class UnitPruning(PruneAtStart):
         else:
             order = units.order(scores, self.scope)
             n = self._number_for(sum(self.counts(graph)), units.leaves_at(order), len(order))
-        return Edit(drop=(units.leaves_at(order) < n).nonzero().squeeze(1)), {}
+        return Edit(drop=(units.leaves_at(order) < n).nonzero().squeeze(1))
+
+    def check(self, graph: Graph, signals: Signals) -> None:
+        if self.keep is None:
+            super().check(graph, signals)
+        Units(graph).check(self.name)
 
     def _of_units(self, graph: Graph, signals: Signals, units: Units) -> Tensor:
         """The mean score of the synapses of each unit, over all populations, float64."""
@@ -170,6 +169,15 @@ class Units:
         send = {p.source for p in graph.projections}
         self.hidden = {p.name: range(first[p.name], first[p.name] + p.size)
                        for p in populations if p.name in receive & send}  # fmt: skip
+
+    def check(self, rule: str) -> None:
+        """Raise ValueError where no unit can go."""
+        if not self.hidden:
+            raise ValueError(
+                f"{rule} drops units that both receive and send, and no population here is known "
+                "to do both: only layers of an nn.Sequential, or of a model that says fed_by, are "
+                "known to follow each other."
+            )
 
     def order(self, scores: Tensor, scope: str) -> list[int]:
         """Hidden units in the order in which they go, without the best of each population."""

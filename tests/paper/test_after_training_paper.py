@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -474,6 +475,65 @@ def test_units_that_cannot_go_are_refused():
         pruned(nn.Linear(4, 3), batches, rewire.UnitPruning(keep=0.5), None, distribution="erk")
 
 
+# -- after the last step -------------------------------------------------------------------------
+
+
+@WORLDS
+@pytest.mark.parametrize(
+    "rule",
+    [
+        rewire.SparseGPT(), rewire.Wanda(n=2, m=4), rewire.UnitPruning(),
+        rewire.SNIP(scope="layer"), rewire.Magnitude(scope="row", layers=rewire.LAMP()),
+    ],
+    ids=lambda rule: rule.name,
+)  # fmt: skip
+def test_at_the_end_a_rule_does_to_the_trained_model_what_it_does_when_attached_to_it(rule, world):
+    """Trained dense, then pruned after the last step; and trained alone, then attached."""
+
+    def probe_of(batches):
+        return rewire.Probe(batches, lambda model, x: model(x).square().mean())
+
+    def train(model, optimizer, batches, step):
+        for k in range(5):
+            optimizer.zero_grad()
+            model(batches[k % 2]).square().mean().backward()
+            step()
+
+    model, batches = trained()
+    alone = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(alone.parameters(), lr=0.1)
+    train(alone, optimizer, batches, optimizer.step)
+    density = 0.5
+    uniform = "uniform" if isinstance(rule, rewire.Wanda | rewire.SparseGPT) else "erk"
+    at_once = rewire.attach(alone, optimizer, rule, density=density, distribution=uniform,
+                            probe=probe_of(batches))  # fmt: skip
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    net = rewire.attach(model, optimizer, replace(rule, when=rewire.at_end), density=density,
+                        steps=5, probe=probe_of(batches), world=world)  # fmt: skip
+    assert net.edges == net.graph.possible
+    train(model, optimizer, batches, net.step)
+    assert torch.equal(net.graph.keys, at_once.graph.keys)
+    torch.testing.assert_close(net.graph["weight"], at_once.graph["weight"])
+    assert 0 < net.edges < 0.6 * net.graph.possible  # a short group of m keeps n too
+
+
+def test_what_cannot_be_done_at_the_end_is_refused_before_the_first_step():
+    model = nn.Sequential(nn.LSTM(3, 4, proj_size=2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    probe = rewire.Probe([torch.randn(2, 3)], lambda model, x: model(x)[0].sum())
+    with pytest.raises(ValueError, match="belongs to a recurrent layer with projected states"):
+        rewire.attach(model, optimizer, rewire.Wanda(when=rewire.at_end), density=0.5, steps=3,
+                      probe=probe)  # fmt: skip
+    flat = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(flat.parameters(), lr=0.1)
+    for rule, message in (
+        (rewire.UnitPruning(when=rewire.at_end, keep=0.5), "no population here is known"),
+        (rewire.Magnitude(when=rewire.at_end), "Magnitude cuts to a density, and none was given"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rewire.attach(flat, optimizer, rule, steps=3)
+
+
 # -- what is refused, and tables -----------------------------------------------------------------
 
 
@@ -489,6 +549,8 @@ def test_units_that_cannot_go_are_refused():
         (lambda: rewire.Wanda(n=2, m=4, layers=rewire.LAMP()), "leave out layers= and to="),
         (lambda: rewire.Magnitude(layers=rewire.OWL()), "OWL shares its edges out over them"),
         (lambda: rewire.OWL(spread=1.0), r"spread in \[0, 1\), got outlier=5.0, spread=1.0"),
+        (lambda: rewire.SNIP(when=rewire.every(5)), r"SNIP cuts once, .* got Every\(n=5"),
+        (lambda: rewire.SNIP(when=rewire.at_end, to=(3, 4)), r"at a density after the last step"),
         (lambda: rewire.UnitPruning(scope="row"), "drops whole rows: choose scope='layer'"),
         (lambda: rewire.UnitPruning(of="all"), "'outgoing' or 'both' synapses, got 'all'"),
         (lambda: rewire.UnitPruning(keep=0.0), r"keeps a fraction in \(0, 1\], got keep=0.0"),

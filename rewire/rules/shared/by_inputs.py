@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from ...graph import Edit, Graph
-from ...rule import State
-from ...rule_budget import AtStart
+from ...rule_budget import Budget
 from ...signals import Signals
 from ...streams import Stream
 from .blocks import blocks_of
 from .layer_budget import Layered
-from .n_of_m import CountsOrPattern, check
+from .n_of_m import CountsOrPattern, DensityOrPattern, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +28,9 @@ class ByInputs(Layered):
         n / m, and no other.
     """
 
-    budget: ClassVar[AtStart] = CountsOrPattern()
+    at_once: ClassVar[Budget] = CountsOrPattern()
+    in_the_end: ClassVar[Budget] = DensityOrPattern("cap")
+    spread: ClassVar[str] = "uniform"
     kind: ClassVar[str] = "after training"
 
     n: int | None = None
@@ -53,7 +54,7 @@ class ByInputs(Layered):
                     "layers= and to=."
                 )
 
-    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+    def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         counts = None if self.n is not None else self.shared_out(graph, signals)
         left, of_left = graph, signals
         blocks = blocks_of(graph.space)
@@ -64,7 +65,7 @@ class ByInputs(Layered):
         weight = graph["weight"].clone()
         weight[stays] = left["weight"][row[stays]]
         moved = {} if torch.equal(weight, graph["weight"]) else {"weight": weight}
-        return Edit(set=moved, drop=(~stays).nonzero().squeeze(1)), {}
+        return Edit(set=moved, drop=(~stays).nonzero().squeeze(1))
 
     @abstractmethod
     def pruned(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from ...graph import Graph
 from ...signals import Signals
 from ...strategy import Strategy
@@ -51,6 +53,13 @@ class Layered(PruneAtStart):
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset() if self.layers is None else self.layers.needs
+
+    def check(self, graph: Graph, signals: Signals) -> None:
+        if getattr(self, "n", None) is None:
+            self.counts(graph)
+        first = torch.tensor(graph.space.bounds[:-1])  # a key of each projection
+        for name in sorted(self.needs):
+            signals.at(graph).pair(name, first)
 
     def shared_out(self, graph: Graph, signals: Signals) -> Sequence[int]:
         """The counts to end at, as the budget of the layers shares them out."""

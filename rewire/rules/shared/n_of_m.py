@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...graph import Graph
-from ...rule_budget import AtStart, Budget, R
+from ...rule_budget import AtStart, Budget, Falling, R
 from ...select.choose import ranked_numbers
 
 
@@ -63,6 +63,15 @@ class CountsOrPattern(AtStart):
     def towards(self, rule: R, densities: Sequence[float]) -> R:
         named: Any = rule
         return rule if named.n is None else _suited(rule, densities)
+
+
+@dataclass(frozen=True)
+class DensityOrPattern(Falling):
+    """Ends at n of every m, where the rule names an n, else at the density in its field ``to``."""
+
+    def towards(self, rule: R, densities: Sequence[float]) -> R:
+        named: Any = rule
+        return super().towards(rule, densities) if named.n is None else _suited(rule, densities)
 
 
 def _suited(rule: Any, densities: Sequence[float]) -> Any:

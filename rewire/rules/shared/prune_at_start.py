@@ -12,17 +12,19 @@ from torch import Tensor
 from ...budget import allot, counts_for
 from ...graph import Edit, Graph
 from ...rule import Budget, Rule, State
-from ...rule_budget import AtStart
+from ...rule_budget import AtStart, Falling
 from ...select.choose import groups, smallest
 from ...select.rows import row_numbers
-from ...when import When, never
+from ...signals import Signals
+from ...streams import Stream
+from ...when import AtEnd, Clock, Never, When, never
 
 Scope = Literal["global", "layer", "row"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneAtStart(Rule):
-    """Base: drops the synapses of smallest score before step 0; from then on nothing changes.
+    """Base: drops the synapses of smallest score once, before step 0 or after the last one.
 
     Where another rule acts beside it (``rule=[SNIP(), RigL()]``), that one goes on from what is
     left.
@@ -33,9 +35,13 @@ class PruneAtStart(Rule):
         projection's count, one more for the first where it does not come out even.
     to: where no ``density`` is given to ``attach``: the density to end at (but for "global" spread
         as "erk"), or the edges of each projection.
+    when: ``never`` cuts when the rule is attached, ``at_end`` after the last step of a training
+        that is dense until then.
     """
 
-    budget: ClassVar[Budget] = AtStart()
+    at_once: ClassVar[Budget] = AtStart()  # its budget where it cuts when it is attached
+    in_the_end: ClassVar[Budget] = Falling("cap")  # and after the last step
+    spread: ClassVar[str] = "erk"  # of a density in ``to`` over the projections
     kind: ClassVar[str] = "at initialisation"
 
     scope: Scope = "global"
@@ -45,6 +51,39 @@ class PruneAtStart(Rule):
     def __post_init__(self) -> None:
         if isinstance(self.to, int | float) and not 0 < self.to <= 1:
             raise ValueError(f"{self.name} cuts to a density in (0, 1], got to={self.to}.")
+        if not isinstance(self.when, Never | AtEnd):
+            raise ValueError(
+                f"{self.name} cuts once, when it is attached (when=never) or after the last step "
+                f"(when=at_end), got {self.when}."
+            )
+
+        if isinstance(self.when, AtEnd) and isinstance(self.to, tuple):
+            raise ValueError(
+                f"{self.name} ends at a density after the last step, got to={self.to}."
+            )
+
+    @property
+    def budget(self) -> Budget:  # type: ignore[override]
+        return self.at_once if isinstance(self.when, Never) else self.in_the_end
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        if isinstance(self.when, Never):
+            return self.cut(graph, signals, rng), {}
+        self.check(graph, signals)
+        return Edit(), {}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        return self.cut(graph, signals, rng), state
+
+    def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
+        """The edit that leaves what the rule keeps."""
+        raise NotImplementedError(f"{self.name} does not say what it keeps: write its cut().")
+
+    def check(self, graph: Graph, signals: Signals) -> None:
+        """Raise ValueError before step 0 for a cut that cannot be made after the last one."""
+        self.counts(graph)
 
     def prune(
         self,
@@ -52,7 +91,7 @@ class PruneAtStart(Rule):
         score: Callable[[Graph], Tensor],
         rounds: int = 1,
         counts: Sequence[int] | None = None,
-    ) -> tuple[Edit, State]:
+    ) -> Edit:
         """The edit that drops what scores least, in rounds that shrink the graph alike.
 
         score: (E,) of the edges of a graph; each round's is computed in what the one before left.
@@ -74,7 +113,7 @@ class PruneAtStart(Rule):
                 left, smaller = left[stays], smaller.apply(Edit(drop=rows))
         dropped = torch.ones(len(graph), dtype=torch.bool)
         dropped[left] = False
-        return Edit(drop=dropped.nonzero().squeeze(1)), {}
+        return Edit(drop=dropped.nonzero().squeeze(1))
 
     @property
     def _what(self) -> str:
@@ -99,9 +138,11 @@ class PruneAtStart(Rule):
         elif self.scope == "global":
             counts = [round(self.to * possible)]
         else:
-            counts = counts_for(graph.space, self.to, "erk")
+            counts = counts_for(graph.space, self.to, self.spread)
         if self.scope == "global":  # one ranking over all: only the total is kept
             counts = [sum(counts)]
+        if isinstance(self.when, AtEnd):  # another rule may have dropped more already
+            counts = [min(k, n) for k, n in zip(counts, have, strict=True)]
         if sum(counts) < 1 or any(k > n for k, n in zip(counts, have, strict=True)):
             raise ValueError(
                 f"{self.name} cannot cut {have} edges to {counts} (scope {self.scope!r}, "
