@@ -291,3 +291,104 @@ def test_a_model_may_say_which_child_feeds_which(layers):
     assert {("out", u) for u in range(3)} <= reached
     both, *_ = discover(Fed(bidirectional=True))
     assert both.projections[-1].source == "out.in"
+
+
+class Shifted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(3))
+
+
+@pytest.mark.parametrize("model, message", [
+    (nn.Sequential(nn.ReLU()), "or attention layer. It has no parameter at all"),
+    (Shifted(), "or attention layer. Weights of other layers are named .* there are shift"),
+    (nn.BatchNorm1d(4), "or attention layer. .* there are weight, bias"),
+    (nn.Linear(4, 4).requires_grad_(False), "no weight .* among weight under .*weight: frozen"),
+    (nn.Embedding(4, 4), "no weight .* among weight under .*weight: embedding"),
+])  # fmt: skip
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+def test_a_model_without_a_weight_is_refused_with_what_it_has(model, message, world):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2)), *model.parameters()], lr=0.1)
+    with pytest.raises(ValueError, match=message):
+        rewire.attach(model, optimizer, rewire.SET(), density=0.5, world=world)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+def test_a_layer_without_numbers_stays_out(world):
+    model = nn.ModuleDict({"empty": nn.Linear(6, 0), "full": nn.Linear(6, 4)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    net = rewire.attach(model, optimizer, rewire.SET(), density=0.5, world=world)
+    assert net.coverage.sparse == {"full.weight": 24}
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_the_masked_world_refuses_what_has_no_numbers_by_name(part):
+    """The sparse one makes them."""
+    layers = [nn.Linear, nn.BatchNorm1d, nn.Linear]
+    sizes, name = [(8, 6), (6,), (6, 4)], f"{part}.weight"
+
+    def model():
+        return nn.Sequential(*(
+            layer(*size, device="meta" if i == part else "cpu")
+            for i, (layer, size) in enumerate(zip(layers, sizes, strict=True))
+        ))  # fmt: skip
+
+    def attached(model, world):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return rewire.attach(model, optimizer, rewire.SET(), density=0.5, world=world)
+
+    with pytest.raises(ValueError, match=f"'{name}' is on the meta device, without numbers"):
+        attached(model(), "masked")
+    net = attached(model(), "sparse")
+    assert net.world.model(torch.randn(5, 8)).isfinite().all()
+
+
+class Branches(nn.Module):
+    """Layers of several types, or on several devices."""
+
+    def __init__(self, places):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(10, 12, **place) for place in places)
+        self.heads = nn.ModuleList(nn.Linear(12, 3, **place) for place in places)
+
+    def forward(self, x):
+        out = 0.0
+        for layer, head in zip(self.layers, self.heads, strict=True):
+            out = out + head(layer(x.to(layer.weight)).relu()).to(x)
+        return out
+
+
+PLACES = {
+    "types": [{"dtype": torch.float32}, {"dtype": torch.float64}, {"dtype": torch.bfloat16}],
+    "devices": [{"device": "cpu"}, {"device": "cuda"}],
+}
+
+
+@pytest.mark.parametrize("what", [
+    "types",
+    pytest.param("devices", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU")),
+])  # fmt: skip
+@pytest.mark.parametrize("rule", [
+    lambda: rewire.SET(fraction=0.3, when=rewire.every(1)),
+    lambda: rewire.RigL(fraction=0.3, when=rewire.every(2)),
+    lambda: rewire.DeepR(l1=0.0, temperature=1e-6),
+    lambda: rewire.GMP(to=0.1, when=rewire.every(2)),
+])  # fmt: skip
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_weights_of_several_types_or_devices_stay_masked(what, rule, optimizer):
+    torch.manual_seed(0)
+    model = Branches(PLACES[what])
+    density = None if rule().name == "GMP" else 0.3
+    net = rewire.attach(
+        model, optimizer(model.parameters(), lr=0.01), rule(), density=density, steps=6
+    )
+    for step in range(6):
+        x = torch.randn(12, 10, generator=torch.Generator().manual_seed(step))
+        net.world.optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), torch.arange(12) % 3).backward()
+        net.step()
+        net.check()
+        for name, mask in net.masks().items():
+            weight = model.get_parameter(name)
+            assert not weight[~mask.to(weight.device)].any() and weight.isfinite().all()

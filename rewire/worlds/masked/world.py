@@ -23,7 +23,7 @@ from ...graph import Edit, Graph
 from ...signals import Signals
 from ...world import Loss
 from ..torch_model.activity import Taps
-from ..torch_model.base import TorchWorld, groups_of
+from ..torch_model.base import TorchWorld, check_born, groups_of
 from ..torch_model.declared import Kinds
 from ..torch_model.group import Ranks
 from ..torch_model.optimizers import _unscale, innermost, sort_optimizer
@@ -72,6 +72,7 @@ class Masked(TorchWorld):
             include=include, exclude=exclude, embeddings=embeddings, projections=projections,
             positions=positions,
         )  # fmt: skip
+        check_born(model)
         self.taps = Taps(sites)
         self._groups = groups_of(optimizer, self.space, self.parameters)
         traits = sort_optimizer(optimizer, self.parameters, self._groups)

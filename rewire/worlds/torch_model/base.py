@@ -198,3 +198,14 @@ def groups_of(
                 "exclude=."
             )
     return [place[id(p)] for p in parameters]
+
+
+def check_born(model: nn.Module) -> None:
+    """Raise ValueError for a model of which a part has no numbers yet."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise ValueError(
+                f"{name!r} is on the meta device, without numbers, which the masked world needs of "
+                "every weight: call model.to_empty(device='cpu') and initialise it first, or "
+                "attach with world='sparse', which makes the weights of edges alone."
+            )

@@ -331,6 +331,8 @@ def left_out_by(
         return "not included by pattern"
     if not p.requires_grad:
         return "frozen"
+    if not isinstance(p, UninitializedParameter) and p.dim() > 1 and not p.numel():
+        return "without numbers"
     if use.kind == "embedding" and not (embeddings or named):
         return "embedding"
     return None
@@ -358,16 +360,31 @@ def _chosen(
                else "")
         )  # fmt: skip
     chosen = {id(weight.parameter) for weight in weights}
+    reasons = dict[str, str]()
     for weight in weights:
-        if left_out_by(weight, include, exclude, embeddings):
+        reason = left_out_by(weight, include, exclude, embeddings)
+        if reason is not None:
+            reasons[weight.name] = reason
             chosen.discard(id(weight.parameter))
     if not chosen:
-        raise ValueError(
-            "the model has no weight that can be sparse"
-            + (f" among {', '.join(names)} under these patterns." if names else ": it has no "
-               "linear, convolutional, recurrent or attention layer.")
-        )  # fmt: skip
+        raise ValueError(_none_left(names, others, reasons))
     return chosen
+
+
+def _none_left(names: list[str], others: list[str], reasons: dict[str, str]) -> str:
+    """What to say of a model without a weight that can be sparse."""
+    if names:
+        why = ", ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        return (
+            f"the model has no weight that can be sparse among {', '.join(names)} under these "
+            f"patterns ({why})."
+        )
+    return (
+        "the model has no weight that can be sparse: it has no linear, convolutional, recurrent "
+        "or attention layer."
+        + (f" Weights of other layers are named with projections=: there are {', '.join(others)}."
+           if others else " It has no parameter at all.")
+    )  # fmt: skip
 
 
 def _chains(model: nn.Module) -> dict[int, str]:
