@@ -184,8 +184,8 @@ def test_what_is_no_fit_is_refused_by_name_and_changes_nothing(tmp_path, world):
     groups = [{"params": list(split.parameters())[:3]}, {"params": list(split.parameters())[3:]}]
     with pytest.raises(ValueError, match=r"groups of \[8\] parameters, this one has \[3, 5\]"):
         rewire.load(path, split, torch.optim.Adam(groups))
-    with pytest.raises(ValueError, match="model"):
-        rewire.load(path, net.world.model.double(), net.optimizer)
+    with pytest.raises(ValueError, match=r"float64, in this one"):
+        loaded(path, "adam", model=mlp().double())
 
 
 @pytest.mark.parametrize("world", WORLDS)
