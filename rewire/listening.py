@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .averaging import Averaged
 from .graph import Graph
-from .saving import go_back
+from .saving import adopt, go_back
 from .trackers import Following, Tracker
 from .when import Clock
 from .worlds.torch_model.base import TorchWorld
@@ -186,9 +186,11 @@ class Listening:
             self.world.ranks.agree_on_edges(self._graph, f"after step {self.clock.step} ({names})")
 
     def _look_at_copies(self) -> None:
-        """Before a step: was something written into copies of the model?"""
+        """Before a step: was something written into copies of the model, or loaded into it?"""
         if self._copies is not None:
             self._copies.look(self._graph)
+        if self._stepping is not None and self.world.states is not None:
+            self.world.states.stop()
 
     def _foresee(self) -> None:
         """Tell the world whether a rule will ask for gradients after the coming step, which it
@@ -330,6 +332,24 @@ class Listening:
             if average.each_step:
                 average.update()
 
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        """Take a state of the model (``model.state_dict()``, of this world or the other) with the
+        edges that it is of: as many in each layer as now, at other places. The clock, the rules and
+        the moments of edges that are in both stay, the log starts anew. To go back in time as a
+        whole, load the session: :meth:`load`.
+
+        Raises ValueError, and changes nothing, for a state that does not say which edges it is of,
+        or is of another number of them, and under rules with silent edges.
+        """
+        adopt(self, state)
+
+    def _look(self) -> None:
+        """Before weights are read: did somebody write at absent synapses?"""
+        if self._stepping is not None:
+            if self.world.states is not None:
+                self.world.states.stop()
+            self.world.look()
+
     def check(self) -> None:
         """Raise RuntimeError where an absent synapse has a weight or a moment other than 0, where
         a sparse weight was frozen, replaced or moved since attach or is held by other edges than
@@ -357,6 +377,8 @@ class Listening:
         """Set weights and moments of absent synapses to 0; returns how many weights were not."""
         n = self.world.enforce()
         self.world.note()
+        if self._stepping is not None and self.world.states is not None:
+            self.world.states.foreign.clear()
         return n
 
     def __copy__(self) -> Listening:

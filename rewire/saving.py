@@ -10,12 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from . import checkpoint
-from .rule import Rule
+from .compatibility import beyond_limits
+from .edit_log import History
+from .graph import Edit, Graph
+from .rule import Rule, silences
+from .worlds.sparse.edge_state import SUFFIX
 from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.layers import candidates, clean
+from .worlds.torch_model.mask_state import masks_of, unpacked
 
 KIND = "session"
 
@@ -112,6 +118,86 @@ def restore(net: Any, tree: Mapping[str, Any]) -> None:
     net.load_state_dict(tree["session"])
     for average in net.averages:
         average.restart()
+
+
+def adopt(net: Any, state: Mapping[str, Any]) -> None:
+    """Let a session hold the edges that a state of its model is of, see ``net.adopt``."""
+    if silent := [rule.name for rule in net.rules if silences(rule)]:
+        raise ValueError(
+            f"{silent[0]} has silent edges, which no state of a model tells from absent ones: load "
+            "the session (net.load)."
+        )
+    world = net.world
+    names = {clean(name): name for name in state}
+    rest = _rest(net, state, names)
+    keys, weights = _edges_of(net, state, names)
+    shown: Graph = world.read(net._graph)
+    drop = torch.isin(shown.keys, keys, invert=True).nonzero().squeeze(1)
+    edit = Edit(drop=drop, add=keys[torch.isin(keys, shown.keys, invert=True)])
+    if (why := beyond_limits(shown.apply(edit), net.rules, net.limits)) is not None:
+        raise ValueError(why)
+    net._edit(shown, edit)
+    shown = world.read(net._graph)
+    net._edit(shown, Edit(set={"weight": weights.to(shown["weight"])}))
+    world.model.load_state_dict(rest, strict=False)
+    counts = net.history.formed, net.history.dropped
+    net.history = History(net._graph.keys, net.names)
+    net.history.formed, net.history.dropped = counts
+    for average in net.averages:
+        average.restart()
+    net.enforce()
+
+
+def _rest(net: Any, state: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """What a state has beside the sparse weights. Raises ValueError where it is another model's."""
+    sparse = {n for p in net.world.space.projections for n in (p.name, p.name + SUFFIX)}
+    own = {n: v for n, v in net.world.model.state_dict().items() if clean(n) not in sparse}
+    rest = {n: state[names[clean(n)]] for n in own if clean(n) in names}
+    other = {clean(n) for n in own} ^ (names.keys() - sparse)
+    if other:
+        raise ValueError(f"this state is of another model: it differs in {min(other)!r}.")
+    for name, value in own.items():
+        if value.shape != rest[name].shape:
+            raise ValueError(
+                f"this state is of another model: {name!r} has shape {tuple(rest[name].shape)} "
+                f"there and {tuple(value.shape)} here."
+            )
+    return rest
+
+
+def _edges_of(
+    net: Any, state: Mapping[str, Any], names: Mapping[str, str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and weights of a state. Raises ValueError where it does not say which edges it is of, or
+    is of another number of them than the session's."""
+    masks, keys, weights = masks_of(state), [], []
+    space = net.world.space
+    for first, projection, count in zip(space.bounds, space.projections, net.counts, strict=False):
+        name = projection.name
+        if name not in names:
+            raise ValueError(f"this state has no {name!r}.")
+        value = state[names[name]].detach().cpu()
+        if name in masks and tuple(value.shape) == projection.shape:
+            local = unpacked(masks[name], value.numel())
+            value = value.reshape(-1)[local]
+        elif name + SUFFIX in names:
+            local = state[names[name + SUFFIX]].to(torch.int64)
+        else:
+            raise ValueError(
+                f"{name!r} of this state, of shape {tuple(value.shape)}, does not say which edges "
+                "it is of: keep what model.state_dict() returns (a copy as a plain dict, or "
+                "safetensors, loses its masks). model.load_state_dict projects dense weights onto "
+                "the edges that there are."
+            )
+        if len(local) != count:
+            raise ValueError(
+                f"this state has {len(local):,} edges in {name!r}, and this session {count:,}, "
+                "which its rules count on: load the session (net.load) to go back to another "
+                "number."
+            )
+        keys.append(local + first)
+        weights.append(value)
+    return torch.cat(keys), torch.cat(weights)
 
 
 # -- what is refused ------------------------------------------------------------------------------

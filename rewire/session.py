@@ -296,6 +296,7 @@ model's weights)
     @property
     def graph(self) -> Graph:
         """The graph with the weights that the world holds now."""
+        self._look()
         graph = self.world.read(self._graph)
         return graph.with_columns({"weight": graph["weight"].clone()})
 
@@ -332,6 +333,7 @@ model's weights)
         Nested dicts and lists of tensors, numbers and strings. ``history`` includes the edit log
         and the keys that it starts from, ``saved`` the snapshots that a rewind needs.
         """
+        self._look()
         g = self._graph
         out: dict[str, Any] = {
             "rules": list(self.names),
@@ -363,7 +365,8 @@ model's weights)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`. In the sparse world load this before the model and the
-        optimiser, whose numbers are of the edges that it brings; in the masked one after or before.
+        optimizer, whose numbers are of the edges that it brings; in the masked one after or before.
+        :func:`rewire.save` keeps all three in one file.
 
         Raises ValueError when it was written by other rules or for another model.
         """

@@ -242,6 +242,17 @@ class Masked(TorchWorld):
         if problems:
             warnings.warn(" ".join(problems) + WRITTEN, stacklevel=4)
 
+    def look(self) -> None:
+        """Writes that leave no mark (``p.data``) are looked for where somebody reads."""
+        if self.backward is not None and self.weights.strays(self.parameters):
+            self._versions = []
+            self.guard()
+            self.note()
+
+    def mask_of(self, i: int) -> Tensor:
+        """The mask of a weight."""
+        return self.masks[i]
+
     def check(self) -> list[str]:
         """Absent weights and moments that are not 0."""
         names, out = [p.name for p in self.space.projections], []

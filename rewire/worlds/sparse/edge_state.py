@@ -147,7 +147,7 @@ def _mismatch(name: str, value: Any, keys: Any, wires: Wires, assign: bool) -> s
     if not torch.equal(keys.to("cpu", torch.int64), own.to(torch.int64)):
         return (
             f"{name!r} of this state is of other edges (digest {digest(keys)}, {len(keys):,} of "
-            f"them), and {holds}: {ORDER}."
+            f"them), and {holds}: {ORDER}, or take it with its edges by net.adopt(state)."
         )
     if assign:
         return (

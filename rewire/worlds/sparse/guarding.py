@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..masked.world import WRITTEN
 from ..torch_model.base import TorchWorld
@@ -69,6 +70,17 @@ class Guarded(TorchWorld):
         self.enforce()
         if problems:
             warnings.warn(" ".join(problems) + WRITTEN, stacklevel=4)
+
+    def look(self) -> None:
+        """Writes that leave no mark (``p.data``) are looked for where somebody reads."""
+        if self.standing is not None and self.dense_forms.strays(moments=False):
+            self._marks = []
+            self.guard()
+            self.note()
+
+    def mask_of(self, i: int) -> Tensor | None:
+        """The mask of a weight that is held dense."""
+        return self.weights[i].mask
 
     def check(self) -> list[str]:
         """Lists of other numbers than one for each edge, and what is not 0 at absent synapses."""

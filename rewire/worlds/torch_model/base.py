@@ -15,6 +15,7 @@ from ...world import Loss, Trainable
 from .covering import coverage_of
 from .group import Ranks
 from .layers import Site, discover
+from .mask_state import MaskState
 from .optimizers import check_optimizer
 from .probe import Passes, outputs
 from .standing import Standing
@@ -36,6 +37,7 @@ class TorchWorld(Trainable):
     standing: Standing | None = None  # of the model, while a session listens
     ranks: Ranks | None = None
     listens: bool = False  # whether steps that somebody else makes can be the session's
+    states: MaskState | None = None  # hooks on the model's states, while a session listens
     _hidden: Sequence[tuple[Tensor, Tensor | None]] = ()  # gradients of a step that is left out
 
     @classmethod
@@ -59,6 +61,7 @@ class TorchWorld(Trainable):
         the optimiser."""
         names = [p.name for p in self.space.projections]
         self.standing = Standing(self.model, names, self.left())
+        self.states = MaskState(self)
 
     def left(self) -> Sequence[Tensor]:
         """The sparse parameters, as this world left them."""
@@ -89,7 +92,17 @@ class TorchWorld(Trainable):
 
     def unlisten(self) -> None:
         """Take the hooks off."""
-        self.standing = None
+        if self.states is not None:
+            self.states.close()
+        self.standing = self.states = None
+
+    def look(self) -> None:
+        """Somebody reads the weights: project what others wrote into them, and say so."""
+        return
+
+    def mask_of(self, i: int) -> Tensor | None:
+        """The mask of a sparse weight, not 0 where there is a synapse; None of a list of edges."""
+        return None
 
     def before_step(
         self, graph: Graph, skip: bool, closure: Callable[[], Any] | None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...graph import Graph
 from .activity import Tap
 from .copies import MARK, own_copy, owners
+from .mask_state import Loads, Saves
 
 HOOKS = (
     ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
@@ -38,6 +39,11 @@ def strip(model: nn.Module) -> None:
             for k in [k for k, hook in table.items() if isinstance(hook, Tap)]:
                 del table[k]
                 getattr(module, with_kwargs).pop(k, None)
+        for table in (module._state_dict_hooks, module._load_state_dict_pre_hooks):
+            for k in [
+                k for k, h in table.items() if isinstance(getattr(h, "hook", h), Saves | Loads)
+            ]:
+                del table[k]
 
 
 class Twin:
