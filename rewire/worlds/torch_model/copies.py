@@ -222,9 +222,11 @@ def _averager(frame: FrameType | None) -> str | None:
     for _ in range(DEPTH):
         if frame is None:
             return None
-        name = type(frame.f_locals.get("self")).__name__
-        if AVERAGER.search(name):
-            return name
+        code = frame.f_code
+        if code.co_argcount and code.co_varnames[0] == "self":  # to look keeps a frame's locals
+            name = type(frame.f_locals.get("self")).__name__
+            if AVERAGER.search(name):
+                return name
         frame = frame.f_back
     return None
 
@@ -235,7 +237,9 @@ def _averaging_callback(frame: FrameType | None) -> str | None:
     for _ in range(DEPTH):
         if frame is None:
             return None
-        callbacks = getattr(frame.f_locals.get("trainer"), "callbacks", None)
+        named = "trainer" in frame.f_code.co_varnames  # to look at it keeps a frame's locals
+        trainer = frame.f_locals.get("trainer") if named else None
+        callbacks = getattr(trainer, "callbacks", None)
         for callback in callbacks if isinstance(callbacks, list) else ():
             if AVERAGER.search(type(callback).__name__):
                 return type(callback).__name__
