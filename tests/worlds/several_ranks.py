@@ -284,6 +284,25 @@ def uneven(rank):
     return error_of(run)
 
 
+def optimizers(rank):
+    """The errors of optimisers that keep processes apart."""
+    from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
+    from torch.distributed.optim import PostLocalSGDOptimizer, ZeroRedundancyOptimizer
+
+    model = model_of()
+    averager = PeriodicModelAverager(period=4, warmup_steps=2)
+    apart = {
+        "ZeroRedundancyOptimizer": ZeroRedundancyOptimizer(
+            model.parameters(), torch.optim.Adam, lr=0.1
+        ),
+        "PostLocalSGDOptimizer": PostLocalSGDOptimizer(sgd(model), averager),
+    }
+    return {
+        name: error_of(lambda o=o: rewire.attach(model, o, RULES["RigL"], density=0.3))
+        for name, o in apart.items()
+    }
+
+
 def sharded(rank):
     """The errors of both worlds where a weight is a DTensor."""
     from torch.distributed.device_mesh import init_device_mesh
@@ -453,7 +472,7 @@ def halves(rank, world, folder):
     return out
 
 
-CASES = (disagreements, drift, independent, sparse_under_ddp, sharded, uneven)
+CASES = (disagreements, drift, independent, sparse_under_ddp, sharded, uneven, optimizers)
 
 
 def every_case(rank):

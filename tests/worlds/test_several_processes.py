@@ -148,6 +148,12 @@ def test_ranks_that_may_run_out_of_data_are_refused(cases):
         assert "may run out of data before others (Join)" in case["uneven"]
 
 
+def test_optimizers_that_keep_processes_apart_are_refused(cases):
+    for case in cases:
+        for name, error in case["optimizers"].items():
+            assert f"{name} cannot train sparse weights: " in error
+
+
 def test_sharded_weights_are_refused_by_name(cases):
     for case in cases:
         for world in ("masked", "sparse"):

@@ -29,6 +29,13 @@ ELEMENTWISE: Mapping[type, Mapping[str, Callable[[dict[str, Any]], float]]] = {
 REFUSED = {
     "Adafactor": "it keeps factored moments, from which one synapse's share cannot be removed",
     "LBFGS": "it keeps one flat history of all weights, from which one synapse cannot be removed",
+    "ZeroRedundancyOptimizer": (
+        "each process keeps the moments of some weights alone, from which the others cannot remove "
+        "those of a synapse that rules drop"
+    ),
+    "PostLocalSGDOptimizer": (
+        "its processes train apart between averages, so that rules would see other weights on each"
+    ),
     "SparseAdam": "it wants sparse gradients; the masked world's are dense",
 }
 
