@@ -5,8 +5,10 @@ imported: the second pair costs little.
 """
 
 import multiprocessing
+import os
 from contextlib import nullcontext
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -470,6 +472,17 @@ def halves(rank, world, folder):
         if world == "masked":
             out[name, "wrapped"] = second_half(rank, 2, f"{folder}/of one {name}", wrapped=True)
     return out
+
+
+def example_of_the_page(rank, folder):
+    """The edges and weights that the page's script comes to, which writes a file where it runs."""
+    os.chdir(folder)
+    page = Path(__file__).parents[2] / "docs" / "several-processes.md"
+    script = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    names = {"__name__": "page"}
+    exec(compile(script, str(page), "exec"), names)
+    net = names["main"]()
+    return net.graph.keys, net.graph["weight"], len(net.history)
 
 
 CASES = (disagreements, drift, independent, sparse_under_ddp, sharded, uneven, optimizers)

@@ -98,6 +98,18 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path, world):
             torch.testing.assert_close(weight, one_weight, rtol=0, atol=1e-6)
 
 
+def test_the_example_of_the_page_is_the_run_of_one_process(tmp_path):
+    first, second = several.on_ranks(tmp_path, several.example_of_the_page, str(tmp_path))
+    (tmp_path / "one").mkdir()
+    (one,) = several.on_ranks(
+        tmp_path / "one", several.example_of_the_page, str(tmp_path / "one"), ranks=1
+    )
+    assert one[2] and (tmp_path / "net.safetensors").is_file()
+    for keys, weight, edits in (first, second):
+        assert torch.equal(keys, one[0]) and edits == one[2]
+        torch.testing.assert_close(weight, one[1], rtol=0, atol=1e-5)
+
+
 # -- what the ranks are to have in common ---------------------------------------------------------
 
 
