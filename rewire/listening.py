@@ -135,12 +135,12 @@ class Listening:
                     f"{type(self.world.optimizer).__name__} than this {type(optimizer).__name__}: "
                     "its step would move synapses behind the rules' back, and go on moving those "
                     "that they drop. Step one optimizer alone, leave the weight out with exclude=, "
-                    "or attach again with this optimizer."
+                    "attach again with this optimizer, or net.detach() to train it without rules."
                 )
 
     def _verify(self) -> None:
         """Before each step: is the model still the one that was attached?"""
-        if self._stepping is not None:
+        if isinstance(self.world, TorchWorld):
             self.world.verify()
 
     def _join(self) -> None:

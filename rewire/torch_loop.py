@@ -266,7 +266,9 @@ def train(
 
     Returns the session, at the end of the last round.
     """
-    names = ("include", "exclude", "embeddings", "positions", "probe", "group")
+    names = (
+        "include", "exclude", "embeddings", "projections", "positions", "probe", "group"
+    )  # fmt: skip
     name = _named(options.pop("world", None), options.pop("substrate", None))
     of_world = {k: options.pop(k) for k in names if k in options}
     world = torch_world(model, optimizer, name, seed, as_rules(rule), **of_world)
@@ -280,6 +282,7 @@ def train(
     rules, graph = _start_of(world, rule, density, distribution, initial, seed)
     warn_of_zeros(world, graph, initial)
     net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits)
+    world.stand()
     rates = [group["lr"] for group in optimizer.param_groups]
     batches = data if callable(data) else _Replay(data)
     while not net.done:

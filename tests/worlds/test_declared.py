@@ -131,6 +131,17 @@ def test_a_stack_counts_and_scores_as_its_layers_by_themselves():
             assert abs(one[0] - sum(many[:3])) <= 2
 
 
+@pytest.mark.parametrize("world", WORLDS)
+def test_train_takes_named_weights(world):
+    model = Mixture()
+    net = rewire.train(
+        model, torch.optim.SGD(model.parameters(), lr=0.1), rewire.IMP(fraction=0.5, rounds=1),
+        loss=lambda model, x: model(x).square().sum(), data=lambda step: torch.randn(6, 10),
+        steps=2, world=world, projections=KINDS,
+    )  # fmt: skip
+    assert net.coverage.share == 1.0 and net.edges == net.graph.possible // 2
+
+
 def test_populations_of_a_stack_are_the_experts_own_units():
     net = attached(Mixture(), projections=KINDS)
     p = net.graph.projections[1]

@@ -206,3 +206,29 @@ def test_data_that_is_assigned_is_projected_and_said():
     with pytest.warns(UserWarning, match="absent synapses of 'head.weight'"):
         optimizer.step()
     net.check()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_train_says_it_too(world):
+    """A rewind gives weights other numbers, and is no change of the model."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 20), nn.ReLU(), nn.Linear(20, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rule = rewire.IMP(fraction=0.5, rounds=2)
+
+    def train(on_step):
+        return rewire.train(
+            model, optimizer, rule, steps=3, world=world, on_step=on_step,
+            loss=lambda model, x: model(x).square().sum(), data=lambda step: torch.randn(4, 8),
+        )  # fmt: skip
+
+    assert train(None).clock.round == 2
+
+    def freeze(net, loss):
+        if net.clock.round == 1:
+            model[0].requires_grad_(False)
+
+    model = nn.Sequential(nn.Linear(8, 20), nn.ReLU(), nn.Linear(20, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(RuntimeError, match="'0.weight' was frozen after attach"):
+        train(freeze)

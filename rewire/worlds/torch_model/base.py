@@ -59,6 +59,10 @@ class TorchWorld(Trainable):
         """Hook into the parameters, so that passes and writes of others are noticed. dense: whether
         some rule asks for gradients at absent synapses. hooks: ids of the session's own hooks on
         the optimiser."""
+        self.stand()
+
+    def stand(self) -> None:
+        """From now on :meth:`verify` compares the model with what it is now."""
         names = [p.name for p in self.space.projections]
         self.standing = Standing(self.model, names, self.left())
         self.states = MaskState(self)
