@@ -154,7 +154,7 @@ def test_populations_of_a_stack_are_the_experts_own_units():
     ({"experts.up": "linear"}, "'up' of Experts has shape .3, 8, 6., which is no 'linear' weight"),
     ({"last.kernel": ("rnn", 3)}, "which is no 'rnn' weight of 3 gates"),
     ({"experts.down": "stacked"}, "projections name 'experts.down', which matches no parameter"),
-    ({"first": "linear"}, "'first.weight', whose kind is known from its Linear"),
+    ({"first": "conv"}, "'first.weight' is 'conv', and it is known to be 'linear' from its Linear"),
 ])  # fmt: skip
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_kind_that_cannot_be_is_refused_by_name(world, kinds, message):
@@ -338,29 +338,55 @@ def test_a_layer_that_takes_time_first_is_tried_with_it():
         attached(OverTimeCentred(2, 4, 3))
 
 
-@pytest.mark.parametrize("family, kind", [("Mixtral", "stacked"), ("GptOss", "stacked_transposed")])
-def test_experts_of_hugging_face_are_named_by_pattern(family, kind):
+HUGGING_FACE = {
+    "vocab_size": 20, "hidden_size": 16, "intermediate_size": 12, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 3, "head_dim": 8,
+    "num_experts_per_tok": 2, "pad_token_id": 0, "kv_channels": 8,
+}  # fmt: skip
+
+
+def language_model(family):
     transformers = pytest.importorskip("transformers")
-    sizes = {
-        "vocab_size": 20, "hidden_size": 16, "intermediate_size": 12, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 3, "head_dim": 8,
-        "num_experts_per_tok": 2, "pad_token_id": 0,
-    }  # fmt: skip
     torch.manual_seed(0)
-    config = getattr(transformers, f"{family}Config")(**sizes)
-    model = getattr(transformers, f"{family}ForCausalLM")(config)
-    with pytest.warns(UserWarning, match=f"{family}Experts is no known kind of layer"):
-        attached(copy.deepcopy(model))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        net = attached(model, projections={"*experts.*_proj": kind})
-    experts = [n for n in net.coverage.sparse if "experts" in n]
-    assert len(experts) == 2 and net.coverage.share > 0.8
+    config = getattr(transformers, f"{family}Config")(**HUGGING_FACE)
+    return getattr(transformers, f"{family}ForCausalLM")(config)
+
+
+def learn(net):
+    model = net.world.model
     for step in range(3):
         tokens = torch.randint(20, (4, 7), generator=torch.Generator().manual_seed(step))
         net.world.optimizer.zero_grad()
         model(tokens, labels=tokens).loss.backward()
         net.step()
     net.check()
-    for name in experts:
-        assert not model.get_parameter(name)[~net.masks()[name]].any()
+    for name, mask in net.masks().items():
+        assert not model.get_parameter(name)[~mask].any()
+
+
+@pytest.mark.parametrize("family, kind", [("Mixtral", "stacked"), ("GptOss", "stacked_transposed")])
+def test_experts_of_hugging_face_are_known(family, kind):
+    """They say how their matrices lie; saying it again does no harm, another kind is refused."""
+    model = language_model(family)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = attached(copy.deepcopy(model), projections={"*experts.*_proj": kind})
+        assert attached(model).topology.equal(net.topology)
+    experts = [p for p in net.graph.projections if "experts" in p.name]
+    sizes = {p.name: p.size for p in net.graph.space.populations}
+    assert [p.kind for p in experts] == [kind] * 2 and net.coverage.share > 0.8
+    assert [sizes[p.source] for p in experts] == [3 * 16, 3 * 12]
+    learn(net)
+    with pytest.raises(ValueError, match=f"is 'linear', and it is known to be '{kind}'"):
+        attached(language_model(family), projections={"*experts.*_proj": "linear"})
+
+
+def test_experts_that_do_not_say_it_are_named_by_pattern():
+    model = language_model("JetMoe")
+    with pytest.warns(UserWarning, match="JetMoeParallelExperts is no known kind of layer"):
+        attached(copy.deepcopy(model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = attached(model, projections={"*_linear": "stacked"})
+    assert net.coverage.share > 0.8
+    learn(net)

@@ -86,8 +86,18 @@ def uses(module: nn.Module) -> Iterator[Use]:
                 yield Use(f"{letter}_proj_weight", "linear", size, e,
                           source_part=f"{letter}.in", target_part=letter,
                           tap="input" if letter == "q" else None)  # fmt: skip
+    elif isinstance(getattr(module, "is_transposed", None), bool):
+        yield from _experts(module)
     elif any(kind.__module__.startswith("norse.torch.") for kind in type(module).__mro__):
         yield from _recurrent_spiking(module)
+
+
+def _experts(module: nn.Module) -> Iterator[Use]:
+    """Hugging Face's experts, which say themselves how their matrices lie."""
+    kind = "stacked_transposed" if module.is_transposed else "stacked"
+    for attribute, p in module._parameters.items():
+        if p is not None and attribute.endswith("_proj") and p.dim() == 3:
+            yield use_of(attribute, kind, p, type(module).__name__)
 
 
 def _recurrent_spiking(module: nn.Module) -> Iterator[Use]:
@@ -241,12 +251,14 @@ def candidates(model: nn.Module, projections: Kinds | None = None) -> list[Candi
             if p is None or kind is None:
                 continue
             names.add(name)
-            if any(use.attribute == attribute for use in known):
+            own = [use.kind for use in known if use.attribute == attribute]
+            if own and own[0] != kind:
                 raise ValueError(
-                    f"projections name {name!r}, whose kind is known from its "
-                    f"{type(module).__name__}: leave it out of projections=."
+                    f"projections say that {name!r} is {kind!r}, and it is known to be {own[0]!r} "
+                    f"from its {type(module).__name__}: leave it out of projections=."
                 )
-            known.append(use_of(attribute, kind, p, type(module).__name__))
+            if not own:
+                known.append(use_of(attribute, kind, p, type(module).__name__))
         for use in known:
             name = clean(f"{prefix}.{use.attribute}" if prefix else use.attribute)
             p = module._parameters.get(use.attribute)
