@@ -18,7 +18,7 @@ from .trackers import Following, Tracker
 from .when import Clock
 from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.copies import Copies
-from .worlds.torch_model.group import Ranks, edges_of, ranks_of
+from .worlds.torch_model.group import Notice, Ranks, edges_of, grouped, ranks_of
 from .worlds.torch_model.optimizers import chain
 from .worlds.torch_model.stepping import Stepping, watch_others
 
@@ -57,6 +57,8 @@ class Listening:
     _stepping: Stepping | None = None  # hooks on the optimiser
     _outer: Any = None  # what wraps the optimiser, where something does
     _joined: bool = False  # whether the processes that train this model were looked for
+    _wrapper: Any = None  # the DistributedDataParallel that ran the model last
+    _notice: Any = None  # the handle of the hook that notices it
     _due: list[int]
     _followers: tuple[Callable[[Any], None], ...] = ()  # called after each step
     _copies: Copies | None = None  # deep copies of the model, while hooks listen
@@ -78,6 +80,8 @@ class Listening:
         self._stepping = Stepping(self, optimizers)
         self._joined = False  # a copy's world is told anew
         world.listen(dense=self._may_want, hooks=self._stepping.hooks())
+        if grouped():
+            self._notice = world.model.register_forward_pre_hook(Notice(self))
         self._foresee()
         self._copies = Copies(self, world.model, world.sparse_parameters())
         _LISTENING.add(self)
@@ -95,7 +99,9 @@ class Listening:
             self.world.unlisten()
         if self._copies is not None:
             self._copies.close()
-        self._stepping = self._copies = None
+        if self._notice is not None:
+            self._notice.remove()
+        self._stepping = self._copies = self._notice = None
         _LISTENING.discard(self)
 
     def before_step(self, closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
@@ -149,11 +155,18 @@ class Listening:
             return
         world = self.world
         if isinstance(world, TorchWorld):
-            if world.ranks is None and (ranks := ranks_of(world.model)) is not None:
+            named = world.ranks is not None and world.ranks.wrapper is None
+            ranks = None if named else ranks_of(world.model, wrapper=self._wrapper)
+            if ranks is not None:
                 world.join_ranks(ranks)
             if world.ranks is not None:
                 self._agree_at_first(world.ranks)
         self._joined = True
+
+    def wrapped_by(self, wrapper: Any) -> None:
+        """A forward pass is run by this DistributedDataParallel, which the session may not know."""
+        if wrapper is not self._wrapper:
+            self._wrapper, self._joined = wrapper, False
 
     def _settings(self) -> dict[str, Any]:
         """What the ranks of a training are to be told alike."""
@@ -171,13 +184,15 @@ class Listening:
         """Compare all that the ranks are to have in common before they train on."""
         steps = [self.clock.step, self.clock.round, self.clock.total]
         settings = {**self._settings(), "steps": steps, "edges": edges_of(self._graph)}
-        ranks.agree(settings, "before the first step")
+        ahead = self.clock.step + 1
+        when = "before the first step" if ahead == 1 else f"before step {ahead}"
+        ranks.agree(settings, when)
         self.world.guard()  # DistributedDataParallel wrote the first rank's weights
         graph = self.world.read(self._graph)
         columns = {f"columns {n!r}": v for n, v in graph.columns.items() if n != "weight"}
         states = zip(self.names, self.states, strict=True)
         values = {f"states of {name}": state for name, state in states}
-        ranks.agree({**columns, "weights": graph["weight"], **values}, "before the first step")
+        ranks.agree({**columns, "weights": graph["weight"], **values}, when)
 
     def _agree(self) -> None:
         """After a tick in which rules were due: do all ranks hold the same edges?"""
@@ -388,7 +403,8 @@ class Listening:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {n: v for n, v in self.__dict__.items() if n not in ("_copies", "_averages")}
+        own = ("_copies", "_averages", "_wrapper", "_notice")  # of this process and this model
+        state = {n: v for n, v in self.__dict__.items() if n not in own}
         return {**state, "_stepping": self._stepping is not None, "_followers": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -108,13 +108,16 @@ def sgd(model):
     return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 
 
-def train(rule, rank=0, ranks=1, *, density=0.3, steps=STEPS, seed=1, wrap=None, **options):
+def train(
+    rule, rank=0, ranks=1, *, density=0.3, steps=STEPS, seed=1, wrap=None, wrap_one=None, **options
+):
     """Steps on this rank's part of each batch: the session, and the digest after each."""
     model = model_of()
     optimizer, digests = sgd(model), []
     options.setdefault("probe", probe_of(rank, ranks))
     net = rewire.attach(model, optimizer, rule, density=density, steps=steps, seed=seed, **options)
     trained = (wrap or nn.parallel.DistributedDataParallel)(model) if ranks > 1 else model
+    trained = trained if wrap_one is None else wrap_one(model)
     for step in range(steps):
         optimizer.zero_grad()
         loss_of(trained, parts(step, rank, ranks)).backward()
@@ -264,6 +267,57 @@ def sparse_under_ddp(rank):
     out["no bias"] = error_of(lambda: wrap(model))
     net.detach()
     out["detached"] = model._ddp_params_and_buffers_to_ignore
+    return out
+
+
+def wrapped_late(rank):
+    """Two steps of each process alone, then the wrapper: the errors, and what came of it."""
+    out = {}
+    for world in ("masked", "sparse"):
+        for same in (True, False):
+            model = model_of()
+            optimizer = sgd(model)
+            net = rewire.attach(
+                model, optimizer, RULES["RigL"], density=0.3, steps=STEPS, seed=1, world=world
+            )
+            for step in range(2):
+                optimizer.zero_grad()
+                loss_of(model, batch(step) if same else batch(step + 10 * rank)).backward()
+                optimizer.step()
+
+            def go_on(net=net, model=model, optimizer=optimizer):
+                trained = nn.parallel.DistributedDataParallel(model)
+                return steps_of(net, model, trained, optimizer, rank, 2, range(2, STEPS))
+
+            out[world, same] = go_on() if same else error_of(go_on)
+    return out
+
+
+def wrapped_alone(rank):
+    """A wrapper around one process, in both worlds."""
+    out = {}
+    for world in ("masked", "sparse"):
+        net, digests = train(
+            RULES["RigL"], 0, 1, world=world,
+            wrap_one=nn.parallel.DistributedDataParallel,
+        )  # fmt: skip
+        out[world] = net.graph.keys, net.graph["weight"], digests
+    return out
+
+
+def compiled(rank):
+    """Models that torch.compile runs inside and outside of the wrapper."""
+    out = {}
+    for how in ("inside", "outside"):
+
+        def wrap(model, how=how):
+            wrapper = nn.parallel.DistributedDataParallel
+            if how == "inside":
+                return wrapper(torch.compile(model, backend="eager", fullgraph=True))
+            return torch.compile(wrapper(model), backend="eager")
+
+        net, digests = train(RULES["RigL"], rank, 2, wrap=wrap)
+        out[how] = net.graph.keys, net.graph["weight"], digests
     return out
 
 
@@ -485,7 +539,10 @@ def example_of_the_page(rank, folder):
     return net.graph.keys, net.graph["weight"], len(net.history)
 
 
-CASES = (disagreements, drift, independent, sparse_under_ddp, sharded, uneven, optimizers)
+CASES = (
+    disagreements, drift, independent, sparse_under_ddp, sharded, uneven, optimizers, wrapped_late,
+    compiled,
+)  # fmt: skip
 
 
 def every_case(rank):

@@ -160,6 +160,32 @@ def test_ranks_that_may_run_out_of_data_are_refused(cases):
         assert "may run out of data before others (Join)" in case["uneven"]
 
 
+def is_the_run_of_one_process(outcomes, world):
+    own_keys, own_weight, own_digests = several.run_rule("RigL", world=world)
+    for keys, weight, digests in outcomes:
+        assert digests == own_digests[-len(digests) :] and torch.equal(keys, own_keys)
+        torch.testing.assert_close(weight, own_weight, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+def test_a_model_that_is_wrapped_after_some_steps_is_noticed(cases, world):
+    late = [case["wrapped_late"] for case in cases]
+    is_the_run_of_one_process([outcomes[world, True] for outcomes in late], world)
+    for outcomes in late:
+        assert "hold other edges before step 3" in outcomes[world, False]
+
+
+def test_a_wrapper_of_one_process_changes_nothing(tmp_path):
+    (alone,) = several.on_ranks(tmp_path, several.wrapped_alone, ranks=1)
+    for world, outcome in alone.items():
+        is_the_run_of_one_process([outcome], world)
+
+
+@pytest.mark.parametrize("how", ["inside", "outside"])
+def test_compiled_models_are_one_network_too(cases, how):
+    is_the_run_of_one_process([case["compiled"][how] for case in cases], "masked")
+
+
 def test_optimizers_that_keep_processes_apart_are_refused(cases):
     for case in cases:
         for name, error in case["optimizers"].items():

@@ -172,6 +172,8 @@ class Masked(TorchWorld):
 
     def join_ranks(self, ranks: Ranks) -> None:
         """What rules look at, gradients and activity, is taken over all ranks."""
+        if ranks.size == 1:
+            return
         self.ranks = self.taps.ranks = ranks
         if self.backward is not None:
             self.backward.ranks = ranks

@@ -8,7 +8,7 @@ import torch
 
 from ..torch_model.activity import Tap, Taps
 from ..torch_model.base import TorchWorld
-from ..torch_model.group import Ranks, several
+from ..torch_model.group import Ranks, grouped
 from .admission import check_list
 from .edge_layers import wire
 from .edge_weight import lay
@@ -50,13 +50,14 @@ class CopiedWhole(TorchWorld):
         DistributedDataParallel holds the sparse weights in its buckets."""
         if ranks.wrapper is not None:
             check_wrapper(ranks.wrapper, self.weights)
-        self.ranks = self.taps.ranks = self.gradients.ranks = ranks
+        if ranks.size > 1:
+            self.ranks = self.taps.ranks = self.gradients.ranks = ranks
 
     def listen(self, *, dense: bool, hooks: frozenset[int]) -> None:
         """Notice what backward passes make, and mask what is held dense as soon as it is made."""
         super().listen(dense=dense, hooks=hooks)
         self.gradients.listen()
-        if several():
+        if grouped():
             self.shared = SharedGradients(self.model, self.weights)
 
     def unlisten(self) -> None:

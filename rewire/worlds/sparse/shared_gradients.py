@@ -106,6 +106,8 @@ class SharedGradients:
         wrapper, self._wrapper, self._queued = self._wrapper, None, False
         assert wrapper is not None
         ranks = Ranks(wrapper.process_group, wrapper)
+        if ranks.size == 1:
+            return
         parameters = [w.parameter for w in self._weights]
         gradients = [p.grad for p in parameters]
         known = torch.tensor([float(g is not None) for g in gradients])

@@ -79,8 +79,8 @@ class TorchWorld(Trainable):
 
     def join_ranks(self, ranks: Ranks) -> None:
         """Several processes train the model, each on its part of a batch: what rules look at is
-        taken over all of them."""
-        self.ranks = ranks
+        taken over all of them. A group of one changes nothing."""
+        self.ranks = ranks if ranks.size > 1 else None
 
     def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Tensors added up over the ranks, or as they are where this process trains alone."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import gc
 import hashlib
 import re
+import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class Ranks:
 
     def __init__(self, group: Any = None, wrapper: Any = None):
         dist = torch.distributed
-        if not (dist.is_available() and dist.is_initialized()):
+        if not grouped():
             raise ValueError(
                 "group= names the processes that train this model together, and torch.distributed "
                 "is not initialised: call torch.distributed.init_process_group before "
@@ -184,10 +185,9 @@ def edges_of(graph: Graph) -> str:
     return f"{len(graph):,} edges, {graph.digest()}"
 
 
-def several() -> bool:
-    """Whether this process is one of several in a group of torch's."""
-    dist = torch.distributed
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+def grouped() -> bool:
+    """Whether this process is in a group of torch's, which may be one of a single process."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def wrapped(model: nn.Module) -> nn.Module:
@@ -201,8 +201,8 @@ def data_parallel(model: nn.Module) -> nn.parallel.DistributedDataParallel | Non
 
     None for runs that are independent, each process with its own model.
     """
-    dist, kind = torch.distributed, nn.parallel.DistributedDataParallel
-    if not (dist.is_available() and dist.is_initialized()):
+    kind = nn.parallel.DistributedDataParallel
+    if not grouped():
         return None
     if isinstance(model, kind):
         return model
@@ -210,14 +210,37 @@ def data_parallel(model: nn.Module) -> nn.parallel.DistributedDataParallel | Non
     return next((o for o in wrappers if any(m is model for m in o.modules())), None)
 
 
-def ranks_of(model: nn.Module, group: Any = None) -> Ranks | None:
+def ranks_of(model: nn.Module, group: Any = None, wrapper: Any = None) -> Ranks | None:
     """The processes that train this model with this one, or None. group: where the user names
-    them."""
+    them. wrapper: where it is known."""
     if group is not None:
-        ranks = Ranks(group)
-        return ranks if ranks.size > 1 else None
-    wrapper = data_parallel(model)
-    if wrapper is None:
-        return None
-    ranks = Ranks(wrapper.process_group, wrapper)
-    return ranks if ranks.size > 1 else None
+        return Ranks(group)
+    wrapper = data_parallel(model) if wrapper is None else wrapper
+    return None if wrapper is None else Ranks(wrapper.process_group, wrapper)
+
+
+class Joins(Protocol):
+    """What is told that a DistributedDataParallel runs its model."""
+
+    def wrapped_by(self, wrapper: nn.parallel.DistributedDataParallel) -> None: ...
+
+
+class Notice:
+    """A forward hook of a model, by which its session knows who wraps it, whenever that began.
+
+    A deep copy of the model gets an inert one.
+    """
+
+    def __init__(self, session: Joins | None):
+        self._session = (lambda: None) if session is None else weakref.ref(session)
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        wrapper, session = nn.parallel.DistributedDataParallel._active_ddp_module, self._session()
+        if wrapper is not None and session is not None:
+            session.wrapped_by(wrapper)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Notice:
+        return Notice(None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Notice, (None,)
