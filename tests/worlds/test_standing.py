@@ -102,21 +102,61 @@ def test_a_weight_that_is_parametrised_after_attach_is_refused(wrap):
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_frozen_layer_is_kept_out_by_attaching_again(world):
+    """In the way that the refusal names, with the edges that were there."""
     model, optimizer, net = attached(world)
     passes(model)
     net.step()
-    net.detach()
-    model.head.requires_grad_(False)
+    kept = net.to_dense().head.weight.detach()
+    masks = net.masks()
     if world == "masked":
-        kept = model.head.weight.detach().clone()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        rule = rewire.SET(fraction=0.3, when=rewire.every(1))
-        net = rewire.attach(model, optimizer, rule, density=0.3)
-        for _ in range(3):
-            passes(model)
-            optimizer.step()
-        assert [p.name for p in net.graph.projections] == ["body.0.weight", "body.2.weight"]
-        assert torch.equal(model.head.weight, kept) and (kept == 0).any()
+        net.detach()
+    else:
+        with pytest.raises(ValueError, match="'body.0.weight' is a list of edges.*net.to_dense"):
+            rewire.attach(model, optimizer, rewire.SET(), density=0.3, world=world)
+        model = net.to_dense()
+    model.head.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rule = rewire.SET(fraction=0.3, when=rewire.every(1))
+    net = rewire.attach(model, optimizer, rule, initial="nonzero", world=world)
+    for name, mask in net.masks().items():
+        assert not (mask & ~masks[name]).any() and mask.sum() > 0.6 * masks[name].sum()
+    for _ in range(3):
+        passes(model)
+        optimizer.step()
+    assert [p.name for p in net.graph.projections] == ["body.0.weight", "body.2.weight"]
+    assert torch.equal(model.head.weight, kept) and (kept == 0).any()
+
+
+def test_groups_that_lose_or_change_a_sparse_weight_are_refused():
+    for change in ("lost", "turned round"):
+        model, _, _ = attached("masked")
+        twin = copy.deepcopy(model)
+        optimizer = torch.optim.SGD(
+            [{"params": twin.body.parameters(), "lr": 0.1}, {"params": twin.head.parameters()}],
+            lr=0.2,
+        )
+        net = rewire.attach(twin, optimizer, rewire.Static(), initial="nonzero")
+        passes(twin)
+        optimizer.step()
+        groups = optimizer.param_groups
+        if change == "lost":
+            del groups[0]["params"][0]
+        else:
+            groups.reverse()
+        passes(twin)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="'body.0.weight' is no longer in group 0"):
+                net.step()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_groups_that_are_loaded_are_the_same(world):
+    model, optimizer, net = attached(world)
+    for _ in range(2):
+        passes(model)
+        optimizer.step()
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert net.clock.step == 2
 
 
 @pytest.mark.parametrize("world", WORLDS)

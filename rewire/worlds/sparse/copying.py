@@ -28,6 +28,10 @@ class CopiedWhole(TorchWorld):
     behind, as parameters' gradients do in torch.
     """
 
+    again = (
+        "attach to net.to_dense(), with an optimizer of its own (initial='nonzero' keeps the edges)"
+    )
+
     held: Held
     weights: list[Weight]
     native: NativeStep

@@ -18,7 +18,7 @@ from .layers import Site, discover
 from .mask_state import MaskState
 from .optimizers import check_optimizer
 from .probe import Passes, outputs
-from .standing import Standing
+from .standing import AGAIN, Standing
 from .twin import Twin
 
 
@@ -36,6 +36,8 @@ class TorchWorld(Trainable):
     _one_group: bool  # whether all are in the same
     standing: Standing | None = None  # of the model, while a session listens
     ranks: Ranks | None = None
+    again: str = AGAIN  # how to attach to the same model again
+    _laid: list[tuple[int, int]] = []  # how the optimiser's groups were at the last look
     listens: bool = False  # whether steps that somebody else makes can be the session's
     states: MaskState | None = None  # hooks on the model's states, while a session listens
     _hidden: Sequence[tuple[Tensor, Tensor | None]] = ()  # gradients of a step that is left out
@@ -60,12 +62,17 @@ class TorchWorld(Trainable):
         some rule asks for gradients at absent synapses. hooks: ids of the session's own hooks on
         the optimiser."""
         self.stand()
+        self.states = MaskState(self)
 
     def stand(self) -> None:
         """From now on :meth:`verify` compares the model with what it is now."""
         names = [p.name for p in self.space.projections]
-        self.standing = Standing(self.model, names, self.left())
-        self.states = MaskState(self)
+        self.standing = Standing(self.model, names, self.left(), self.again)
+        self._laid = self._layout()
+
+    def _layout(self) -> list[tuple[int, int]]:
+        """What changes where a group of the optimiser's gets another list of parameters."""
+        return [(id(g["params"]), len(g["params"])) for g in self.optimizer.param_groups]
 
     def left(self) -> Sequence[Tensor]:
         """The sparse parameters, as this world left them."""
@@ -73,9 +80,27 @@ class TorchWorld(Trainable):
 
     def verify(self) -> None:
         """Raise RuntimeError where the model is no longer the one that was attached."""
-        problem = None if self.standing is None else self.standing.problem(self.left())
+        if self.standing is None:
+            return
+        problem = self.standing.problem(self.left())
+        if problem is None and self._laid != (laid := self._layout()):
+            problem = self._regrouped()
+            if problem is None:
+                self._laid = laid
         if problem is not None:
             raise RuntimeError(problem)
+
+    def _regrouped(self) -> str | None:
+        """Which sparse weight the optimiser holds elsewhere than at attach, and what to do."""
+        groups = self.optimizer.param_groups
+        for projection, p, g in zip(self.space.projections, self.left(), self._groups, strict=True):
+            if g >= len(groups) or all(p is not q for q in groups[g]["params"]):
+                return (
+                    f"{projection.name!r} is no longer in group {g} of the optimizer, where it was "
+                    "at attach: it would be rewired, and not trained or by another group's rate. "
+                    f"Append groups with add_param_group, or {self.again}."
+                )
+        return None
 
     def join_ranks(self, ranks: Ranks) -> None:
         """Several processes train the model, each on its part of a batch: what rules look at is

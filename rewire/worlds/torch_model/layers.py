@@ -301,6 +301,11 @@ def _check_usable(name: str, module: nn.Module, use: Use, p: nn.Parameter) -> No
         )
     if isinstance(p, UninitializedParameter):
         raise ValueError(f"{name!r} has no shape yet: run one batch through the model first.")
+    if use.attribute in getattr(module, "wires", ()):
+        raise ValueError(
+            f"{name!r} is a list of edges, which a session in the sparse world holds: attach to "
+            "the dense copy that its net.to_dense() makes (initial='nonzero' keeps the edges)."
+        )
     if type(p.data).__name__ == "DTensor" or type(p).__name__ == "FlatParameter":
         raise ValueError(
             f"{name!r} is sharded over processes ({type(p.data).__name__}, by fully_shard or FSDP)"

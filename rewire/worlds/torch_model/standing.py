@@ -18,8 +18,14 @@ class Standing:
     that its module computes with no more, one that was moved.
     """
 
-    def __init__(self, model: nn.Module, names: Sequence[str], parameters: Sequence[Tensor]):
-        self._names = names
+    def __init__(
+        self,
+        model: nn.Module,
+        names: Sequence[str],
+        parameters: Sequence[Tensor],
+        again: str = AGAIN,
+    ):
+        self._names, self._again = names, again
         number = {id(p): i for i, p in enumerate(parameters)}
         modules = dict(model.named_modules())
         # each module that computes with a sparse weight, and under which name
@@ -60,20 +66,20 @@ class Standing:
                 return (
                     f"{self._names[i]!r} is another parameter than at attach: it was assigned, "
                     "moved, parametrised, pruned or sharded since, and the rules would rewire one "
-                    f"that the model no longer computes with. Do that first: {AGAIN}."
+                    f"that the model no longer computes with. Do that first: {self._again}."
                 )
         for i, p in enumerate(parameters):
             if not p.requires_grad:
                 return (
                     f"{self._names[i]!r} was frozen after attach (requires_grad is False), and the "
-                    f"rules would rewire it all the same. To leave it as it is: {AGAIN}, which "
-                    "keeps out what is frozen; to train it: requires_grad_(True)."
+                    f"rules would rewire it all the same. To leave it as it is: {self._again}, "
+                    "which keeps out what is frozen; to train it: requires_grad_(True)."
                 )
             dtype, device = self._memory[i]
             if p.dtype is not dtype or p.device != device:
                 return (
                     f"{self._names[i]!r} was {dtype} on {device} at attach and is {p.dtype} on "
-                    f"{p.device}. Move the model first: {AGAIN}."
+                    f"{p.device}. Move the model first: {self._again}."
                 )
         return None
 
@@ -84,5 +90,5 @@ class Standing:
         return (
             f"the module {name!r} is {'gone' if now is None else f'another {type(now).__name__}'} "
             f"since attach, and with it {', '.join(map(repr, lost))}, which the rules would rewire "
-            f"outside of the model. Replace modules first: {AGAIN}."
+            f"outside of the model. Replace modules first: {self._again}."
         )
