@@ -392,3 +392,83 @@ def test_weights_of_several_types_or_devices_stay_masked(what, rule, optimizer):
         for name, mask in net.masks().items():
             weight = model.get_parameter(name)
             assert not weight[~mask.to(weight.device)].any() and weight.isfinite().all()
+
+
+def tie_memory(model):
+    model.second.weight.data = model.first.weight.data
+
+
+def turn(model):
+    model.second.weight.data = model.first.weight.data.T
+
+
+def overlap(model):
+    whole = torch.randn(8, 6)
+    model.first.weight.data, model.second.weight.data = whole[:6], whole[2:]
+
+
+def expand(model):
+    model.first.weight.data = torch.randn(1, 6).expand(6, 6)
+
+
+def tie_a_table(model):
+    model.first.weight.data = model.table.weight.data
+
+
+def in_sparse_form(model):
+    model.first.weight = nn.Parameter(model.first.weight.data.to_sparse())
+
+
+def in_inference(model):
+    with torch.inference_mode():
+        model.first = nn.Linear(6, 6)
+
+
+SPOILT = {
+    tie_memory: "'first.weight' shares its memory with 'second.weight'",
+    turn: "'first.weight' shares its memory with 'second.weight'",
+    overlap: "'first.weight' shares its memory with 'second.weight'",
+    expand: "'first.weight' shares its memory itself: it was expanded",
+    tie_a_table: "'first.weight' shares its memory with 'table.weight'.*a.weight = b.weight",
+    in_sparse_form: "'first.weight' is of the layout torch.sparse_coo, which cannot be",
+    in_inference: "'first.weight' is an inference tensor, which cannot be",
+    lambda model: model.first.to(torch.float8_e4m3fn): "'first.weight' is of type torch.float8",
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+def test_a_weight_that_cannot_be_written_by_itself_is_refused_by_name(spoil, world):
+    model = nn.ModuleDict({
+        "first": nn.Linear(6, 6), "second": nn.Linear(6, 6), "table": nn.Embedding(6, 6),
+        "third": nn.Linear(6, 6),
+    })  # fmt: skip
+    spoil(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=SPOILT[spoil]):
+        rewire.attach(model, optimizer, rewire.SET(), density=0.5, world=world)
+    net = rewire.attach(
+        model, optimizer, rewire.SET(), density=0.5, include=["third"], world="masked"
+    )
+    assert list(net.coverage.sparse) == ["third.weight"]
+
+
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+def test_parts_of_one_memory_are_weights_of_their_own(world):
+    """As fused layers have them: one buffer, cut by rows or by columns."""
+    for axis in (0, 1):
+        model = nn.ModuleDict({"first": nn.Linear(6, 6), "second": nn.Linear(6, 6)})
+        whole = torch.randn((12, 6) if axis == 0 else (6, 12))
+        model["first"].weight.data, model["second"].weight.data = whole.chunk(2, axis)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        net = rewire.attach(model, optimizer, rewire.SET(), density=0.5, world=world)
+        assert net.edges == 36
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+def test_a_scripted_model_is_refused_by_name(world):
+    model = torch.jit.script(nn.Sequential(nn.Linear(6, 4), nn.ReLU()))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="the model is scripted.*script net.to_dense"):
+        rewire.attach(model, optimizer, rewire.SET(), density=0.5, world=world)

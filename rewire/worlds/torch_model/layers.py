@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import UninitializedParameter
-from torch.nn.utils import parametrize
 
 from ...graph import Population, Projection, Space, square_sheet
 from .declared import Kinds, Use, named_kind, registered_uses, use_of
-from .stored_weight import check_stored
+from .usable import check_memory, check_usable
 
 # Modules that act on each unit (or channel) by itself: a population runs through them.
 UNITWISE = (
@@ -158,6 +157,11 @@ def discover(
     Raises ValueError when nothing is left, when a pattern matches nothing, and for lazy or
     parametrised weights.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            "the model is scripted, and runs its layers where no rule reaches: attach to the "
+            "module that was scripted, and script net.to_dense() after the training."
+        )
     weights = candidates(model, projections)
     chosen = _chosen(model, weights, include, exclude, embeddings)
     names = {id(m): clean(n) or "model" for n, m in model.named_modules()}
@@ -183,7 +187,7 @@ def discover(
     for name, module, use, p in weights:
         if id(p) not in chosen or any(p is q for q in parameters):
             continue
-        _check_usable(name, module, use, p)
+        check_usable(name, module, use, p)
         if getattr(module, "sparse", False):
             raise ValueError(
                 f"{name!r} belongs to an {type(module).__name__} that makes sparse gradients, "
@@ -197,6 +201,7 @@ def discover(
         if use.tap is not None:
             sites.setdefault(source, Site(module, use.kind, use.tap, use.source, use.at))
 
+    check_memory(model, [p.name for p in joined], parameters)
     sends = {p.source for p in joined}
     places = {n: square_sheet(size) if n in sends else None for n, size in sizes.items()}
     for name, sheet in (positions or {}).items():
@@ -284,40 +289,6 @@ def _stand_in(module: nn.Module, use: Use) -> nn.Parameter:
     """In place of a weight that is recomputed from other parameters; frozen if all of them are."""
     trains = any(p.requires_grad for p in origins_of(module, use))
     return nn.Parameter(torch.empty(0), requires_grad=trains)
-
-
-def _check_usable(name: str, module: nn.Module, use: Use, p: nn.Parameter) -> None:
-    """Raises ValueError for a weight that cannot be held sparse in place."""
-    if parametrize.is_parametrized(module, use.attribute):
-        raise ValueError(
-            f"{name!r} is parametrised (weight_norm, spectral_norm, prune ...): it is "
-            "recomputed at every forward pass and cannot be held sparse in place. Remove "
-            "it first: torch.nn.utils.parametrize.remove_parametrizations."
-        )
-    if module._parameters.get(use.attribute) is None:  # a hook recomputes it, or prune
-        raise ValueError(
-            f"{name!r} is not a parameter of its module: something replaced it (for "
-            "example torch.nn.utils.prune; call prune.remove first)."
-        )
-    if isinstance(p, UninitializedParameter):
-        raise ValueError(f"{name!r} has no shape yet: run one batch through the model first.")
-    if use.attribute in getattr(module, "wires", ()):
-        raise ValueError(
-            f"{name!r} is a list of edges, which a session in the sparse world holds: attach to "
-            "the dense copy that its net.to_dense() makes (initial='nonzero' keeps the edges)."
-        )
-    if type(p.data).__name__ == "DTensor" or type(p).__name__ == "FlatParameter":
-        raise ValueError(
-            f"{name!r} is sharded over processes ({type(p.data).__name__}, by fully_shard or FSDP)"
-            ", and its edges cannot be counted here: train with DistributedDataParallel, or leave "
-            "the weight out with exclude=."
-        )
-    if p.is_complex():
-        raise ValueError(
-            f"{name!r} has complex weights ({p.dtype}), which have no order to rewire by: leave it "
-            "out with exclude=."
-        )
-    check_stored(name, module, use, p)
 
 
 def _patterns(option: str, patterns: Sequence[str] | None) -> Sequence[str]:
