@@ -370,3 +370,120 @@ def test_what_is_no_optimiser_is_refused_by_name(world):
     del sgd.param_groups[0]["lr"]
     with pytest.raises(ValueError, match="group 0 of SGD has no 'lr'"):
         rewire.attach(model, sgd, rewire.Static(), world=world)
+
+
+@pytest.mark.parametrize("make", (torch.optim.Adamax, torch.optim.Rprop))
+def test_state_that_moves_without_a_gradient_is_0_at_absent_synapses(make):
+    """Adamax adds its eps to every |gradient|, Rprop begins with a step size everywhere."""
+    model = model_of()
+    optimizer = make(model.parameters(), lr=0.01)
+    net = rewire.attach(model, optimizer, rewire.SET(when=rewire.when.Every(2)), density=0.4)
+    masked = dict(model.named_parameters())
+    for _ in range(4):
+        optimizer.zero_grad()
+        model(torch.randn(8, 2, 4, 4)).square().sum().backward()
+        optimizer.step()
+        for key, mask in net.masks().items():
+            for v in optimizer.state[masked[key]].values():
+                assert v.dim() == 0 or (v[~mask] == 0).all()
+        net.check()
+
+
+class Subset(torch.optim.Optimizer):
+    """Chooses the numbers that it steps when it is made, and keeps a moment of those alone."""
+
+    def __init__(self, params, lr=0.01):
+        super().__init__(params, {"lr": lr})
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.state[p]["chosen"] = torch.ones_like(p, dtype=torch.bool)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                chosen = self.state[p].get("chosen")
+                g = p.grad if chosen is None else p.grad[chosen]
+                m = self.state[p].setdefault("exp_avg", torch.zeros_like(g)).lerp_(g, 0.1)
+                if chosen is None:
+                    p.sub_(m, alpha=group["lr"])
+                else:
+                    p[chosen] -= group["lr"] * m
+
+
+class Curved(torch.optim.Optimizer):
+    """Divides by the curvature, of which it derives the gradients again."""
+
+    def __init__(self, params, lr=0.01):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        params = [p for group in self.param_groups for p in group["params"]]
+        with torch.enable_grad():
+            along = torch.autograd.grad([p.grad.sum() for p in params], params)
+        for p, curvature in zip(params, along, strict=True):
+            p.sub_(p.grad / (1 + curvature.abs()), alpha=self.param_groups[0]["lr"])
+
+
+class Slow(Proxy):
+    """Hands on its groups, and keeps state of its own."""
+
+    state = None
+
+    def __init__(self, optimizer):
+        self.optimizer, self.state = optimizer, {}
+        self._optimizer_step_pre_hooks = {}
+        self._optimizer_step_post_hooks = {}
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self.optimizer.step()
+        for group in self.param_groups:
+            for p in group["params"]:
+                slow = self.state.setdefault(p, {}).setdefault("slow", p.detach().clone())
+                p.lerp_(slow, 0.1)
+
+
+@pytest.mark.parametrize("world", ("masked", "sparse"))
+def test_state_made_before_the_first_step_is_part_of_the_trial(world):
+    model = model_of()
+    with pytest.raises(ValueError, match=r"Subset keeps 'exp_avg' of shape \(\d+,\)"):
+        rewire.attach(model, Subset(model.parameters()), rewire.Static(), world=world)
+
+
+def test_gradients_that_are_derived_again_are_those_of_the_edges():
+    model, twin = model_of().double(), model_of().double()
+    optimizer, plain = Curved(model.parameters()), Curved(twin.parameters())
+    net = rewire.attach(model, optimizer, rewire.Static(), density=0.4, seed=0)
+    masks = net.masks()
+    twin.load_state_dict(model.state_dict())
+    for step in range(4):
+        torch.manual_seed(step)
+        x = torch.randn(8, 2, 4, 4, dtype=torch.float64)
+        for each in (model, twin):
+            each.zero_grad()
+            each(x).square().sum().backward(create_graph=True)
+        for key, p in twin.named_parameters():
+            if key in masks:
+                p.grad = torch.where(masks[key], p.grad, 0.0)
+        optimizer.step()
+        plain.step()
+        for key, p in twin.named_parameters():
+            if key in masks:
+                p.data.mul_(masks[key])
+    for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: Curved(p), "Curved derives gradients again"),
+        (lambda p: Slow(torch.optim.SGD(p, lr=0.1)), "cannot know how Slow mixes weights"),
+    ],
+)
+def test_the_sparse_world_refuses_at_attach_what_fails_there_later(make, message):
+    model = model_of()
+    with pytest.raises(ValueError, match=message):
+        rewire.attach(model, make(list(model.parameters())), rewire.Static(), world="sparse")

@@ -76,7 +76,11 @@ class Backward:
             if gradient is None:
                 return
             if i in self._weights.thin:
-                clear_one(gradient, self._weights.masks[i])
+                if gradient.requires_grad:  # to be derived again, without what is absent
+                    present = self._weights.masks[i] != 0
+                    parameter.grad = gradient = torch.where(present, gradient, 0.0)
+                else:
+                    clear_one(gradient, self._weights.masks[i])
             self._clean[i] = gradient.data_ptr(), gradient._version
 
         return mask

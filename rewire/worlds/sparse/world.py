@@ -92,6 +92,11 @@ class Sparse(CopiedWhole, Looking, Guarded):
                 f"are lists of edges here; it takes {', '.join(t.__name__ for t in ELEMENTWISE)}. "
                 "The masked world takes any optimizer."
             )
+        if traits.derives:
+            raise ValueError(
+                f"{type(optimizer).__name__} derives gradients again, and the layers of the sparse "
+                "world are derived once: attach with world='masked'."
+            )
         check_tensors(model, self.space.projections, parameters)
         self._unborn = any(p.is_meta for p in parameters)  # its weights are made for edges alone
         self.weights = weights_of(model, self.space, parameters, projections)

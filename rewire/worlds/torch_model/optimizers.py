@@ -26,6 +26,8 @@ ELEMENTWISE: Mapping[type, Mapping[str, Callable[[dict[str, Any]], float]]] = {
     torch.optim.Adagrad: {"sum": lambda group: group.get("initial_accumulator_value", 0.0)},
     torch.optim.Rprop: {"step_size": lambda group: float(group["lr"])},
 }
+# Those of them whose state moves, or starts, where there is no gradient: it is masked at each step.
+DRIFTING = (torch.optim.Adamax, torch.optim.Rprop)
 REFUSED = {
     "Adafactor": "it keeps factored moments, from which one synapse's share cannot be removed",
     "LBFGS": "it keeps one flat history of all weights, from which one synapse cannot be removed",
@@ -47,12 +49,14 @@ class Traits(NamedTuple):
     mixed: names of state of the weight's shape that is in another basis, and stays as it is.
     exact: whether what has no gradient keeps weight 0 and its state by itself.
     elementwise: whether each weight is stepped by itself, however weights are laid out.
+    derives: whether it derives gradients again, of a pass with ``create_graph=True``.
     """
 
     births: Mapping[str, Callable[[dict[str, Any]], float]]
     mixed: frozenset[str] = frozenset()
     exact: bool = True
     elementwise: bool = True
+    derives: bool = False
 
 
 def check_optimizer(optimizer: object) -> None:
@@ -136,8 +140,8 @@ def sort_optimizer(
                 )
     for link in links:
         if type(link) in ELEMENTWISE:
-            return Traits(ELEMENTWISE[type(link)])
-        if "param_groups" in vars(link):  # else it only hands on to the one inside
+            return Traits(ELEMENTWISE[type(link)], exact=type(link) not in DRIFTING)
+        if {"param_groups", "state"} & vars(link).keys():  # else it hands on to the one inside
             traits = _by_trial(link, parameters, groups)
             inside = link is not links[-1]  # whose state is no state of the list's parameter
             return traits._replace(elementwise=False) if inside else traits
@@ -150,7 +154,7 @@ def _by_trial(
     name = type(optimizer).__name__
     cases = {(g, p.dim()): p for g, p in zip(groups, parameters, strict=True)}
     births: dict[str, Callable[[dict[str, Any]], float]] = {}
-    mixed, elementwise = set[str](), True
+    mixed, elementwise, derives = set[str](), True, False
     for (group, dimensions), p in cases.items():
         shape = torch.Size([4, 6, *[2] * (dimensions - 2)] if dimensions > 1 else [24])
         try:
@@ -169,9 +173,10 @@ def _by_trial(
                 "optimizer."
             )
         mixed |= trial.mixed
+        derives |= trial.derives
         elementwise &= trial.elementwise and _flattens(optimizer, group, p, trial)
         births |= {k: _constant(v) for k, v in trial.births.items() if v}
-    return Traits(births, frozenset(mixed), exact=False, elementwise=elementwise)
+    return Traits(births, frozenset(mixed), False, elementwise, derives)
 
 
 def _flattens(optimizer: torch.optim.Optimizer, group: int, p: Tensor, trial: Tried) -> bool:

@@ -36,6 +36,7 @@ class Tried(NamedTuple):
     others: shapes, by name, of state of another shape and more than one number.
     elementwise: whether no number of weights or state depends on another weight or gradient.
     weights: the weights after each step.
+    derives: whether it needs gradients that can be derived again.
     """
 
     births: Mapping[str, float]
@@ -43,6 +44,7 @@ class Tried(NamedTuple):
     others: Mapping[str, tuple[int, ...]]
     elementwise: bool
     weights: Tensor
+    derives: bool
 
 
 class Course(NamedTuple):
@@ -52,6 +54,7 @@ class Course(NamedTuple):
     weights: tuple[Tensor, Tensor]
     states: tuple[list[dict[str, Any]], list[dict[str, Any]]]
     settings: dict[str, Any]
+    derives: bool = False
 
 
 def tried(optimizer: torch.optim.Optimizer, group: int, like: Tensor, shape: torch.Size) -> Tried:
@@ -90,7 +93,7 @@ def tried(optimizer: torch.optim.Optimizer, group: int, like: Tensor, shape: tor
     }  # fmt: skip
     odd = any(isinstance(v, Collection) and not isinstance(v, Tensor | str) for v in last.values())
     clean = by_itself and not mixed and not others and not odd
-    return Tried(births, frozenset(mixed), others, clean, plain.weights[0])
+    return Tried(births, frozenset(mixed), others, clean, plain.weights[0], plain.derives)
 
 
 def _moves_its_own(
@@ -141,13 +144,28 @@ def _course(
 ) -> Course:
     """Several steps: with a closure, the state of before the first step, or gradients that can be
     derived again, where it needs them."""
-    for i, ways in enumerate(product((False, True), repeat=3)):
+    first, course = None, None
+    for derives, closes, seeded in product((False, True), repeat=3):
         try:
-            return _steps(optimizer, group, like, shape, changed, poke, *ways)
+            made = _steps(optimizer, group, like, shape, changed, poke, derives, closes, seeded)
         except Exception as e:
-            if i == 0:
-                first = e
+            first = first or e
+            if course is not None:
+                return course
+            continue
+        if seeded or not _lacks(made.states[0][-1], optimizer.state.get(like, {}), like.shape):
+            return made
+        course = course or made
+    if course is not None:
+        return course
+    assert first is not None
     raise first
+
+
+def _lacks(state: Mapping[str, Any], before: Mapping[str, Any], shape: torch.Size) -> bool:
+    """Whether a twin does without what the optimiser made for the weight before its first step."""
+    made = {n for n, v in before.items() if isinstance(v, Tensor) and v.shape == shape}
+    return bool(made - state.keys())
 
 
 def _steps(
@@ -169,6 +187,9 @@ def _steps(
     if changed:
         numbers[:, 0, CHANGED] = 0.3 - 1.7 * numbers[:, 0, CHANGED]
     numbers = numbers.to(device, kind)
+    curves = torch.ones_like(numbers[0, 0])
+    curves[EMPTY] = 0.0  # what has no gradient has no curvature either
+    curves = curves.reshape(shape)
     pair = [nn.Parameter(numbers[0, i].reshape(shape).clone()) for i in range(2)]
     twin, step = twin_of(optimizer, group, pair)
     if seeded:
@@ -185,7 +206,8 @@ def _steps(
                 p.grad = gradient.reshape(shape).clone()
                 if derives:
                     with torch.enable_grad():
-                        p.grad += torch.autograd.grad((p**2).sum(), p, create_graph=True)[0]
+                        bent = (p**2 * curves).sum()
+                        p.grad += torch.autograd.grad(bent, p, create_graph=True)[0]
             return now.new_ones(())
 
         closure()
@@ -194,7 +216,7 @@ def _steps(
             weights[i].append(p.detach().reshape(-1).clone())
             states[i].append(copy.deepcopy(dict(_state(twin, p))))
     settings = {k: v for k, v in twin.param_groups[0].items() if k != "params"}
-    return Course((torch.stack(weights[0]), torch.stack(weights[1])), states, settings)
+    return Course((torch.stack(weights[0]), torch.stack(weights[1])), states, settings, derives)
 
 
 def _state(twin: Any, p: Tensor) -> Mapping[str, Any]:
