@@ -60,6 +60,7 @@ class Listening:
     _wrapper: Any = None  # the DistributedDataParallel that ran the model last
     _notice: Any = None  # the handle of the hook that notices it
     _due: list[int]
+    restoring = False  # whether model and session are being loaded from one file
     _followers: tuple[Callable[[Any], None], ...] = ()  # called after each step
     _copies: Copies | None = None  # deep copies of the model, while hooks listen
 

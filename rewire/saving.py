@@ -114,8 +114,12 @@ def restore(net: Any, tree: Mapping[str, Any]) -> None:
     """Write a file's tree into a session that it fits."""
     own = {clean(name): name for name in net.world.model.state_dict()}  # compiled, wrapped or not
     model = {own.get(clean(name), name): v for name, v in tree["world"]["model"].items()}
-    net.world.load({**tree["world"], "model": model})
-    net.load_state_dict(tree["session"])
+    net.restoring = True  # the model is loaded before the session's edges are the file's
+    try:
+        net.world.load({**tree["world"], "model": model})
+        net.load_state_dict(tree["session"])
+    finally:
+        net.restoring = False
     for average in net.averages:
         average.restart()
 

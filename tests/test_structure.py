@@ -43,7 +43,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("rewire.rules", "rewire.worlds"),
     ("rewire.averaging", "rewire.saving", "rewire.session", "rewire.listening", "rewire.citations"),
     ("rewire.torch_loop",),
-    ("rewire.loading",),
+    ("rewire.loading", "rewire.integrations"),
     ("rewire", "rewire.substrates"),
     ("rewire.models",),
     ("rewire.experiments",),
