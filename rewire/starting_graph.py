@@ -94,7 +94,7 @@ def _named_topology(world: World, initial: Initial) -> Graph | None:
         return _nonzero(world)
     if initial not in ("random", "magnitude"):
         raise ValueError(
-            "initial must be 'random', 'magnitude', 'nonzero', a Graph or a mask for each "
+            "initial must be 'random', 'magnitude' or a Graph, 'nonzero' or a mask for each "
             f"projection by name, got {initial!r}."
         )
     return None

@@ -84,7 +84,7 @@ def test_masks_by_name_are_the_topology(world):
     ("nonzero", {"density": 0.1}, "names 150 edges of 750, density 0.2, and density=0.1 .* 75"),
     ("nonzero", {"distribution": "uniform"}, "leave out distribution='uniform'"),
     ("nonzero", {"distribution": {"*": 0.5}}, "leave out distribution="),
-    ("non-zero", {}, "'nonzero', a Graph or a mask"),
+    ("non-zero", {}, "a Graph, 'nonzero' or a mask"),
     ({"0.weight": torch.ones(30, 20, dtype=torch.bool)}, {}, "there is none for 2.weight"),
     ({"0.weight": torch.ones(30, 20), "2.weight": torch.ones(5, 30), "fc": torch.ones(2)}, {},
      "'fc' is no projection"),
