@@ -164,10 +164,16 @@ class Listening:
                 self._agree_at_first(world.ranks)
         self._joined = True
 
-    def wrapped_by(self, wrapper: Any) -> None:
-        """A forward pass is run by this DistributedDataParallel, which the session may not know."""
-        if wrapper is not self._wrapper:
+    def runs(self, wrapper: Any) -> None:
+        """A forward pass begins, run by a DistributedDataParallel, which the session may not know.
+        Raises RuntimeError where the weights were sharded since attach: another optimizer than
+        this session's may be the one that steps them."""
+        if wrapper is not None and wrapper is not self._wrapper:
             self._wrapper, self._joined = wrapper, False
+        standing = self.world.standing
+        if standing is not None and not torch.compiler.is_compiling():
+            if (why := standing.sharded(self.world.left())) is not None:
+                raise RuntimeError(why)
 
     def _settings(self) -> dict[str, Any]:
         """What the ranks of a training are to be told alike."""

@@ -20,7 +20,7 @@ from .world import World
 from .worlds import registry
 from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.declared import Kinds
-from .worlds.torch_model.group import ranks_of, wrapped
+from .worlds.torch_model.group import check_shards, ranks_of, wrapped
 from .worlds.torch_model.probe import Probe
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def torch_world(
     held_by = kind.attached(model, optimizer, seed=seed, **options)
     if ranks is not None:
         held_by.join_ranks(ranks)
+    else:
+        check_shards(model)
     return held_by
 
 

@@ -375,6 +375,54 @@ def sharded(rank):
     return {world: error_of(lambda world=world: attach(world)) for world in ("masked", "sparse")}
 
 
+def sharded_late(rank):
+    """The errors of models that are sharded after attach, and trained by another optimiser."""
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+
+    def whole(model):
+        return FullyShardedDataParallel(model, device_id=torch.device("cpu"))
+
+    def run(shard):
+        model = model_of()
+        net = rewire.attach(model, sgd(model), RULES["SET"], density=0.3)
+        trained = shard(model) or model
+        optimizer = sgd(trained)
+        loss_of(trained, parts(0, rank, 2)).backward()
+        optimizer.step()
+        return net
+
+    return {"fully_shard": error_of(lambda: run(fully_shard)), "FSDP": error_of(lambda: run(whole))}
+
+
+def sharded_elsewhere(rank):
+    """Weights that are left out are sharded; the others are averaged by hand."""
+    from torch.distributed.fsdp import fully_shard
+
+    out = {}
+    for world in ("masked", "sparse"):
+        model = model_of()
+        fully_shard(model[0])
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, foreach=False)
+
+        def attach(model=model, optimizer=optimizer, world=world, **options):
+            return rewire.attach(
+                model, optimizer, RULES["RigL"], density=0.3, steps=STEPS, seed=1, world=world,
+                exclude=["0*"], **options,
+            )  # fmt: skip
+
+        out[world, "unnamed"] = error_of(attach)
+        net = attach(group=torch.distributed.group.WORLD)
+        for step in range(STEPS):
+            optimizer.zero_grad()
+            loss_of(model, parts(step, rank, 2)).backward()
+            for p in model[2].parameters():
+                torch.distributed.all_reduce(p.grad)
+                p.grad /= 2
+            optimizer.step()
+        out[world, "named"] = net.graph.keys, net.graph["weight"]
+    return out
+
+
 # -- ways to train several processes --------------------------------------------------------------
 
 
@@ -541,7 +589,7 @@ def example_of_the_page(rank, folder):
 
 CASES = (
     disagreements, drift, independent, sparse_under_ddp, sharded, uneven, optimizers, wrapped_late,
-    compiled,
+    compiled, sharded_late, sharded_elsewhere,
 )  # fmt: skip
 
 

@@ -197,3 +197,25 @@ def test_sharded_weights_are_refused_by_name(cases):
         for world in ("masked", "sparse"):
             error = case["sharded"][world]
             assert "'0.weight' is sharded over processes (DTensor" in error, error
+
+
+def test_weights_that_are_sharded_after_attach_are_refused_in_the_next_pass(cases):
+    for case in cases:
+        for error in case["sharded_late"].values():
+            assert "'0.weight' was sharded over processes after attach" in error
+
+
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+def test_weights_that_are_left_out_may_be_sharded_where_the_group_is_named(cases, world):
+    model = several.model_of()
+    optimizer = several.sgd(model)
+    net = rewire.attach(
+        model, optimizer, RULES["RigL"], density=0.3, steps=several.STEPS, seed=1, world=world,
+        exclude=["0*"],
+    )  # fmt: skip
+    keys, weight, _ = several.steps_of(net, model, model, optimizer, 0, 1, range(several.STEPS))
+    for case in cases:
+        outcomes = case["sharded_elsewhere"]
+        assert "'0.weight' is sharded over processes" in outcomes[world, "unnamed"]
+        assert torch.equal(outcomes[world, "named"][0], keys)
+        torch.testing.assert_close(outcomes[world, "named"][1], weight, rtol=0, atol=1e-6)

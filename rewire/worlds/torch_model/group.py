@@ -219,10 +219,27 @@ def ranks_of(model: nn.Module, group: Any = None, wrapper: Any = None) -> Ranks 
     return None if wrapper is None else Ranks(wrapper.process_group, wrapper)
 
 
-class Joins(Protocol):
-    """What is told that a DistributedDataParallel runs its model."""
+def is_sharded(p: Tensor) -> bool:
+    """Whether a parameter is a part of one that lies in several processes."""
+    return type(p.data).__name__ == "DTensor" or type(p).__name__ == "FlatParameter"
 
-    def wrapped_by(self, wrapper: nn.parallel.DistributedDataParallel) -> None: ...
+
+def check_shards(model: nn.Module) -> None:
+    """Raise ValueError where some weights are sharded: several processes train the model, and it
+    is not known which."""
+    names = [name for name, p in model.named_parameters() if is_sharded(p)]
+    if names:
+        raise ValueError(
+            f"{names[0]!r} is sharded over processes, so that several train this model, and no "
+            f"wrapper says which: name them, {WHOLE}, and average the gradients of what is not "
+            "sharded yourself."
+        )
+
+
+class Joins(Protocol):
+    """What is told that a forward pass of its model begins, and which wrapper runs it."""
+
+    def runs(self, wrapper: nn.parallel.DistributedDataParallel | None) -> None: ...
 
 
 class Notice:
@@ -236,8 +253,8 @@ class Notice:
 
     def __call__(self, module: nn.Module, args: Any) -> None:
         wrapper, session = nn.parallel.DistributedDataParallel._active_ddp_module, self._session()
-        if wrapper is not None and session is not None:
-            session.wrapped_by(wrapper)
+        if session is not None:
+            session.runs(wrapper)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Notice:
         return Notice(None)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .activity import Tap
+from .group import Notice, is_sharded
 
 AGAIN = "net.detach(), then make an optimizer and attach again (initial='nonzero' keeps the edges)"
 
@@ -25,7 +26,7 @@ class Standing:
         parameters: Sequence[Tensor],
         again: str = AGAIN,
     ):
-        self._names, self._again = names, again
+        self._model, self._names, self._again = model, names, again
         number = {id(p): i for i, p in enumerate(parameters)}
         modules = dict(model.named_modules())
         # each module that computes with a sparse weight, and under which name
@@ -47,11 +48,35 @@ class Standing:
     def hooked(self) -> bool:
         """Whether somebody's hook runs when a module computes with a sparse weight."""
         return any(
-            not isinstance(hook, Tap)
+            not isinstance(hook, Tap | Notice)
             for _, module, _ in self._holders
             for hooks in (module._forward_pre_hooks, module._forward_hooks) if hooks
             for hook in hooks.values()
         )  # fmt: skip
+
+    def sharded(self, parameters: Sequence[Tensor]) -> str | None:
+        """What to do about a sparse weight that was sharded over processes since; None where none
+        was. parameters: as the world left them."""
+        for i, module, attribute in self._holders:
+            p = module._parameters.get(attribute)
+            if p is parameters[i]:
+                continue
+            if p is None:
+                lost = attribute in vars(module)  # FSDP's view of a flat parameter
+            else:
+                lost = is_sharded(p) or self._gathers()
+            if lost:
+                return (
+                    f"{self._names[i]!r} was sharded over processes after attach (fully_shard, "
+                    "FSDP), where its edges cannot be counted: train with "
+                    "DistributedDataParallel, or leave the weight out with exclude=."
+                )
+        return None
+
+    def _gathers(self) -> bool:
+        """Whether fully_shard puts whole weights in their places for a pass."""
+        above = [self._model, *(m for _, m, _ in self._holders), *(m for m, _, _ in self._links)]
+        return any(kind.__name__ == "FSDPModule" for m in above for kind in type(m).__mro__)
 
     def problem(self, parameters: Sequence[Tensor]) -> str | None:
         """What was changed since, and what to do; None where nothing was.

@@ -10,6 +10,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 from .declared import Use
+from .group import is_sharded
 from .stored_weight import check_stored
 
 
@@ -33,7 +34,7 @@ def check_usable(name: str, module: nn.Module, use: Use, p: nn.Parameter) -> Non
             f"{name!r} is a list of edges, which a session in the sparse world holds: attach to "
             "the dense copy that its net.to_dense() makes (initial='nonzero' keeps the edges)."
         )
-    if type(p.data).__name__ == "DTensor" or type(p).__name__ == "FlatParameter":
+    if is_sharded(p):
         raise ValueError(
             f"{name!r} is sharded over processes ({type(p.data).__name__}, by fully_shard or FSDP)"
             ", and its edges cannot be counted here: train with DistributedDataParallel, or leave "
