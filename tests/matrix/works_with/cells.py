@@ -1,0 +1,140 @@
+"""One cell: a family, a trainer, a world, a rule and an optimiser, trained and compared."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+import rewire
+
+from .families import FAMILIES
+from .optimizers import OPTIMIZERS
+from .oracle import Recording, Reference, births_of
+from .trainers import FOR_OPTIMIZERS, STEPS, TRAINERS
+
+ALL_TRAINERS = TRAINERS | FOR_OPTIMIZERS
+WORLDS = ("masked", "sparse")
+TOLERANCE = {"masked": 1e-6, "sparse": 1e-5}
+RULES: dict[str, tuple[Callable[[], Any], float | None]] = {
+    "SET": (lambda: rewire.SET(fraction=0.3, when=rewire.every(2)), 0.3),
+    "RigL": (lambda: rewire.RigL(fraction=0.3, when=rewire.every(3)), 0.3),
+    "GMP": (lambda: rewire.GMP(to=0.2, when=rewire.every(2)), None),
+}
+
+
+class Cell(NamedTuple):
+    family: str
+    trainer: str
+    world: str
+    rule: str
+    optimizer: str = "AdamW"
+
+
+class Outcome(NamedTuple):
+    """verdict: "exact", "refused" or "fault". why: of a refusal, or what is wrong. apart: the
+    largest difference from plain torch. keys, weights: of the edges at the end."""
+
+    verdict: str
+    why: str = ""
+    apart: float = 0.0
+    keys: Any = None
+    weights: Any = None
+
+
+def run(cell: Cell, *, double: bool = False) -> Outcome:
+    """Train a cell and compare it with plain torch. double: in float64."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _run(cell, double)
+
+
+def run_pair(pair: list[Cell]) -> dict[str, Outcome]:
+    """The outcomes of a cell in both worlds, by world. Where rounding in float32 decides which of
+    two equal synapses a rule takes, both are trained in float64."""
+    outcomes = _agreed({cell.world: run(cell) for cell in pair})
+    if "other edges" in outcomes["sparse"].why and not FAMILIES[pair[0].family].double:
+        outcomes = _agreed({cell.world: run(cell, double=True) for cell in pair})
+    return outcomes
+
+
+def _run(cell: Cell, double: bool) -> Outcome:
+    family, trainer, make = (
+        FAMILIES[cell.family],
+        ALL_TRAINERS[cell.trainer],
+        OPTIMIZERS[cell.optimizer],
+    )
+    family = family._replace(double=family.double or double)
+    rule, density = RULES[cell.rule]
+    model, plain = family.model(), family.model()
+    optimizer = make.make(list(model.parameters()))
+    batches = family.batches(STEPS * trainer.micro)
+    torch.manual_seed(0)
+    try:
+        net = rewire.attach(
+            model, optimizer, rule(), density=density, steps=STEPS, seed=3, world=cell.world,
+            **family.options,
+        )  # fmt: skip
+    except (ValueError, TypeError) as e:
+        return Outcome("refused", str(e))
+    recording = Recording(net)
+    try:
+        trainer.train(model, optimizer, batches, net)
+    except Exception as e:
+        at = f"step {net.clock.step}"
+        if isinstance(e, RuntimeError | ValueError) and _ours(e) and not recording.steps:
+            return Outcome("refused", str(e))
+        return Outcome("fault", f"{type(e).__name__} at {at}: {e} ({_place(e)})")
+    expected = STEPS - (cell.trainer == "GradScaler")
+    if net.clock.total != expected or len(recording.steps) != expected:
+        return Outcome("fault", f"{net.clock.total} steps, {expected} were made")
+    by_hand = make.make(list(plain.parameters()))
+    reference = Reference(
+        plain, by_hand, recording, mixed=make.mixed, births=lambda rate: births_of(make.make, rate),
+        tolerance=TOLERANCE[cell.world],
+    )  # fmt: skip
+    trainer.train(plain, by_hand, batches, None)
+    if reference.at != expected:
+        reference.problems.append(f"plain torch made {reference.at} steps")
+    if reference.problems:
+        why = "; ".join(reference.problems[:3])
+        return Outcome("fault", f"{len(reference.problems)} differences: {why}", reference.worst)
+    graph = net.graph
+    return Outcome("exact", "", reference.worst, graph.keys.clone(), graph["weight"].clone())
+
+
+def _ours(error: BaseException) -> bool:
+    return "/rewire/" in traceback.extract_tb(error.__traceback__)[-1].filename
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno}" for f in frames[:-4:-1])
+
+
+def _agreed(outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+    """The same outcomes; a fault where both worlds are exact and end at other edges or weights."""
+    masked, sparse = outcomes["masked"], outcomes["sparse"]
+    if masked.keys is None or sparse.keys is None:
+        return outcomes
+    if not torch.equal(masked.keys, sparse.keys):
+        return {**outcomes, "sparse": Outcome("fault", "other edges than in the masked world")}
+    apart = float((masked.weights - sparse.weights).abs().max()) if len(masked.keys) else 0.0
+    apart /= max(1.0, float(masked.weights.abs().max()) if len(masked.keys) else 1.0)
+    if apart > 2e-5:
+        why = f"weights differ from the masked world's by {apart:.0e}"
+        return {**outcomes, "sparse": Outcome("fault", why)}
+    return outcomes
+
+
+ALL = [
+    [Cell(family, trainer, world, rule) for world in WORLDS]
+    for family in FAMILIES for trainer in TRAINERS for rule in RULES
+    if trainer == "optimizer.step()" or rule == "RigL"  # the hardest: it looks at gradients
+] + [
+    [Cell("Conv1d, Conv3d", made.trainer, world, "SET", name) for world in WORLDS]
+    for name, made in OPTIMIZERS.items() if name != "AdamW"
+]  # fmt: skip
