@@ -4,8 +4,10 @@ The functions are called by name in processes of their own, started from a serve
 imported: the second pair costs little.
 """
 
+import copy
 import multiprocessing
 import os
+import pickle
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -321,6 +323,34 @@ def compiled(rank):
     return out
 
 
+def copies(rank):
+    """What steps of a deep copy, of a pickle, and of a pickle with a named group come to."""
+    out = {}
+    for world in ("masked", "sparse"):
+        for group in (None, torch.distributed.group.WORLD):
+            model = model_of()
+            optimizer = sgd(model)
+            net = rewire.attach(
+                model, optimizer, RULES["RigL"], density=0.3, steps=STEPS, seed=1, world=world,
+                group=group,
+            )  # fmt: skip
+            trained = nn.parallel.DistributedDataParallel(model)
+            steps_of(net, model, trained, optimizer, rank, 2, range(2))
+            for how, other in (
+                ("copied", copy.deepcopy(net)), ("pickled", pickle.loads(pickle.dumps(net)))
+            ):  # fmt: skip
+
+                def go_on(net=other):
+                    model = net.world.model
+                    return steps_of(net, model, model, net.optimizer, 0, 1, range(2, STEPS))
+
+                if group is None:
+                    out[world, how] = go_on()
+                elif how == "pickled":
+                    out[world, "named"] = error_of(go_on)
+    return out
+
+
 def uneven(rank):
     """The error of a training in which ranks may run out of data, by one that has."""
     from torch.distributed.algorithms.join import Join
@@ -589,7 +619,7 @@ def example_of_the_page(rank, folder):
 
 CASES = (
     disagreements, drift, independent, sparse_under_ddp, sharded, uneven, optimizers, wrapped_late,
-    compiled, sharded_late, sharded_elsewhere,
+    compiled, copies, sharded_late, sharded_elsewhere,
 )  # fmt: skip
 
 

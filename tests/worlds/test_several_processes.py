@@ -175,6 +175,14 @@ def test_a_model_that_is_wrapped_after_some_steps_is_noticed(cases, world):
         assert "hold other edges before step 3" in outcomes[world, False]
 
 
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+def test_copies_and_pickles_of_a_rank_are_runs_of_their_own(cases, world):
+    for case in cases:
+        for how in ("copied", "pickled"):
+            is_the_run_of_one_process([case["copies"][world, how]], world)
+        assert "rewire.load(path, model, optimizer, group=...)" in case["copies"][world, "named"]
+
+
 def test_a_wrapper_of_one_process_changes_nothing(tmp_path):
     (alone,) = several.on_ranks(tmp_path, several.wrapped_alone, ranks=1)
     for world, outcome in alone.items():

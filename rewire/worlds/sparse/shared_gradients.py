@@ -135,5 +135,8 @@ class Nobodys:
     def _before_forward(self, model: nn.Module, args: Any) -> None:
         """Nothing is to be done."""
 
+    def _accumulated(self, parameter: Tensor) -> None:
+        """Nothing is to be done."""
+
     def close(self) -> None:
         """Nothing is to be taken off."""

@@ -150,12 +150,24 @@ class Ranks:
         return self if self.wrapper is None else None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _nothing, ()
+        return _pickled, (self.wrapper is None,)
 
 
-def _nothing() -> None:
-    """What is left of a process group in a file."""
-    return None
+class LostRanks(Ranks):
+    """What is left in a pickle of a group that the user named: refused before the first step."""
+
+    def __init__(self) -> None:
+        self.wrapper, self.size, self.rank = None, 1, 0
+
+    def agree(self, facts: Mapping[str, Any], when: str) -> None:
+        raise RuntimeError(
+            "this session was pickled with group=, a process group that no file holds: write it "
+            "by rewire.save, and read it by rewire.load(path, model, optimizer, group=...)."
+        )
+
+
+def _pickled(named: bool) -> Ranks | None:
+    return LostRanks() if named else None
 
 
 def _plain(value: Any) -> str:
