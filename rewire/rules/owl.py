@@ -73,12 +73,22 @@ class OWL(LayerBudget):
         if self.per not in ("block", "layer"):
             raise ValueError(f"OWL's densities are per 'block' or 'layer', got {self.per!r}.")
 
+    def assure(self, graph: Graph, total: int) -> None:
+        density, blocks = total / max(len(graph), 1), len(self._parts(graph))
+        # the furthest from the mean: one block alone at an end, all others at the other
+        densities_of([0.0] + [1.0] * (blocks - 1), density, self.spread)
+        densities_of([1.0] + [0.0] * (blocks - 1), density, self.spread)
+
+    def _parts(self, graph: Graph) -> list[list[int]]:
+        if self.per == "block":
+            return blocks_of(graph.space)
+        return [[i] for i in range(len(graph.projections))]
+
     def counts(self, graph: Graph, signals: Signals, total: int) -> list[int]:
         norm = signals.pair("input_norm", graph.keys)
         scores = graph["weight"].abs().to(norm) * norm
         ranked_numbers(scores.numpy(), "OWL's score")
-        sizes = graph.counts().tolist()
-        parts = blocks_of(graph.space) if self.per == "block" else [[i] for i in range(len(sizes))]
+        sizes, parts = graph.counts().tolist(), self._parts(graph)
         outliers = []
         for part in parts:
             block = torch.cat([scores[graph.rows(i)] for i in part])

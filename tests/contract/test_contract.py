@@ -51,7 +51,9 @@ RULES = {
     ),
     "wanda": rewire.Wanda(to=DENSITY),
     "wanda-owl": rewire.Wanda(to=DENSITY, layers=rewire.OWL(outlier=1.5), sequential=False),
-    "wanda-at-end": rewire.Wanda(to=0.1, when=when.at_end, layers=rewire.OWL(outlier=1.5)),
+    "wanda-at-end": rewire.Wanda(
+        to=0.1, when=when.at_end, layers=rewire.OWL(outlier=1.5, spread=0.04)
+    ),
     "snip-at-end": rewire.SNIP(to=0.1, when=when.at_end, rounds=2),
     "sparse-gpt-at-end": rewire.SparseGPT(to=0.1, when=when.at_end),
     "units-at-end": rewire.UnitPruning(keep=0.5, when=when.at_end),

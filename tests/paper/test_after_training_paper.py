@@ -475,7 +475,7 @@ def test_units_that_cannot_go_are_refused():
         pruned(nn.Linear(4, 3), batches, rewire.UnitPruning(keep=0.5), None, distribution="erk")
 
 
-# -- after the last step -------------------------------------------------------------------------
+# -- at the end of training -----------------------------------------------------------------------
 
 
 @WORLDS
@@ -488,13 +488,13 @@ def test_units_that_cannot_go_are_refused():
     ids=lambda rule: rule.name,
 )  # fmt: skip
 def test_at_the_end_a_rule_does_to_the_trained_model_what_it_does_when_attached_to_it(rule, world):
-    """Trained dense, then pruned after the last step; and trained alone, then attached."""
+    """Trained dense, then pruned at the end; and trained alone, then attached."""
 
     def probe_of(batches):
         return rewire.Probe(batches, lambda model, x: model(x).square().mean())
 
-    def train(model, optimizer, batches, step):
-        for k in range(5):
+    def train(model, optimizer, batches, step, steps=5):
+        for k in range(steps):
             optimizer.zero_grad()
             model(batches[k % 2]).square().mean().backward()
             step()
@@ -509,9 +509,14 @@ def test_at_the_end_a_rule_does_to_the_trained_model_what_it_does_when_attached_
                             probe=probe_of(batches))  # fmt: skip
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     net = rewire.attach(model, optimizer, replace(rule, when=rewire.at_end), density=density,
-                        steps=5, probe=probe_of(batches), world=world)  # fmt: skip
-    assert net.edges == net.graph.possible
+                        steps=7, probe=probe_of(batches), world=world)  # fmt: skip
     train(model, optimizer, batches, net.step)
+    assert net.edges == net.graph.possible
+    train(model, optimizer, batches, net.step, 1)  # this one prunes, and moves no weight
+    pruned_graph = net.graph
+    assert len(pruned_graph) < net.graph.possible
+    train(model, optimizer, batches, net.step, 1)  # nor does the last
+    assert torch.equal(net.graph["weight"], pruned_graph["weight"])
     assert torch.equal(net.graph.keys, at_once.graph.keys)
     torch.testing.assert_close(net.graph["weight"], at_once.graph["weight"])
     assert 0 < net.edges < 0.6 * net.graph.possible  # a short group of m keeps n too
@@ -532,6 +537,16 @@ def test_what_cannot_be_done_at_the_end_is_refused_before_the_first_step():
     ):
         with pytest.raises(ValueError, match=message):
             rewire.attach(flat, optimizer, rule, steps=3)
+    model, batches = trained()
+    rule = rewire.Wanda(when=rewire.at_end, layers=rewire.OWL(spread=0.1))
+    with pytest.raises(ValueError, match="OWL's densities around .* would go from -0.03"):
+        pruned(model, batches, rule, 0.1, steps=9)
+    assert pruned(model, batches, rule, 0.14, steps=9)[0].edges == 264
+    rule = rewire.Magnitude(when=rewire.at_end)
+    with pytest.raises(ValueError, match="its last two steps move no weight, and there are 2"):
+        rewire.attach(flat, optimizer, rule, density=0.5, steps=2)
+    with pytest.raises(ValueError, match="whose length is not known: pass steps="):
+        rewire.attach(flat, optimizer, rule, density=0.5)
 
 
 # -- what is refused, and tables -----------------------------------------------------------------
@@ -550,7 +565,7 @@ def test_what_cannot_be_done_at_the_end_is_refused_before_the_first_step():
         (lambda: rewire.Magnitude(layers=rewire.OWL()), "OWL shares its edges out over them"),
         (lambda: rewire.OWL(spread=1.0), r"spread in \[0, 1\), got outlier=5.0, spread=1.0"),
         (lambda: rewire.SNIP(when=rewire.every(5)), r"SNIP cuts once, .* got Every\(n=5"),
-        (lambda: rewire.SNIP(when=rewire.at_end, to=(3, 4)), r"at a density after the last step"),
+        (lambda: rewire.SNIP(when=rewire.at_end, to=(3, 4)), "at a density, not at counts, got"),
         (lambda: rewire.UnitPruning(scope="row"), "drops whole rows: choose scope='layer'"),
         (lambda: rewire.UnitPruning(of="all"), "'outgoing' or 'both' synapses, got 'all'"),
         (lambda: rewire.UnitPruning(keep=0.0), r"keeps a fraction in \(0, 1\], got keep=0.0"),

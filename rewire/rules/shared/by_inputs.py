@@ -5,18 +5,28 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ...graph import Edit, Graph
-from ...rule_budget import Budget
+from ...rule_budget import Budget, R
 from ...signals import Signals
 from ...streams import Stream
 from .blocks import blocks_of
 from .layer_budget import Layered
-from .n_of_m import CountsOrPattern, DensityOrPattern, check
+from .n_of_m import CountsOrPattern, check, suited
+from .prune_at_start import AtTheEnd
+
+
+@dataclass(frozen=True)
+class DensityOrPattern(AtTheEnd):
+    """Ends at n of every m, where the rule names an n, else at the density in its field ``to``."""
+
+    def towards(self, rule: R, densities: Sequence[float]) -> R:
+        named: Any = rule
+        return super().towards(rule, densities) if named.n is None else suited(rule, densities)
 
 
 @dataclass(frozen=True, kw_only=True)

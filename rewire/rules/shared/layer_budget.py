@@ -29,6 +29,10 @@ class LayerBudget(Strategy):
         """Edges to keep of each projection of a graph, ``total`` in all."""
         raise NotImplementedError(f"{type(self).__name__} does not say its counts().")
 
+    def assure(self, graph: Graph, total: int) -> None:
+        """Raise ValueError where counts() might refuse this total for other weights."""
+        return
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layered(PruneAtStart):
@@ -56,7 +60,9 @@ class Layered(PruneAtStart):
 
     def check(self, graph: Graph, signals: Signals) -> None:
         if getattr(self, "n", None) is None:
-            self.counts(graph)
+            total = sum(self.counts(graph))
+            if self.layers is not None:
+                self.layers.assure(graph, total)
         first = torch.tensor(graph.space.bounds[:-1])  # a key of each projection
         for name in sorted(self.needs):
             signals.at(graph).pair(name, first)

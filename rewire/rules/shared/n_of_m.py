@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...graph import Graph
-from ...rule_budget import AtStart, Budget, Falling, R
+from ...rule_budget import AtStart, Budget, R
 from ...select.choose import ranked_numbers
 
 
@@ -38,7 +38,7 @@ class PatternAtStart(AtStart):
         return rule
 
     def towards(self, rule: R, densities: Sequence[float]) -> R:
-        return _suited(rule, densities)
+        return suited(rule, densities)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class LivePattern(Budget):
         return 1.0
 
     def towards(self, rule: R, densities: Sequence[float]) -> R:
-        return _suited(rule, densities)
+        return suited(rule, densities)
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,11 @@ class CountsOrPattern(AtStart):
 
     def towards(self, rule: R, densities: Sequence[float]) -> R:
         named: Any = rule
-        return rule if named.n is None else _suited(rule, densities)
+        return rule if named.n is None else suited(rule, densities)
 
 
-@dataclass(frozen=True)
-class DensityOrPattern(Falling):
-    """Ends at n of every m, where the rule names an n, else at the density in its field ``to``."""
-
-    def towards(self, rule: R, densities: Sequence[float]) -> R:
-        named: Any = rule
-        return super().towards(rule, densities) if named.n is None else _suited(rule, densities)
-
-
-def _suited(rule: Any, densities: Sequence[float]) -> Any:
+def suited(rule: Any, densities: Sequence[float]) -> Any:
+    """The rule, whose n and m say the density; ValueError for another."""
     suits(rule.name, rule.n, rule.m, densities)
     return rule
 

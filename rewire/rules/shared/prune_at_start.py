@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ...budget import allot, counts_for
-from ...graph import Edit, Graph
+from ...graph import NOTHING, Edit, Graph
 from ...rule import Budget, Rule, State
 from ...rule_budget import AtStart, Falling
 from ...select.choose import groups, smallest
 from ...select.rows import row_numbers
 from ...signals import Signals
 from ...streams import Stream
-from ...when import AtEnd, Clock, Never, When, never
+from ...when import AtEnd, Clock, Last, Never, When, never
 
 Scope = Literal["global", "layer", "row"]
+AT_END = Last(2)
+
+
+@dataclass(frozen=True)
+class AtTheEnd(Falling):
+    """Ends at the density in the rule's field ``to``, by a cut at the step before the last."""
+
+    def unsuited(self, rule: Any, span: int | None) -> str | None:
+        if span is not None and span < 3:
+            return f"its last two steps move no weight, and there are {span}"
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneAtStart(Rule):
-    """Base: drops the synapses of smallest score once, before step 0 or after the last one.
+    """Base: drops the synapses of smallest score once, before step 0 or at the end of training.
 
     Where another rule acts beside it (``rule=[SNIP(), RigL()]``), that one goes on from what is
     left.
@@ -35,12 +46,13 @@ class PruneAtStart(Rule):
         projection's count, one more for the first where it does not come out even.
     to: where no ``density`` is given to ``attach``: the density to end at (but for "global" spread
         as "erk"), or the edges of each projection.
-    when: ``never`` cuts when the rule is attached, ``at_end`` after the last step of a training
-        that is dense until then.
+    when: ``never`` cuts when the rule is attached; ``at_end``, which is kept as ``last(2)``, at the
+        end of a training that is dense until then: the last two steps move no weight, the first of
+        them cuts, and what is measured at the last is what is left.
     """
 
     at_once: ClassVar[Budget] = AtStart()  # its budget where it cuts when it is attached
-    in_the_end: ClassVar[Budget] = Falling("cap")  # and after the last step
+    in_the_end: ClassVar[Budget] = AtTheEnd("cap")  # and at the end of training
     spread: ClassVar[str] = "erk"  # of a density in ``to`` over the projections
     kind: ClassVar[str] = "at initialisation"
 
@@ -51,38 +63,48 @@ class PruneAtStart(Rule):
     def __post_init__(self) -> None:
         if isinstance(self.to, int | float) and not 0 < self.to <= 1:
             raise ValueError(f"{self.name} cuts to a density in (0, 1], got to={self.to}.")
-        if not isinstance(self.when, Never | AtEnd):
+        if isinstance(self.when, AtEnd):
+            object.__setattr__(self, "when", AT_END)
+        if not isinstance(self.when, Never) and self.when != AT_END:
             raise ValueError(
-                f"{self.name} cuts once, when it is attached (when=never) or after the last step "
-                f"(when=at_end), got {self.when}."
+                f"{self.name} cuts once, when it is attached (when=never) or at the end of the "
+                f"training (when=at_end), got {self.when}."
             )
+        if self.waits and isinstance(self.to, tuple):
+            raise ValueError(f"{self.name} ends at a density, not at counts, got to={self.to}.")
 
-        if isinstance(self.when, AtEnd) and isinstance(self.to, tuple):
-            raise ValueError(
-                f"{self.name} ends at a density after the last step, got to={self.to}."
-            )
+    @property
+    def waits(self) -> bool:
+        """Whether it cuts at the end of the training."""
+        return not isinstance(self.when, Never)
+
+    @property
+    def skips_step(self) -> bool:  # type: ignore[override]
+        return self.waits
 
     @property
     def budget(self) -> Budget:  # type: ignore[override]
-        return self.at_once if isinstance(self.when, Never) else self.in_the_end
+        return self.in_the_end if self.waits else self.at_once
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        if isinstance(self.when, Never):
+        if not self.waits:
             return self.cut(graph, signals, rng), {}
         self.check(graph, signals)
-        return Edit(), {}
+        return NOTHING, {"cut": 0}
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        return self.cut(graph, signals, rng), state
+        if state["cut"]:
+            return NOTHING, state
+        return self.cut(graph, signals, rng), {"cut": clock.step}
 
     def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         """The edit that leaves what the rule keeps."""
         raise NotImplementedError(f"{self.name} does not say what it keeps: write its cut().")
 
     def check(self, graph: Graph, signals: Signals) -> None:
-        """Raise ValueError before step 0 for a cut that cannot be made after the last one."""
+        """Raise ValueError before step 0 for a cut that cannot be made at the end."""
         self.counts(graph)
 
     def prune(
@@ -141,7 +163,7 @@ class PruneAtStart(Rule):
             counts = counts_for(graph.space, self.to, self.spread)
         if self.scope == "global":  # one ranking over all: only the total is kept
             counts = [sum(counts)]
-        if isinstance(self.when, AtEnd):  # another rule may have dropped more already
+        if self.waits:  # another rule may have dropped more already
             counts = [min(k, n) for k, n in zip(counts, have, strict=True)]
         if sum(counts) < 1 or any(k > n for k, n in zip(counts, have, strict=True)):
             raise ValueError(
