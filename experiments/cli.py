@@ -49,6 +49,7 @@ def run(
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
     engine: str = "local",
+    tracker: str | None = None,
     dry_run: bool = False,
     json: AsJson = False,
 ) -> int:
@@ -69,6 +70,9 @@ def run(
         Processes of one thread each [default: one per core]; 0 trains in this process.
     engine
         Where the trainings run: local [default], or the name of an installed engine.
+    tracker
+        Write the numbers of each training below OUT/tracker too, while it runs: jsonl, tensorboard,
+        trackio, mlflow or wandb (offline).
     dry_run
         Only list the cells (trainings), with estimates of their time and disk.
     json
@@ -92,6 +96,7 @@ def run(
         out=out,
         workers=workers,
         engine=engine,
+        tracker=tracker,
         progress="json" if json else "auto",
         command=provenance.command_line(),
         warn=_warn,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import kinds, provenance, store
+from . import kinds, provenance, store, tracking
 from .cells import Cell
 from .config.problems import Problems
 from .config.toml import override
@@ -24,7 +24,7 @@ from .engines.run import run_cells
 from .errors import ConfigError
 from .kind import Experiment
 from .machine import default_workers
-from .progress import Kind, Progress
+from .progress import Kind, Progress, Reporter
 
 RUNS = Path("runs")
 
@@ -62,6 +62,7 @@ def run_experiment(
     workers: int | None = None,
     engine: str = "local",
     progress: Kind = "auto",
+    tracker: str | None = None,
     command: Sequence[str] = (),
     warn: Callable[[str], None] = lambda text: None,
 ) -> Finished:
@@ -70,6 +71,7 @@ def run_experiment(
 
     The run goes to ``out`` (runs/NAME unless given), on ``workers`` processes (as many as there
     are cores unless given; 0 trains in this process). ``engine`` says where: see `engines`.
+    ``tracker`` writes the cells' numbers below ``out``/tracker as well: see `tracking`.
 
     Raises ConfigError for what the files or overrides ask in vain, DataError for a data set that
     is not there, StoreError and Locked for the folder, Interrupted after a signal.
@@ -79,6 +81,8 @@ def run_experiment(
     if workers is None:
         workers = default_workers(experiment.device, experiment.threads)
     host = engine_called(engine, workers)
+    if tracker is not None:
+        tracking.check(tracker)
     run = store.Run(out if out is not None else RUNS / experiment.name)
     with run.lock():
         before = run.experiment()
@@ -88,7 +92,10 @@ def run_experiment(
         provenance.describe(run, before, experiment, cells, command)
         report = run.path / "report.html"
         waiting = [cell for cell in cells if not is_finished(run.cell(cell.hash).path)]
-        outcomes = _train(experiment, cells, run.path, host, progress, bool(waiting))
+        reporter: Reporter = Progress(progress)
+        if tracker is not None and waiting:
+            reporter = tracking.Tracking(reporter, tracker, run.path / "tracker", warn)
+        outcomes = _train(experiment, cells, run.path, host, reporter, bool(waiting))
         if waiting or not report.exists() or before is None:
             from .report import write_report
 
@@ -136,10 +143,9 @@ def _train(
     cells: Sequence[Cell],
     out: Path,
     engine: Engine,
-    progress: Kind,
+    reporter: Reporter,
     needed: bool,
 ) -> Mapping[str, outcome.Outcome]:
-    reporter = Progress(progress)
     work = kinds.work(experiment) if needed else _nothing
     reporter.start(cells)
     outcomes: Mapping[str, outcome.Outcome] = {}

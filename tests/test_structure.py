@@ -57,6 +57,7 @@ _WITHIN: list[tuple[str, ...]] = [
     ("engines",),
     ("config", "machine", "cell_run", "tally", "event_text", "compare", "printing", "doctor"),
     ("building", "progress", "from_python"),
+    ("tracking",),
     ("trainings", "spiking"),
     ("conversion", "own_world"),
     ("report.rounding", "report.style", "report.tables", "report.graphs", "report.measures"),

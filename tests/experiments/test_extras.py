@@ -60,7 +60,8 @@ NEEDED = names(PROJECT["dependencies"])
 @cache
 def imported():
     """Distributions of others that any of our files imports, at any depth of its code."""
-    ours = {"rewire", "benchmarks", *(p.stem for p in ROOT.glob("tests/**/*.py"))}
+    files = [*ROOT.glob("tests/**/*.py")]
+    ours = {"rewire", "benchmarks", *(p.stem for p in files), *(p.parent.name for p in files)}
     modules = set()
     paths = [p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py")]
     for path in [*paths, ROOT / "setup.py"]:
