@@ -15,6 +15,8 @@ name                                      what is divided by what               
 ``layer_2048_05_sparseprop_over_ours``    2048 -> 2048, batch 128, density .05             2.2
 ``lstm_256_05_dense_over_sparse``         a training step of an LSTM that reads mnist5k    3
 ``lstm_1024_05_dense_over_sparse``        row by row, batch 64, SGD: dense / on edges      5
+``encoder_256_05_dense_over_sparse``      a training step of two encoder layers, 4 heads,
+``encoder_256_10_dense_over_sparse``      width 256, 16 sequences of 64: dense / on edges
 ========================================= ================================================ ====
 
 Layers are batch-first, with the way to and from the engine's layout in their time, and both
@@ -347,6 +349,48 @@ def lstm_ratios(units: int, repetitions: int, calls: int) -> Result:
     return out | {f"lstm_{units}_dense_step_ms": float(np.median(times["dense"])) * 1e3}
 
 
+# -- transformers ---------------------------------------------------------------------------------
+
+
+def encoder_ratios(width: int, repetitions: int, calls: int) -> Result:
+    """Training steps of a dense encoder over those on edges, at density .05 and .1: two layers of
+    four heads, feed-forward four times as wide, 16 sequences of 64, SGD."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(16, 64, width, generator=draw) for _ in range(2))
+
+    def stepping(density: float | None, world: str = "sparse") -> Callable[[], float]:
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0.0, batch_first=True)
+        model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, fused=True)
+        if density is not None:
+            static = rules.get("Static")()
+            rewire.attach(model, optimizer, static, density=density, world=world, seed=0)
+
+        def step() -> float:
+            optimizer.zero_grad(set_to_none=True)
+            loss = (model(x) - y).square().mean()
+            loss.backward()
+            optimizer.step()
+            return float(loss.detach())
+
+        return step
+
+    variants: dict[str, Callable[[], object]] = {"dense": stepping(None)}
+    for name, density in {"05": 0.05, "10": 0.1}.items():
+        step = variants[name] = stepping(density)
+        reference = stepping(density, "masked")
+        for _ in range(3):
+            want, measured = reference(), step()
+            if abs(want - float(measured)) > 1e-4 * want:
+                raise AssertionError(f"a loss is {measured} on edges, {want} under masks.")
+    times = interleaved(variants, repetitions, calls)
+    out: Result = {
+        f"encoder_{width}_{n}_dense_over_sparse": ratio(times, "dense", n) for n in ("05", "10")
+    }
+    return out | {f"encoder_{width}_dense_step_ms": float(np.median(times["dense"])) * 1e3}
+
+
 # -- all of it ------------------------------------------------------------------------------------
 
 
@@ -364,6 +408,7 @@ def measure(quick: bool = False) -> Result:
         **layer_ratios(2048, 2048, 128, *((1, 1) if quick else (9, 4))),
         **lstm_ratios(256, *((1, 1) if quick else (9, 4))),
         **lstm_ratios(1024, *((1, 1) if quick else (7, 2))),
+        **encoder_ratios(64 if quick else 256, *((1, 1) if quick else (9, 4))),
     }
     for hidden, density, repetitions in wide:
         out |= wide_times(hidden, density, repetitions)

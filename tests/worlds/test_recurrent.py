@@ -11,7 +11,7 @@ from torch import nn
 
 import rewire
 from rewire import native
-from rewire.worlds.sparse import edge_layers
+from rewire.worlds.sparse import edge_layers, edge_linear
 from rewire.worlds.sparse.edge_layers import Wires
 
 ENGINES = list(native.engines().values())
@@ -26,7 +26,8 @@ KINDS = {
 
 @pytest.fixture(params=ENGINES, ids=lambda e: e.__name__.rpartition(".")[2])
 def engine(request, monkeypatch):
-    monkeypatch.setattr(edge_layers, "sparse", request.param)
+    for module in (edge_layers, edge_linear):
+        monkeypatch.setattr(module, "sparse", request.param)
     return request.param
 
 
@@ -124,7 +125,8 @@ def test_one_of_the_two_weights_may_stay_dense(engine, kind, dense):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_the_loop_without_the_engine_is_the_same(monkeypatch, kind, bidirectional):
-    monkeypatch.setattr(edge_layers, "sparse", None)
+    for module in (edge_layers, edge_linear):
+        monkeypatch.setattr(module, "sparse", None)
     plain, ours, masks = pair(kind, bidirectional=bidirectional)
     state = first_state(kind, 1 + bidirectional, 5, 7, torch.float64)
     agree(plain, ours, masks, torch.randn(9, 5, 6).double(), state, 1e-10)

@@ -337,6 +337,7 @@ def test_convolutional_nets_train_as_masked_ones(rule, whole):
 
 def test_without_the_engine_layers_run_on_torchs_sparse_matrices(monkeypatch):
     monkeypatch.setattr("rewire.worlds.sparse.edge_layers.sparse", None)
+    monkeypatch.setattr("rewire.worlds.sparse.edge_linear.sparse", None)
     monkeypatch.setattr("rewire.worlds.sparse.native_step.engine", None)
     net = trained("sparse", RULES["RigL"], "Adam")
     assert net[0].world.plan is None and "no sparse engine" in net[0].world.untraceable

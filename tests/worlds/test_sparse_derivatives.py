@@ -6,7 +6,7 @@ from torch import nn
 
 import rewire
 from rewire.native import sparse as engine
-from rewire.worlds.sparse import edge_layers
+from rewire.worlds.sparse import edge_layers, edge_linear
 
 
 class Last(nn.Module):
@@ -51,7 +51,8 @@ def test_a_gradient_penalty_is_refused_by_name(kind, squared):
 
 
 def test_it_is_refused_on_torchs_sparse_matrices_as_well(monkeypatch):
-    monkeypatch.setattr(edge_layers, "sparse", None)
+    for module in (edge_layers, edge_linear):
+        monkeypatch.setattr(module, "sparse", None)
     _, model, x = sparse("linear")
     (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="derived once"):

@@ -272,3 +272,90 @@ def test_a_compiled_model_is_exact_before_and_after_edits():
         step(twin, x)
         assert torch.equal(net.graph.keys, twin.graph.keys)
         assert torch.equal(net.graph["weight"], twin.graph["weight"])
+
+
+# -- autocast -------------------------------------------------------------------------------------
+
+
+class Small(nn.Module):
+    """A convolution and two linear layers, or attention."""
+
+    def __init__(self, attends):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True) if attends else None
+        self.read = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 5))
+
+    def forward(self, x):
+        t = self.conv(x).flatten(2).transpose(1, 2)
+        if self.attend is not None:
+            t = t + self.attend(t, t, t, need_weights=False)[0]
+        return self.read(t.mean(1))
+
+
+@pytest.mark.parametrize("attends", [False, True], ids=["layers", "attention"])
+def test_autocast_rounds_as_it_does_for_dense_weights(attends):
+    x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    results = []
+    for world in ("masked", "sparse"):
+        torch.manual_seed(0)
+        net = attached(Small(attends), world=world)
+        model = net.world.model
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = model(x)
+        assert out.dtype is torch.bfloat16
+        out.float().square().sum().backward()
+        slopes = [
+            p.grad[net.graph.mask(i)] if world == "masked" else p.grad
+            for i, p in enumerate(net.world.sparse_parameters())
+        ]
+        assert all(s.dtype is torch.float32 for s in slopes)
+        results.append([out, *slopes])
+        net.step()
+        full = model(x)
+        assert full.dtype is torch.float32
+    for masked, sparse in zip(*results, strict=True):
+        size = masked.float().abs().max()
+        torch.testing.assert_close(sparse.float() / size, masked.float() / size, rtol=0, atol=0.02)
+
+
+def test_a_layer_under_autocast_is_that_of_rounded_numbers():
+    net = attached()
+    layer = net.world.model[0]
+    dense = layer.wires["weight"].dense(layer.weight.detach())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, there = layer(batch(64)), functional.linear(batch(64), dense, layer.bias)
+    assert out.dtype is there.dtype is torch.bfloat16
+    near = (out.float() - there.float()).abs() <= 2**-7 * there.float().abs()  # one last place
+    assert near.all() and (out == there).float().mean() > 0.95
+
+
+def test_the_whole_step_in_one_call_follows_autocast():
+    net, twin = attached(), attached()
+    y = torch.tensor([0, 1, 2, 3])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        net.learn(batch(), y)
+        assert net.world.plan is None
+        model = twin.world.model
+        functional.cross_entropy(model(batch()), y).backward()
+    twin.step()
+    assert torch.equal(net.graph["weight"], twin.graph["weight"])
+    net.learn(batch(), y)
+    assert net.world.plan is not None
+
+
+def test_autocast_leaves_float64_as_it_is():
+    net = attached(mlp().double())
+    x = batch().double()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = net.world.model(x)
+    assert torch.equal(under, net.world.model(x))
+
+
+def test_a_recurrent_layer_under_autocast_is_refused_by_name():
+    net = attached(Last(nn.GRU(6, 5)))
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        pytest.raises(RuntimeError, match="GRU .* not under torch.autocast.*world='masked'"),
+    ):
+        net.world.model(torch.randn(3, 4, 6))

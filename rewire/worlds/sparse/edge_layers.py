@@ -16,83 +16,17 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ...native import sparse
+from .edge_attention import EdgeMultiheadAttention, EdgeOutProjection
 from .edge_conv import conv2d
+from .edge_linear import linear
 from .edge_state import EdgeState
 from .edge_weight import DENSE, EdgeWeight
-from .inputs import check_input
+from .inputs import check_input, lowered, lowers
 from .once import derived_once
 from .wires import Pass, Wires
-
-
-class _NativeLinear(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Tensor, bias: Tensor | None, wires: Wires) -> Tensor:
-        wires.check()
-        ctx.csr = wires.indptr.numpy(), wires.index.numpy()
-        ctx.wires, ctx.has_bias = wires, bias is not None
-        ctx.x = x
-        ctx.save_for_backward(value)  # torch says so where it was changed in between
-        given = None if bias is None else bias.detach().numpy()
-        assert sparse is not None
-        y, ctx.kept = sparse.linear_forward(*ctx.csr, value.detach().numpy(), given, x.numpy())
-        return torch.from_numpy(y)
-
-    @staticmethod
-    @derived_once
-    def backward(ctx: Any, dy: Tensor) -> Any:
-        dy = dy.contiguous()
-        assert sparse is not None
-        ctx.wires.check()
-        (value,) = ctx.saved_tensors
-        dvalue, dbias, dx = sparse.linear_backward(
-            *ctx.csr, value.detach().numpy(), ctx.kept, dy.numpy(),
-            ctx.has_bias, ctx.needs_input_grad[0],
-        )  # fmt: skip
-        ctx.wires.note(ctx.x, dy)
-        given = [None if g is None else torch.from_numpy(g) for g in (dx, dvalue, dbias)]
-        return *given, None
-
-
-class _TorchLinear(Function):
-    """The same on torch's own sparse matrices, where the engine was not built."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Tensor, bias: Tensor | None, wires: Wires) -> Tensor:
-        wires.check()
-        ctx.wires, ctx.x, ctx.has_bias = wires, x, bias is not None
-        ctx.save_for_backward(value)
-        y = (_csr(wires, value.detach()) @ x.T).T
-        return y if bias is None else y + bias
-
-    @staticmethod
-    @derived_once
-    def backward(ctx: Any, dy: Tensor) -> Any:
-        wires, value = ctx.wires, ctx.saved_tensors[0].detach()
-        wires.check()
-        empty = _csr(wires, torch.zeros_like(value))
-        dvalue = torch.sparse.sampled_addmm(empty, dy.T.contiguous(), ctx.x, beta=0.0).values()
-        dx = None
-        if ctx.needs_input_grad[0]:
-            dx = (_csr(wires, value).to_sparse_csc().transpose(0, 1) @ dy.T).T
-        wires.note(ctx.x, dy)
-        return dx, dvalue, dy.sum(0) if ctx.has_bias else None, None
-
-
-def _csr(wires: Wires, value: Tensor) -> Tensor:
-    return torch.sparse_csr_tensor(
-        wires.indptr, wires.index.long(), value, (wires.shape[0], wires.width),
-        check_invariants=False,
-    )  # fmt: skip
-
-
-def linear(x: Tensor, value: Tensor, bias: Tensor | None, wires: Wires) -> Tensor:
-    """``x @ w.T + bias`` for x (..., n_pre) and the weights (E,) of the edges."""
-    check_input(x, value)
-    run = _TorchLinear if sparse is None else _NativeLinear
-    flat = x.reshape(-1, x.shape[-1]).contiguous()
-    return run.apply(flat, value, bias, wires).view(*x.shape[:-1], wires.shape[0])
 
 
 class EdgeLinear(EdgeState, nn.Linear):
@@ -108,7 +42,14 @@ class EdgeConv2d(EdgeState, nn.Conv2d):
         wires = self.wires["weight"]
         check_input(x, self.weight)
         options = self.kernel_size, self.stride, self.padding, self.groups
-        y = conv2d(x, self.weight, self.bias, wires, options)
+        tensors = x, self.weight, self.bias
+        if lowers(self.weight):
+            return lowered(lambda *lower: self._product(lower, wires, options), tensors)
+        return self._product(tensors, wires, options)
+
+    def _product(self, tensors: tuple[Any, ...], wires: Wires, options: Any) -> Tensor:
+        x, weight, bias = tensors
+        y = conv2d(x, weight, bias, wires, options)
         if wires.keeping and y.requires_grad:
             wires.product = self._rows
             y.register_hook(lambda dy: wires.note(x, dy))
@@ -236,6 +177,12 @@ class _EdgeRecurrent(EdgeState, nn.RNNBase):
                 "sequences instead of packing them."
             )
         check_input(x, getattr(self, next(iter(self.wires))))
+        if lowers(getattr(self, next(iter(self.wires)))):
+            raise RuntimeError(
+                f"a {self.mode} with a list of edges computes in the type of its weights alone, "
+                "not under torch.autocast: call it within torch.autocast('cpu', enabled=False), or "
+                "attach with world='masked'."
+            )
         if torch.jit.is_tracing():
             raise RuntimeError(
                 f"a {self.mode} with a list of edges cannot be traced by torch.jit. To trace the "
@@ -321,6 +268,8 @@ class EdgeRNN(_EdgeRecurrent, nn.RNN):
 
 
 LAYERS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.MultiheadAttention: EdgeMultiheadAttention,
+    NonDynamicallyQuantizableLinear: EdgeOutProjection,
     nn.Linear: EdgeLinear,
     nn.Conv2d: EdgeConv2d,
     nn.LSTM: EdgeLSTM,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.autograd import forward_ad
 from .edge_weight import DENSE
 
 _PLAIN = (Tensor, nn.Parameter)
+_LOWERED = (torch.float32, torch.bfloat16, torch.float16)  # what autocast converts
 
 
 def check_input(x: Any, weight: Tensor) -> None:
@@ -37,7 +39,8 @@ def check_input(x: Any, weight: Tensor) -> None:
         )
     with torch._C.DisableTorchFunctionSubclass():  # quicker
         kind = weight.dtype
-    if x.dtype != kind or not x.is_cpu:
+    fits = x.dtype == kind or (lowers(weight) and x.dtype in _LOWERED)
+    if not fits or not x.is_cpu:
         raise TypeError(
             f"a layer with a list of edges computes in {kind} on the CPU, got an input of "
             f"{x.dtype} on {str(x.device)!r}: convert the input."
@@ -52,3 +55,16 @@ def _is_plain(x: Any) -> bool:
         return x.is_meta or x.numel() == 0 or x.data_ptr() != 0
     except RuntimeError:  # FakeTensor, FunctionalTensor
         return False
+
+
+def lowers(weight: Tensor) -> bool:
+    """Whether torch.autocast has layers of this weight compute in a lower type now."""
+    return torch.is_autocast_enabled("cpu") and weight.dtype in _LOWERED
+
+
+def lowered(compute: Callable[..., Tensor], tensors: Sequence[Tensor | None]) -> Tensor:
+    """What a layer computes under torch.autocast: of numbers that are rounded to its type, added up
+    in float32, the result rounded again, as torch's layers do it. Gradients are rounded alike."""
+    kind = torch.get_autocast_dtype("cpu")
+    with torch.autocast("cpu", enabled=False):
+        return compute(*(None if t is None else t.to(kind).float() for t in tensors)).to(kind)

@@ -61,7 +61,10 @@ class NativeStep:
         return self.trace_if_due(x, dtype, keeping)
 
     def trace_if_due(self, x: Tensor, dtype: torch.dtype, keeping: bool) -> bool:
-        """A plan pays where some weight is a list of edges, or all are those of small layers."""
+        """A plan pays where some weight is a list of edges, or all are those of small layers; it
+        computes in one type, layers under torch.autocast in two."""
+        if torch.is_autocast_enabled("cpu"):
+            return False
         if self.plan is None and self.untraceable is None:
             small = all(
                 isinstance(w.module, nn.Linear) and w.shape.numel() <= SMALL for w in self.weights

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ...graph import Graph, Space
 from ...kernels.keys import columns_after, columns_of
@@ -96,15 +97,31 @@ class Held:
 def suitable(
     weights: Sequence[Weight], bounds: Sequence[int], choose: Literal["sparse", "auto"]
 ) -> Iterator[Form]:
-    """The form for each weight; those of one layer share it. bounds: rows where edges begin."""
-    room = dict[nn.Module, float]()
-    for i, w in enumerate(weights):
+    """The form for each weight; those of one layer share it. bounds: rows where edges begin.
+
+    An attention and its last projection are one layer: torch computes with both at once.
+    """
+    layers = _layers(weights)
+    room = dict[nn.Module | None, float]()
+    for i, (w, layer) in enumerate(zip(weights, layers, strict=True)):
         crossover = RECURRENT if isinstance(w.module, nn.RNNBase) else CROSSOVER
         left = crossover * w.shape.numel() - (bounds[i + 1] - bounds[i])
-        room[w.module] = room.get(w.module, 0.0) + left
-    for w in weights:
-        few = choose == "sparse" or room[w.module] >= 0
-        yield "edges" if few and can_wire(w.module) else "masked"
+        room[layer] = room.get(layer, 0.0) + left
+    for layer in layers:
+        few = choose == "sparse" or room[layer] >= 0
+        yield "edges" if few and layer is not None and can_wire(layer) else "masked"
+
+
+def _layers(weights: Sequence[Weight]) -> list[nn.Module | None]:
+    """The layer that each weight is of; None for the last projection of an attention that has no
+    sparse weight else, and computes with a dense one."""
+    attentions = [w.module for w in weights if isinstance(w.module, nn.MultiheadAttention)]
+    of_projection = {id(module.out_proj): module for module in attentions}
+    return [
+        of_projection.get(id(w.module))
+        if isinstance(w.module, NonDynamicallyQuantizableLinear) else w.module
+        for w in weights
+    ]  # fmt: skip
 
 
 def give_memory(

@@ -82,11 +82,37 @@ class Wires:
         return Wires((end - first, *self.shape[1:]), self.indptr[first : end + 1] - lo,
                      self.index[lo:hi])  # fmt: skip
 
+    def part(self, first: int, end: int) -> Part:
+        """Some rows, by which a pass computes; what it makes is noted of the whole."""
+        rows = self.rows(first, end)
+        return Part(rows.shape, rows.indptr, rows.index, whole=self, first=first)
+
     def dense(self, value: Tensor) -> Tensor:
         """The weight as a dense tensor, 0 where there is no edge."""
         out = torch.zeros(self.shape[0], self.width, dtype=value.dtype)
         row = torch.arange(self.shape[0]).repeat_interleave(self.indptr.diff())
         return out.index_put((row, self.index.long()), value).view(self.shape)
+
+
+@dataclass
+class Part(Wires):
+    """Rows of a weight from ``first`` on, which are computed with by themselves."""
+
+    whole: Wires | None = None
+    first: int = 0
+
+    def check(self) -> None:
+        assert self.whole is not None
+        self.whole.check()
+
+    def note(self, x: Tensor, dy: Tensor) -> None:
+        whole = self.whole
+        assert whole is not None
+        if whole.keeping:
+            rows = dy.new_zeros(len(dy), whole.shape[0])
+            rows[:, self.first : self.first + self.shape[0]] = dy
+            dy = rows
+        whole.note(x, dy)
 
 
 @contextmanager
