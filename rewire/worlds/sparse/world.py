@@ -51,8 +51,8 @@ class Sparse(CopiedWhole, Looking, Guarded):
     """A torch model on the CPU whose sparse weights are lists of their edges.
 
     choose: "sparse" holds every weight as edges that has such a layer (linear, convolutional,
-        recurrent); "auto" those of layers whose density is at most CROSSOVER, or RECURRENT, each
-        layer by itself. The rest is dense under a mask.
+        recurrent, attention); "auto" those of layers whose density is at most CROSSOVER, or
+        RECURRENT, each layer by itself. The rest is dense under a mask.
     seed: of the first weights of a model on the ``meta`` device: uniform, of variance 2 / fan-in,
         the fan-in being the mean number of edges of a unit; biases start at 0.
 
