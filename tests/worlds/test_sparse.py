@@ -360,19 +360,19 @@ def test_what_cannot_be_held_as_edges_is_refused_before_step_0():
 
 
 def test_layers_that_have_no_form_of_edges_stay_masked():
-    class Attending(nn.Module):
+    class Tapped(nn.Module):
         def __init__(self):
             super().__init__()
-            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.taps = nn.Conv1d(8, 8, 3)
             self.out = nn.Linear(8, 3)
 
         def forward(self, x):
-            return self.out(self.attention(x, x, x, need_weights=False)[0].mean(1))
+            return self.out(self.taps(x.transpose(1, 2)).relu().mean(2))
 
     runs = []
     for world_name in ("masked", "sparse"):
         torch.manual_seed(0)
-        model = Attending().double()
+        model = Tapped().double()
         net = rewire.attach(
             model, torch.optim.Adam(model.parameters(), lr=1e-2), rewire.SET(when=every(2)),
             density=0.4, seed=0, world=world_name, steps=8,
@@ -385,7 +385,7 @@ def test_layers_that_have_no_form_of_edges_stay_masked():
         runs.append((net, losses))
     same(*runs)
     forms = runs[1][0].world.forms
-    assert forms["out.weight"] == "edges" and forms["attention.in_proj_weight"] == "masked"
+    assert forms["out.weight"] == "edges" and forms["taps.weight"] == "masked"
 
 
 @pytest.mark.skipif(engine is None, reason="the engine was not built")
