@@ -119,3 +119,32 @@ def test_a_detached_session_leaves_gradients_as_torch_makes_them():
     weight = model.cell.weight_hh
     assert (weight.grad != 0).all() and not weight._backward_hooks
     assert not weight._post_accumulate_grad_hooks and not model.out.weight._backward_hooks
+
+
+@pytest.mark.parametrize("when", ["before attach", "before an edit"])
+def test_parameters_that_were_replaced_are_refused_by_name(when):
+    """A list taken once, whose norm would be that of gradients that nobody makes any more."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    parameters = list(model.parameters())
+    rule = rewire.GMP(to=0.1, when=rewire.every(2))
+    initial = 0.5 if when == "before attach" else None
+    net = rewire.attach(
+        model, optimizer, rewire.Static() if initial else rule, density=initial, world="sparse",
+        steps=12,
+    )  # fmt: skip
+    if when == "before an edit":
+        parameters = list(model.parameters())
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.randn(8, 20)).square().sum().backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+        assert net.history.dropped
+    optimizer.zero_grad()
+    model(torch.randn(8, 20)).square().sum().backward()
+    with pytest.raises(RuntimeError, match="no longer the model's"):
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()

@@ -57,6 +57,29 @@ class EdgeWeight(nn.Parameter):
             return out
 
 
+class ReplacedWeight(nn.Parameter):
+    """What was a parameter of the model until its weight got another number of edges: whoever
+    still holds it (a list taken before the training) is told so where they ask for its gradient."""
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in (_T.grad.__get__, _T.grad.__set__):
+            raise RuntimeError(
+                "this parameter is no longer the model's: in the sparse world a weight whose "
+                "number of edges changes, by rewire.attach or by a rule, gets another one. Take "
+                "model.parameters() anew wherever you use them, or call net.clip(max_norm); with "
+                "world='masked' parameters stay."
+            )
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+
 def _meets_matrix(args: tuple[Any, ...]) -> bool:
     """Whether another tensor that the function takes has rows and columns."""
     return any(isinstance(a, Tensor) and a.dim() > 1 for a in args)

@@ -32,7 +32,7 @@ from .admission import check_tensors
 from .copying import CopiedWhole
 from .dense_forms import DenseForms
 from .edge_layers import unwire, wire
-from .edge_weight import EdgeWeight, lay
+from .edge_weight import EdgeWeight, ReplacedWeight, lay
 from .gradients import Gradients
 from .guarding import Guarded
 from .looking import Looking
@@ -246,6 +246,7 @@ class Sparse(CopiedWhole, Looking, Guarded):
         replace(self.optimizer, old, fresh)
         setattr(w.module, w.attribute, fresh)
         self.native.replaced(old, fresh)
+        old.__class__ = ReplacedWeight
 
     def _point(self, graph: Graph) -> None:
         """Bring the dense weights in line with the flat one."""
