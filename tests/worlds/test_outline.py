@@ -120,10 +120,17 @@ CHANGES = {
 }  # fmt: skip
 
 
+REFUSED = {
+    "a sparse weight is": "'first.weight' was frozen after attach",
+    "all but the head are": "'first.weight' was frozen after attach",
+    "a sparse layer is another": "the module 'hidden' is another Linear",
+}
+
+
 class Pair:
     """One training with a plan and one layer by layer, on the same batches."""
 
-    def __init__(self, optimizer, rule, **options):
+    def __init__(self, optimizer, rule, *, standing=True, **options):
         self.nets = []
         for _ in range(2):
             model = Net()
@@ -131,6 +138,8 @@ class Pair:
                 model, OPTIMIZERS[optimizer](model.parameters()), rule, seed=3, steps=40,
                 world="sparse", exclude=["head*"], **{"density": 0.3, **options},
             ))  # fmt: skip
+            if not standing:  # as sessions that nobody attached: the plan looks for itself
+                self.nets[-1].world.standing = None
         self.planned, layers = (net.world for net in self.nets)
         layers.native.untraceable = "to compare"
         self.data = torch.Generator().manual_seed(1)
@@ -171,7 +180,8 @@ class Pair:
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_model_that_was_changed_trains_on_as_layer_by_layer(change, optimizer):
     what, reason = CHANGES[change]
-    pair = Pair(optimizer, rewire.DeepR(l1=1e-3, noise=1e-3))
+    rule = rewire.DeepR(l1=1e-3, noise=1e-3)
+    pair = Pair(optimizer, rule, standing=change not in REFUSED)
     pair.train(4)
     pair.evaluate()
     assert pair.planned.plan is not None
@@ -184,6 +194,16 @@ def test_a_model_that_was_changed_trains_on_as_layer_by_layer(change, optimizer)
         assert pair.planned.plan is not None and pair.planned.untraceable is None
     else:
         assert pair.planned.plan is None and re.search(reason, pair.planned.untraceable or "")
+
+
+@pytest.mark.parametrize("change", REFUSED)
+def test_what_takes_a_sparse_weight_away_is_refused_after_attach(change):
+    pair = Pair("momentum", rewire.DeepR(l1=1e-3, noise=1e-3))
+    pair.train(2)
+    pair.change(CHANGES[change][0])
+    for net in pair.nets:
+        with pytest.raises(RuntimeError, match=REFUSED[change]):
+            net.learn(*pair.batch())
 
 
 def with_options(**options):
@@ -247,7 +267,7 @@ def test_a_change_taken_back_brings_the_plan_back_with_the_edges_of_now(optimize
 
 
 def test_a_rule_that_asks_for_gradients_of_a_frozen_weight_is_given_those_of_the_layers():
-    pair = Pair("momentum", rewire.RigL(when=every(2), fraction=0.5))
+    pair = Pair("momentum", rewire.RigL(when=every(2), fraction=0.5), standing=False)
     pair.train(3)
     pair.change(lambda m, o: m.hidden.weight.requires_grad_(False))
     pair.train(4)
