@@ -11,7 +11,7 @@ import torch
 
 import rewire
 
-from .families import FAMILIES
+from .families import FAMILIES, loss_of
 from .optimizers import OPTIMIZERS
 from .oracle import Recording, Reference, births_of
 from .trainers import FOR_OPTIMIZERS, STEPS, TRAINERS
@@ -24,6 +24,44 @@ RULES: dict[str, tuple[Callable[[], Any], float | None]] = {
     "RigL": (lambda: rewire.RigL(fraction=0.3, when=rewire.every(3)), 0.3),
     "GMP": (lambda: rewire.GMP(to=0.2, when=rewire.every(2)), None),
 }
+
+_OFTEN = rewire.every(2)
+MORE_RULES: dict[str, tuple[Callable[[], Any], float | None]] = {
+    "Static": (lambda: rewire.Static(), 0.3),
+    "Magnitude": (lambda: rewire.Magnitude(to=0.3), None),
+    "SNIP": (lambda: rewire.SNIP(to=0.3), None),
+    "GraSP": (lambda: rewire.GraSP(to=0.3), None),
+    "SynFlow": (lambda: rewire.SynFlow(to=0.3, rounds=10), None),
+    "NM": (lambda: rewire.NM(), None),
+    "DeepR": (lambda: rewire.DeepR(noise=0.01, l1=1e-3), 0.3),
+    "SoftDeepR": (lambda: rewire.SoftDeepR(noise=0.01, l1=1e-3), 0.3),
+    "StructuralPlasticity": (
+        lambda: rewire.StructuralPlasticity(attempts=0.3, p_form=0.9, p_elim_dep=0.9), 0.3),
+    "SynapticSampling": (lambda: rewire.SynapticSampling(prior=0.05, mu=-0.8), 0.3),
+    "HomeostaticGrowth": (
+        lambda: rewire.HomeostaticGrowth(epsilon=1.5, eta=0.1, growth=0.4, tau=5.0, when=_OFTEN),
+        0.3),
+    "GraNet": (lambda: rewire.GraNet(to=0.2, when=_OFTEN), None),
+    "DSR": (lambda: rewire.DSR(threshold=0.05, when=_OFTEN), 0.3),
+    "SNFS": (lambda: rewire.SNFS(rewires=_OFTEN), 0.3),
+    "MEST": (lambda: rewire.MEST(when=_OFTEN, fraction=0.3), 0.3),
+    "SRigL": (lambda: rewire.SRigL(when=_OFTEN, fraction=0.3), 0.3),
+    "CHT": (lambda: rewire.CHT(when=_OFTEN, fraction=0.3), 0.3),
+    "OBD": (lambda: rewire.OBD(to=0.1, when=_OFTEN), None),
+    "DiagonalFisher": (lambda: rewire.DiagonalFisher(to=0.1, when=_OFTEN), None),
+    "WoodFisher": (lambda: rewire.WoodFisher(to=0.1, when=_OFTEN, block=20), None),
+    "EarlyBird": (
+        lambda: rewire.EarlyBird(
+            to=0.1, when=rewire.every(1), until=1.0, distance=0.3, history=3), None),
+    "RandomRewiring": (lambda: rewire.RandomRewiring(when=_OFTEN, fraction=0.3), 0.3),
+    "AgeLimit": (lambda: rewire.AgeLimit(most=2, when=_OFTEN), 0.3),
+    "DropGrow": (lambda: rewire.DropGrow(drop="random", grow="growth", when=_OFTEN), 0.3),
+    "Combined": (
+        lambda: rewire.Combined(rules=(
+            rewire.GMP(to=0.1, when=rewire.every(3)), rewire.SET(when=_OFTEN))), None),
+    "IMP": (lambda: rewire.IMP(), None),
+}  # fmt: skip
+SETS_FIRST_WEIGHTS = ("SynapticSampling",)  # it draws those that it begins with
 
 
 class Cell(NamedTuple):
@@ -68,15 +106,18 @@ def _run(cell: Cell, double: bool) -> Outcome:
         OPTIMIZERS[cell.optimizer],
     )
     family = family._replace(double=family.double or double)
-    rule, density = RULES[cell.rule]
+    rule, density = (RULES | MORE_RULES)[cell.rule]
     model, plain = family.model(), family.model()
     optimizer = make.make(list(model.parameters()))
     batches = family.batches(STEPS * trainer.micro)
+    seeing = {}
+    if cell.rule in MORE_RULES:
+        seeing["probe"] = rewire.Probe(family.batches(2, seed=5), loss_of)
     torch.manual_seed(0)
     try:
         net = rewire.attach(
             model, optimizer, rule(), density=density, steps=STEPS, seed=3, world=cell.world,
-            **family.options,
+            **family.options, **seeing,
         )  # fmt: skip
     except (ValueError, TypeError) as e:
         return Outcome("refused", str(e))
@@ -94,6 +135,7 @@ def _run(cell: Cell, double: bool) -> Outcome:
     by_hand = make.make(list(plain.parameters()))
     reference = Reference(
         plain, by_hand, recording, mixed=make.mixed, births=lambda rate: births_of(make.make, rate),
+        drawn=cell.rule in SETS_FIRST_WEIGHTS,
         tolerance=TOLERANCE[cell.world],
     )  # fmt: skip
     trainer.train(plain, by_hand, batches, None)
@@ -137,4 +179,8 @@ ALL = [
 ] + [
     [Cell("Conv1d, Conv3d", made.trainer, world, "SET", name) for world in WORLDS]
     for name, made in OPTIMIZERS.items() if name != "AdamW"
+] + [
+    [Cell("MLP", trainer, world, rule) for world in WORLDS]
+    for rule in (*MORE_RULES, "SET", "GMP") for trainer in ("optimizer.step()", "GradScaler")
+    if rule in MORE_RULES or trainer == "GradScaler"
 ]  # fmt: skip

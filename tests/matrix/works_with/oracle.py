@@ -148,6 +148,7 @@ class Reference:
 
     ``mixed`` names state that is no number of a single weight: it is left as it is.
     ``births`` says what state starts with where that is not 0, at a learning rate.
+    ``drawn``: the rule draws the weights to start from, which are taken as recorded.
     """
 
     def __init__(
@@ -158,6 +159,7 @@ class Reference:
         *,
         mixed: frozenset[str] = frozenset(),
         births: Any,
+        drawn: bool = False,
         tolerance: float = 1e-6,
     ):
         self.model, self.optimizer, self.recording = model, optimizer, recording
@@ -171,6 +173,8 @@ class Reference:
         self.rest = {n: p for n, p in model.named_parameters() if id(p) not in own}
         self.slopes: Dense = {}
         with torch.no_grad():
+            for name, p in self.sparse.items() if drawn else ():
+                p.copy_(recording.first.weights[name])
             self._masked()
         for name, p in self.sparse.items():
             p.register_hook(self._keep(name))

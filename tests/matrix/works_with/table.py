@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .cells import ALL, RULES, WORLDS, Cell, Outcome
+from .cells import ALL, MORE_RULES, RULES, WORLDS, Cell, Outcome
 from .families import FAMILIES
 from .optimizers import OPTIMIZERS
 from .trainers import TRAINERS
@@ -83,6 +83,7 @@ def page() -> str:
     tables = [
         _families(cells, reasons),
         _optimizers(cells, reasons),
+        _rules(cells, reasons),
     ]
     refusals = [f"{i}. {why}" for i, why in enumerate(reasons.texts.values(), 1)]
     used = ", ".join(f"{package} {version}" for package, version in whole["versions"].items())
@@ -157,6 +158,24 @@ def _optimizers(cells: Measured, reasons: Reasons) -> str:
         if pair[0].rule == "SET" and name != "AdamW" and all(found):
             verdicts = " | ".join(_verdict(cell, reasons) for cell in found if cell)
             out.append(f"| {name} | {OPTIMIZERS[name].package} | {verdicts} |")
+    return "\n".join(out)
+
+
+def _rules(cells: Measured, reasons: Reasons) -> str:
+    """Rows are rules, columns trainers and worlds."""
+    trainers = ("optimizer.step()", "GradScaler")
+    columns = [f"`{t}`, {w}" if "(" in t else f"{t}, {w}" for t in trainers for w in WORLDS]
+    out = ["\n## Rules\n",
+           "The MLP, AdamW; rules that look at data get a probe. Rules with silent edges are\n"
+           "compared with their definition in `tests/worlds/test_gates.py` instead.\n",
+           f"| rule | {' | '.join(columns)} |", "|---" * 5 + "|"]  # fmt: skip
+    for rule in RULES | MORE_RULES:
+        row = [
+            cells.get(name_of(Cell("MLP", trainer, world, rule)))
+            for trainer in trainers for world in WORLDS
+        ]  # fmt: skip
+        if all(row):
+            out.append(f"| {rule} | {' | '.join(_verdict(c, reasons) for c in row if c)} |")
     return "\n".join(out)
 
 
