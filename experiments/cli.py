@@ -293,8 +293,14 @@ def models(*, json: AsJson = False) -> None:
 @app.command(group=CHOICE)
 def datasets(*, json: AsJson = False) -> None:
     """The data sets, and which of them are on this machine."""
-    columns = ("name", "title", "train", "validation", "test", "here")
+    columns = ("name", "title", "task", "train", "validation", "test", "here")
     print_rows(listings.datasets(), columns, json)
+
+
+@app.command(group=CHOICE)
+def tasks(*, json: AsJson = False) -> None:
+    """The tasks: losses and metrics, built in and installed."""
+    print_rows(listings.tasks(), ("name", "about", "metrics"), json)
 
 
 @app.command(group=CHOICE)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from .metric import ACCURACY, Metric
 from .statistics import (
     ALPHA,
     LEVEL,
@@ -28,7 +29,6 @@ from .statistics import (
     sign_flip_test,
     smallest_resolvable,
 )
-from .tasks.metric import ACCURACY, Metric
 
 Row = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""What there is to choose from, as rows: rules, worlds, models, data sets, presets.
+"""What there is to choose from, as rows: rules, worlds, models, data sets, tasks, presets.
 
 Built in and installed ones alike. Each function imports what its list needs, and no more.
 """
@@ -85,6 +85,17 @@ def datasets() -> list[Row]:
             else row["problem"] or "no"
         )  # fmt: skip
     return rows
+
+
+def tasks() -> list[Row]:
+    """What models can be trained for, and the metrics that results are judged by."""
+    from .tasks import available
+
+    return [
+        {"name": name, "kind": cls.kind, "metrics": [metric.key for metric in cls.metrics],
+         "about": first_paragraph(cls.__doc__)}
+        for name, cls in available().items()
+    ]  # fmt: skip
 
 
 def presets() -> list[Row]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .tasks.metric import ACCURACY, Metric
+from .metric import ACCURACY, Metric
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -74,7 +74,14 @@ def _rows(value: Any) -> Iterator[Any]:
 
 def _refuse_random(value: Any, named: str) -> None:
     """Items that are other ones at each look have no digest, and no run that can be resumed."""
-    first, again = (_pair(value[0], named) for _ in range(2))
+    try:
+        rows = value[0], value[0]
+    except Exception as error:  # a data set of somebody's may fail in any way
+        raise DataError(
+            f"{named}: a {type(value).__name__} has no item 0 ({type(error).__name__}: {error}): "
+            f"{FORMS}"
+        ) from error
+    first, again = (_pair(row, named) for row in rows)
     if not all(np.array_equal(a, b) for a, b in zip(first, again, strict=True)):
         raise DataError(
             f"{named}: its first item is another one when it is asked for again: leave out random "

@@ -27,7 +27,7 @@ def register(value: Any) -> str:
 
     >>> import numpy as np
     >>> register((np.arange(24.0).reshape(12, 2), np.arange(12) % 3))
-    'own:30dcad81f09adfba'
+    'own:9ba47a15c3c0fa15'
 
     Raises DataError for what is no data set.
     """

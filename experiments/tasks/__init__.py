@@ -15,8 +15,8 @@ from rewire.names import unknown
 from rewire.plugins import with_installed
 
 from ..errors import ConfigError
+from ..metric import ACCURACY, Metric
 from .built_in import Classification, Frames, NextToken, Regression
-from .metric import ACCURACY, Metric
 from .task import IGNORED, Task
 
 __all__ = ["ACCURACY", "IGNORED", "Classification", "Frames", "Metric", "NextToken", "Regression",

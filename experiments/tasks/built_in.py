@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .metric import ACCURACY, Metric
+from ..metric import ACCURACY, Metric
 from .task import IGNORED, Examples, Targets, Task
 
 if TYPE_CHECKING:

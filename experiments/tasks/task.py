@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from rewire.names import unknown
 from rewire.strategy import Plain
 
-from .metric import Metric
+from ..metric import Metric
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -75,6 +75,8 @@ def _with_digest(table: Mapping[str, Any], problems: Problems) -> Mapping[str, A
 
     name, before = table.get("name"), table.get("digest")
     if not isinstance(name, str) or not name.startswith(FOLDER):
+        if before is not None:
+            problems.add("data.digest", f"is of data that a name {FOLDER}PATH stands for")
         return table
     name = absolute(name)
     digest = info(name).digest

@@ -277,6 +277,11 @@ def test_files_that_changed_are_another_run_and_the_old_one_says_so(tmp_path):
         ((np.zeros((3, 2)), np.zeros(3, int)), "it has 3 examples; the fewest are 8"),
         (DataLoader(TensorDataset(torch.zeros(9, 2))), "give the data set that it loads"),
         (iter([]), "is a list_iterator: give"),
+        ({"a": 1}.keys(), "is a dict_keys: give"),
+        (
+            type("Frame", (Items,), {"__getitem__": lambda self, i: {}[i]})([], range(9)),
+            "a Frame has no item 0",
+        ),
         ({"train": (np.zeros((9, 2)), np.zeros(9, int)), "tset": 3}, "parts are train, tset"),
         (Items([np.zeros(2), np.zeros(3)] * 5, range(10)), "of 2 shapes"),
         (TensorDataset(torch.zeros(9, 2)), "an item is a tuple of 1, expected a pair"),

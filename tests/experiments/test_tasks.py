@@ -343,6 +343,14 @@ def test_values_of_a_metric_are_written_with_its_unit():
     assert printing.shown("test_bits", 1.2345678, NextToken(metric="bits").judged_by) == "1.235"
 
 
+def test_tasks_are_listed_with_their_metrics(capsys):
+    assert cli.main(["tasks", "--json"]) == 0
+    listed = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert listed["regression"]["metrics"] == ["r2", "mse"]
+    assert cli.main(["tasks"]) == 0
+    assert "next-token" in capsys.readouterr().out
+
+
 def test_data_sets_are_listed_with_their_task(capsys):
     assert cli.main(["data", "list", "--json"]) == 0
     listed = {row["name"]: row for row in json.loads(capsys.readouterr().out)}

@@ -252,7 +252,9 @@ def learning_curves(run: RunData, looks: Looks, density: float, column: str) -> 
         space_by_error(axes)
     axes.set_title(f"density {density:g}")
     axes.set_xlabel("step")
-    axes.set_ylabel(metric.axis("validation") if judged else "validation loss, log scale")
+    axes.set_ylabel(
+        metric.axis("validation", hint=False) if judged else "validation loss, log scale"
+    )
     return figure
 
 

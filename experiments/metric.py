@@ -64,14 +64,15 @@ class Metric:
             return math.inf
         return value if self.lower else -value
 
-    def axis(self, part: str) -> str:
-        """The label of an axis of values on a part of the data.
+    def axis(self, part: str, *, hint: bool = True) -> str:
+        """The label of an axis of values on a part of the data; hint: which way is better, where
+        that is down.
 
         >>> ACCURACY.axis("test"), Metric("r2", "R²").axis("validation")
         ('test accuracy, %', 'validation R²')
         """
         unit = ", %" if self.percent else ""
-        return f"{part} {self.title}{unit}{', lower is better' if self.lower else ''}"
+        return f"{part} {self.title}{unit}{', lower is better' if self.lower and hint else ''}"
 
     def number(self, value: float) -> str:
         """A value as a table has it, without a unit; a dash for NaN.
