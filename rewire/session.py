@@ -20,6 +20,7 @@ from .saving import refuse_other
 from .streams import Stream, rng_for
 from .when import Clock
 from .world import Loss, Trainable, World
+from .worlds.torch_model.stepping import refuse_accumulating
 
 
 class Session(Listening):
@@ -469,6 +470,7 @@ model's weights)
         """
         if self._outer is not None:  # accelerate's, say: it knows whether it is to step
             return self._step_outer(scaler, closure)
+        refuse_accumulating(getattr(self.world, "optimizer", None))
         world = self.world
         world.straight = not (self.limits or self.saves)
         try:

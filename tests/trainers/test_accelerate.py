@@ -85,6 +85,15 @@ def test_the_session_steps_where_the_wrapped_optimiser_would(world: str) -> None
     assert differences(net, own_loop("GMP", world, 4, accumulate=4)) == []
 
 
+@pytest.mark.parametrize("world", WORLDS)
+def test_steps_that_accelerate_leaves_out_are_no_session_steps(world: str) -> None:
+    """The session knows the optimizer of before prepare(), whose step() nothing leaves out."""
+    with pytest.raises(RuntimeError, match="accelerate accumulates gradients and leaves this step"):
+        run("GMP", world, accumulate=4, steps=16, by_session=True)
+    assert accelerate.state.GradientState().sync_gradients is False  # as left behind
+    assert own_loop("DeepR", world).clock.step == 16  # another's optimizer
+
+
 # -- saved and loaded by the accelerator ----------------------------------------------------------
 
 

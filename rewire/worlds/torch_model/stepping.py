@@ -7,6 +7,7 @@ of gradients (which calls the optimiser once in several batches), a closure.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -125,3 +126,18 @@ class Stepping:
         if self._open[0][1] not in running:
             self._open.clear()
             self._steps.after_step(made=False)
+
+
+def refuse_accumulating(optimizer: Any) -> None:
+    """Raise RuntimeError where accelerate leaves this optimizer's steps out for now, because it
+    accumulates gradients over batches, and the session would make one."""
+    states = sys.modules.get("accelerate.state")
+    if states is None or states.GradientState._shared_state.get("sync_gradients", True):
+        return
+    prepared = sys.modules["accelerate.optimizer"].AcceleratedOptimizer
+    if any(isinstance(o, prepared) and o.optimizer is optimizer for o in gc.get_objects()):
+        raise RuntimeError(
+            "accelerate accumulates gradients and leaves this step out, which net.step() would "
+            "make: call step() of the optimizer that accelerator.prepare returned, or attach to "
+            "that optimizer."
+        )
