@@ -623,8 +623,21 @@ CASES = (
 )  # fmt: skip
 
 
-def every_case(rank):
-    return {case.__name__: case(rank) for case in CASES}
+def everything(rank, folder):
+    """All that two ranks are to show, in one pair of processes: to start them is what costs."""
+    worlds = ("masked", "sparse")
+    return {
+        "rules": {world: every_rule(rank, world, list(RULES)) for world in worlds},
+        "ways": {world: every_way(rank, world, ["RigL"]) for world in worlds},
+        "halves": {world: halves(rank, world, f"{folder}/{world}") for world in worlds},
+        "page": example_of_the_page(rank, folder),
+        "cases": {case.__name__: case(rank) for case in CASES},
+    }
+
+
+def one_rank(rank, folder):
+    """What a group of one process is to show."""
+    return {"page": example_of_the_page(rank, folder), "wrapped": wrapped_alone(rank)}
 
 
 def _one_rank(rank, ranks, folder, run, arguments):

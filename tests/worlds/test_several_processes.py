@@ -14,7 +14,7 @@ from rewire.torch_loop import masked_only
 
 sys.path.append(str(Path(__file__).parent))  # the processes import it by name as well
 several = import_module("several_ranks")
-RULES = several.RULES
+RULES, WORLDS = several.RULES, ("masked", "sparse")
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="this torch has no torch.distributed"
 )
@@ -23,11 +23,37 @@ pytestmark = pytest.mark.skipif(
 # -- every rule ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["masked", "sparse"])
-def world(request, tmp_path_factory):
-    """A world's name, and what two ranks of each rule in it came to."""
-    folder = tmp_path_factory.mktemp(request.param)
-    return request.param, several.on_ranks(folder, several.every_rule, request.param, list(RULES))
+def resumed(world):
+    return [n for n in several.RESUMED if world == "masked" or not masked_only(RULES[n])]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the processes work; with what one process saved."""
+    path = tmp_path_factory.mktemp("ranks")
+    for world in WORLDS:
+        (path / world).mkdir()
+        for name in resumed(world):
+            several.first_half(0, 1, world, name, path / world / f"of one {name}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """What each of two ranks came to."""
+    return several.on_ranks(folder, several.everything, str(folder))
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """What the rank of a group of one came to."""
+    folder = tmp_path_factory.mktemp("one")
+    return several.on_ranks(folder, several.one_rank, str(folder), ranks=1)[0]
+
+
+@pytest.fixture(scope="module")
+def cases(both):
+    return [outcomes["cases"] for outcomes in both]
 
 
 def test_every_rule_of_the_registry_is_run():
@@ -35,16 +61,16 @@ def test_every_rule_of_the_registry_is_run():
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_two_ranks_are_one_network_and_that_of_one_process(world, name):
-    where, ranks = world
-    first, second = (outcomes[name] for outcomes in ranks)
-    if where == "sparse" and (name in several.GOING_BACK or masked_only(RULES[name])):
+@pytest.mark.parametrize("world", WORLDS)
+def test_two_ranks_are_one_network_and_that_of_one_process(both, world, name):
+    first, second = (outcomes["rules"][world][name] for outcomes in both)
+    if world == "sparse" and (name in several.GOING_BACK or masked_only(RULES[name])):
         assert first == second and "world='masked'" in first
         return
     (keys, weight, digests), (other_keys, other_weight, other_digests) = first, second
     assert digests == other_digests and torch.equal(keys, other_keys)
     assert torch.equal(weight, other_weight)
-    own_keys, own_weight, own_digests = several.run_rule(name, world=where)
+    own_keys, own_weight, own_digests = several.run_rule(name, world=world)
     assert digests == own_digests and torch.equal(keys, own_keys)
     torch.testing.assert_close(weight, own_weight, rtol=0, atol=1e-6)
 
@@ -54,15 +80,10 @@ def test_two_ranks_are_one_network_and_that_of_one_process(world, name):
 WAYS = [*several.WRAPS, "synchronised", "zeroed", "wrapped first"]
 
 
-@pytest.fixture(scope="module", params=["masked", "sparse"])
-def ways(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(f"ways_{request.param}")
-    return request.param, several.on_ranks(folder, several.every_way, request.param, ["RigL"])
-
-
 @pytest.mark.parametrize("way", WAYS)
-def test_accumulated_passes_of_two_ranks_are_those_of_one_process(ways, way):
-    world, ranks = ways
+@pytest.mark.parametrize("world", WORLDS)
+def test_accumulated_passes_of_two_ranks_are_those_of_one_process(both, world, way):
+    ranks = [outcomes["ways"][world] for outcomes in both]
     if world == "sparse" and way == "wrapped first":
         assert all("wrap the very model" in outcomes["RigL", way] for outcomes in ranks)
         return
@@ -78,13 +99,10 @@ def test_accumulated_passes_of_two_ranks_are_those_of_one_process(ways, way):
 # -- going on with another number of ranks --------------------------------------------------------
 
 
-@pytest.mark.parametrize("world", ["masked", "sparse"])
-def test_a_run_goes_on_with_another_number_of_ranks(tmp_path, world):
-    names = [n for n in several.RESUMED if world == "masked" or not masked_only(RULES[n])]
-    for name in names:
-        several.first_half(0, 1, world, name, tmp_path / f"of one {name}")
-    first, second = several.on_ranks(tmp_path, several.halves, world, str(tmp_path))
-    assert {n for n in first if isinstance(n, str)} == set(names)
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_run_goes_on_with_another_number_of_ranks(both, folder, world):
+    first, second = (outcomes["halves"][world] for outcomes in both)
+    assert {n for n in first if isinstance(n, str)} == set(resumed(world))
     for how, (keys, weight, digests) in first.items():
         assert torch.equal(weight, second[how][1]) and digests == second[how][2], how
         name = how if isinstance(how, str) else how[0]
@@ -93,29 +111,20 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path, world):
         assert torch.equal(keys, one_keys)
         torch.testing.assert_close(weight, one_weight, rtol=0, atol=1e-6)
         if how == name:  # and the other way round
-            keys, weight, digests = several.second_half(0, 1, tmp_path / f"of two {name}")
+            keys, weight, digests = several.second_half(0, 1, folder / world / f"of two {name}")
             assert digests == one_digests[several.STEPS // 2 :] and torch.equal(keys, one_keys)
             torch.testing.assert_close(weight, one_weight, rtol=0, atol=1e-6)
 
 
-def test_the_example_of_the_page_is_the_run_of_one_process(tmp_path):
-    first, second = several.on_ranks(tmp_path, several.example_of_the_page, str(tmp_path))
-    (tmp_path / "one").mkdir()
-    (one,) = several.on_ranks(
-        tmp_path / "one", several.example_of_the_page, str(tmp_path / "one"), ranks=1
-    )
-    assert one[2] and (tmp_path / "net.safetensors").is_file()
-    for keys, weight, edits in (first, second):
-        assert torch.equal(keys, one[0]) and edits == one[2]
-        torch.testing.assert_close(weight, one[1], rtol=0, atol=1e-5)
+def test_the_example_of_the_page_is_the_run_of_one_process(both, one, folder):
+    own_keys, own_weight, own_edits = one["page"]
+    assert own_edits and (folder / "net.safetensors").is_file()
+    for keys, weight, edits in (outcomes["page"] for outcomes in both):
+        assert torch.equal(keys, own_keys) and edits == own_edits
+        torch.testing.assert_close(weight, own_weight, rtol=0, atol=1e-5)
 
 
 # -- what the ranks are to have in common ---------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory):
-    return several.on_ranks(tmp_path_factory.mktemp("cases"), several.every_case)
 
 
 def test_ranks_that_begin_apart_are_stopped_before_the_first_step_by_what_differs(cases):
@@ -167,7 +176,7 @@ def is_the_run_of_one_process(outcomes, world):
         torch.testing.assert_close(weight, own_weight, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("world", ["masked", "sparse"])
+@pytest.mark.parametrize("world", WORLDS)
 def test_a_model_that_is_wrapped_after_some_steps_is_noticed(cases, world):
     late = [case["wrapped_late"] for case in cases]
     is_the_run_of_one_process([outcomes[world, True] for outcomes in late], world)
@@ -175,7 +184,7 @@ def test_a_model_that_is_wrapped_after_some_steps_is_noticed(cases, world):
         assert "hold other edges before step 3" in outcomes[world, False]
 
 
-@pytest.mark.parametrize("world", ["masked", "sparse"])
+@pytest.mark.parametrize("world", WORLDS)
 def test_copies_and_pickles_of_a_rank_are_runs_of_their_own(cases, world):
     for case in cases:
         for how in ("copied", "pickled"):
@@ -183,10 +192,9 @@ def test_copies_and_pickles_of_a_rank_are_runs_of_their_own(cases, world):
         assert "rewire.load(path, model, optimizer, group=...)" in case["copies"][world, "named"]
 
 
-def test_a_wrapper_of_one_process_changes_nothing(tmp_path):
-    (alone,) = several.on_ranks(tmp_path, several.wrapped_alone, ranks=1)
-    for world, outcome in alone.items():
-        is_the_run_of_one_process([outcome], world)
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_wrapper_of_one_process_changes_nothing(one, world):
+    is_the_run_of_one_process([one["wrapped"][world]], world)
 
 
 @pytest.mark.parametrize("how", ["inside", "outside"])
@@ -202,7 +210,7 @@ def test_optimizers_that_keep_processes_apart_are_refused(cases):
 
 def test_sharded_weights_are_refused_by_name(cases):
     for case in cases:
-        for world in ("masked", "sparse"):
+        for world in WORLDS:
             error = case["sharded"][world]
             assert "'0.weight' is sharded over processes (DTensor" in error, error
 
@@ -213,7 +221,7 @@ def test_weights_that_are_sharded_after_attach_are_refused_in_the_next_pass(case
             assert "'0.weight' was sharded over processes after attach" in error
 
 
-@pytest.mark.parametrize("world", ["masked", "sparse"])
+@pytest.mark.parametrize("world", WORLDS)
 def test_weights_that_are_left_out_may_be_sharded_where_the_group_is_named(cases, world):
     model = several.model_of()
     optimizer = several.sgd(model)
