@@ -5,8 +5,7 @@
 
 import pytest
 from works_with import table
-from works_with.cells import ALL, ALL_TRAINERS, Cell, run, run_pair
-from works_with.families import FAMILIES
+from works_with.cells import ALL, ALL_FAMILIES, ALL_TRAINERS, Cell, run, run_pair
 from works_with.optimizers import OPTIMIZERS
 
 OWN = ("net.step()", "optimizer.step()", "closure", "GradScaler")
@@ -24,7 +23,7 @@ PACKAGES = {"pytorch-optimizer": "pytorch_optimizer", "stable-baselines3": "stab
 
 def measure(pair):
     cell = pair[0]
-    for what in (FAMILIES[cell.family], ALL_TRAINERS[cell.trainer], OPTIMIZERS[cell.optimizer]):
+    for what in (ALL_FAMILIES[cell.family], ALL_TRAINERS[cell.trainer], OPTIMIZERS[cell.optimizer]):
         pytest.importorskip(PACKAGES.get(what.package, what.package), exc_type=ImportError)
     written = table.load()
     outcomes = run_pair(pair)

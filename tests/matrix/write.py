@@ -9,8 +9,7 @@ from multiprocessing import get_context
 
 import torch
 from works_with import table
-from works_with.cells import ALL, ALL_TRAINERS, Cell, run_pair
-from works_with.families import FAMILIES
+from works_with.cells import ALL, ALL_FAMILIES, ALL_TRAINERS, Cell, run_pair
 from works_with.optimizers import OPTIMIZERS
 
 
@@ -23,7 +22,7 @@ def there(package: str) -> bool:
 
 
 def packages_of(cell: Cell) -> set[str]:
-    return {FAMILIES[cell.family].package, ALL_TRAINERS[cell.trainer].package,
+    return {ALL_FAMILIES[cell.family].package, ALL_TRAINERS[cell.trainer].package,
             OPTIMIZERS[cell.optimizer].package}  # fmt: skip
 
 

@@ -11,12 +11,13 @@ import torch
 
 import rewire
 
-from .families import FAMILIES, loss_of
+from .families import FAMILIES, POLICIES, loss_of
 from .optimizers import OPTIMIZERS
 from .oracle import Recording, Reference, births_of
-from .trainers import FOR_OPTIMIZERS, STEPS, TRAINERS
+from .trainers import FOR_OPTIMIZERS, FOR_POLICIES, STEPS, TRAINERS
 
-ALL_TRAINERS = TRAINERS | FOR_OPTIMIZERS
+ALL_TRAINERS = TRAINERS | FOR_OPTIMIZERS | FOR_POLICIES
+ALL_FAMILIES = FAMILIES | POLICIES
 WORLDS = ("masked", "sparse")
 TOLERANCE = {"masked": 1e-6, "sparse": 1e-5}
 RULES: dict[str, tuple[Callable[[], Any], float | None]] = {
@@ -94,14 +95,14 @@ def run_pair(pair: list[Cell]) -> dict[str, Outcome]:
     """The outcomes of a cell in both worlds, by world. Where rounding in float32 decides which of
     two equal synapses a rule takes, both are trained in float64."""
     outcomes = _agreed({cell.world: run(cell) for cell in pair})
-    if "other edges" in outcomes["sparse"].why and not FAMILIES[pair[0].family].double:
+    if "other edges" in outcomes["sparse"].why and not ALL_FAMILIES[pair[0].family].double:
         outcomes = _agreed({cell.world: run(cell, double=True) for cell in pair})
     return outcomes
 
 
 def _run(cell: Cell, double: bool) -> Outcome:
     family, trainer, make = (
-        FAMILIES[cell.family],
+        ALL_FAMILIES[cell.family],
         ALL_TRAINERS[cell.trainer],
         OPTIMIZERS[cell.optimizer],
     )
@@ -179,6 +180,9 @@ ALL = [
 ] + [
     [Cell("Conv1d, Conv3d", made.trainer, world, "SET", name) for world in WORLDS]
     for name, made in OPTIMIZERS.items() if name != "AdamW"
+] + [
+    [Cell(family, "stable-baselines3", world, rule) for world in WORLDS]
+    for family in POLICIES for rule in RULES
 ] + [
     [Cell("MLP", trainer, world, rule) for world in WORLDS]
     for rule in (*MORE_RULES, "SET", "GMP") for trainer in ("optimizer.step()", "GradScaler")

@@ -463,4 +463,22 @@ SPIKING = {
     "SpikingJelly LIFNode": _spiking("spikingjelly", SpikingJelly),
 }
 
+# -- policies, whose batches are what they play ----------------------------------------------------
+
+
+def _policy(name: str, **settings: Any) -> Family:
+    def build() -> nn.Module:
+        algorithms = import_module("stable_baselines3")
+        made = getattr(algorithms, name)(
+            "MlpPolicy", "CartPole-v1", n_steps=8, seed=0, device="cpu",
+            policy_kwargs={"net_arch": [16, 16]}, **settings,
+        )  # fmt: skip
+        object.__setattr__(made.policy, "algorithm", made)
+        return made.policy
+
+    return Family("stable_baselines3", build, lambda generator: {})
+
+
+POLICIES = {"A2C": _policy("A2C"), "PPO": _policy("PPO", batch_size=8, n_epochs=1)}
+
 FAMILIES: dict[str, Family] = {**TORCH, **HUGGING_FACE, **TIMM, **SPIKING}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .cells import ALL, MORE_RULES, RULES, WORLDS, Cell, Outcome
-from .families import FAMILIES
+from .families import FAMILIES, POLICIES
 from .optimizers import OPTIMIZERS
 from .trainers import TRAINERS
 
@@ -82,6 +82,7 @@ def page() -> str:
     }  # fmt: skip
     tables = [
         _families(cells, reasons),
+        _policies(cells, reasons),
         _optimizers(cells, reasons),
         _rules(cells, reasons),
     ]
@@ -147,6 +148,21 @@ def _entry(cells: Measured, reasons: Reasons, family: str, trainer: str) -> str:
     return "; ".join(f"{world}: {text}" for world, text in by_world.items() if text)
 
 
+def _policies(cells: Measured, reasons: Reasons) -> str:
+    """Rows are algorithms of stable-baselines3, columns worlds; rules are one cell."""
+    out = ["\n## Policies\n",
+           f"stable-baselines3's `learn`, which clips; {', '.join(RULES)}.\n",
+           "| algorithm | masked | sparse |", "|---|---|---|"]  # fmt: skip
+    for algorithm in POLICIES:
+        row = []
+        for world in WORLDS:
+            names = {r: name_of(Cell(algorithm, "stable-baselines3", world, r)) for r in RULES}
+            row.append(_agreed({r: cells[n] for r, n in names.items() if n in cells}, reasons))
+        if all(row):
+            out.append(f"| {algorithm} | {' | '.join(row)} |")
+    return "\n".join(out)
+
+
 def _optimizers(cells: Measured, reasons: Reasons) -> str:
     """Rows are optimisers, columns worlds."""
     out = ["\n## Optimizers\n",
@@ -183,6 +199,8 @@ def _agreed(found: Mapping[str, Mapping[str, Any]], reasons: Reasons) -> str:
     texts: dict[str, list[str]] = {}
     for rule, cell in found.items():
         texts.setdefault(_verdict(cell, reasons), []).append(rule)
+    if not texts:
+        return ""
     if len(texts) == 1:
         return next(iter(texts))
     return ", ".join(f"{text} ({', '.join(names)})" for text, names in texts.items())

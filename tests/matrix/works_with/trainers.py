@@ -159,6 +159,15 @@ def _quiet(*loggers: str) -> Any:
         logger.setLevel(level)
 
 
+def stable_baselines(model: nn.Module, optimizer: Any, batches: list[Batch], net: Any) -> None:
+    """stable-baselines3's ``learn``: six updates of the policy, gradients clipped."""
+    algorithm: Any = model.algorithm
+    model.optimizer = optimizer
+    algorithm.set_random_seed(0)
+    algorithm.learn(len(batches) * algorithm.n_steps)
+
+
+FOR_POLICIES = {"stable-baselines3": Trainer("stable_baselines3", stable_baselines)}
 FOR_OPTIMIZERS = {"create_graph": Trainer("torch", create_graph)}
 TRAINERS = {
     "net.step()": Trainer("torch", own_session),
