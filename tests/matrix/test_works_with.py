@@ -7,6 +7,7 @@ import pytest
 from works_with import table
 from works_with.cells import ALL, ALL_FAMILIES, ALL_TRAINERS, Cell, run, run_pair
 from works_with.optimizers import OPTIMIZERS
+from works_with.ranks import RANKED, run_ranks
 
 OWN = ("net.step()", "optimizer.step()", "closure", "GradScaler")
 PART = [
@@ -49,6 +50,13 @@ def test_the_whole_table(pair):
     measure(pair)
 
 
+@pytest.mark.slow
+def test_two_ranks():
+    written = table.load()
+    for cell, outcome in run_ranks().items():
+        assert outcome.verdict == written[table.name_of(cell)]["verdict"], outcome.why
+
+
 def test_the_page_shows_what_was_measured():
     assert table.PAGE.read_text(encoding="utf-8") == table.page()
 
@@ -57,7 +65,7 @@ def test_no_cell_is_silent():
     written = table.load()
     assert [n for n, c in written.items() if c["verdict"] not in ("exact", "refused")] == []
     assert all(c["why"] for c in written.values() if c["verdict"] == "refused")
-    assert {table.name_of(cell) for pair in ALL for cell in pair} == set(written)
+    assert {table.name_of(cell) for pair in [*ALL, RANKED] for cell in pair} == set(written)
 
 
 def test_the_oracle_finds_what_is_wrong(monkeypatch):

@@ -11,6 +11,7 @@ import torch
 from works_with import table
 from works_with.cells import ALL, ALL_FAMILIES, ALL_TRAINERS, Cell, run_pair
 from works_with.optimizers import OPTIMIZERS
+from works_with.ranks import RANKED, TRAINER, run_ranks
 
 
 def there(package: str) -> bool:
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--page", action="store_true", help="only write the page anew")
     arguments = parser.parse_args()
     cells = table.load()
-    known = {table.name_of(c) for pair in ALL for c in pair}
+    known = {table.name_of(c) for pair in [*ALL, RANKED] for c in pair}
     cells = {n: v for n, v in cells.items() if n in known}
     pairs = [p for p in ALL if not arguments.only or set(arguments.only) & set(p[0])]
     pairs = [] if arguments.page else [p for p in pairs if all(map(there, packages_of(p[0])))]
@@ -58,6 +59,8 @@ def main() -> int:
             if not i % 100:
                 print(f"{i} of {len(pairs)}", flush=True)
                 table.save(cells)
+    if not arguments.page and (not arguments.only or TRAINER in arguments.only):
+        cells |= {table.name_of(c): table.noted(o) for c, o in run_ranks().items()}
     table.save(cells)
     return int(faults > 0)
 

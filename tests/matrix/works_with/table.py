@@ -12,6 +12,7 @@ from typing import Any
 from .cells import ALL, MORE_RULES, RULES, WORLDS, Cell, Outcome
 from .families import FAMILIES, POLICIES
 from .optimizers import OPTIMIZERS
+from .ranks import RANKED
 from .trainers import TRAINERS
 
 FILE = Path(__file__).parent.parent / "measured.json"
@@ -83,6 +84,7 @@ def page() -> str:
     tables = [
         _families(cells, reasons),
         _policies(cells, reasons),
+        _ranks(cells, reasons),
         _optimizers(cells, reasons),
         _rules(cells, reasons),
     ]
@@ -160,6 +162,20 @@ def _policies(cells: Measured, reasons: Reasons) -> str:
             row.append(_agreed({r: cells[n] for r, n in names.items() if n in cells}, reasons))
         if all(row):
             out.append(f"| {algorithm} | {' | '.join(row)} |")
+    return "\n".join(out)
+
+
+def _ranks(cells: Measured, reasons: Reasons) -> str:
+    """Rows are rules, columns worlds."""
+    out = ["\n## Two ranks\n",
+           "The MLP under DistributedDataParallel over two gloo processes. Here exact means: both "
+           "ranks\nhold the same bits, and edges and weights (to 1e-6) of one process at the same "
+           "global batch.\n`tests/worlds/test_several_processes.py` does so for every rule.\n",
+           "| rule | masked | sparse |", "|---|---|---|"]  # fmt: skip
+    for rule in RULES:
+        row = [cells.get(name_of(c)) for c in RANKED if c.rule == rule]
+        if all(row):
+            out.append(f"| {rule} | {' | '.join(_verdict(c, reasons) for c in row if c)} |")
     return "\n".join(out)
 
 
