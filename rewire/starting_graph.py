@@ -130,6 +130,13 @@ def _check_agrees(
     distribution: str | Mapping[str, float] | Sequence[int],
 ) -> None:
     """Raise ValueError where counts were asked for beside a topology that has others."""
+    if not isinstance(distribution, str):
+        try:
+            agrees = counts_for(graph.space, density, distribution) == graph.live_counts()
+        except ValueError:
+            agrees = False
+        if agrees:
+            return
     if distribution != "erk":
         raise ValueError(
             f"initial names every edge ({graph.live_counts()} by projection): leave out "

@@ -96,6 +96,13 @@ def test_what_is_no_topology_or_disagrees_is_refused(initial, options, message):
         attach(pruned(), initial=initial, **options)
 
 
+@pytest.mark.parametrize("asked", [{"0.weight": 0.2, "2": 0.2}, [120, 30]])
+def test_counts_that_the_topology_has_are_no_contradiction(asked):
+    start = attach(pruned(), initial="nonzero").graph
+    net = attach(pruned(seed=1), initial=start, distribution=asked)
+    assert net.counts == [120, 30] and torch.equal(net.topology, start.keys)
+
+
 def test_a_weight_of_zeros_alone_has_no_nonzero_topology():
     model = pruned()
     nn.init.zeros_(model[2].weight)
