@@ -27,7 +27,7 @@ def test_the_listings_run(world: str, tmp_path: Path, monkeypatch: pytest.Monkey
             if world == "sparse" and "GradScaler" in listing:
                 continue  # the sparse world runs in full precision
             exec(compile(listing, "docs/saving.md", "exec"), namespace)
-    assert len(LISTINGS) == 10 and namespace["net"].world.name == world
+    assert len(LISTINGS) == 11 and namespace["net"].world.name == world
 
 
 def test_the_page_is_linked() -> None:

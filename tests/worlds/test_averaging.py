@@ -367,6 +367,19 @@ def test_an_average_of_ones_own_is_warned_of_once(world):
     assert len([x for x in w if "deep copy" in str(x.message)]) == 1
 
 
+@pytest.mark.parametrize("rule", ["set", "deepr", "two"])
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_target_network_that_follows_through_data_is_warned_of(world, rule):
+    net = attached(world, rule)
+    target = copy.deepcopy(net.world.model)
+    with pytest.warns(UserWarning, match=r"deep copy of this model after its edges .*averaged"):
+        for batch in batches(10):
+            step(net, batch)
+            pairs = zip(net.world.model.parameters(), target.parameters(), strict=True)
+            for p, follows in pairs:
+                follows.data.mul_(0.9).add_(p.data, alpha=0.1)
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_other_copies_are_nobodys_business(world):
     static = attached(world, "static")

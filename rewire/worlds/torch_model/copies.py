@@ -88,7 +88,7 @@ class Copies:
         self._world: str = session.world.name
         self.changes = ", ".join(r.name for r in session.rules if not _never(r))
         self._modules = list(owners(model, parameters).items())
-        self._watched: list[tuple[ref[nn.Module], Places, list[int], Tensor]] = []
+        self._watched: list[tuple[ref[nn.Module], Places, list[tuple[int, str]], Tensor]] = []
         if self.changes:
             self._refuse_earlier(session.graph)
         for module, weights in self._modules:
@@ -138,16 +138,16 @@ class Copies:
     def look(self, graph: Graph) -> None:
         """Warn of copies into which something wrote numbers of several topologies."""
         kept = []
-        for module_ref, weights, versions, keys in self._watched:
+        for module_ref, weights, before, keys in self._watched:
             module = module_ref()
             if module is None:
                 continue
             parameters = [
                 (i, p) for i, name in weights if (p := module._parameters.get(name)) is not None
             ]
-            now = [p._version for _, p in parameters]
+            now = [_contents(p) for _, p in parameters]
             trains = any(p.grad is not None for _, p in parameters)
-            if now == versions or not versions or trains:
+            if now == before or not before or trains:
                 if not trains:
                     kept.append((module_ref, weights, now, keys))
                 continue
@@ -172,6 +172,11 @@ class Copies:
             if not dense or bool((p.detach().cpu()[~graph.mask(i)] != 0).any()):
                 return True
         return False
+
+
+def _contents(parameter: Tensor) -> tuple[int, str]:
+    """What tells whether somebody wrote into a parameter: ``p.data.copy_`` counts no version."""
+    return parameter._version, repr(float(parameter.detach().sum()))
 
 
 def _never(rule: Any) -> bool:
