@@ -52,7 +52,7 @@ FLOORS: list[tuple[str, ...]] = [
 _WITHIN: list[tuple[str, ...]] = [
     ("",),
     ("errors", "threads", "cells", "summary", "statistics", "presets"),
-    ("metric",),
+    ("metric", "installed"),
     ("tasks",),
     ("data", "store"),
     ("engines",),

