@@ -119,6 +119,8 @@ There is no third kind: {cells} cells, {exact} exact, {refused} refused, {faults
 
 Measured with {versions}. Models are as small as they come, their dropout left on. Many batch
 norms, and spikes, widen what rounding leaves: timm's models and some spiking ones are in float64.
+Where the sign of a weight that is 0 but for rounding decides what SET drops (torch's Transformer
+under `optimizer.step()`), both worlds are compared by `SET(drop="magnitude")`.
 `python tests/matrix/write.py` measures it again (an hour; `--only GPT-2` some rows); the default
 tests measure a part of it and compare.
 """
