@@ -13,6 +13,7 @@ from torch import Tensor
 from . import caps, convert
 from .columns import Columns, Reader
 from .edit import Birth, Edit
+from .network import Network
 from .space import Population, Projection, Space
 from .splice import splice
 from .topology import Topology
@@ -233,6 +234,16 @@ class Graph:
     def digest(self) -> str:
         """A fingerprint of the topology: equal exactly when the keys are."""
         return self.topology.digest()
+
+    @property
+    def network(self) -> Network:
+        """All populations as one directed network of units, links without weights included."""
+        return self.topology.derived("network", lambda: Network(self.topology))
+
+    @property
+    def pieces(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the populations of each part that nothing joins to the others."""
+        return self.network.pieces
 
     # -- what computes --------------------------------------------------------------------------
 

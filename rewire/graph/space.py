@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .kinds import KINDS
+from .wiring import Wiring
 
 NONE = np.empty(0, np.int64)
 
@@ -147,6 +148,7 @@ class Space:
     """Who may connect: populations, the projections between them, and the keys of all pairs.
 
     Each projection's keys begin at its offset (``bounds``), in the order of its flat indices.
+    ``wiring`` says what else joins the populations; None: nothing is known of it.
     Raises ValueError for a projection between populations that are not there, and for two
     populations or two projections of one name.
 
@@ -168,7 +170,9 @@ class Space:
         populations: Iterable[Population],
         projections: Iterable[Projection],
         limits: Sequence[Any] = (),
+        wiring: Wiring | None = None,
     ):
+        self.wiring = wiring
         self.populations = tuple(populations)
         self.limits = tuple(limits)  # of rewire.limits
         self.projections = tuple(projections)
