@@ -265,23 +265,21 @@ def worlds(*, json: AsJson = False) -> None:
 
 @app.command(group=CHOICE)
 def cite(*names: str) -> None:
-    """BibTeX of the papers behind these rules.
+    """BibTeX of the papers behind these rules, branches, layer budgets and distributions.
 
     Parameters
     ----------
     names
-        Rules by name; left out: all of them.
+        By name (`RigL`, `OWL`, `erk`); left out: all of them.
     """
-    from rewire.citations import bibliography
+    from rewire.citations import bibliography, citable
     from rewire.names import unknown
 
-    from .config.schema import available
-
-    known = available("rule")
+    known = citable()
     for name in names:
         if name not in known:
             raise ConfigError(unknown("rule", name, known))
-    print(bibliography([known[name] for name in names or known]))
+    print(bibliography({name: known[name] for name in names or known}))
 
 
 @app.command(group=CHOICE)

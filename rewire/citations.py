@@ -1,6 +1,7 @@
-"""BibTeX of rules: what each rule's own file says of its source.
+"""BibTeX of rules, branches, layer budgets and distributions: what each one's own file says of its
+source.
 
-A rule class brings ``source`` ("Evci et al. 2020, arXiv:1911.11134") and, for the full entry,
+A class brings ``source`` ("Evci et al. 2020, arXiv:1911.11134") and, for the full entry,
 ``bibtex``. Where it brings only the first, an entry is made of that. Sources that name no year
 ("control: ...") have nothing to cite.
 """
@@ -8,15 +9,35 @@ A rule class brings ``source`` ("Evci et al. 2020, arXiv:1911.11134") and, for t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-
-from .rule import Rule
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 _SOURCE = re.compile(r"(?P<who>.+?),? (?P<year>(?:19|20)\d\d)\w?(?:,? (?P<where>.*))?$")
 
 
-def entry(rule: type[Rule] | Rule) -> str | None:
-    """The BibTeX entry of a rule's paper; None where it has none.
+def citable() -> dict[str, Any]:
+    """All that has a source, by name: rules, branches, layer budgets and distributions.
+
+    >>> [name in citable() for name in ("RigL", "OWL", "RateRewind", "erk", "no_such")]
+    [True, True, True, True, False]
+    """
+    from . import branches, rules
+    from .budget import DISTRIBUTIONS
+    from .rules.shared.layer_budget import LayerBudget
+
+    budgets = {s.__name__: s for s in rules.STRATEGIES if issubclass(s, LayerBudget)}
+    papers = {"er": rules.SET, "erk": rules.RigL}  # which brought them
+    controls = {
+        name: SimpleNamespace(source="control: shares of no paper", bibtex="")
+        for name in DISTRIBUTIONS
+    }
+    return {**rules.available(), **branches.available(), **budgets, **controls, **papers}
+
+
+def entry(rule: Any) -> str | None:
+    """The BibTeX entry of a rule's paper, or of anything else with ``source`` and ``bibtex``; None
+    where it has none.
 
     >>> from rewire import RigL, Static
     >>> entry(RigL).split(",")[0]
@@ -43,19 +64,22 @@ def entry(rule: type[Rule] | Rule) -> str | None:
     return "\n".join([f"@misc{{{first}{year},", *lines, "}"])
 
 
-def bibliography(rules: Sequence[type[Rule]]) -> str:
+def bibliography(rules: Sequence[type[Any]] | Mapping[str, Any]) -> str:
     """One entry a paper, each under a comment with the rules it is the source of.
+
+    rules: classes, or whatever has ``source`` and ``bibtex`` by name.
 
     >>> from rewire import DeepR, SoftDeepR
     >>> bibliography([DeepR, SoftDeepR]).splitlines()[0]  # both are of one paper
     '% DeepR, SoftDeepR'
     """
+    named = rules if isinstance(rules, Mapping) else {rule.__name__: rule for rule in rules}
     by: dict[str, list[str]] = {}
     silent = []
-    for rule in rules:
+    for name, rule in named.items():
         text = entry(rule)
         if text is None:
-            silent.append(f"% {rule.__name__} has no paper ({rule.source or 'no source is given'})")
+            silent.append(f"% {name} has no paper ({rule.source or 'no source is given'})")
         else:
-            by.setdefault(text, []).append(rule.__name__)
+            by.setdefault(text, []).append(name)
     return "\n\n".join([*silent, *(f"% {', '.join(names)}\n{text}" for text, names in by.items())])

@@ -5,10 +5,20 @@ import re
 import pytest
 
 from rewire import citations, rules
+from rewire.budget import DISTRIBUTIONS
 from rewire.experiments import cli
 from rewire.rule import Rule
 
-PAPERS = {name: rule for name, rule in rules.available().items() if "control:" not in rule.source}
+CITED = citations.citable()
+PAPERS = {name: rule for name, rule in CITED.items() if "control:" not in rule.source}
+
+
+def test_whatever_has_a_source_can_be_cited_by_name():
+    classes = [c for c in vars(rules).values() if isinstance(getattr(c, "source", None), str)]
+    sources = {c.__name__ for c in classes if c.source}
+    assert {"Wanda", "SparseGPT", "UnitPruning", "LAMP", "OWL", "RateRewind"} <= sources
+    assert sources <= CITED.keys() and DISTRIBUTIONS.keys() <= CITED.keys()
+    assert all(rule.source for rule in CITED.values())
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -50,6 +60,10 @@ def test_the_command_cites_each_paper_once(capsys):
     said = capsys.readouterr().out
     assert said.count("@") == 1 and "% DeepR, SoftDeepR" in said
     assert "% Static has no paper (control: fixed random connectivity)" in said
+    assert cli.main(["cite", "LAMP", "OWL", "erk", "balanced"]) == 0
+    said = capsys.readouterr().out
+    assert all(paper in said for paper in ("2010.07611", "2310.05175", "% erk\n@inproceedings{evci"))
+    assert "% balanced has no paper" in said
     assert cli.main(["cite"]) == 0
     whole = capsys.readouterr().out
     keys = re.findall(r"^@\w+\{(\w+),", whole, re.M)
