@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class LayerDensity(Measure):
     """Edges / possible edges of each projection, and of all together.
 
+    Above 1 where multapses of a pair outnumber the pairs that are not joined.
+
     >>> from rewire.analysis.examples import two_layers
     >>> LayerDensity().of(two_layers())["fc2"]
     0.5
@@ -23,7 +25,7 @@ class LayerDensity(Measure):
 
     kind: ClassVar[str] = "layers"
     source: ClassVar[str] = "definition"
-    bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)
+    bounds: ClassVar[tuple[float | None, float | None]] = (0, None)
 
     def values(self, graph: Graph) -> Mapping[str, float]:
         shares = {
