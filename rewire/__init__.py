@@ -51,7 +51,7 @@ _MODULES = frozenset({
     "analysis", "averaging", "loading", "saving",
     "branches", "budget", "checkpoint", "citations", "compatibility", "coverage",
     "edit_log", "experiments", "graph", "integrations", "limits", "listening", "measures", "models",
-    "nulls", "rule",
+    "nulls", "pictures", "rule",
     "rule_budget",
     "rules", "select", "session", "signals", "starting_graph", "strategy", "streams", "substrates",
     "torch_loop", "trackers", "when", "world", "worlds",

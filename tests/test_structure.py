@@ -46,6 +46,7 @@ FLOORS: list[tuple[str, ...]] = [
         "rewire.nulls",
     ),
     ("rewire.measures",),
+    ("rewire.pictures",),
     ("rewire.branches",),
     ("rewire.compatibility", "rewire.starting_graph"),
     ("rewire.rules", "rewire.worlds"),

@@ -13,7 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from .style import THEME, Look, new_figure
+from rewire.pictures.style import THEME, new_figure
+
+from .style import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

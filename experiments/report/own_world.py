@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rewire.pictures.style import drawing
+
 from ..store import OWN_WORLD_ROW_FIELDS
 from . import frame
 from .run import RunData
 from .sections import Section
-from .style import drawing
 
 FIGURES: tuple[str, ...] = ()  # that `standalone` draws
 FIRST = ("seed", "level", "density", "edges", "step")

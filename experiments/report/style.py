@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import matplotlib
 from markupsafe import Markup, escape
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# name -> (light, dark). Each light colour occurs once, because it stands for its name in the SVG.
-THEME = {
-    "ink": ("#1b1f24", "#e8ebee"),
-    "muted": ("#59636e", "#a3adb8"),
-    "grid": ("#dfe3e8", "#333a42"),
-    "paper": ("#ffffff", "#14181d"),
-    "grey": ("#7f8790", "#9ba4ae"),
-    "brown": ("#8c6d4f", "#c8a680"),
-    "vermillion": ("#d55e00", "#ff8a4c"),
-    "blue": ("#0072b2", "#4ba6ee"),
-    "sky": ("#45a5dc", "#9fd8ff"),
-    "green": ("#009e73", "#34c99e"),
-    "purple": ("#b5579a", "#e394cb"),
-    "orange": ("#dc9600", "#f5c355"),
-    "indigo": ("#44378f", "#a99df5"),
-    "olive": ("#8a8a2d", "#c9c95c"),
-    "rose": ("#c4566a", "#f28fa0"),
-    "teal": ("#3a9d94", "#7fd9d0"),
-    "wine": ("#7d2450", "#d77bab"),
-}
+from rewire.pictures.style import THEME, new_figure, to_svg
 
 
 @dataclass(frozen=True)
@@ -110,69 +87,6 @@ def theme_css() -> str:
         f":root{{color-scheme:light dark;{light}}}\n"
         f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
     )
-
-
-_SETTINGS: dict[Any, Any] = {
-    "svg.hashsalt": "rewire",
-    "text.parse_math": False,  # a label is a text, whatever signs are in it
-    "font.size": 9.5,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9.5,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": THEME["muted"][0],
-    "axes.labelcolor": THEME["ink"][0],
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": THEME["grid"][0],
-    "grid.linewidth": 0.7,
-    "text.color": THEME["ink"][0],
-    "xtick.color": THEME["muted"][0],
-    "ytick.color": THEME["muted"][0],
-    "xtick.labelcolor": THEME["ink"][0],
-    "ytick.labelcolor": THEME["ink"][0],
-    "lines.linewidth": 1.6,
-    "path.simplify": True,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-
-
-@contextmanager
-def drawing(*, standalone: bool = False) -> Iterator[None]:
-    """Matplotlib's settings for our figures, and back to the caller's afterwards.
-
-    Text stays text inside a page (sharp, selectable, small) and becomes outlines in a file of its
-    own, where the reader's fonts are unknown.
-    """
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
-        matplotlib.rcParams["svg.fonttype"] = "path" if standalone else "none"
-        if standalone:
-            matplotlib.rcParams["savefig.facecolor"] = THEME["paper"][0]
-        yield
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure; inches, of which the page makes 72 units each."""
-    figure = Figure(figsize=(width, height))
-    FigureCanvasSVG(figure)
-    return figure
-
-
-_NO_METADATA = dict.fromkeys(["Creator", "Date", "Format", "Type"])
-
-
-def to_svg(figure: Figure) -> str:
-    """The figure as a whole SVG document; the same bytes for the same figure."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata=_NO_METADATA)
-    return text.getvalue()
 
 
 def inline(figure: Figure, name: str, alt: str) -> Markup:

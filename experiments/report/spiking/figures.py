@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from rewire.pictures.style import new_figure
+
 from ..axes import INK, MUTED, PANEL, Looks, address, mean_curve, panel
-from ..style import Look, new_figure
+from ..style import Look
 from .maps import Sheet, Simulation
 
 if TYPE_CHECKING:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from rewire.pictures.style import drawing, to_svg
+
 from ...spiking.cells import FORWARD, LATERAL
 from ...spiking.published import SEEDS, SOURCE
 from .. import frame, lives
 from ..rounding import fixed
 from ..run import RunData
 from ..sections import Section
-from ..style import drawing, inline, to_svg
+from ..style import inline
 from . import animation, fields, figures, sentences, tables
 from .maps import MapRun, finished
 from .measures import LENGTHS

@@ -9,11 +9,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from rewire.pictures.style import new_figure
+
 from ... import compare
 from .. import rounding
 from ..axes import INK, PANEL, PAPER, Looks, dots, falling_density, log_ticks, panel
 from ..run import RunData
-from ..style import Look, inline, new_figure
+from ..style import Look, inline
 from ..tables import Cell, Row, Table
 
 ANN, SPIKING = "ann_accuracy", "spiking_accuracy"

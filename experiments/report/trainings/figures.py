@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from rewire.pictures.style import new_figure
+
 from ... import compare
 from ...tasks import Metric
 from ..axes import (
@@ -29,7 +31,7 @@ from ..axes import (
 from ..measures import Measure
 from ..rounding import power_of_ten
 from ..run import RunData
-from ..style import Look, new_figure, spread
+from ..style import Look, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

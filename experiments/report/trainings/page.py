@@ -8,12 +8,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from rewire.pictures.style import drawing, to_svg
+
 from ... import compare
 from ...tasks import Metric
 from .. import frame, lives, rounding
 from ..run import RunData
 from ..sections import Section
-from ..style import drawing, inline, to_svg
+from ..style import inline
 from ..tables import Cell, Row, Table
 from . import conversion, figures, results, sentences, structure
 from .ranking import ranked

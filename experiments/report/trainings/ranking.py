@@ -9,12 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from rewire.pictures.style import THEME, new_figure
+
 from ... import compare
 from ...tasks import Metric
 from ..axes import ERRORS, INK, LEAST_ERROR, MUTED, PAPER, panel
 from ..rounding import density_percent
 from ..run import RunData
-from ..style import THEME, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

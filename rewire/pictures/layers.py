@@ -1,0 +1,205 @@
+"""The network as layers from left to right, its edges in bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.figure import Figure
+from matplotlib.path import Path
+
+from .panels import GREY, INK, MUTED, NEGATIVE, POSITIVE, WIDTH, bins
+from .style import drawing, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..graph import Graph, Network
+
+BUNDLES = 24  # of consecutive units, drawn of each group of units at most
+THICKEST = 3.5  # points, of the bundle with the largest sum of |weight|
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """A population or joint as it is drawn: its column, and where its bundles stand."""
+
+    name: str
+    column: int
+    bundle: np.ndarray  # of each unit, (size,)
+    height: np.ndarray  # of each bundle, (bundles,), from 0 to 1
+    alive: np.ndarray  # whether a unit of the bundle is on a path, (bundles,)
+
+
+def network(graph: Graph, *, alive: np.ndarray | None = None, title: str = "") -> Figure:
+    """The units as columns of dots, layer by layer, and bundles of edges between them.
+
+    Consecutive units share a dot where a layer has more than 24. A bundle's width is the sum of its
+    |weights|, on one scale; blue where they add up to a positive number, vermillion where to a
+    negative one; without the column ``weight`` each edge counts 1. Dots and bundles on no path from
+    the network's inputs to its outputs are grey. Sums, concatenations and flattenings are thin grey
+    lines. A projection of a layer onto itself is drawn as arcs on its right.
+
+    alive: which edges are on a path, (E,) bool; None: found by reachability among the units.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> figure = network(two_layers())
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['input\\n4', 'hidden\\n3', 'output\\n2']
+    """
+    net = graph.network
+    forward, backward = _reached(net)
+    on_path = forward & backward
+    if alive is None:
+        alive = forward[net.pre] & backward[net.post]
+    groups = _groups(net, on_path)
+    columns = max((g.column for g in groups.values()), default=0) + 1
+    width = max(WIDTH, 0.95 * columns)
+    with drawing():
+        figure = new_figure(width, 3.6)
+        axes = figure.add_axes((0.02, 0.02, 0.96, 0.9))
+        axes.axis("off")
+        axes.set(xlim=(-0.45, columns - 0.55), ylim=(-0.13, 1.06))
+        if title:
+            axes.set_title(title, color=INK)
+        _draw_links(axes, net, groups)
+        _draw_bundles(axes, graph, groups, alive)
+        for group in groups.values():
+            x = np.full(len(group.height), float(group.column))
+            colours = np.where(group.alive, INK, GREY)
+            axes.scatter(x, group.height, s=9, c=colours, zorder=3, linewidths=0)
+            axes.text(
+                group.column, group.height.min(initial=0.5) - 0.04,
+                f"{group.name}\n{len(group.bundle)}",
+                ha="center", va="top", fontsize=8, color=MUTED,
+            )  # fmt: skip
+    return figure
+
+
+def _reached(net: Network) -> tuple[np.ndarray, np.ndarray]:
+    """Units that an input reaches, and those that reach an output, each (N,) bool."""
+    adjacency = net.adjacency()
+    ends = []
+    for start, along in ((net.inputs, adjacency.T.tocsr()), (net.outputs, adjacency)):
+        reached = np.zeros(net.size, bool)
+        reached[start] = True
+        while True:
+            grown = reached | (along @ reached.astype(np.float64) > 0)
+            if (grown == reached).all():
+                break
+            reached = grown
+        ends.append(reached)
+    return ends[0], ends[1]
+
+
+def _groups(net: Network, on_path: np.ndarray) -> dict[int, _Group]:
+    """What is drawn, by number of its first unit; repetitions of a population are drawn once."""
+    names: dict[int, str] = {}
+    for name in net.sizes:
+        names.setdefault(net.starts[name], name)
+    column = _columns(net, names)
+    crowd: dict[int, list[int]] = {}
+    for start in names:
+        crowd.setdefault(column[start], []).append(start)
+    groups = {}
+    for at, starts in crowd.items():
+        room = 1 / len(starts)
+        for k, start in enumerate(starts):
+            size = net.sizes[names[start]]
+            bundle = bins(size, max(BUNDLES // len(starts), 3))
+            count = int(bundle.max(initial=-1)) + 1
+            low, high = 1 - (k + 1) * room + 0.16 * (len(starts) > 1), 1 - k * room
+            step = (high - low) / max(count - 1, 1)
+            middle = (high + low) / 2
+            step = min(step, 0.12)
+            height = middle + step * ((count - 1) / 2 - np.arange(count))
+            flags = np.zeros(count, bool)
+            np.logical_or.at(flags, bundle, on_path[start : start + size])
+            groups[start] = _Group(names[start], at, bundle, height, flags)
+    return groups
+
+
+def _columns(net: Network, names: Mapping[int, str]) -> dict[int, int]:
+    """The column of each group: the longest way to it from where the network begins."""
+    import networkx as nx
+
+    order = nx.DiGraph()
+    order.add_nodes_from(names)
+    first = np.array(sorted(names), np.int64)
+    for pre, post in ((net.pre, net.post), (net.link_pre, net.link_post)):
+        start, end = (first[first.searchsorted(x, "right") - 1] for x in (pre, post))
+        order.add_edges_from(np.unique(np.stack([start, end], 1), axis=0).tolist())
+    # what a model joins without an edge being left still has its place
+    for p in net.topology.space.projections:
+        order.add_edge(net.starts[p.source], net.starts[p.target])
+    order.remove_edges_from(list(nx.selfloop_edges(order)))
+    whole = nx.condensation(order)
+    depth: dict[int, int] = {}
+    for node in nx.topological_sort(whole):
+        depth[node] = max((depth[p] + 1 for p in whole.predecessors(node)), default=0)
+    return {member: depth[whole.graph["mapping"][member]] for member in names}
+
+
+def _draw_bundles(
+    axes: Axes, graph: Graph, groups: Mapping[int, _Group], alive: np.ndarray
+) -> None:
+    net = graph.network
+    weight = (
+        graph.numbers("weight").astype(np.float64) if "weight" in graph.columns
+        else np.ones(len(graph))
+    )  # fmt: skip
+    bundles = []
+    for i, p in enumerate(graph.projections):
+        rows = graph.rows(i)
+        source, target = groups[net.starts[p.source]], groups[net.starts[p.target]]
+        pre = source.bundle[net.pre[rows] - net.starts[p.source]]
+        post = target.bundle[net.post[rows] - net.starts[p.target]]
+        shape = len(source.height), len(target.height)
+        sums, sizes = np.zeros(shape), np.zeros(shape)
+        live = np.zeros(shape, bool)
+        np.add.at(sums, (pre, post), weight[rows])
+        np.add.at(sizes, (pre, post), np.abs(weight[rows]))
+        np.logical_or.at(live, (pre, post), alive[rows])
+        for a, b in np.argwhere(sizes > 0).tolist():
+            bundles.append(
+                (sizes[a, b], sums[a, b], live[a, b], source, float(source.height[a]),
+                 target, float(target.height[b]))
+            )  # fmt: skip
+    bundles.sort(key=lambda bundle: bundle[:2])  # the thickest on top
+    most = max((bundle[0] for bundle in bundles), default=1.0)
+    paths, widths, colours = [], [], []
+    for size, total, live, source, y0, target, y1 in bundles:
+        paths.append(_curve(source.column, y0, target.column, y1))
+        widths.append(max(THICKEST * size / most, 0.15))
+        colours.append(GREY if not live else POSITIVE if total >= 0 else NEGATIVE)
+    axes.add_collection(
+        PathCollection(
+            paths, facecolors="none", edgecolors=colours, linewidths=widths, alpha=0.55, zorder=2
+        )
+    )
+
+
+def _curve(x0: float, y0: float, x1: float, y1: float) -> Path:
+    """From left to right as an S; within a layer or back as an arc on the right of the first."""
+    if x1 > x0:
+        bend = (x1 - x0) / 2
+        middle = [(x0 + bend, y0), (x1 - bend, y1)]
+    else:
+        middle = [(x0 + 0.35, y0), (x1 + 0.35, y1)]
+    return Path([(x0, y0), *middle, (x1, y1)], [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
+
+
+def _draw_links(axes: Axes, net: Network, groups: Mapping[int, _Group]) -> None:
+    first = np.array(sorted(groups), np.int64)
+    lines = set()
+    for pre, post in zip(net.link_pre.tolist(), net.link_post.tolist(), strict=True):
+        start, end = (int(first[first.searchsorted(x, "right") - 1]) for x in (pre, post))
+        a, b = groups[start], groups[end]
+        lines.add(
+            ((a.column, float(a.height[a.bundle[pre - start]])),
+             (b.column, float(b.height[b.bundle[post - end]])))
+        )  # fmt: skip
+    axes.add_collection(LineCollection(sorted(lines), colors=GREY, linewidths=0.5, zorder=1))
