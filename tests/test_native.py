@@ -12,6 +12,7 @@ from torch import nn
 import rewire
 from rewire import native
 from rewire.graph import Edit, Graph, Population, Projection, Space
+from rewire.kernels.curveball import trade_rows
 from rewire.kernels.keys import columns_after, spliced
 from rewire.kernels.walk import walk_and_draw
 from rewire.native import kernels
@@ -594,3 +595,22 @@ def test_paths_of_three(both, edges, shape):
     (at, score), (plain_at, plain_score) = both(lambda: ch3_l3(graph, 0))
     assert np.array_equal(at, plain_at) and np.array_equal(score, plain_score)
     assert (len(at) > 0) == (edges > 0)
+
+
+@pytest.mark.parametrize(("rows", "width", "density"), [(2, 5, 0.5), (9, 70, 0.1), (300, 400, 0.3)])
+def test_trades_between_rows(both, rows, width, density):
+    rng = np.random.default_rng(rows)
+    row, columns = (rng.random((rows, width)) < density).nonzero()
+    starts = np.searchsorted(row, np.arange(rows + 1))
+    first = rng.integers(rows, size=5 * rows)
+    second = (first + rng.integers(1, rows, size=5 * rows)) % rows
+    fast, plain = both(lambda: trade_rows(starts, columns, first, second, counter=2**63 - 1))
+    assert fast.dtype == plain.dtype
+    assert np.array_equal(fast, plain) and not np.array_equal(fast, columns)
+
+
+def test_trades_between_rows_that_are_not_there_are_refused():
+    starts, columns = np.array([0, 1, 2]), np.array([0, 1])
+    for first, second in ((0, 2), (-1, 0), (1, 1)):
+        with pytest.raises(IndexError, match="two different rows"):
+            kernels.trade_rows(starts, columns, np.array([first]), np.array([second]), 0)

@@ -8,6 +8,7 @@
 
 #include "arrays.hpp"
 #include "choose.hpp"
+#include "curveball.hpp"
 #include "paths.hpp"
 #include "queue.hpp"
 #include "random.hpp"
@@ -769,6 +770,7 @@ PYBIND11_MODULE(_kernels, m) {
     add_tensor_kernels<double>(m, "float64");
     m.def("hash_sign", &hash_sign);
     m.def("paths_of_three", &paths_of_three);
+    m.def("trade_rows", &trade_rows);
     m.def("examples", &examples, py::arg("pixels").noconvert(), py::arg("rows"),
           py::arg("table").noconvert(), py::arg("into").noconvert());
     add_slots(m);
