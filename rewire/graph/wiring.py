@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .program import Program
+
 
 @dataclass(frozen=True)
 class Joint:
@@ -43,9 +45,12 @@ class Wiring:
 
     joints: the groups of units that are no population. inputs, outputs: names of the populations or
     joints where the network begins and ends.
+    program: the steps of a forward pass that all this was read from, with their geometry; None
+    where somebody else says what joins what.
     """
 
     joints: Sequence[Joint] = ()
     links: Sequence[Link] = ()
     inputs: Sequence[str] = ()
     outputs: Sequence[str] = ()
+    program: Program | None = None

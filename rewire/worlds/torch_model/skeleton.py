@@ -1,0 +1,93 @@
+"""A copy of a model's structure that can be run without its numbers, its hooks or its mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .twin import HOOKS, bare
+
+RECOMPUTES = "torch.nn.utils."  # hooks of this package make weights out of other parameters
+
+
+def skeleton(model: nn.Module) -> tuple[nn.Module, dict[int, Tensor]]:
+    """The model's modules anew, in evaluation mode and without hooks; its parameters on the meta
+    device; and that tensor of each parameter, by the parameter's id.
+
+    Buffers and whatever else modules hold are shared. The model itself is left alone.
+
+    >>> model = nn.Sequential(nn.Linear(3, 2), nn.Dropout())
+    >>> copy, empty = skeleton(model)
+    >>> copy[1].training, copy[0].weight is empty[id(model[0].weight)], copy[0].weight.is_meta
+    (False, True, True)
+    """
+    model = bare(model)
+    empty: dict[int, Tensor] = {}
+    copies = {id(m): _shallow(m) for m in model.modules()}
+    for module in model.modules():
+        copy = copies[id(module)]
+        state = copy.__dict__
+        state["_parameters"] = {
+            name: None if p is None else empty.setdefault(id(p), _emptied(p))
+            for name, p in module._parameters.items()
+        }
+        state["_buffers"] = dict(module._buffers)
+        state["_modules"] = {
+            name: None if child is None else copies[id(child)]
+            for name, child in module._modules.items()
+        }
+        for name, value in module.__dict__.items():
+            if not name.startswith("_") and isinstance(value, nn.Module):
+                state[name] = copies.get(id(value), value)
+        flat = state.get("_flat_weights")
+        if flat is not None:
+            state["_flat_weights"] = [None if w is None else empty.get(id(w), w) for w in flat]
+    return copies[id(model)], empty
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    copy = module.__new__(type(module))
+    copy.__dict__ = dict(module.__dict__)
+    copy.__dict__["training"] = False
+    for hooks, with_kwargs in HOOKS:
+        kept = {
+            k: hook
+            for k, hook in getattr(module, hooks).items()
+            if type(hook).__module__.startswith(RECOMPUTES)
+        }
+        copy.__dict__[hooks], copy.__dict__[with_kwargs] = kept, {}
+    return copy
+
+
+def _emptied(p: Tensor) -> Tensor:
+    return nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False)
+
+
+def with_own_buffers(copy: nn.Module) -> nn.Module:
+    """A skeleton whose buffers are copied, so that nothing that a pass writes reaches the model."""
+    for module in copy.modules():
+        module.__dict__["_buffers"] = {
+            name: b if b is None or b.is_meta else b.clone() for name, b in module._buffers.items()
+        }
+    return copy
+
+
+def one_example(tree: Any) -> Any:
+    """The first example of a batch: tensors of zeros, and everything else as it is.
+
+    >>> one_example((torch.ones(8, 3), {"mask": None}))[0].shape
+    torch.Size([1, 3])
+    """
+    if isinstance(tree, Tensor):
+        shape = (min(1, len(tree)), *tree.shape[1:]) if tree.dim() else ()
+        return torch.zeros(shape, dtype=tree.dtype)
+    if isinstance(tree, Mapping):
+        return {k: one_example(v) for k, v in tree.items()}
+    if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
+        return type(tree)(map(one_example, tree))
+    if isinstance(tree, Sequence) and hasattr(tree, "_fields"):
+        return type(tree)(*map(one_example, tree))
+    return tree
