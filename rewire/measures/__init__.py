@@ -7,12 +7,54 @@ function ``measure(graph) -> float``.
 from __future__ import annotations
 
 from ..plugins import installed_functions
-from .layer_density import LayerDensity
+from .butterflies import Butterflies as Butterflies
+from .capacity_used import CapacityUsed as CapacityUsed
+from .dead_units import DeadUnits as DeadUnits
+from .degree_assortativity import DegreeAssortativity as DegreeAssortativity
+from .degree_gini import DegreeGini as DegreeGini
+from .degrees import Degrees as Degrees
+from .diamonds import Diamonds as Diamonds
+from .edges_on_path import EdgesOnPath as EdgesOnPath
+from .latapy import Latapy as Latapy
+from .layer_collapse import LayerCollapse as LayerCollapse
+from .layer_density import LayerDensity as LayerDensity
 from .measure import Measure as Measure
 from .measure import Refused as Refused
 from .measure import matrix as matrix
+from .negative_weights import NegativeWeights as NegativeWeights
+from .nodf import NODF as NODF
+from .power_law import PowerLaw as PowerLaw
+from .robins_alexander import RobinsAlexander as RobinsAlexander
+from .sign_balance import SignBalance as SignBalance
+from .spectral_nestedness import SpectralNestedness as SpectralNestedness
+from .strength_assortativity import StrengthAssortativity as StrengthAssortativity
+from .strength_gini import StrengthGini as StrengthGini
+from .strengths import Strengths as Strengths
+from .weight_moments import WeightMoments as WeightMoments
 
-BUILT_IN: tuple[type[Measure], ...] = (LayerDensity,)
+BUILT_IN: tuple[type[Measure], ...] = (
+    Butterflies,
+    CapacityUsed,
+    DeadUnits,
+    DegreeAssortativity,
+    DegreeGini,
+    Degrees,
+    Diamonds,
+    EdgesOnPath,
+    Latapy,
+    LayerCollapse,
+    LayerDensity,
+    NegativeWeights,
+    NODF,
+    PowerLaw,
+    RobinsAlexander,
+    SignBalance,
+    SpectralNestedness,
+    StrengthAssortativity,
+    StrengthGini,
+    Strengths,
+    WeightMoments,
+)
 
 
 def known() -> dict[str, type[Measure]]:

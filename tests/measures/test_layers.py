@@ -1,0 +1,95 @@
+"""Measures of layers where the contract's small graphs do not reach: large and dense matrices."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from rewire import measures
+from rewire.graph import Graph, Population, Projection, Space
+from rewire.measures import bipartite
+
+
+def linear(joined: np.ndarray) -> Graph:
+    n_post, n_pre = joined.shape
+    space = Space(
+        [Population("a", n_pre), Population("b", n_post)],
+        [Projection("p", "a", "b", "linear", joined.shape)],
+    )
+    return Graph.from_masks(space, {"p": torch.from_numpy(joined)})
+
+
+def random(shape: tuple[int, int], density: float) -> np.ndarray:
+    return np.random.default_rng(0).random(shape) < density
+
+
+@pytest.mark.parametrize("density", [0.03, 0.4], ids=["sparse", "dense"])
+@pytest.mark.parametrize("shape", [(90, 130), (130, 90)])
+def test_sums_over_units_that_share_are_those_of_the_dense_product(shape, density, monkeypatch):
+    monkeypatch.setattr(bipartite, "BLOCK", 300)  # many blocks
+    joined = random(shape, density)
+    degree, product = joined.sum(axis=1), joined.astype(int) @ joined.T.astype(int)
+    matrix = sp.csr_array(joined.astype(float))
+    assert len(list(bipartite.product_blocks(matrix, matrix.T.tocsr()))) > 1
+    sums, units = bipartite.sums_over_sharing(matrix, lambda c, a, b: c / (a + 2 * b))
+    with np.errstate(invalid="ignore"):
+        expected = np.nan_to_num(product / (degree[:, None] + 2 * degree)).sum(axis=1)
+    np.testing.assert_allclose(sums, expected, rtol=1e-12)
+    assert (units == (product > 0).sum(axis=1)).all()
+
+
+@pytest.mark.parametrize("density", [0.02, 0.4], ids=["sparse", "dense"])
+def test_butterflies_and_diamonds_are_those_of_the_dense_product(density, monkeypatch) -> None:
+    monkeypatch.setattr(bipartite, "BLOCK", 300)
+    joined = random((110, 80), density)
+    shared = joined.T.astype(int) @ joined
+    off = shared[np.triu_indices(80, 1)]
+    expected = (off * (off - 1) // 2).sum()
+    assert measures.Butterflies().of(linear(joined))[""] == expected
+    assert measures.Butterflies().of(linear(np.ascontiguousarray(joined.T)))[""] == expected
+    space = Space(
+        [Population("a", 80), Population("b", 110), Population("c", 80)],
+        [
+            Projection("p", "a", "b", "linear", (110, 80)),
+            Projection("q", "b", "c", "linear", (80, 110)),
+        ],
+    )
+    masks = {"p": torch.from_numpy(joined), "q": torch.from_numpy(joined.T.copy())}
+    paths = joined.T.astype(int) @ joined
+    expected = (paths * (paths - 1) // 2).sum()
+    assert measures.Diamonds().of(Graph.from_masks(space, masks))["p, q"] == expected
+
+
+def test_the_spectral_radius_of_a_large_layer_is_its_largest_singular_value() -> None:
+    joined = random((150, 120), 0.1)
+    expected = np.linalg.svd(joined.astype(float), compute_uv=False)[0]
+    value = measures.SpectralNestedness().of(linear(joined))["p"]
+    assert value == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_power_law_is_the_one_that_powerlaw_fits() -> None:
+    powerlaw = pytest.importorskip("powerlaw")
+    rng = np.random.default_rng(1)
+    degrees = np.minimum(rng.zipf(2.4, 400), 400)
+    graph = linear(np.arange(400) < degrees[:, None])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own old names
+        fit = powerlaw.Fit(degrees, discrete=True, estimate_discrete=False, verbose=0)
+    value = measures.PowerLaw().of(graph)
+    assert value["p: post xmin"] == fit.xmin
+    assert value["p: post alpha"] == pytest.approx(fit.alpha, rel=1e-3)
+    assert value["p: post ks"] == pytest.approx(fit.D, rel=1e-2)
+
+
+def test_a_nested_layer_has_the_highest_nestedness() -> None:
+    nested = np.tri(6, dtype=bool)
+    assert measures.NODF().of(linear(nested))["p"] == 100
+    shuffled = random((6, 6), 0.6)
+    assert measures.NODF().of(linear(shuffled))["p"] < 100
+
+
+def test_a_mode_that_latapy_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="mode is 'mean'; it must be dot, max or min"):
+        measures.Latapy("mean")
