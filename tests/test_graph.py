@@ -516,12 +516,9 @@ def test_networkx_keeps_units_places_parallel_edges_and_every_column(kind):
     assert net.number_of_nodes() == sum(p.size for p in space.populations)
     assert net.number_of_edges() == len(graph)
     assert net.degree(("alone", 1)) == 0
-    assert net.nodes["pre", 2] == {
-        "population": "pre",
-        "index": 2,
-        "position": space.population["pre"].positions[2].tolist(),
-    }
-    assert net.nodes["post", 0]["position"] is None
+    x, y = space.population["pre"].positions[2].tolist()
+    assert net.nodes["pre", 2] == {"population": "pre", "index": 2, "x": x, "y": y}
+    assert net.nodes["post", 0] == {"population": "post", "index": 0}
     which, pre, post = graph.locate()
     ends = sorted(
         (("pre", int(i)), ("pre" if w == 0 else "post", int(j)))

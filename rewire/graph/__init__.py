@@ -9,13 +9,15 @@ spiking projections that is compressed-sparse-row by postsynaptic unit; a mask i
 from .edit import NOTHING, PARTS, Birth, Edit, Rewind
 from .graph import Graph, edges_of
 from .kinds import KINDS, Kind
+from .listing import Listing, NotAGraph
 from .network import Network
+from .places import layout
 from .space import NONE, Population, Projection, Space, square_sheet
 from .topology import Topology
 from .wiring import Joint, Link, Wiring
 
 __all__ = [
     "KINDS", "NONE", "NOTHING", "PARTS", "Birth", "Edit", "Graph", "Joint", "Kind", "Link",
-    "Network", "Population", "Projection", "Rewind", "Space", "Topology", "Wiring", "edges_of",
-    "square_sheet",
+    "Listing", "Network", "NotAGraph", "Population", "Projection", "Rewind", "Space", "Topology",
+    "Wiring", "edges_of", "layout", "square_sheet",
 ]  # fmt: skip

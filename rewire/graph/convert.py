@@ -1,4 +1,4 @@
-"""The border: keys and columns from and to masks, scipy, torch, networkx and plain data.
+"""The border: keys and columns from and to masks, scipy, torch and plain data.
 
 What comes in becomes keys and columns, what goes out is read from a topology and columns.
 """
@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .space import Projection, Space
+from .space import Population, Projection, Space
 from .topology import Topology
 
 if TYPE_CHECKING:
-    import networkx as nx
     import scipy.sparse as sp
 
 
@@ -66,12 +65,39 @@ def from_scipy(
     return torch.cat(keys), torch.cat(values)
 
 
-def from_networkx(graph: nx.MultiDiGraph) -> tuple[Tensor, dict[str, Tensor]]:
-    """Keys and columns that :func:`to_networkx` wrote: edges carry ``key`` and every column."""
-    edges = sorted((d for *_, d in graph.edges(data=True)), key=lambda d: d["key"])
-    names = sorted(set().union(*(d.keys() for d in edges)) - {"key", "projection"})
-    keys = torch.tensor([d["key"] for d in edges], dtype=torch.int64)
-    return keys, {name: torch.tensor([d[name] for d in edges]) for name in names}
+def spaced(
+    matrices: Mapping[str, sp.sparray | sp.spmatrix],
+    *,
+    chain: bool = False,
+    recurrent: bool = False,
+) -> Space:
+    """The space of matrices (n_post, n_pre) alone, each between populations of its own.
+
+    chain: each one's units feed the next. recurrent: one square matrix within one population.
+
+    >>> import scipy.sparse as sp
+    >>> spaced({"fc1": sp.eye_array(3, 4), "fc2": sp.eye_array(2, 3)}, chain=True).populations
+    ... # doctest: +NORMALIZE_WHITESPACE
+    (Population(name='input', size=4, slots=None, fan_in=None),
+     Population(name='fc1', size=3, slots=None, fan_in=None),
+     Population(name='fc2', size=2, slots=None, fan_in=None))
+    """
+    sizes: dict[str, int] = {}
+    projections: list[Projection] = []
+    before: str | None = None
+    for name, m in matrices.items():
+        rows, columns = (int(n) for n in m.shape)
+        source, target = (before or "input", name) if chain else (f"{name}.in", f"{name}.out")
+        if recurrent:
+            source = target = "units"
+        if sizes.setdefault(source, columns) != columns or sizes.setdefault(target, rows) != rows:
+            raise ValueError(
+                f"{name!r} is a matrix of {rows} by {columns} (post, pre) and takes "
+                f"{sizes[source]} units of {source!r}: these do not follow each other."
+            )
+        projections.append(Projection(name, source, target, "linear", (rows, columns)))
+        before = name
+    return Space([Population(name, size) for name, size in sizes.items()], projections)
 
 
 # -- going out -----------------------------------------------------------------------------------
@@ -132,38 +158,6 @@ def adjacency(topology: Topology, i: int) -> sp.csr_array:
     _, pre, post = (x[topology.rows(i)].numpy() for x in topology.located)
     shape = (population[p.target].size, population[p.source].size)
     return sp.coo_array((np.ones(len(pre), np.int64), (post, pre)), shape=shape).tocsr()
-
-
-def to_networkx(topology: Topology, columns: Mapping[str, Tensor]) -> nx.MultiDiGraph:
-    """A MultiDiGraph with nodes (population, index), for analysis.
-
-    Nodes carry ``population``, ``index`` and ``position`` (None where units have no place);
-    isolated units stay. Edges carry ``projection``, ``key`` and every column; parallel
-    synapses are parallel edges. About 2 us an edge: think twice above a million.
-    """
-    import networkx as nx
-
-    space, net = topology.space, nx.MultiDiGraph()
-    for p in space.populations:
-        positions = [None] * p.size if p.positions is None else p.positions.tolist()
-        net.add_nodes_from(
-            ((p.name, unit), {"population": p.name, "index": unit, "position": position})
-            for unit, position in enumerate(positions)
-        )
-    which, pre, post = (x.tolist() for x in topology.located)
-    values = {name: column.tolist() for name, column in columns.items()}
-    ends = [(p.source, p.target, p.name) for p in space.projections]
-    net.add_edges_from(
-        (
-            (ends[w][0], i),
-            (ends[w][1], j),
-            {"projection": ends[w][2], **{n: v[row] for n, v in values.items()}, "key": key},
-        )
-        for row, (w, i, j, key) in enumerate(
-            zip(which, pre, post, topology.array.tolist(), strict=True)
-        )
-    )
-    return net
 
 
 def description(space: Space) -> dict[str, Any]:

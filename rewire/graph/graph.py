@@ -10,17 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import caps, convert
+from . import caps, convert, views
 from .columns import Columns, Reader
 from .edit import Birth, Edit
+from .listing import Weight, aligned, graph_of
 from .network import Network
 from .space import Population, Projection, Space
 from .splice import splice
 from .topology import Topology
+from .views import View
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import networkx as nx
     import scipy.sparse as sp
+
+    Matrix: TypeAlias = sp.sparray | sp.spmatrix
 
 
 class Graph:
@@ -85,16 +91,52 @@ class Graph:
 
     @classmethod
     def from_scipy(
-        cls, space: Space, matrices: Mapping[str, sp.sparray | sp.spmatrix], column: str = "weight"
+        cls,
+        space: Space | Matrix | Mapping[str, Matrix],
+        matrices: Mapping[str, Matrix] | None = None,
+        column: str = "weight",
+        *,
+        chain: bool = False,
+        recurrent: bool = False,
     ) -> Graph:
-        """The graph of one scipy sparse matrix per projection, as :meth:`to_scipy` writes them."""
+        """The graph of scipy sparse matrices (n_post, n_pre), whose stored entries are edges.
+
+        ``from_scipy(space, {projection: matrix})`` takes what :meth:`to_scipy` writes.
+        ``from_scipy(matrix)`` and ``from_scipy({name: matrix})`` make a space: each matrix joins
+        two populations of its own; chain: each one's units feed the next; recurrent: the one
+        square matrix joins a population to itself.
+
+        >>> import scipy.sparse as sp
+        >>> Graph.from_scipy(sp.coo_array(([0.5, -1.0], ([0, 1], [2, 0])), shape=(2, 3)))
+        Graph(2 of 6 synapses, density 0.3333, columns ['weight'])
+        """
+        if not isinstance(space, Space):
+            named = space if isinstance(space, Mapping) else {"weight": space}
+            space, matrices = convert.spaced(named, chain=chain, recurrent=recurrent), named
+        if matrices is None:
+            raise TypeError("from_scipy(space, matrices) needs the matrices of the space.")
         keys, values = convert.from_scipy(space, matrices)
         return cls(space, keys, {column: values})
 
     @classmethod
-    def from_networkx(cls, space: Space, graph: nx.MultiDiGraph) -> Graph:
-        """The graph that :meth:`to_networkx` wrote: edges carry ``key`` and every column."""
-        return cls(space, *convert.from_networkx(graph))
+    def from_networkx(cls, space: Space | nx.Graph, graph: nx.Graph | None = None) -> Graph:
+        """The graph of any graph of networkx; what :meth:`to_networkx` wrote comes back exactly.
+
+        A node attribute ``population``, ``layer`` or ``bipartite`` that all nodes have says their
+        populations, without one all are one recurrent population. An undirected edge becomes two,
+        or goes from side 0 to side 1. Numeric attributes of edges become columns, names of nodes
+        labels, ``x`` and ``y`` positions; parallel edges are multapses.
+        ``from_networkx(space, graph)``: for a space that is known, by the edges' keys.
+
+        >>> import networkx as nx
+        >>> Graph.from_networkx(nx.karate_club_graph())
+        Graph(156 of 1,156 synapses, density 0.1349, columns ['weight'])
+        """
+        if isinstance(space, Space):
+            if graph is None:
+                raise TypeError("from_networkx(space, graph) needs the graph.")
+            return cls(space, *aligned(views.from_networkx(graph), space))
+        return cls(*graph_of(views.from_networkx(space)))
 
     # -- columns --------------------------------------------------------------------------------
 
@@ -297,9 +339,22 @@ class Graph:
         """Number of edges between each pair of units, shape (n_post, n_pre), duplicates summed."""
         return convert.adjacency(self.topology, i)
 
-    def to_networkx(self) -> nx.MultiDiGraph:
-        """A MultiDiGraph with every unit and every column, as `convert.to_networkx` says."""
-        return convert.to_networkx(self.topology, self.columns)
+    def to_networkx(
+        self,
+        view: View = "units",
+        weight: Weight = None,
+        *,
+        projection: str | None = None,
+        links: bool = False,
+    ) -> nx.Graph:
+        """Synapses, channels, one projection or layers in networkx: see `views.to_networkx`.
+
+        weight: what the attribute ``weight`` is, which most algorithms read: None: there is none,
+        the signed weight is ``value``; "abs"; "signed".
+        """
+        return views.to_networkx(
+            self.topology, self.columns, view, weight, projection=projection, links=links
+        )
 
     @property
     def description(self) -> dict[str, Any]:

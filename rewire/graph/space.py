@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil, isqrt, prod
@@ -39,6 +39,7 @@ class Population:
     positions: (size, 2), in units of the sheet's side, on a torus; None where units have no place.
     slots: the most incoming edges that one unit may hold, over all its projections; None: no limit.
     fan_in: the same as a limit that is set (`rewire.FanIn`): there are no slots to be numbered.
+    labels: one name for each unit, where a graph of somebody else named them; None: its number.
 
     >>> hidden = Population("hidden", 9, square_sheet(9), slots=64, fan_in=16)
     >>> hidden.most, hidden.grid
@@ -50,6 +51,7 @@ class Population:
     positions: Tensor | None = field(default=None, repr=False)
     slots: int | None = None
     fan_in: int | None = None
+    labels: Sequence[Hashable] | None = field(default=None, repr=False)
 
     @property
     def most(self) -> int | None:

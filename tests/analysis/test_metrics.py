@@ -63,7 +63,9 @@ def test_dead_units_and_effective_edges_are_those_of_networkx(graph):
             assert dead.no_incoming[unit] == (name != "in" and oracle.in_degree(node) == 0)
             assert dead.no_outgoing[unit] == (name != "out" and oracle.out_degree(node) == 0)
     effective = {
-        d["key"] for pre, post, d in oracle.edges(data=True) if pre in fed and post in useful
+        d["synapse_key"]
+        for pre, post, d in oracle.edges(data=True)
+        if pre in fed and post in useful
     }
     keys = graph.keys.numpy()[metrics.effective_edges(graph)]
     assert set(keys.tolist()) == effective
