@@ -15,15 +15,25 @@ from .degree_gini import DegreeGini as DegreeGini
 from .degrees import Degrees as Degrees
 from .diamonds import Diamonds as Diamonds
 from .edges_on_path import EdgesOnPath as EdgesOnPath
+from .efficiency import Efficiency as Efficiency
+from .k_core import KCore as KCore
 from .latapy import Latapy as Latapy
 from .layer_collapse import LayerCollapse as LayerCollapse
 from .layer_density import LayerDensity as LayerDensity
 from .measure import Measure as Measure
 from .measure import Refused as Refused
 from .measure import matrix as matrix
+from .min_cut import MinCut as MinCut
 from .negative_weights import NegativeWeights as NegativeWeights
 from .nodf import NODF as NODF
+from .path_count import PathCount as PathCount
+from .path_length import PathLength as PathLength
+from .percolation import Percolation as Percolation
+from .percolation_by_degree import PercolationByDegree as PercolationByDegree
+from .percolation_by_weight import PercolationByWeight as PercolationByWeight
 from .power_law import PowerLaw as PowerLaw
+from .reachability import Reachability as Reachability
+from .rich_club import RichClub as RichClub
 from .robins_alexander import RobinsAlexander as RobinsAlexander
 from .sign_balance import SignBalance as SignBalance
 from .spectral_nestedness import SpectralNestedness as SpectralNestedness
@@ -31,6 +41,8 @@ from .strength_assortativity import StrengthAssortativity as StrengthAssortativi
 from .strength_gini import StrengthGini as StrengthGini
 from .strengths import Strengths as Strengths
 from .weight_moments import WeightMoments as WeightMoments
+from .weighted_efficiency import WeightedEfficiency as WeightedEfficiency
+from .weighted_min_cut import WeightedMinCut as WeightedMinCut
 
 BUILT_IN: tuple[type[Measure], ...] = (
     Butterflies,
@@ -41,18 +53,30 @@ BUILT_IN: tuple[type[Measure], ...] = (
     Degrees,
     Diamonds,
     EdgesOnPath,
+    Efficiency,
+    KCore,
     Latapy,
     LayerCollapse,
     LayerDensity,
+    MinCut,
     NegativeWeights,
     NODF,
+    PathCount,
+    PathLength,
+    Percolation,
+    PercolationByDegree,
+    PercolationByWeight,
     PowerLaw,
+    Reachability,
+    RichClub,
     RobinsAlexander,
     SignBalance,
     SpectralNestedness,
     StrengthAssortativity,
     StrengthGini,
     Strengths,
+    WeightedEfficiency,
+    WeightedMinCut,
     WeightMoments,
 )
 

@@ -29,6 +29,8 @@ class Measure(Plain):
     needs:   what the graph must have, of :data:`NEEDS`; another graph is refused by name.
     weights: what is read of the column ``weight``: nothing, absolute values, or signed ones.
     bounds:  least and largest possible value, None where there is none.
+    numbered: whether draws or ties follow the numbers of units and edges, so that other numbers of
+        the same units give another value.
 
     A subclass is a frozen dataclass, one file, whose docstring gives formula and source; it defines
     :meth:`values`. Call :meth:`of`, which checks what is needed first.
@@ -37,6 +39,7 @@ class Measure(Plain):
     needs: ClassVar[frozenset[str]] = frozenset()
     weights: ClassVar[Weights] = "none"
     bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
+    numbered: ClassVar[bool] = False
 
     def of(self, graph: Graph) -> dict[str, float]:
         """The measure's numbers by part: the name of a projection or population, "" for the whole.
@@ -84,12 +87,36 @@ def _needs_recurrent(measure: Measure, graph: Graph) -> None:
         )
 
 
+def _needs_ends(measure: Measure, graph: Graph) -> None:
+    inputs, outputs = graph.network.ends
+    if not inputs or not outputs:
+        raise Refused(
+            f"{measure.name} goes from a network's inputs to its outputs, and this graph has "
+            f"{len(inputs)} input and {len(outputs)} output populations: every population is fed "
+            "by another, or feeds one. Name the ends in the space's wiring."
+        )
+
+
+def _needs_acyclic(measure: Measure, graph: Graph) -> None:
+    from scipy.sparse.csgraph import connected_components
+
+    network = graph.network
+    parts, _ = connected_components(network.adjacency(), connection="strong")
+    if parts < network.size or (network.pre == network.post).any():
+        raise Refused(
+            f"{measure.name} is infinite where edges form a cycle, and this graph has one: take a "
+            "graph without recurrent projections."
+        )
+
+
 #: What a measure may need, and what refuses a graph without it.
 NEEDS = {
     "joined": _needs_joined,
     "weight": _needs_weight,
     "positions": _needs_positions,
     "recurrent": _needs_recurrent,
+    "ends": _needs_ends,
+    "acyclic": _needs_acyclic,
 }
 
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import strategies as st
 
 from rewire.graph import Graph, Population, Projection, Space, square_sheet
+from rewire.graph.wiring import Joint, Link, Wiring
 
 KINDS = ("linear", "linear", "multapses", "conv")
 
@@ -73,6 +74,42 @@ def recurrent(draw: st.DrawFn) -> Graph:
     return with_edges(draw, Space(list(populations.values()), projections))
 
 
+@st.composite
+def wired(draw: st.DrawFn) -> Graph:
+    """Layers with a residual sum, a flattening and a population that repeats another.
+
+    input -> first -> (sum of input and first) -> flat -> output, and first -> again -> output.
+    """
+    width = draw(st.integers(1, 4))
+    sizes = {"input": width, "first": width, "again": width, "flat": 2 * width}
+    populations = {name: Population(name, size) for name, size in sizes.items()}
+    populations["output"] = Population("output", draw(st.integers(1, 4)))
+    ends = [("input", "first"), ("flat", "output"), ("again", "output")]
+    projections = [
+        projection(f"{s}_{t}", populations[s], populations[t], draw(st.sampled_from(KINDS)))
+        for s, t in ends
+    ]
+    unit, half = np.arange(width), np.arange(2 * width)
+    links = [
+        Link("first", "again", unit, unit),
+        Link("input", "sum", unit, unit),
+        Link("first", "sum", unit, unit),
+        Link("sum", "flat", half // 2, half),
+    ]
+    if draw(st.booleans()):  # a connection past everything
+        populations["output"] = Population("output", width)
+        links.append(Link("input", "output", unit, unit))
+        projections = [p for p in projections if p.target != "output"]
+    wiring = Wiring([Joint("sum", width)], links, ["input"], ["output"])
+    return with_edges(draw, Space(list(populations.values()), projections, wiring=wiring))
+
+
+def with_ends() -> st.SearchStrategy[Graph]:
+    """Networks with inputs and outputs: layered, wired, and recurrent ones."""
+    ended = recurrent().filter(lambda graph: all(graph.network.ends))
+    return layered(pieces=False) | wired() | ended
+
+
 def fitting(needs: frozenset[str]) -> st.SearchStrategy[Graph]:
     """Graphs that have what a measure needs."""
     if needs & {"recurrent", "positions"}:
@@ -81,13 +118,21 @@ def fitting(needs: frozenset[str]) -> st.SearchStrategy[Graph]:
 
 
 def permuted(graph: Graph, rng: np.random.Generator) -> Graph:
-    """The same graph with the units of each population numbered in another order."""
-    order = {p.name: rng.permutation(p.size) for p in graph.populations}  # old number -> new
+    """The same graph with the units of each population numbered in another order.
+
+    Those of populations that links join keep their numbers: a link from i to i is no other one.
+    """
+    wiring = graph.space.wiring
+    linked = {name for k in (wiring.links if wiring else ()) for name in (k.source, k.target)}
+    order = {  # old number -> new
+        p.name: np.arange(p.size) if p.name in linked else rng.permutation(p.size)
+        for p in graph.populations
+    }
     populations = [
         Population(p.name, p.size, None if p.positions is None else p.positions[np.argsort(o)])
         for p, o in zip(graph.populations, order.values(), strict=True)
     ]
-    space = Space(populations, graph.projections)
+    space = Space(populations, graph.projections, wiring=wiring)
     which, pre, post = (x.numpy() for x in graph.locate())
     keys = np.empty(len(graph), np.int64)
     for row in range(len(graph)):
@@ -117,10 +162,24 @@ def _one_sheet(positions: bool, weights: bool, recurrent: bool) -> Graph:
     return full.with_columns({"weight": torch.ones(len(full))}) if weights else full
 
 
+def _ring(ends: bool) -> Graph:
+    names = ["a", "b", "end"] if ends else ["a", "b"]
+    a, b, *end = (Population(name, 2) for name in names)
+    projections = [projection("ab", a, b, "linear"), projection("ba", b, a, "linear")]
+    wiring = None
+    if ends:
+        projections.append(projection("out", b, end[0], "linear"))
+        wiring = Wiring(inputs=["a"], outputs=["end"])
+    full = Graph.full(Space([a, b, *end], projections, wiring=wiring))
+    return full.with_columns({"weight": torch.ones(len(full))})
+
+
 #: A graph that lacks one thing that a measure may need, by the need, and has all others.
 LACKING = {
     "joined": _two_pieces(),
     "weight": _one_sheet(positions=True, weights=False, recurrent=True),
     "positions": _one_sheet(positions=False, weights=True, recurrent=True),
     "recurrent": _one_sheet(positions=True, weights=True, recurrent=False),
+    "ends": _ring(ends=False),
+    "acyclic": _ring(ends=True),
 }
