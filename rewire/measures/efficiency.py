@@ -10,7 +10,7 @@ import numpy as np
 
 from ..streams import rng_for
 from .measure import Measure
-from .shared.reach import Reach
+from .shared.reach import reach
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -49,7 +49,7 @@ class Efficiency(Measure):
         if len(senders) > self.most:
             order = rng_for(self.seed, "measure/Efficiency").permutation(len(senders)).numpy()
             senders = np.sort(senders[order[: self.most]])
-        pairs = Reach(network).pairs(senders, receivers)
+        pairs = reach(network).pairs(senders, receivers)
         possible = len(senders) * len(receivers) - int(pairs[:1].sum())  # a unit itself is at 0
         inverse = pairs[1:] @ (1 / np.arange(1, len(pairs)))
         return {"": float(inverse / possible) if possible else 0.0}

@@ -17,9 +17,13 @@ class Hops:
     """Directed edges of ``size`` units, grouped by the unit that they lead to."""
 
     def __init__(self, pre: np.ndarray, post: np.ndarray, size: int):
-        pairs = np.unique(post * size + pre)  # parallel edges lead to the same places
-        self.pre = pairs % size
-        self.post, self.starts = np.unique(pairs // size, return_index=True)
+        pairs = post * size + pre
+        if not (pairs[1:] > pairs[:-1]).all():
+            pairs.sort(kind="stable")  # often runs that rise already
+            pairs = pairs[_first(pairs)]  # parallel edges lead to the same places
+        post, self.pre = np.divmod(pairs, size)
+        self.starts = np.flatnonzero(_first(post))
+        self.post = post[self.starts]
 
     def onward(self, bits: np.ndarray) -> np.ndarray:
         """The bits that each unit is sent by its neighbours, (N,) uint64."""
@@ -27,6 +31,13 @@ class Hops:
         if len(self.pre):
             sent[self.post] = np.bitwise_or.reduceat(bits[self.pre], self.starts)
         return sent
+
+
+def _first(ascending: np.ndarray) -> np.ndarray:
+    """Where each value stands for the first time, (n,) bool."""
+    first = np.ones(len(ascending), bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=first[1:])
+    return first
 
 
 class Reach:
@@ -101,9 +112,19 @@ class Reach:
         return np.array(counts, np.int64)
 
 
+def reach(network: Network, *, backwards: bool = False) -> Reach:
+    """Searches over all of a network, made once."""
+    return network.topology.derived(
+        ("reach", backwards), lambda: Reach(network, backwards=backwards)
+    )
+
+
 def input_output_pairs(network: Network, edges: np.ndarray | None = None) -> np.ndarray:
     """Number of pairs (input, output) by their distance in synapses, (levels,) int64."""
     inputs, outputs = network.inputs, network.outputs
-    if len(outputs) < len(inputs):  # fewer searches
-        return Reach(network, edges, backwards=True).pairs(outputs, inputs)
-    return Reach(network, edges).pairs(inputs, outputs)
+    backwards = len(outputs) < len(inputs)  # fewer searches
+    if backwards:
+        inputs, outputs = outputs, inputs
+    if edges is None:
+        return reach(network, backwards=backwards).pairs(inputs, outputs)
+    return Reach(network, edges, backwards=backwards).pairs(inputs, outputs)
