@@ -356,9 +356,8 @@ def lerped(net, n, shadow):
                 a.lerp_(p, 0.1)
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_an_average_of_ones_own_is_warned_of_once(world):
-    net = attached(world, "set")
+def test_an_average_of_ones_own_is_warned_of_once():
+    net = attached("masked", "set")
     shadow = copy.deepcopy(net.world.model)
     with pytest.warns(
         UserWarning, match=r"deep copy of this model after its edges .*averaged"
@@ -367,17 +366,182 @@ def test_an_average_of_ones_own_is_warned_of_once(world):
     assert len([x for x in w if "deep copy" in str(x.message)]) == 1
 
 
+def followed(net, target, n=10):
+    """As DQN's target network with Polyak's average: through data, by position."""
+    for batch in batches(n):
+        step(net, batch)
+        for p, follows in zip(net.world.model.parameters(), target.parameters(), strict=True):
+            follows.data.mul_(0.9).add_(p.data, alpha=0.1)
+
+
 @pytest.mark.parametrize("rule", ["set", "deepr", "two"])
-@pytest.mark.parametrize("world", WORLDS)
-def test_a_target_network_that_follows_through_data_is_warned_of(world, rule):
-    net = attached(world, rule)
-    target = copy.deepcopy(net.world.model)
+def test_a_target_network_that_follows_through_data_is_warned_of(rule):
+    net = attached("masked", rule)
     with pytest.warns(UserWarning, match=r"deep copy of this model after its edges .*averaged"):
-        for batch in batches(10):
+        followed(net, copy.deepcopy(net.world.model))
+
+
+MIXED = r"would mix weights of \d+ edges with those of \d+ others: .* net\.averaged"
+
+
+@pytest.mark.parametrize("rule", ["set", "deepr", "two"])
+@pytest.mark.parametrize("follow", [followed, lambda net, target: lerped(net, 10, target)])
+def test_a_copy_that_lists_of_other_edges_are_averaged_into_is_refused(rule, follow):
+    net = attached("sparse", rule)
+    with pytest.raises(RuntimeError, match=MIXED):
+        follow(net, copy.deepcopy(net.world.model))
+
+
+@pytest.mark.parametrize("rule", ["static", "set"])
+@pytest.mark.parametrize("follow", [followed, lambda net, target: lerped(net, 10, target)])
+def test_a_copy_made_before_lists_of_edges_is_dense_and_refused_at_once(rule, follow):
+    model = mlp()
+    target = copy.deepcopy(model)
+    net = attached("sparse", rule, model)
+    with pytest.raises(RuntimeError, match=r"list of (its )?\d+ edges.*world='masked'"):
+        follow(net, target)
+    assert net.clock.step == 1
+
+
+class EMAModel:
+    """As diffusers': a list of shadow parameters, which follow by position."""
+
+    def __init__(self, parameters, decay=0.9, foreach=False):
+        self.shadow_params = [p.clone().detach() for p in parameters]
+        self.decay, self.foreach = decay, foreach
+
+    @torch.no_grad()
+    def step(self, parameters):
+        parameters = list(parameters)
+        one_minus_decay = 1 - self.decay
+        if self.foreach:
+            torch._foreach_sub_(
+                self.shadow_params,
+                torch._foreach_sub(self.shadow_params, parameters),
+                alpha=one_minus_decay,
+            )
+            return
+        for s_param, param in zip(self.shadow_params, parameters, strict=True):
+            if param.requires_grad:
+                s_param.sub_(one_minus_decay * (s_param - param))
+            else:
+                s_param.copy_(param)
+
+    def copy_to(self, parameters):
+        for s_param, param in zip(self.shadow_params, list(parameters), strict=True):
+            param.data.copy_(s_param.to(param.device).data)
+
+    def store(self, parameters):
+        self.temp_stored_params = [param.detach().cpu().clone() for param in parameters]
+
+    def restore(self, parameters):
+        for c_param, param in zip(self.temp_stored_params, parameters, strict=True):
+            param.data.copy_(c_param.data)
+
+
+class Registered(EMAModel):
+    """As many a script's: new tensors by name at each update."""
+
+    def __init__(self, parameters):
+        self.shadow_params = [p.data.clone() for p in parameters]
+
+    def step(self, parameters):
+        for i, param in enumerate(parameters):
+            new_average = 0.1 * param.data + 0.9 * self.shadow_params[i]
+            self.shadow_params[i] = new_average.clone()
+
+
+class FromStates(EMAModel):
+    """As others': by the model's states."""
+
+    def __init__(self, model):
+        self.model = model
+        self.shadow = {k: v.clone() for k, v in model.state_dict().items()}
+
+    def step(self, parameters):
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.shadow[name].mul_(0.9).add_(value, alpha=0.1)
+
+
+LISTS = {
+    "diffusers": lambda model: EMAModel(model.parameters()),
+    "foreach": lambda model: EMAModel(model.parameters(), foreach=True),
+    "registered": lambda model: Registered(model.parameters()),
+    "states": FromStates,
+    "deep copies": lambda model: pickled(EMAModel(copy.deepcopy(list(model.parameters())))),
+}
+
+
+def pickled(ema):
+    """Also after it was moved about."""
+    ema.shadow_params = copy.deepcopy(ema.shadow_params)
+    return ema
+
+
+@pytest.mark.parametrize("rule", ["set", "deepr", "two"])
+@pytest.mark.parametrize("make", LISTS)
+def test_a_list_of_shadows_of_other_edges_is_refused(make, rule):
+    net = attached("sparse", rule)
+    shadows = LISTS[make](net.world.model)
+    with pytest.raises(RuntimeError, match=MIXED):
+        for batch in batches(20):
             step(net, batch)
-            pairs = zip(net.world.model.parameters(), target.parameters(), strict=True)
-            for p, follows in pairs:
-                follows.data.mul_(0.9).add_(p.data, alpha=0.1)
+            shadows.step(net.world.model.parameters())
+    assert net.history.dropped
+
+
+@pytest.mark.parametrize("make", LISTS)
+def test_a_list_of_shadows_is_the_average_where_no_edge_moves(make):
+    net = attached("sparse", "static")
+    average, shadows = net.averaged(0.9), LISTS[make](net.world.model)
+    average.update()
+    for batch in batches(5):
+        step(net, batch)
+        average.update()
+        shadows.step(net.world.model.parameters())
+    if make != "states":
+        shadows.store(net.world.model.parameters())
+        shadows.copy_to(net.world.model.parameters())
+        for p, q in zip(net.world.model.parameters(), average.model.parameters(), strict=True):
+            assert torch.allclose(p, q, atol=1e-6)
+        shadows.restore(net.world.model.parameters())
+    net.check()
+
+
+def test_weights_that_were_put_aside_do_not_come_back_on_other_edges():
+    net = attached("sparse", "set")
+    shadows = EMAModel(net.world.model.parameters())
+    shadows.store(net.world.model.parameters())
+    before = [s.clone() for s in shadows.temp_stored_params]
+    for batch in batches(4):
+        step(net, batch)
+    for put_back in (shadows.copy_to, shadows.restore):
+        with pytest.raises(RuntimeError, match=MIXED):
+            put_back(net.world.model.parameters())
+    net.check()
+    kept = shadows.temp_stored_params[0]
+    assert torch.equal(kept, before[0])  # comparing is nobody's harm
+    assert not torch.equal(kept, net.world.model[0].weight)
+    kept.copy_(net.world.model[0].weight.detach())  # written anew it is of the edges of now
+    with torch.no_grad():
+        assert not (kept - net.world.model[0].weight).any()
+    other = pickle.loads(pickle.dumps(kept))
+    assert type(other) is torch.Tensor and torch.equal(other, kept)
+
+
+def test_a_masked_list_of_shadows_that_is_put_back_is_projected_and_said():
+    net = attached("masked", "set")
+    shadows = EMAModel(net.world.model.parameters())
+    for batch in batches(6):
+        step(net, batch)
+        shadows.step(net.world.model.parameters())
+    shadows.copy_to(net.world.model.parameters())
+    with pytest.raises(RuntimeError, match="absent synapses.*net.enforce"):
+        net.check()
+    with pytest.warns(UserWarning, match="absent synapses"):
+        assert net.edges == len(net.graph)
+    net.check()
 
 
 @pytest.mark.parametrize("world", WORLDS)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...native import sparse
+from .edge_numbers import array
 from .once import derived_once
 from .wires import Wires
 
@@ -24,7 +25,7 @@ class _Conv2d(torch.autograd.Function):
             wires.check()
         name = {torch.float32: "Conv2dFloat32", torch.float64: "Conv2dFloat64"}[x.dtype]
         out = getattr(sparse, name)(
-            *connectivity, value.detach().numpy(),
+            *connectivity, array(value),
             None if bias is None else bias.detach().numpy(),
             x.detach().contiguous().numpy(), *options, ctx.needs_input_grad[0],
         )  # fmt: skip

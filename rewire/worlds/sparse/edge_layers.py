@@ -22,6 +22,7 @@ from ...native import sparse
 from .edge_attention import EdgeMultiheadAttention, EdgeOutProjection
 from .edge_conv import conv2d
 from .edge_linear import linear
+from .edge_numbers import array, be
 from .edge_state import EdgeState
 from .edge_weight import DENSE, EdgeWeight
 from .inputs import check_input, lowered, lowers
@@ -157,7 +158,7 @@ class _NativeRecurrent(Function):
 
 def _given(wires: Wires, value: Tensor | None, bias: Tensor | None) -> tuple[Any, ...]:
     assert value is not None
-    numbers = value.detach().numpy(), None if bias is None else bias.detach().numpy()
+    numbers = array(value), None if bias is None else bias.detach().numpy()
     return wires.indptr.numpy(), wires.index.numpy(), *numbers
 
 
@@ -297,14 +298,16 @@ def wire(module: nn.Module, attribute: str, wires: Wires) -> None:
         module.wires = {}  # type: ignore[assignment]
     lists: Any = module.wires
     lists[attribute] = wires
-    module._parameters[attribute].__class__ = EdgeWeight  # type: ignore[union-attr]
+    weight = module._parameters[attribute]
+    assert weight is not None
+    be(weight, EdgeWeight, (wires.indptr, wires.index))
 
 
 def unwire(module: nn.Module, attribute: str) -> None:
     """Let a layer's weight be dense again; its parameter holds the dense numbers by then."""
     lists = getattr(module, "wires", {})
     if lists.pop(attribute, None) is not None:
-        module._parameters[attribute].__class__ = nn.Parameter  # type: ignore[union-attr]
+        be(module._parameters[attribute], nn.Parameter, None)  # type: ignore[arg-type]
     if not lists and type(module) in PLAIN:
         module.__class__ = PLAIN[type(module)]
         del module.wires

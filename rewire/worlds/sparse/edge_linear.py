@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from ...native import sparse
+from .edge_numbers import array
 from .inputs import check_input, lowered, lowers
 from .once import derived_once
 from .wires import Wires
@@ -24,7 +25,7 @@ class _NativeLinear(Function):
         ctx.save_for_backward(value)  # torch says so where it was changed in between
         given = None if bias is None else bias.detach().numpy()
         assert sparse is not None
-        y, ctx.kept = sparse.linear_forward(*ctx.csr, value.detach().numpy(), given, x.numpy())
+        y, ctx.kept = sparse.linear_forward(*ctx.csr, array(value), given, x.numpy())
         return torch.from_numpy(y)
 
     @staticmethod
@@ -35,7 +36,7 @@ class _NativeLinear(Function):
         ctx.wires.check()
         (value,) = ctx.saved_tensors
         dvalue, dbias, dx = sparse.linear_backward(
-            *ctx.csr, value.detach().numpy(), ctx.kept, dy.numpy(),
+            *ctx.csr, array(value), ctx.kept, dy.numpy(),
             ctx.has_bias, ctx.needs_input_grad[0],
         )  # fmt: skip
         ctx.wires.note(ctx.x, dy)

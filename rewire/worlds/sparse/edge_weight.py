@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .edge_numbers import OfEdges, computed, name_of
+
 DENSE = "use net.to_dense(), a copy of the model with dense weights"
 
 _T: Any = Tensor  # whose attributes are descriptors, which type checkers do not know
@@ -32,11 +34,18 @@ _MATRIX = frozenset({
     torch.linalg.matrix_norm, torch.linalg.norm, nn.init.kaiming_uniform_,
     nn.init.kaiming_normal_, torch.norm_except_dim, torch._weight_norm,
 })  # fmt: skip
+_GETTERS = frozenset({_T.T.__get__, _T.mT.__get__, _T.H.__get__, _T.data.__get__})
 _WRITES = frozenset({_T.data.__set__, Tensor.copy_, Tensor.set_})
 
 
-class EdgeWeight(nn.Parameter):
+class EdgeWeight(OfEdges, nn.Parameter):
     """The weights of a layer's edges, (E,), in the order of their keys."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            plain = nn.Parameter(self.data, self.requires_grad)
+        vars(plain).update((k, v) for k, v in vars(self).items() if k != "edges")
+        return plain.__reduce_ex__(protocol)
 
     @classmethod
     def __torch_function__(
@@ -47,11 +56,14 @@ class EdgeWeight(nn.Parameter):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
+            name = getattr(func, "__name__", "")
+            if name == "__get__" and func not in _GETTERS:  # most calls: a shape, a type
+                return func(*args)
             if func in _WRITES:
                 _check_written(*args[:2], copied=func == Tensor.copy_)
             elif func in _MATRIX or _meets_matrix(args):
                 raise _refusal(func, args, kwargs)
-            out = func(*args, **(kwargs or {}))
+            out = computed(func, args, kwargs or {})
             if isinstance(out, Tensor) and out.dim() > 1:
                 raise _refusal(func, args, kwargs)
             return out
@@ -92,17 +104,11 @@ def _refusal(
     flat = [b for a in every for b in (a if isinstance(a, list | tuple) else [a])]
     edges = next(a for a in flat if isinstance(a, EdgeWeight))
     return RuntimeError(
-        f"{_name(func)} is of weights with rows and columns, and this one is a list of its "
+        f"{name_of(func)} is of weights with rows and columns, and this one is a list of its "
         f"{edges.numel():,} edges in the sparse world, with which its own layer alone computes. "
         f"Call the layer, or attach with world='masked'; to compute with the finished model, "
         f"{DENSE}. rewire.attach(exclude=[...]) leaves a weight out."
     )
-
-
-def _name(func: Callable[..., Any]) -> str:
-    if getattr(func, "__name__", "") in ("__get__", "__set__"):  # an attribute of tensors
-        return f"Tensor.{func.__self__.__name__}"  # type: ignore[attr-defined]
-    return f"{getattr(func, '__name__', func)}()"
 
 
 def _check_written(edges: Tensor, values: Any = None, *, copied: bool) -> None:

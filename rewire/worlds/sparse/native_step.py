@@ -127,7 +127,8 @@ class NativeStep:
 
     def _edges_of(self, w: Weight) -> tracing.Edges:
         assert w.wires is not None
-        value, before = w.parameter.detach(), self._edges.get(w.name)
+        with torch._C.DisableTorchFunctionSubclass():
+            value, before = w.parameter.detach(), self._edges.get(w.name)
         fits = before is not None and before.gradient.shape == value.shape
         gradient = before.gradient if fits else torch.zeros_like(value)  # type: ignore[union-attr]
         return tracing.Edges(w.wires.indptr, w.wires.index, value, gradient)

@@ -32,6 +32,7 @@ from .admission import check_tensors
 from .copying import CopiedWhole
 from .dense_forms import DenseForms
 from .edge_layers import unwire, wire
+from .edge_numbers import stepping
 from .edge_weight import EdgeWeight, ReplacedWeight, lay
 from .gradients import Gradients
 from .guarding import Guarded
@@ -273,9 +274,11 @@ class Sparse(CopiedWhole, Looking, Guarded):
     def prepare(self, graph: Graph, skip: bool) -> None:
         """Masked gradients of the weights that are dense."""
         self.gradients.keep() if skip else self.gradients.mask()
+        stepping(True)
 
     def stepped(self, graph: Graph, skip: bool) -> None:
         """The passes of this step are over."""
+        stepping(False)
         for w in self.weights:
             if w.wires is not None:
                 w.wires.over = True
@@ -317,8 +320,9 @@ class Sparse(CopiedWhole, Looking, Guarded):
             self.dense_forms.clear()
         else:  # an optimiser of torch's that the engine does not have
             native.give_gradients()
-            self.gradients.mask()
+            self.prepare(graph, skip)
             self.optimizer.step()
+            stepping(False)
         return mean
 
     @torch.no_grad()
