@@ -51,8 +51,8 @@ class Incidence:
             dims = (groups, shape[0] // groups, shape[1], prod(shape[2:]))
             return cls(groups, shape[1], dims[1] * dims[3], dims, (0, 2, 1, 3))
         if p.kind in ("rnn", "attention"):
-            dims = (groups, shape[0] // groups, shape[1])
-            return cls(1, dims[1], shape[1] * groups, dims, (1, 2, 0))
+            units = shape[0] // groups
+            return cls(1, units, shape[1] * groups, (groups, units, shape[1]), (1, 2, 0))
         if p.kind == "stacked":
             return cls(shape[0], shape[1], shape[2], (shape[0] * shape[1], shape[2]), (0, 1))
         if p.kind == "stacked_transposed":

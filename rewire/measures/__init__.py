@@ -6,6 +6,9 @@ function ``measure(graph) -> float``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from ..plugins import installed_functions
 from .butterflies import Butterflies as Butterflies
 from .capacity_used import CapacityUsed as CapacityUsed
@@ -40,9 +43,15 @@ from .spectral_nestedness import SpectralNestedness as SpectralNestedness
 from .strength_assortativity import StrengthAssortativity as StrengthAssortativity
 from .strength_gini import StrengthGini as StrengthGini
 from .strengths import Strengths as Strengths
+from .table import AnyMeasure, AnyNull, as_measures, as_null, table_of
+from .table import Row as Row
+from .table import Table as Table
 from .weight_moments import WeightMoments as WeightMoments
 from .weighted_efficiency import WeightedEfficiency as WeightedEfficiency
 from .weighted_min_cut import WeightedMinCut as WeightedMinCut
+
+if TYPE_CHECKING:
+    from ..graph import Graph
 
 BUILT_IN: tuple[type[Measure], ...] = (
     Butterflies,
@@ -100,3 +109,37 @@ def known() -> dict[str, type[Measure]]:
                 )
             classes[name] = loaded
     return classes
+
+
+def measure(
+    graph: Graph,
+    measures: AnyMeasure | Sequence[AnyMeasure] | None = None,
+    *,
+    null: AnyNull | None = None,
+    draws: int = 100,
+    seed: int = 0,
+) -> Table:
+    """Measures of a graph as a table, each held against the draws of a null model.
+
+    graph:    what computes is measured: edges of ``gain`` 0 are left out (`Graph.effective`).
+    measures: names, values or classes of measures, or functions ``measure(graph) -> float``; None:
+              every measure that is known.
+    null:     name ("degrees", "counts", "distance", "layers"), value or class; see `rewire.nulls`.
+    draws:    graphs drawn; all measures see the same ones, each a function of seed and number.
+
+    A measure that refuses the graph is a row without a value that says why. Raises ValueError for
+    unknown names, and where the null means nothing for the graph.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> measure(two_layers(), "LayerDensity")
+    measure       part   value  note
+    LayerDensity        0.3889
+    LayerDensity  fc1   0.3333
+    LayerDensity  fc2      0.5
+    >>> row = measure(two_layers(), "LayerDensity", null="layers", draws=50)["LayerDensity", "fc2"]
+    >>> round(row.mean, 3), round(row.z, 2), row.draws
+    (0.417, 0.99, 50)
+    """
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}.")
+    return table_of(graph, as_measures(measures, known()), as_null(null), draws, seed)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Start(Null):
     """Graphs that are given, each as likely as another: those that a rule started from.
 
@@ -41,6 +41,9 @@ class Start(Null):
                 "Start([graph, ...])."
             )
         object.__setattr__(self, "graphs", graphs)
+
+    def __repr__(self) -> str:
+        return f"Start({len(self._all)} graphs)"
 
     @property
     def _all(self) -> Sequence[Graph]:
