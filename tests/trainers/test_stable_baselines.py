@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -26,6 +27,59 @@ RULES = {
     "DeepR": rewire.DeepR,
     "GMP": lambda: rewire.GMP(when=rewire.every(2)),
 }
+
+
+def actor_and_critic(algorithm: str, **settings: Any) -> Any:
+    pytest.importorskip("gymnasium")
+    kind = getattr(baselines, algorithm)
+    return kind(
+        "MlpPolicy", "Pendulum-v1", seed=0, device="cpu", learning_starts=32, batch_size=16,
+        policy_kwargs={"net_arch": [32, 32]}, **settings,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "algorithm, network", [("TD3", "actor"), ("TD3", "critic"), ("SAC", "critic"), ("DQN", "q_net")]
+)
+def test_a_network_that_a_target_follows_is_refused_as_lists_of_edges(
+    algorithm: str, network: str
+) -> None:
+    if algorithm == "DQN":
+        agent: Any = baselines.DQN("MlpPolicy", "CartPole-v1", seed=0, **SETTINGS["DQN"])
+        optimizer = agent.policy.optimizer
+    else:
+        agent = actor_and_critic(algorithm)
+        optimizer = getattr(agent, network).optimizer
+    before = {k: v.clone() for k, v in agent.policy.state_dict().items()}
+    for rule in (rewire.Static(), rewire.RigL()):
+        with pytest.raises(ValueError, match=f"'{network}_target' of this .* world='masked'"):
+            rewire.attach(getattr(agent, network), optimizer, rule, density=0.2, world="sparse")
+    assert all(torch.equal(v, before[k]) for k, v in agent.policy.state_dict().items())
+
+
+def test_a_network_without_a_target_learns_on_lists_of_edges() -> None:
+    agent = actor_and_critic("SAC")
+    net = rewire.attach(
+        agent.actor, agent.actor.optimizer, RULES["DeepR"](), density=0.2, world="sparse"
+    )
+    agent.learn(48)
+    net.check()
+    assert net.clock.step == 16
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("tau", [1.0, 0.05])
+def test_a_target_that_follows_slowly_is_warned_of_under_masks(tau: float) -> None:
+    agent = actor_and_critic("TD3", tau=tau)
+    net = rewire.attach(
+        agent.critic, agent.critic.optimizer, RULES["RigL"](), density=0.2, seed=0, steps=100
+    )
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        agent.learn(64)
+    slow = [w for w in raised if "have weights at absent synapses" in str(w.message)]
+    assert len(slow) == (tau < 1)
+    net.check()
 
 
 def learned(algorithm: str, rule: str, world: str) -> tuple[Any, rewire.Session]:

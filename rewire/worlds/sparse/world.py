@@ -25,6 +25,7 @@ from ..masked.world import Masked
 from ..torch_model.activity import Taps
 from ..torch_model.base import groups_of
 from ..torch_model.declared import Kinds
+from ..torch_model.followers import refuse_followers
 from ..torch_model.optimizers import ELEMENTWISE, sort_optimizer
 from ..torch_model.probe import Probe, evaluate
 from . import saving
@@ -99,6 +100,7 @@ class Sparse(CopiedWhole, Looking, Guarded):
                 "world are derived once: attach with world='masked'."
             )
         check_tensors(model, self.space.projections, parameters)
+        refuse_followers(model, parameters)
         self._unborn = any(p.is_meta for p in parameters)  # its weights are made for edges alone
         self.weights = weights_of(model, self.space, parameters, projections)
         give_memory(model, optimizer, self.weights)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ...graph import Graph
+from .followers import followers
 
 MARK = "_rewire_origin"  # the attribute of a module that owns sparse weights
 AVERAGER = re.compile(r"Averag(ed|er|ing)|EMA|Ema(?![a-z])|SWA")  # in the name of a class
@@ -91,6 +92,7 @@ class Copies:
         self._watched: list[tuple[ref[nn.Module], Places, list[tuple[int, str]], Tensor]] = []
         if self.changes:
             self._refuse_earlier(session.graph)
+            self._watch_followers(model, parameters, session.topology)
         for module, weights in self._modules:
             module.__dict__[MARK] = Origin(self, module, weights)
 
@@ -101,6 +103,18 @@ class Copies:
             raise ValueError(self._refusal("AveragedModel"))
         if (name := _averaging_callback(sys._getframe(2))) is not None:
             raise ValueError(self._refusal(name))
+
+    def _watch_followers(
+        self, model: nn.Module, parameters: Sequence[Tensor], keys: Tensor
+    ) -> None:
+        """Watch the networks beside the model that follow it, copies from before."""
+        for follower in followers(model, parameters):
+            paths = {module: path for path, module in follower.network.named_modules()}
+            targets = dict(follower.target.named_modules())
+            for module, weights in self._modules:
+                target = targets.get(paths.get(module, "."))
+                if target is not None:
+                    self._watched.append((ref(target), weights, [], keys))
 
     def _refusal(self, name: str) -> str:
         return (
