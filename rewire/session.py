@@ -13,6 +13,7 @@ from .compatibility import as_rules, beyond_limits, problems
 from .coverage import Coverage
 from .edit_log import History
 from .graph import NOTHING, Edit, Graph, Rewind
+from .graph.display import to_html
 from .limits import Limit, limited
 from .listening import Listening
 from .rule import Rule, State, births_of, silences
@@ -267,6 +268,10 @@ class Session(Listening):
             f"step {c.step}{of}, round {c.round}, {self.edges:,} edges, density {self.density:.4g}"
             f"{covered})"
         )
+
+    def _repr_html_(self) -> str:
+        graph = self.graph
+        return to_html(graph.space, graph.live_counts(), graph.columns, repr(self))
 
     @property
     def coverage(self) -> Coverage:

@@ -61,7 +61,7 @@ FLOORS: list[tuple[str, ...]] = [
 _WITHIN: list[tuple[str, ...]] = [
     ("",),
     ("errors", "threads", "cells", "summary", "statistics", "presets"),
-    ("metric", "installed"),
+    ("metric", "installed", "frames"),
     ("tasks",),
     ("data", "store"),
     ("engines",),
@@ -78,7 +78,7 @@ _WITHIN: list[tuple[str, ...]] = [
     ("trainings.kind", "spiking.kind", "conversion.kind", "own_world.kind"),
     ("kinds",),
     ("report", "provenance"),
-    ("runner", "worker"),
+    ("runner", "worker", "opened"),
     ("dry_run", "listings"),
     ("cli", "__main__"),
 ]

@@ -34,6 +34,7 @@ from .database import (
 )
 from .disk import AppendFile, read_json, write_atomic, write_json
 from .folder import CellStore, Run, cell_hash
+from .queries import described_cells, query, tables
 
 __all__ = [
     "EVAL_FIELDS",
@@ -48,10 +49,13 @@ __all__ = [
     "Row",
     "Run",
     "cell_hash",
+    "described_cells",
     "evals",
     "index",
+    "query",
     "read_json",
     "results",
+    "tables",
     "to_csv",
     "to_json",
     "without_times",

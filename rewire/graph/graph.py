@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import caps, convert, views
 from .columns import Columns, Reader
+from .display import to_html
 from .edit import Birth, Edit
 from .listing import Weight, aligned, graph_of
 from .network import Network
@@ -196,6 +197,9 @@ class Graph:
             f"Graph({len(self):,} of {self.possible:,} synapses, density {self.density:.4g}, "
             f"columns {sorted(self.columns)})"
         )
+
+    def _repr_html_(self) -> str:
+        return to_html(self.space, self.live_counts(), self.columns)
 
     @property
     def keys(self) -> Tensor:

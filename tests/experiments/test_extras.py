@@ -58,12 +58,12 @@ NEEDED = names(PROJECT["dependencies"])
 
 
 @cache
-def imported():
-    """Distributions of others that any of our files imports, at any depth of its code."""
+def imported(folders=FOLDERS):
+    """Distributions of others that our files below these folders import, at any depth."""
     files = [*ROOT.glob("tests/**/*.py")]
     ours = {"rewire", "benchmarks", *(p.stem for p in files), *(p.parent.name for p in files)}
     modules = set()
-    paths = [p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py")]
+    paths = [p for folder in folders for p in (ROOT / folder).rglob("*.py")]
     for path in [*paths, ROOT / "setup.py"]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -81,6 +81,30 @@ def test_every_extra_is_imported_somewhere():
     for extra, distributions in EXTRAS.items():
         unused = distributions - imported() - NOT_IMPORTED.keys()
         assert not unused, f"nothing imports {unused} of the extra {extra}"
+
+
+def named(folders, but=()):
+    """Distributions whose modules our files name: in imports, or as text that finds them."""
+    known = {DISTRIBUTIONS.get(module, module): module for module in MODULES_OF_USERS}
+    words = set(imported(folders))
+    for path in (p for folder in folders for p in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and path not in but:
+                top = node.value.partition(".")[0]
+                words |= {d for d, module in known.items() if top in (module, d)}
+    return words
+
+
+MODULES_OF_USERS = {module for modules, _ in doctor.EXTRAS.values() for module in modules}
+
+
+def test_what_users_install_is_used_by_the_program_and_tested():
+    program = named(("rewire", "models", "experiments"), but=[Path(doctor.__file__).resolve()])
+    tests = named(("tests",), but=[Path(__file__)])
+    for extra in doctor.EXTRAS:
+        needed = EXTRAS[extra] - NOT_IMPORTED.keys()
+        assert needed <= program, f"no code uses {needed - program} of the extra {extra}"
+        assert needed <= tests, f"no test uses {needed - tests} of the extra {extra}"
 
 
 def test_everything_that_is_imported_is_promised():
