@@ -6,7 +6,7 @@ function ``measure(graph) -> float``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..plugins import installed_functions
@@ -29,6 +29,8 @@ from .measure import matrix as matrix
 from .min_cut import MinCut as MinCut
 from .negative_weights import NegativeWeights as NegativeWeights
 from .nodf import NODF as NODF
+from .over_time import Course as Course
+from .over_time import course_of
 from .path_count import PathCount as PathCount
 from .path_length import PathLength as PathLength
 from .percolation import Percolation as Percolation
@@ -143,3 +145,23 @@ def measure(
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}.")
     return table_of(graph, as_measures(measures, known()), as_null(null), draws, seed)
+
+
+def over_time(
+    graphs: Iterable[tuple[int, Graph]],
+    measures: AnyMeasure | Sequence[AnyMeasure] | None = None,
+    *,
+    null: AnyNull | None = None,
+    draws: int = 100,
+    seed: int = 0,
+) -> Course:
+    """:func:`measure` of each of some graphs, as `rewire.analysis.over_time.graphs` gives them.
+
+    graphs: (step, graph). The rest as in :func:`measure`.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> over_time([(0, two_layers())], "LayerDensity").values("LayerDensity", "fc2").tolist()
+    [0.5]
+    """
+    values, model = as_measures(measures, known()), as_null(null)
+    return course_of(graphs, lambda graph: table_of(graph, values, model, draws, seed))

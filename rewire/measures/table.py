@@ -35,7 +35,8 @@ class Row:
     """One number of a measure, and what a null model's draws have there.
 
     part:  name of a projection or population, "" for the whole network.
-    mean, sd: of the draws. z: (value - mean) / sd, None where the draws do not vary.
+    mean, sd, low, high: of the draws, low and high their 2.5 and 97.5 percentiles.
+    z:     (value - mean) / sd, None where the draws do not vary.
     p:     two-sided, (1 + draws at least as far from their mean) / (draws + 1).
     draws: draws that have this number, 0 without a null model.
     note:  why there is no value, no mean or no z.
@@ -46,6 +47,8 @@ class Row:
     value: float | None
     mean: float | None = None
     sd: float | None = None
+    low: float | None = None
+    high: float | None = None
     z: float | None = None
     p: float | None = None
     draws: int = 0
@@ -91,27 +94,15 @@ class Table:
 
     def to_pandas(self) -> pd.DataFrame:
         """A DataFrame, one row each. Raises ImportError where pandas is not installed."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise ImportError(
-                "to_pandas needs pandas (pip install pandas); to_dicts gives the same rows without."
-            ) from None
-        return pd.DataFrame(self.to_dicts(), columns=COLUMNS)
+        return frame_of(self.to_dicts(), COLUMNS)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """As CSV, empty where there is no number; written to ``path`` if given."""
-        out = io.StringIO()
-        writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.to_dicts())
-        return _written(out.getvalue(), path)
+        return csv_of(self.to_dicts(), COLUMNS, path)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """As a JSON object {null, seed, rows}; null where there is no finite number."""
-        rows = [{k: _finite(v) for k, v in row.items()} for row in self.to_dicts()]
-        content = {"null": self.null, "seed": self.seed, "rows": rows}
-        return _written(json.dumps(content, indent=1, allow_nan=False) + "\n", path)
+        return json_of(self.to_dicts(), self, path)
 
     def __repr__(self) -> str:
         cells = [list(self._headings), *(self._cells(row) for row in self.rows)]
@@ -192,7 +183,9 @@ def held_against(value: float, draws: Sequence[float]) -> dict[str, Any]:
     mean = float(finite.mean())
     scale = ROUNDING * max(abs(mean), float(np.abs(finite).max()))
     sd = float(finite.std(ddof=1)) if len(finite) > 1 else 0.0
-    out = {"mean": mean, "sd": sd if sd > scale else 0.0, "draws": len(finite)}
+    low, high = np.percentile(finite, [2.5, 97.5]).tolist()
+    out = {"mean": mean, "sd": sd if sd > scale else 0.0, "low": low, "high": high}
+    out |= {"draws": len(finite)}
     if not isfinite(value):
         return out | {"note": "the value is not finite"}
     far = int((np.abs(finite - mean) >= abs(value - mean) - scale).sum())
@@ -282,3 +275,32 @@ def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
     return text
+
+
+def csv_of(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], path: str | Path | None
+) -> str:
+    """Rows as CSV, written to ``path`` if given."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return _written(out.getvalue(), path)
+
+
+def json_of(rows: Sequence[Mapping[str, Any]], table: Table, path: str | Path | None) -> str:
+    """Rows as JSON, and what they were held against, written to ``path`` if given."""
+    finite = [{k: _finite(v) for k, v in row.items()} for row in rows]
+    content = {"null": table.null, "seed": table.seed, "rows": finite}
+    return _written(json.dumps(content, indent=1, allow_nan=False) + "\n", path)
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """Rows as a DataFrame. Raises ImportError where pandas is not installed."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise ImportError(
+            "to_pandas needs pandas (pip install pandas); to_dicts gives the same rows without."
+        ) from None
+    return pd.DataFrame(rows, columns=list(columns))
