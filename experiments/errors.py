@@ -76,6 +76,9 @@ def exit_code_of(error: BaseException) -> int:
     checkpoint = sys.modules.get("rewire.checkpoint")  # never imported, never raised
     if checkpoint is not None and isinstance(error, checkpoint.CheckpointError):
         return FILES
+    files = sys.modules.get("rewire.files.errors")
+    if files is not None and isinstance(error, files.GraphFileError):
+        return DataError.exit_code
     return FILES if isinstance(error, OSError) and error.errno is not None else BUG
 
 

@@ -27,7 +27,7 @@ _HOMES = {
     "signal": "signals", "Signals": "signals",
     "World": "world", "attach": "torch_loop", "train": "torch_loop", "Session": "session",
     "save": "saving", "load": "loading", "open": "experiments.opened",
-    "History": "edit_log",
+    "History": "edit_log", "read_graph": "files", "write_graph": "files",
     "rng_for": "streams", "Stream": "streams",
     "layer": "worlds.torch_model.declared",
     "Probe": "worlds.torch_model.probe", "Masked": "worlds.masked.world", "Bare": "worlds.bare",
@@ -50,7 +50,8 @@ _HOMES = {
 _MODULES = frozenset({
     "analysis", "averaging", "loading", "saving",
     "branches", "budget", "checkpoint", "citations", "compatibility", "coverage",
-    "edit_log", "experiments", "graph", "integrations", "limits", "listening", "measures", "models",
+    "edit_log", "experiments", "files", "graph", "integrations", "limits", "listening", "measures",
+    "models",
     "nulls", "pictures", "rule",
     "rule_budget",
     "rules", "select", "session", "signals", "starting_graph", "strategy", "streams", "substrates",
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
     from .branches import RandomReinit as RandomReinit
     from .budget import counts_for as counts_for
     from .edit_log import History as History
+    from .files import read_graph as read_graph
+    from .files import write_graph as write_graph
     from .graph import Edit as Edit
     from .graph import Graph as Graph
     from .graph import Population as Population

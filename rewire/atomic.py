@@ -35,13 +35,24 @@ def write_atomic(path: str | Path, *chunks: Buffer) -> None:
 
     Raises OSError (disk full, no permission); ``path`` is then as it was.
     """
+    with replacing(path) as temporary:
+        with _descriptor(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+            for chunk in chunks:
+                write_all(fd, chunk)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A hidden path beside ``path`` to write a file at, which then takes the name, whole.
+
+    For writers that open files themselves; where one raises, ``path`` stays as it was.
+    """
     path = Path(path)
     sweep(path.parent)
     temporary = path.parent / f".{path.name}~{_HOST}~{os.getpid()}~{next(_count)}.tmp"
     try:
-        with _descriptor(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
-            for chunk in chunks:
-                write_all(fd, chunk)
+        yield temporary
+        with _descriptor(temporary, os.O_RDONLY) as fd:
             os.fsync(fd)
         os.replace(temporary, path)
     except BaseException:

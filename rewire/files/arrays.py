@@ -1,0 +1,139 @@
+"""npz: keys, columns and the space as arrays; beside them one matrix that scipy reads.
+
+A file of ours is read by `scipy.sparse.load_npz` as the adjacency matrix of all units, numbered as
+`graph.network` numbers them: row i holds the edges out of unit i, parallel ones added up.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..atomic import replacing
+from ..graph import Graph, Joint, Link, Wiring
+from ..graph.listing import ABOUT, listing, space_of
+from . import zips
+from .errors import GraphFileError, check_units
+from .matrices import of_matrix, of_named
+
+OURS = "rewire."
+
+
+def write(graph: Graph, path: Path) -> None:
+    """Write all of a graph, but for births and limits."""
+    about = json.loads(listing(graph.topology, {}).about[ABOUT])
+    wiring = graph.space.wiring
+    parts: dict[str, Any] = {f"{OURS}keys": graph.array}
+    columns = {}
+    for name, column in graph.columns.items():
+        columns[name] = str(column.dtype).removeprefix("torch.")
+        exact = column.float() if column.dtype is torch.bfloat16 else column
+        parts[f"{OURS}column.{len(columns) - 1}"] = exact.numpy()
+    for p, described in zip(graph.populations, about["populations"], strict=True):
+        if p.positions is not None:
+            parts[f"{OURS}positions.{graph.populations.index(p)}"] = p.positions.numpy()
+        described["labels"] = None if p.labels is None else [_plain(name) for name in p.labels]
+    if wiring is not None:
+        about["wiring"] = {
+            "joints": [[j.name, j.size] for j in wiring.joints],
+            "inputs": list(wiring.inputs),
+            "outputs": list(wiring.outputs),
+            "links": [[k.source, k.target] for k in wiring.links],
+        }
+        for i, link in enumerate(wiring.links):
+            parts[f"{OURS}link.{i}"] = np.stack([link.pre, link.post])
+    about["columns"] = columns
+    parts[OURS + "space"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    weights = graph.numbers("weight").astype(np.float64) if "weight" in columns else None
+    whole = graph.network.adjacency(weights, links=False)
+    parts |= {
+        "format": np.array(b"csr"), "shape": np.array(whole.shape), "data": whole.data,
+        "indices": whole.indices, "indptr": whole.indptr,
+    }  # fmt: skip
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **parts)
+
+
+def _plain(label: Any) -> Any:
+    return label if isinstance(label, str | int) else str(label)
+
+
+def read(path: Path, **options: Any) -> Graph:
+    """Ours; a matrix of `scipy.sparse.save_npz` (options as for "matrix"); or arrays by name.
+
+    Arrays of `numpy.savez` are weights or masks (n_post, n_pre, ...), zeros absent: options as for
+    "state".
+    """
+    parts = zips.arrays(path)
+    if f"{OURS}space" in parts:
+        return _ours(path, parts)
+    if "format" in parts and "shape" in parts:
+        return of_matrix(_scipy(path, parts), **options)
+    return of_named(parts, **options)
+
+
+def _scipy(path: Path, parts: dict[str, np.ndarray]) -> Any:
+    import scipy.sparse as sp
+
+    form = parts["format"].item()
+    form = form.decode() if isinstance(form, bytes) else form
+    shape = tuple(map(int, parts["shape"]))
+    check_units(path, *shape)
+    if form in ("csr", "csc"):
+        build = sp.csr_array if form == "csr" else sp.csc_array
+        matrix: Any = build((parts["data"], parts["indices"], parts["indptr"]), shape=shape)
+        matrix.check_format(full_check=True)
+        return matrix
+    if form == "coo":
+        ends = parts["coords"] if "coords" in parts else (parts["row"], parts["col"])
+        return sp.coo_array((parts["data"], tuple(ends)), shape=shape)
+    raise GraphFileError(f"a sparse matrix of the form {form!r} is not read: write csr or coo.")
+
+
+def _ours(path: Path, parts: dict[str, np.ndarray]) -> Graph:
+    about = json.loads(parts[f"{OURS}space"].tobytes())
+    for i, p in enumerate(about["populations"]):
+        places = parts.get(f"{OURS}positions.{i}")
+        if places is not None:
+            if places.shape != (p["size"], 2):
+                raise GraphFileError(f"positions of {p['name']!r} have the shape {places.shape}.")
+            p["positions"] = torch.from_numpy(places)
+        if p.get("labels") is not None and len(p["labels"]) != p["size"]:
+            raise GraphFileError(f"{p['name']!r} has {len(p['labels'])} labels, {p['size']} units.")
+    space = space_of(about, _wiring(about.get("wiring"), about, parts))
+    check_units(path, *(p.size for p in space.populations))
+    keys = parts[f"{OURS}keys"]
+    if keys.dtype != np.int64 or keys.ndim != 1 or (len(keys) and keys[0] < 0):
+        raise GraphFileError("its keys are no list of whole numbers from 0 on.")
+    if len(keys) and (keys[-1] >= space.possible or (np.diff(keys) < 0).any()):
+        raise GraphFileError("its keys do not rise, or are out of the space.")
+    again = keys[1:][keys[1:] == keys[:-1]]
+    which = space.which(torch.from_numpy(again)).tolist()
+    if not all(space.parallel[w] for w in which):
+        raise GraphFileError("it has a key twice where no pair may hold several synapses.")
+    columns = {}
+    for i, (name, dtype) in enumerate(about["columns"].items()):
+        values = torch.from_numpy(parts[f"{OURS}column.{i}"])
+        columns[name] = values.bfloat16() if dtype == "bfloat16" else values
+        if len(values) != len(keys):
+            raise GraphFileError(f"the column {name!r} has {len(values)} values, {len(keys)} keys.")
+    return Graph(space, torch.from_numpy(keys), columns)
+
+
+def _wiring(wiring: Any, about: Any, parts: dict[str, np.ndarray]) -> Wiring | None:
+    if wiring is None:
+        return None
+    joints = [Joint(str(name), int(size)) for name, size in wiring["joints"]]
+    sizes = {p["name"]: p["size"] for p in about["populations"]} | {j.name: j.size for j in joints}
+    links = []
+    for i, (source, target) in enumerate(wiring["links"]):
+        pre, post = parts[f"{OURS}link.{i}"].astype(np.int64)
+        for name, units in ((source, pre), (target, post)):
+            if len(units) and not 0 <= units.min() <= units.max() < sizes[name]:
+                raise GraphFileError(f"a link joins a unit that {name!r} does not have.")
+        links.append(Link(source, target, pre, post))
+    return Wiring(joints, links, list(wiring["inputs"]), list(wiring["outputs"]))
