@@ -19,10 +19,12 @@ from .degrees import Degrees as Degrees
 from .diamonds import Diamonds as Diamonds
 from .edges_on_path import EdgesOnPath as EdgesOnPath
 from .efficiency import Efficiency as Efficiency
+from .imdb import IMDB as IMDB
 from .k_core import KCore as KCore
 from .latapy import Latapy as Latapy
 from .layer_collapse import LayerCollapse as LayerCollapse
 from .layer_density import LayerDensity as LayerDensity
+from .lcp_correlation import LCPCorrelation as LCPCorrelation
 from .measure import Measure as Measure
 from .measure import Refused as Refused
 from .measure import matrix as matrix
@@ -37,10 +39,13 @@ from .percolation import Percolation as Percolation
 from .percolation_by_degree import PercolationByDegree as PercolationByDegree
 from .percolation_by_weight import PercolationByWeight as PercolationByWeight
 from .power_law import PowerLaw as PowerLaw
+from .ramanujan_bound import RamanujanBound as RamanujanBound
 from .reachability import Reachability as Reachability
 from .rich_club import RichClub as RichClub
 from .robins_alexander import RobinsAlexander as RobinsAlexander
 from .sign_balance import SignBalance as SignBalance
+from .singular_values import SingularValues as SingularValues
+from .spectral_gap import SpectralGap as SpectralGap
 from .spectral_nestedness import SpectralNestedness as SpectralNestedness
 from .strength_assortativity import StrengthAssortativity as StrengthAssortativity
 from .strength_gini import StrengthGini as StrengthGini
@@ -49,8 +54,10 @@ from .table import AnyMeasure, AnyNull, as_measures, as_null, table_of
 from .table import Row as Row
 from .table import Table as Table
 from .weight_moments import WeightMoments as WeightMoments
+from .weight_singular_values import WeightSingularValues as WeightSingularValues
 from .weighted_efficiency import WeightedEfficiency as WeightedEfficiency
 from .weighted_min_cut import WeightedMinCut as WeightedMinCut
+from .weighted_spectral_gap import WeightedSpectralGap as WeightedSpectralGap
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -65,10 +72,12 @@ BUILT_IN: tuple[type[Measure], ...] = (
     Diamonds,
     EdgesOnPath,
     Efficiency,
+    IMDB,
     KCore,
     Latapy,
     LayerCollapse,
     LayerDensity,
+    LCPCorrelation,
     MinCut,
     NegativeWeights,
     NODF,
@@ -78,17 +87,22 @@ BUILT_IN: tuple[type[Measure], ...] = (
     PercolationByDegree,
     PercolationByWeight,
     PowerLaw,
+    RamanujanBound,
     Reachability,
     RichClub,
     RobinsAlexander,
     SignBalance,
+    SingularValues,
+    SpectralGap,
     SpectralNestedness,
     StrengthAssortativity,
     StrengthGini,
     Strengths,
     WeightedEfficiency,
     WeightedMinCut,
+    WeightedSpectralGap,
     WeightMoments,
+    WeightSingularValues,
 )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
-from oracles import oracle
+from hypothesis import strategies as st
+from oracles import by_projection, oracle, strengths
 from random_graphs import layered, recurrent, wired, with_ends
 
 from rewire import measures
@@ -203,3 +204,100 @@ def rich_club(measure: Any, graph: Graph) -> dict[str, float]:
     size = sum(d > k for d in degree)
     phi = nx.rich_club_coefficient(simple, normalized=False) if degree else {}
     return {"": phi.get(k, nan) if size > 1 else nan, ": k": k, ": units": size}
+
+
+# -- spectra --------------------------------------------------------------------------------------
+
+
+def singular_values(matrix: np.ndarray, k: int) -> np.ndarray:
+    values = np.linalg.svd(matrix, compute_uv=False)
+    return np.concatenate([values, np.zeros(k)])[:k]
+
+
+def normalised(matrix: np.ndarray) -> np.ndarray:
+    rows, columns = (np.sqrt(np.maximum(matrix.sum(axis=a), 1e-300)) for a in (1, 0))
+    return matrix / rows[:, None] / columns
+
+
+def gap(matrix: np.ndarray) -> float:
+    return 1 - singular_values(normalised(matrix), 2)[1] if matrix.any() else nan
+
+
+@oracle(measures.SpectralGap)
+def spectral_gap(measure: Any, graph: Graph) -> dict[str, float]:
+    return {name: gap(joined.astype(float)) for name, joined in by_projection(graph)}
+
+
+@oracle(measures.WeightedSpectralGap)
+def weighted_spectral_gap(measure: Any, graph: Graph) -> dict[str, float]:
+    weight = np.abs(graph.numbers("weight"))
+    return {p.name: gap(strengths(graph, i, weight)) for i, p in enumerate(graph.projections)}
+
+
+@oracle(measures.SingularValues)
+def leading_values(measure: Any, graph: Graph) -> dict[str, float]:
+    return {
+        f"{name}: {k + 1}": value
+        for name, joined in by_projection(graph)
+        for k, value in enumerate(singular_values(normalised(joined.astype(float)), 5))
+    }
+
+
+@oracle(measures.WeightSingularValues, measures.WeightSingularValues(count=2))
+def weight_singular_values(measure: Any, graph: Graph) -> dict[str, float]:
+    out = {}
+    for i, p in enumerate(graph.projections):
+        dense = strengths(graph, i, graph.numbers("weight"))
+        values = singular_values(dense, 2)
+        out |= {f"{p.name}: {k + 1}": value for k, value in enumerate(values)}
+        rank = (np.linalg.norm(dense) / np.linalg.norm(dense, 2)) ** 2 if dense.any() else nan
+        out[f"{p.name}: stable rank"] = rank
+    return out
+
+
+def difference_of_bound(joined: np.ndarray) -> float:
+    """By the eigenvalues of the whole bipartite graph, which come in pairs of both signs."""
+    if not joined.any():
+        return nan
+    degrees = [joined.sum(axis=a)[joined.any(axis=a)].mean() for a in (0, 1)]
+    rows, columns = joined.shape
+    square = np.zeros((rows + columns,) * 2)
+    square[:rows, rows:], square[rows:, :rows] = joined, joined.T
+    eigenvalues = np.sort(np.abs(np.linalg.eigvalsh(square)))[::-1]
+    second = eigenvalues[2] if len(eigenvalues) > 2 else 0.0
+    return sum(np.sqrt(d - 1) for d in degrees) - second
+
+
+@oracle(measures.RamanujanBound, rtol=1e-7)
+def ramanujan_bound(measure: Any, graph: Graph) -> dict[str, float]:
+    return {name: difference_of_bound(joined) for name, joined in by_projection(graph)}
+
+
+@oracle(measures.IMDB, graphs=layered(units=st.integers(4, 12)), rtol=1e-7)
+def imdb(measure: Any, graph: Graph) -> dict[str, float]:
+    out = {}
+    for name, joined in by_projection(graph):
+        parts = [joined[:, joined.sum(axis=0) == d] for d in range(3, len(joined) + 1)]
+        parts = [part for part in parts if part.shape[1] >= 3]
+        parts = [part for part in parts if part.sum() / part.any(axis=1).sum() >= 3]
+        out[name] = np.mean([difference_of_bound(part) for part in parts]) if parts else nan
+    return out
+
+
+@oracle(measures.LCPCorrelation)
+def lcp_correlation(measure: Any, graph: Graph) -> dict[str, float]:
+    return {name: local_communities(joined) for name, joined in by_projection(graph)}
+
+
+def local_communities(joined: np.ndarray) -> float:
+    """Pearson's r by the paths of three edges that replace each edge, listed one by one."""
+    pairs = []
+    for v, u in zip(*joined.nonzero(), strict=True):
+        others = [a for a in np.flatnonzero(joined[:, u]) if a != v]
+        ends = [b for b in np.flatnonzero(joined[v]) if b != u]
+        links = [(a, b) for a, b in product(others, ends) if joined[a, b]]
+        pairs.append((len({a for a, _ in links}) + len({b for _, b in links}), len(links)))
+    kept = np.array([pair for pair in pairs if pair[0]], float).reshape(-1, 2)
+    if len(kept) < 2 or (np.ptp(kept, axis=0) == 0).any():
+        return 0.0
+    return np.corrcoef(kept.T)[0, 1]

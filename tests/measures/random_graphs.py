@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rewire.graph import Graph, Population, Projection, Space, square_sheet
 from rewire.graph.wiring import Joint, Link, Wiring
 
+SMALL = st.integers(1, 6)
 KINDS = ("linear", "linear", "multapses", "conv")
 
 
@@ -42,9 +43,9 @@ def with_edges(draw: st.DrawFn, space: Space) -> Graph:
 
 
 @st.composite
-def layered(draw: st.DrawFn, pieces: bool = True) -> Graph:
+def layered(draw: st.DrawFn, pieces: bool = True, units: st.SearchStrategy[int] = SMALL) -> Graph:
     """A chain of populations; with ``pieces`` sometimes another chain that nothing joins to it."""
-    sizes = draw(st.lists(st.integers(1, 6), min_size=2, max_size=4))
+    sizes = draw(st.lists(units, min_size=2, max_size=4))
     populations = [Population(f"layer{i}", size) for i, size in enumerate(sizes)]
     ends = list(zip(populations, populations[1:], strict=False))
     if pieces and draw(st.booleans()):

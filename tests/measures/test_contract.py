@@ -128,7 +128,7 @@ def test_it_is_a_frozen_value_with_a_table(cls: type[Measure]) -> None:
 def test_it_says_what_it_is_and_where_it_comes_from(cls: type[Measure]) -> None:
     text = inspect.getdoc(cls) or ""
     assert cls.kind in {"layers", "units", "network", "directed", "spectrum"} and ">>>" in text
-    identifier = re.search(r"arXiv:\S+\d|doi:\S+[^\s.,;]", cls.source)
+    identifier = re.search(r"arXiv:\S+\d|doi:\S+[^\s.,;]|openreview:\w+", cls.source)
     assert cls.source == "definition" or (identifier and identifier[0] in text)
     assert cls.weights in ("none", "absolute", "signed")
 
