@@ -46,6 +46,8 @@ def page(
     }
     # files are read on the way: what could not be read is known only now
     failures = run.measurements.problems + frame.failures
+    sorting = (frame.files / "sorting.js").read_text()
+    frame.scripts.append(sorting)
     return frame.fill(
         "page.html",
         style=Markup(theme_css() + (frame.files / "style.css").read_text()),
@@ -56,6 +58,7 @@ def page(
         missing=missing(run) + failures,
         unfinished=sum(cell.status != "finished" for cell in run.cells),
         sections=bodies,
+        sorting=Markup(sorting),
         script_source=frame.script_source,
     )
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.path import Path
+from torch import Tensor
 
 from .panels import GREY, INK, MUTED, NEGATIVE, POSITIVE, WIDTH, bins
 from .style import drawing, new_figure
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 BUNDLES = 24  # of consecutive units, drawn of each group of units at most
 THICKEST = 3.5  # points, of the bundle with the largest sum of |weight|
+WIDTHS = 8  # that are told apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +37,16 @@ class _Group:
     alive: np.ndarray  # whether a unit of the bundle is on a path, (bundles,)
 
 
-def network(graph: Graph, *, alive: np.ndarray | None = None, title: str = "") -> Figure:
+def network(
+    graph: Graph, *, alive: np.ndarray | None = None, most: int = BUNDLES, title: str = ""
+) -> Figure:
     """The units as columns of dots, layer by layer, and bundles of edges between them.
 
-    Consecutive units share a dot where a layer has more than 24. A bundle's width is the sum of its
-    |weights|, on one scale; blue where they add up to a positive number, vermillion where to a
-    negative one; without the column ``weight`` each edge counts 1. Dots and bundles on no path from
-    the network's inputs to its outputs are grey. Sums, concatenations and flattenings are thin grey
-    lines. A projection of a layer onto itself is drawn as arcs on its right.
+    Consecutive units share a dot where a layer has more than ``most``. A bundle's width is the sum
+    of its |weights|, on one scale; blue where they add up to a positive number, vermillion where to
+    a negative one; without the column ``weight`` each edge counts 1. Dots and bundles on no path
+    from the network's inputs to its outputs are grey. Sums, concatenations and flattenings are thin
+    grey lines. A projection of a layer onto itself is drawn as arcs on its right.
 
     alive: which edges are on a path, (E,) bool; None: found by reachability among the units.
 
@@ -55,8 +60,8 @@ def network(graph: Graph, *, alive: np.ndarray | None = None, title: str = "") -
     on_path = forward & backward
     if alive is None:
         alive = forward[net.pre] & backward[net.post]
-    groups = _groups(net, on_path)
-    columns = max((g.column for g in groups.values()), default=0) + 1
+    bundles = Bundles(graph, most, on_path)
+    groups, columns = bundles.groups, bundles.columns
     width = max(WIDTH, 0.95 * columns)
     with drawing():
         figure = new_figure(width, 3.6)
@@ -66,7 +71,7 @@ def network(graph: Graph, *, alive: np.ndarray | None = None, title: str = "") -
         if title:
             axes.set_title(title, color=INK)
         _draw_links(axes, net, groups)
-        _draw_bundles(axes, graph, groups, alive)
+        _draw_bundles(axes, graph, bundles, alive)
         for group in groups.values():
             x = np.full(len(group.height), float(group.column))
             colours = np.where(group.alive, INK, GREY)
@@ -95,7 +100,53 @@ def _reached(net: Network) -> tuple[np.ndarray, np.ndarray]:
     return ends[0], ends[1]
 
 
-def _groups(net: Network, on_path: np.ndarray) -> dict[int, _Group]:
+class Bundles:
+    """Where the units of a graph's layers stand, and which bundle each possible edge belongs to.
+
+    most: dots of a layer. ends: (K, 4), of each bundle the column and height where it begins, and
+    where it ends; columns are numbered from 0, heights go from 0 to 1. units: (U, 2), column and
+    height of each dot.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> bundles = Bundles(two_layers())
+    >>> bundles.of(two_layers().keys).tolist(), len(bundles.ends), bundles.columns
+    ([0, 3, 4, 8, 12, 13, 15], 18, 3)
+    """
+
+    def __init__(self, graph: Graph, most: int = BUNDLES, on_path: np.ndarray | None = None):
+        net = graph.network
+        self.space = graph.space
+        flags = np.ones(net.size, bool) if on_path is None else on_path
+        self.groups = _groups(net, flags, most)
+        self.columns = max((g.column for g in self.groups.values()), default=0) + 1
+        self.units = np.array(
+            [(g.column, height) for g in self.groups.values() for height in g.height]
+        ).reshape(-1, 2)
+        self._sides = [
+            (self.groups[net.starts[p.source]], self.groups[net.starts[p.target]])
+            for p in graph.projections
+        ]
+        ends = []
+        for source, target in self._sides:
+            for low in source.height:
+                for high in target.height:
+                    ends.append((source.column, low, target.column, high))
+        self.ends = np.array(ends, float).reshape(-1, 4)
+        sizes = [len(s.height) * len(t.height) for s, t in self._sides]
+        self._first = np.cumsum([0, *sizes])[:-1]
+
+    def of(self, keys: Tensor | np.ndarray) -> np.ndarray:
+        """The bundle of each key, (k,) int64."""
+        which, pre, post = (x.numpy() for x in self.space.locate(torch.as_tensor(keys)))
+        bundle = np.empty(len(which), np.int64)
+        for i, (source, target) in enumerate(self._sides):
+            rows = which == i
+            begin, end = source.bundle[pre[rows]], target.bundle[post[rows]]
+            bundle[rows] = self._first[i] + begin * len(target.height) + end
+        return bundle
+
+
+def _groups(net: Network, on_path: np.ndarray, most: int) -> dict[int, _Group]:
     """What is drawn, by number of its first unit; repetitions of a population are drawn once."""
     names: dict[int, str] = {}
     for name in net.sizes:
@@ -109,17 +160,19 @@ def _groups(net: Network, on_path: np.ndarray) -> dict[int, _Group]:
         room = 1 / len(starts)
         for k, start in enumerate(starts):
             size = net.sizes[names[start]]
-            bundle = bins(size, max(BUNDLES // len(starts), 3))
-            count = int(bundle.max(initial=-1)) + 1
-            low, high = 1 - (k + 1) * room + 0.16 * (len(starts) > 1), 1 - k * room
-            step = (high - low) / max(count - 1, 1)
-            middle = (high + low) / 2
-            step = min(step, 0.12)
-            height = middle + step * ((count - 1) / 2 - np.arange(count))
-            flags = np.zeros(count, bool)
+            bundle = bins(size, max(most // len(starts), 3))
+            flags = np.zeros(int(bundle.max(initial=-1)) + 1, bool)
             np.logical_or.at(flags, bundle, on_path[start : start + size])
+            low = 1 - (k + 1) * room + 0.16 * (len(starts) > 1)
+            height = _heights(len(flags), low, 1 - k * room)
             groups[start] = _Group(names[start], at, bundle, height, flags)
     return groups
+
+
+def _heights(count: int, low: float, high: float) -> np.ndarray:
+    """Of ``count`` dots around the middle of a range, the first on top, (count,)."""
+    step = min((high - low) / max(count - 1, 1), 0.12)
+    return (high + low) / 2 + step * ((count - 1) / 2 - np.arange(count))
 
 
 def _columns(net: Network, names: Mapping[int, str]) -> dict[int, int]:
@@ -143,41 +196,36 @@ def _columns(net: Network, names: Mapping[int, str]) -> dict[int, int]:
     return {member: depth[whole.graph["mapping"][member]] for member in names}
 
 
-def _draw_bundles(
-    axes: Axes, graph: Graph, groups: Mapping[int, _Group], alive: np.ndarray
-) -> None:
-    net = graph.network
-    weight = (
-        graph.numbers("weight").astype(np.float64) if "weight" in graph.columns
-        else np.ones(len(graph))
-    )  # fmt: skip
-    bundles = []
-    for i, p in enumerate(graph.projections):
-        rows = graph.rows(i)
-        source, target = groups[net.starts[p.source]], groups[net.starts[p.target]]
-        pre = source.bundle[net.pre[rows] - net.starts[p.source]]
-        post = target.bundle[net.post[rows] - net.starts[p.target]]
-        shape = len(source.height), len(target.height)
-        sums, sizes = np.zeros(shape), np.zeros(shape)
-        live = np.zeros(shape, bool)
-        np.add.at(sums, (pre, post), weight[rows])
-        np.add.at(sizes, (pre, post), np.abs(weight[rows]))
-        np.logical_or.at(live, (pre, post), alive[rows])
-        for a, b in np.argwhere(sizes > 0).tolist():
-            bundles.append(
-                (sizes[a, b], sums[a, b], live[a, b], source, float(source.height[a]),
-                 target, float(target.height[b]))
-            )  # fmt: skip
-    bundles.sort(key=lambda bundle: bundle[:2])  # the thickest on top
-    most = max((bundle[0] for bundle in bundles), default=1.0)
-    paths, widths, colours = [], [], []
-    for size, total, live, source, y0, target, y1 in bundles:
-        paths.append(_curve(source.column, y0, target.column, y1))
-        widths.append(max(THICKEST * size / most, 0.15))
-        colours.append(GREY if not live else POSITIVE if total >= 0 else NEGATIVE)
+def _draw_bundles(axes: Axes, graph: Graph, bundles: Bundles, alive: np.ndarray) -> None:
+    weight = np.ones(len(graph))
+    if "weight" in graph.columns:
+        weight = graph.numbers("weight").astype(np.float64)
+    bundle = bundles.of(graph.keys)
+    sums, sizes, live = (
+        np.bincount(bundle, values, len(bundles.ends)) for values in (weight, np.abs(weight), alive)
+    )
+    thickness = np.ceil(WIDTHS * sizes / max(sizes.max(initial=0), 1e-300))
+    colour = np.where(live == 0, 0, np.where(sums >= 0, 1, 2))
+    # bundles of one colour and width are one path: a page holds many such pictures
+    drawn = [
+        (width, hue)
+        for width in range(1, WIDTHS + 1)  # the thickest on top
+        for hue in range(3)
+        if ((thickness == width) & (colour == hue)).any()
+    ]
     axes.add_collection(
         PathCollection(
-            paths, facecolors="none", edgecolors=colours, linewidths=widths, alpha=0.55, zorder=2
+            [
+                Path.make_compound_path(
+                    *(_curve(*end) for end in bundles.ends[(thickness == w) & (colour == h)])
+                )
+                for w, h in drawn
+            ],
+            facecolors="none",
+            edgecolors=[(GREY, POSITIVE, NEGATIVE)[hue] for _, hue in drawn],
+            linewidths=[max(THICKEST * (width - 0.5) / WIDTHS, 0.2) for width, _ in drawn],
+            alpha=0.55,
+            zorder=2,
         )
     )
 

@@ -1,5 +1,8 @@
 """A report's page, parsed, for tests of what is on it."""
 
+import base64
+import hashlib
+import html
 import json
 import re
 import shutil
@@ -52,6 +55,22 @@ class Page(HTMLParser):
     def section(self, name: str) -> str:
         at = [i for i, word in enumerate(self.words) if word == name]
         return " ".join(self.words[at[-1] :])
+
+
+def scripts_of(text) -> list[str]:
+    """Attributes of a page's scripts, each of which its policy must allow if it runs."""
+    scripts = re.findall(r"<script([^>]*)>(.*?)</script>", text, re.S)
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1]
+    policy = html.unescape(policy)
+    assert policy.startswith("default-src 'none'") and policy.count("script-src") == 1
+    allowed = policy.split("script-src")[1].split(";")[0].split()
+    digests = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()}'"
+        for attributes, body in scripts
+        if "application/json" not in attributes
+    ]
+    assert allowed == digests
+    return [attributes for attributes, _ in scripts]
 
 
 def in_a_browser(path, folder) -> str:

@@ -1,12 +1,15 @@
 """The report of made-up runs of trainings."""
 
+import base64
+import html
+import json
 import re
 import time
 
 import numpy as np
 import pytest
 import torch
-from pages import Page, on_a_phone
+from pages import Page, in_a_browser, on_a_phone, scripts_of
 from synthetic_run import RULES, config_of, make_run
 
 from rewire.edit_log import Record
@@ -31,7 +34,8 @@ def test_the_page_refers_to_nothing_outside(full, page):
     text = full[1].read_text()
     assert full[1] == full[0] / "report.html"
     assert "http" not in text.split("</head>")[1]
-    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "base"})
+    assert {tag for tag, _ in page.tags}.isdisjoint({"link", "iframe", "object", "base"})
+    assert scripts_of(text) == [""]  # it sorts tables
     for _, attrs in page.tags:
         for name, value in attrs.items():
             if name in ("src", "href", "xlink:href", "srcset", "poster", "action", "data"):
@@ -157,7 +161,7 @@ def test_a_hostile_label_stays_text(tmp_path):
         tmp_path / "run", labels=["Dense", "IMP", evil], contrasts=[["IMP", evil]], seeds=2
     )
     text = write_report(out).read_text()
-    assert "<script" not in text
+    assert "<script>alert" not in text
     page = Page(text)
     assert evil in [text for _, cells in page.rows for _, text in cells]
     assert evil in [attrs.get("data-label") for attrs, _ in page.rows]
@@ -219,9 +223,9 @@ def test_a_damaged_level_is_named_and_left_out(tmp_path):
     assert "do not match its digest" in page.text
 
 
-def logged(tmp_path):
+def logged(tmp_path, labels=("Static", "SET")):
     """A run in which SET has an edit log: of 10 edges 2 die, of 2 formed 1 does."""
-    out = make_run(tmp_path / "run", labels=["Static", "SET"], densities=(0.2,), seeds=1,
+    out = make_run(tmp_path / "run", labels=labels, densities=(0.2,), seeds=1,
                    contrasts=())  # fmt: skip
     row = next(r for r in store.results(out) if r["label"] == "SET")
     cell = store.Run(out).cell(row["cell"])
@@ -387,3 +391,61 @@ def test_the_head_says_how_many_of_the_models_weights_are_sparse(tmp_path):
     assert "sparse weights" not in shown["old"]
     assert "2 720 of 10 000 (0.272)" in shown["part"]
     assert "all 2 720" in shown["all"]
+
+
+# -- the networks and their rewiring, in the page's own scripts ------------------------------------
+
+
+def test_the_animation_counts_the_edges_of_the_log(tmp_path):
+    out, _ = logged(tmp_path)
+    text = write_report(out).read_text()
+    assert scripts_of(text) == [' type="application/json" id="rewiring-data"', "", ""]
+    data = json.loads(re.search(r'id="rewiring-data">(.*?)</script>', text, re.S)[1])
+    run = load(out)
+    assert [rule["label"] for rule in data["rules"]] == ["SET"]  # the others never formed an edge
+    for rule in data["rules"]:
+        lives = run.lives(rule["label"], run.focus)[0]
+        counts, young = (
+            np.frombuffer(base64.b64decode(rule[name]), "<u2").reshape(data["frames"], -1)
+            for name in ("counts", "young")
+        )
+        for frame, step in enumerate(rule["steps"]):
+            alive = (lives.born <= step) & ((lives.died > step) | lives.alive)
+            assert counts[frame].sum() == alive.sum()
+            assert young[frame].sum() == (alive & (lives.born > lives.born.min())).sum()
+        assert (young <= counts).all() and not young[0].any() and young[-1].any()
+
+
+DRIVER = """
+const row = (table) => [...table.tBodies[0].rows].map((r) => r.cells[0].textContent.trim());
+const sortable = (table) => table.tHead.querySelectorAll(".sort").length;
+const table = [...document.querySelectorAll("table")].find(sortable);
+const before = row(table), button = table.tHead.querySelectorAll(".sort")[0];
+button.click();
+const up = row(table);
+button.click();
+const down = row(table);
+const slider = document.getElementById("rewiring-when");
+const told = () => document.querySelector("#rewiring-stages canvas").getAttribute("aria-label");
+const end = told();
+slider.value = 0;
+slider.dispatchEvent(new Event("input"));
+document.title = JSON.stringify({ before, up, down, end, start: told(), errors: window.failures });
+"""
+
+
+@pytest.mark.slow
+def test_tables_sort_and_the_slider_moves_in_a_browser(tmp_path):
+    out, _ = logged(tmp_path, labels=("Static", "RigL", "DeepR", "SET"))
+    text = re.sub(r"<meta http-equiv[^>]*>", "", write_report(out).read_text())
+    listen = "window.failures = []; window.onerror = (e) => window.failures.push(String(e));"
+    text = text.replace("<head>", f"<head><script>{listen}</script>")
+    path = tmp_path / "driven.html"
+    path.write_text(text.replace("</body>", f"<script>{DRIVER}</script></body>"))
+    dom = in_a_browser(path, tmp_path)
+    seen = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom, re.S)[1]))
+    assert seen["errors"] == []
+    assert sorted(seen["before"]) == sorted(seen["up"]) and seen["up"] != seen["before"]
+    assert [*reversed(seen["up"])] == seen["down"]
+    assert "step 0: 10 edges, 0.0 % formed" in seen["start"]
+    assert seen["start"] != seen["end"]

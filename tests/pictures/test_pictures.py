@@ -8,6 +8,7 @@ import torch
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 
 import rewire
 from rewire import pictures
@@ -87,10 +88,11 @@ def bundles(figure: Figure) -> dict[str, int]:
         for c in figure.axes[0].collections
         if isinstance(c, PathCollection) and c.get_alpha() is not None
     )
-    colours, counts = np.unique(
-        [to_hex(colour) for colour in collection.get_edgecolors()], return_counts=True
-    )
-    return dict(zip(colours.tolist(), counts.tolist(), strict=True))
+    counts: dict[str, int] = {}
+    for path, colour in zip(collection.get_paths(), collection.get_edgecolors(), strict=True):
+        name = to_hex(colour)
+        counts[name] = counts.get(name, 0) + int((path.codes == Path.MOVETO).sum())
+    return counts
 
 
 def test_the_network_shows_signs_and_what_is_on_no_path():

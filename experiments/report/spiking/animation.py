@@ -5,8 +5,6 @@ Lists of integers are bytes in base64, unsigned and little-endian.
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ import numpy as np
 from rewire.analysis import topography
 
 from ...spiking.cells import FORWARD, LATERAL
+from ..packing import packed, text
 from .maps import Sheet, Simulation, example, keys_at
 
 if TYPE_CHECKING:
@@ -70,25 +69,6 @@ def _frames(cells: Cells, frames: int, looks: Mapping[str, Look]) -> dict[str, A
         "colours": packed(colours, np.uint8),
         "rules": rules,
     }
-
-
-def text(replay: Mapping[str, Any]) -> str:
-    """As JSON that may stand inside a script element.
-
-    >>> print(text({"label": "</script>"}))
-    {"label":"\\u003c/script>"}
-    """
-    return json.dumps(replay, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def packed(values: Any, kind: Any) -> str:
-    """Integers as the bytes of ``kind``, little-endian, in base64.
-
-    >>> packed([1, 2], np.uint16)
-    'AQACAA=='
-    """
-    array = np.asarray(values).astype(np.dtype(kind).newbyteorder("<"))
-    return base64.b64encode(array.tobytes()).decode()
 
 
 def _rule(sheet: Sheet, frames: Sequence[np.ndarray]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ..run import RunData
 from ..sections import Section
 from ..style import inline
 from ..tables import Cell, Row, Table
-from . import conversion, figures, results, sentences, structure
+from . import conversion, figures, results, rewiring, sentences, structure
 from .ranking import ranked
 
 MOST_DENSITIES = 4  # shown one by one in learning curves, maps and overlaps
@@ -288,6 +288,13 @@ SECTIONS = (
         link="degrees",
         empty="No connectivity has been saved at a requested density yet.",
         template="trainings/degrees.html",
+    ),
+    Section(
+        "network",
+        "The networks, and how they were rewired",
+        rewiring.show,
+        link="network",
+        template="trainings/rewiring.html",
     ),
     Section(
         "overlap",
