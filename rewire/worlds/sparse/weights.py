@@ -18,6 +18,7 @@ from ...native import sparse as engine
 from ...select.pairs import pair_hash
 from ..torch_model.declared import Kinds
 from ..torch_model.layers import owners
+from .direct_reads import read_directly
 from .edge_layers import can_wire
 from .wires import Wires
 
@@ -31,7 +32,8 @@ class Weight:
     """One sparse parameter: who owns it, and in which form it is held.
 
     wires: of its edges, in the form "edges"; mask: in the form "masked". last: the parameter, as
-    this world last put it in its place; None before it did.
+    this world last put it in its place; None before it did. read: whether another module computes
+    with it itself, so that it is held dense.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Weight:
     wires: Wires | None = None
     mask: Tensor | None = None
     last: nn.Parameter | None = None
+    read: bool = False
 
     def rewire(self, wires: Wires | None) -> None:
         """Have these edges in the place of those of before."""
@@ -68,8 +71,12 @@ def weights_of(
     projections: Kinds | None = None,
 ) -> list[Weight]:
     """A weight for each projection of the space. Raises ValueError for one that modules share."""
-    owned = zip(space.projections, parameters, owners(model, parameters, projections), strict=True)
-    return [Weight(projection.name, *owner, p.shape) for projection, p, owner in owned]
+    holders = owners(model, parameters, projections)
+    read = read_directly(model, holders)
+    return [
+        Weight(projection.name, *holder, p.shape, read=holder in read)
+        for projection, p, holder in zip(space.projections, parameters, holders, strict=True)
+    ]
 
 
 @dataclass
@@ -107,9 +114,11 @@ def suitable(
         crossover = RECURRENT if isinstance(w.module, nn.RNNBase) else CROSSOVER
         left = crossover * w.shape.numel() - (bounds[i + 1] - bounds[i])
         room[layer] = room.get(layer, 0.0) + left
+    read = {layer for w, layer in zip(weights, layers, strict=True) if w.read}
     for layer in layers:
         few = choose == "sparse" or room[layer] >= 0
-        yield "edges" if few and layer is not None and can_wire(layer) else "masked"
+        wires = few and layer is not None and can_wire(layer) and layer not in read
+        yield "edges" if wires else "masked"
 
 
 def _layers(weights: Sequence[Weight]) -> list[nn.Module | None]:
