@@ -119,7 +119,7 @@ class FanIn(Limit):
             if p.name in names else p
             for p in space.populations
         ]  # fmt: skip
-        return Space(populations, space.projections, space.limits)
+        return Space(populations, space.projections, space.limits, space.wired)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,9 +453,9 @@ def limited(space: Space, limits: Sequence[Limit]) -> Space:
     """
     for limit in limits:
         space = limit.narrowed(space)
-    return (
-        Space(space.populations, space.projections, (*space.limits, *limits)) if limits else space
-    )
+    if not limits:
+        return space
+    return Space(space.populations, space.projections, (*space.limits, *limits), space.wired)
 
 
 def _positive(limit: Limit, field: str, value: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,15 @@ def read_graph(out: Path, row: Mapping[str, Any], *, weights: bool = False) -> G
 def graph_of(keys: Any, meta: Mapping[str, Any]) -> Graph:
     """The graph that `rewire.graph.Graph.description` and its keys describe."""
     from rewire.graph import Graph, Space
+    from rewire.graph.wiring import wiring_from_plain
 
     populations = [_population(p) for p in meta["populations"]]
-    return Graph(Space(populations, [_projection(p) for p in meta["projections"]]), keys)
+    projections = [_projection(p) for p in meta["projections"]]
+    space = Space(populations, projections)
+    if meta.get("wiring") is not None:  # older files have none
+        wiring = partial(wiring_from_plain, space, meta["wiring"])
+        space = Space(populations, projections, wiring=wiring)
+    return Graph(space, keys)
 
 
 def _population(described: Mapping[str, Any]) -> Population:

@@ -161,8 +161,11 @@ def adjacency(topology: Topology, i: int) -> sp.csr_array:
 
 
 def description(space: Space) -> dict[str, Any]:
-    """Populations and projections as plain data, for files and reports."""
+    """Populations, projections and what joins them (where that is known) as plain data, for files
+    and reports."""
+    wiring = {} if space.wiring is None else {"wiring": space.wiring.plain()}
     return {
+        **wiring,
         "populations": [
             {"name": p.name, "size": p.size, "grid": p.grid, "slots": p.slots}
             for p in space.populations

@@ -91,8 +91,14 @@ class Network:
 
     @property
     def joined(self) -> bool:
-        """Whether everything is one network."""
-        return len(self.pieces) <= 1
+        """Whether everything is one network, of which nothing is unknown."""
+        return len(self.pieces) <= 1 and not self.unknown
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Operations of the model that the trace could not follow, by name."""
+        wiring = self.topology.space.wiring
+        return wiring.unknown if wiring is not None else ()
 
     @cached_property
     def ends(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

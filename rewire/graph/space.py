@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil, isqrt, prod
 from typing import Any
@@ -150,7 +150,8 @@ class Space:
     """Who may connect: populations, the projections between them, and the keys of all pairs.
 
     Each projection's keys begin at its offset (``bounds``), in the order of its flat indices.
-    ``wiring`` says what else joins the populations; None: nothing is known of it.
+    ``wiring`` says what else joins the populations, or is called for it when it is first asked for;
+    None: nothing is known of it.
     Raises ValueError for a projection between populations that are not there, and for two
     populations or two projections of one name.
 
@@ -172,9 +173,9 @@ class Space:
         populations: Iterable[Population],
         projections: Iterable[Projection],
         limits: Sequence[Any] = (),
-        wiring: Wiring | None = None,
+        wiring: Wiring | Callable[[], Wiring | None] | None = None,
     ):
-        self.wiring = wiring
+        self.wired = wiring  # for another space of the same populations, without asking yet
         self.populations = tuple(populations)
         self.limits = tuple(limits)  # of rewire.limits
         self.projections = tuple(projections)
@@ -213,6 +214,11 @@ class Space:
         self._firsts: dict[str, np.ndarray | None] = {}
         self._parts: dict[tuple[int, ...], Space] = {}
 
+    @cached_property
+    def wiring(self) -> Wiring | None:
+        """What joins the populations besides synapses; None where nothing is known of it."""
+        return self.wired() if callable(self.wired) else self.wired
+
     def allowed(self, keys: np.ndarray) -> np.ndarray | None:
         """Whether the limits let each key hold a synapse at all, (k,) bool; None: all may."""
         answers = (limit.allows(self, keys) for limit in self.limits)
@@ -228,8 +234,12 @@ class Space:
         if which not in self._parts:
             limits = [limit for limit in self.limits if not limit.caps(self)]
             projections = [self.projections[i] for i in which]
-            self._parts[which] = Space(self.populations, projections, limits)
+            self._parts[which] = Space(self.populations, projections, limits, self._wiring_of_part)
         return self._parts[which]
+
+    def _wiring_of_part(self) -> Wiring | None:
+        """The same without the steps of the pass, which read the weights of every projection."""
+        return None if self.wiring is None else replace(self.wiring, program=None)
 
     def index(self, projection: str) -> int:
         """Number of the projection of that name; KeyError when there is none."""

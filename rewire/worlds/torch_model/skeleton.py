@@ -70,7 +70,8 @@ def with_own_buffers(copy: nn.Module) -> nn.Module:
     """A skeleton whose buffers are copied, so that nothing that a pass writes reaches the model."""
     for module in copy.modules():
         module.__dict__["_buffers"] = {
-            name: b if b is None or b.is_meta else b.clone() for name, b in module._buffers.items()
+            name: b if b is None or b.is_meta else b.detach().cpu().clone()
+            for name, b in module._buffers.items()
         }
     return copy
 
