@@ -15,6 +15,9 @@ import scipy.sparse as sp
 if TYPE_CHECKING:
     from ..graph import Graph
 
+MOST_DENSE = 2**28  # weights that a mask of their own is made for, 1 GiB
+PLACED = ("conv", "pool", "unfold", "im2col", "col2im")  # where places decide what feeds what
+
 
 @dataclass(frozen=True, eq=False)
 class Degrees:
@@ -65,7 +68,8 @@ def input_map(graph: Graph, population: str | None = None) -> np.ndarray:
     [[1, 2], [1, 0]]
     """
     if population is None:
-        inputs, _ = ends(graph)
+        names = {p.name for p in graph.populations}
+        inputs = [name for name in ends(graph)[0] if name in names]
         if len(inputs) != 1:
             raise ValueError(
                 f"the graph has {len(inputs)} input populations ({', '.join(inputs) or 'none'}); "
@@ -99,21 +103,15 @@ def layer_density(graph: Graph) -> dict[str, float]:
 def ends(graph: Graph) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the input populations (no projection's target) and the outputs (no one's source).
 
-    A projection of a population onto itself does not count: a recurrent layer may be an end. Where
-    a network's parts are joined by something that is no projection (the flattening between a
-    convolution and a linear layer), each part has ends of its own.
+    A projection of a population onto itself does not count: a recurrent layer may be an end. What a
+    trace of the model found (`rewire.graph.Wiring`) counts; an end may be a joint then. Where
+    nothing says how a network's parts are joined, each part has ends of its own.
 
     >>> from rewire.analysis.examples import two_layers
     >>> ends(two_layers())
     (('input',), ('output',))
     """
-    between = [p for p in graph.projections if p.source != p.target]
-    sources, targets = {p.source for p in between}, {p.target for p in between}
-    joined = [p.name for p in graph.populations if p.name in sources | targets]
-    return (
-        tuple(n for n in joined if n not in targets),
-        tuple(n for n in joined if n not in sources),
-    )
+    return graph.network.ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,20 +132,30 @@ def dead_units(
 ) -> dict[str, Dead]:
     """Dead units of every population; inputs and outputs are :func:`ends` unless named.
 
+    Raises ValueError as :func:`effective_edges` does.
+
     >>> from rewire.analysis.examples import two_layers
     >>> dead_units(two_layers())["hidden"].no_outgoing.tolist()
     [False, False, True]
     """
+    network = graph.network
     first, last = _ends(graph, inputs, outputs)
-    fed, useful = _on_path(graph, first, last)
-    offsets = _unit_offsets(graph)
+    if inputs is None and outputs is None and _exact(graph):
+        edges = effective_edges(graph)
+        alive = np.zeros(network.size, bool)
+        alive[network.pre[edges]] = alive[network.post[edges]] = True
+    else:
+        fed, useful = _on_path(graph, first, last, whole=inputs is None or outputs is None)
+        alive = fed & useful
+    sends = np.bincount(np.append(network.pre, network.link_pre), minlength=network.size)
+    gets = np.bincount(np.append(network.post, network.link_post), minlength=network.size)
     out = {}
-    for name, degree in degrees(graph).items():
-        units = slice(offsets[name], offsets[name] + len(degree.fan_in))
+    for population in graph.populations:
+        name, units = population.name, network.units([population.name])
         out[name] = Dead(
-            (degree.fan_in == 0) & (name not in first),
-            (degree.fan_out == 0) & (name not in last),
-            ~(fed[units] & useful[units]),
+            (gets[units] == 0) & (name not in first),
+            (sends[units] == 0) & (name not in last),
+            ~alive[units],
         )
     return out
 
@@ -158,15 +166,23 @@ def effective_edges(
     """Which edges lie on some path from an input to an output, (E,) bool.
 
     The others cost memory and carry nothing (Vysogorets & Kempe 2023, arXiv:2107.02306, call the
-    rest the effective density).
+    rest the effective density). Where the model was traced and no ends are named this is exact at
+    every place of a picture or sequence: a position of a kernel that only ever meets padding is on
+    no path. Otherwise units are followed, whatever their places.
+
+    Raises ValueError for a graph in several pieces, or one of whose model a part could not be
+    followed, unless both ends are named.
 
     >>> from rewire.analysis.examples import two_layers
     >>> effective_edges(two_layers()).tolist()  # the fourth leads to a unit without an output
     [True, True, True, False, True, True, True]
     """
-    fed, useful = _on_path(graph, *_ends(graph, inputs, outputs))
-    pre, post = _unit_ends(graph)
-    return fed[pre] & useful[post]
+    first, last = _ends(graph, inputs, outputs)
+    if inputs is None and outputs is None and _exact(graph):
+        return graph.topology.derived("edges on a path", lambda: _traced(graph))
+    fed, useful = _on_path(graph, first, last, whole=inputs is None or outputs is None)
+    network = graph.network
+    return fed[network.pre] & useful[network.post]
 
 
 def adjacency(graph: Graph) -> sp.csr_array:
@@ -186,7 +202,7 @@ def adjacency(graph: Graph) -> sp.csr_array:
 def _ends(
     graph: Graph, inputs: Iterable[str] | None, outputs: Iterable[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    known = {p.name for p in graph.populations}
+    known = set(graph.network.sizes)
     first, last = (
         default if names is None else tuple(names)
         for names, default in zip((inputs, outputs), ends(graph), strict=True)
@@ -196,21 +212,37 @@ def _ends(
     return first, last
 
 
+def _exact(graph: Graph) -> bool:
+    """Whether the steps of a pass of the model say at every place what feeds what."""
+    wiring = graph.space.wiring
+    if wiring is None or wiring.program is None or wiring.unknown:
+        return False
+    dense = graph.possible <= MOST_DENSE
+    return dense or any(step.op in PLACED for step in wiring.program.steps)
+
+
+def _traced(graph: Graph) -> np.ndarray:
+    from .on_path import traced_edges
+
+    wiring = graph.space.wiring
+    assert wiring is not None and wiring.program is not None
+    return traced_edges(graph, wiring.program)
+
+
 def _on_path(
-    graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...]
+    graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], *, whole: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each unit is reached from an input, and whether it reaches an output."""
-    forward = adjacency(graph)
-    offsets = _unit_offsets(graph)
-    sizes = {p.name: p.size for p in graph.populations}
+    """Whether each unit of the network is fed by an input, and whether it is useful to an output.
 
-    def units(names: tuple[str, ...]) -> np.ndarray:
-        start = np.zeros(forward.shape[0], bool)
-        for name in names:
-            start[offsets[name] : offsets[name] + sizes[name]] = True
-        return start
-
-    return _reached(forward.T.tocsr(), units(inputs)), _reached(forward, units(outputs))
+    whole: whether an end was left to be found, which takes a network that is joined.
+    """
+    network = graph.network
+    if whole and not network.joined:
+        raise ValueError(network.apart)
+    forward = network.adjacency()
+    start, end = (np.zeros(network.size, bool) for _ in range(2))
+    start[network.units(inputs)] = end[network.units(outputs)] = True
+    return _reached(forward.T.tocsr(), start), _reached(forward, end)
 
 
 def _reached(back: sp.csr_array, reached: np.ndarray) -> np.ndarray:

@@ -100,6 +100,23 @@ class Network:
         wiring = self.topology.space.wiring
         return wiring.unknown if wiring is not None else ()
 
+    @property
+    def apart(self) -> str:
+        """Why this is not one network, and what to do: the end of an error message."""
+        if len(self.pieces) > 1:
+            parts = "; ".join(", ".join(piece) for piece in self.pieces[:4])
+            more = "; ..." if len(self.pieces) > 4 else ""
+            what = (
+                f"the graph falls into {len(self.pieces)} pieces ({parts}{more}), and nothing says "
+                "how they are joined"
+            )
+        else:
+            what = f"the model computes {', '.join(self.unknown)}, which cannot be followed"
+        return (
+            f"{what}, so that no path from an input to an output can be told: trace the model with "
+            "an example input (attach(..., example=x)), or name inputs= and outputs=."
+        )
+
     @cached_property
     def ends(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the populations or joints where the network begins, and where it ends."""

@@ -64,6 +64,12 @@ def _needs_joined(measure: Measure, graph: Graph) -> None:
             f"pieces ({parts}): measure projections by themselves, or trace the model with an "
             "example input."
         )
+    if graph.network.unknown:
+        raise Refused(
+            f"{measure.name} measures a whole network, and this one's model computes "
+            f"{', '.join(graph.network.unknown)}, which cannot be followed: measure projections by "
+            "themselves."
+        )
 
 
 def _needs_weight(measure: Measure, graph: Graph) -> None:

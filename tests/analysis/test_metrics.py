@@ -136,9 +136,24 @@ def test_ends_of_a_network_in_two_parts_and_of_a_recurrent_one():
             Projection("fc", "flat", "out", "linear", (2, 9)),
         ],
     )
-    assert metrics.ends(Graph.full(parts)) == (("image", "flat"), ("maps", "out"))
-    assert metrics.effective_edges(Graph.full(parts)).all()
+    graph = Graph.full(parts)
+    assert metrics.ends(graph) == (("image", "flat"), ("maps", "out"))
+    assert metrics.effective_edges(graph, *metrics.ends(graph)).all()
     assert metrics.ends(recurrent()) == (("in",), ("out",))
+
+
+@pytest.mark.parametrize("measured", [metrics.effective_edges, metrics.dead_units])
+def test_no_path_is_told_in_a_graph_of_two_pieces(measured):
+    parts = Space(
+        [Population(n, 2) for n in "abcd"],
+        [Projection(n, *n, "linear", (2, 2)) for n in ("ab", "cd")],
+    )
+    graph = Graph.full(parts)
+    with pytest.raises(ValueError, match=r"2 pieces \(a, b; c, d\).*attach\(\.\.\., example=x\)"):
+        measured(graph)
+    with pytest.raises(ValueError, match="2 pieces"):
+        measured(graph, inputs=["a"])
+    assert len(measured(graph, ["a", "c"], ["b", "d"])) == len(measured(graph, ["a"], ["b"]))
 
 
 def test_ends_can_be_named_and_unknown_ones_are_refused():
