@@ -50,8 +50,8 @@ _HOMES = {
 _MODULES = frozenset({
     "analysis", "averaging", "loading", "saving",
     "branches", "budget", "checkpoint", "citations", "compatibility", "coverage",
-    "edit_log", "experiments", "files", "graph", "integrations", "limits", "listening", "measures",
-    "models",
+    "edit_log", "experiments", "files", "graph", "graph_of", "integrations", "limits", "listening",
+    "measures", "models",
     "nulls", "pictures", "rule",
     "rule_budget",
     "rules", "select", "session", "signals", "starting_graph", "strategy", "streams", "substrates",

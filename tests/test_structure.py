@@ -51,7 +51,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("rewire.compatibility", "rewire.starting_graph"),
     ("rewire.rules", "rewire.worlds"),
     ("rewire.averaging", "rewire.saving", "rewire.session", "rewire.listening", "rewire.citations"),
-    ("rewire.torch_loop",),
+    ("rewire.torch_loop", "rewire.graph_of"),
     ("rewire.loading", "rewire.integrations"),
     ("rewire", "rewire.substrates"),
     ("rewire.models",),

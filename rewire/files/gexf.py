@@ -29,13 +29,14 @@ def write(graph: Graph, path: Path, weight: Weight = "signed") -> None:
     weight: what an edge's weight is, as for `Graph.to_networkx`; Gephi lays out with positive ones.
     """
     edges = listing(graph.topology, graph.columns, weight, links=graph.space.wiring is not None)
-    weights = edges.values.pop("weight", None)
+    weights = edges.values.get("weight")
+    others = {name: values for name, values in edges.values.items() if name != "weight"}
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         put = file.write
         put(_HEAD)
         put(f"<meta><description>{escape(plain(edges.about[ABOUT]))}</description></meta>\n")
         put('<graph defaultedgetype="directed" mode="static">\n')
-        for part, table in (("node", edges.units), ("edge", edges.values)):
+        for part, table in (("node", edges.units), ("edge", others)):
             put(f'<attributes class="{part}" mode="static">\n')
             for i, (name, values) in enumerate(table.items()):
                 kind = kind_of(values, _WORDS)
@@ -48,7 +49,7 @@ def write(graph: Graph, path: Path, weight: Weight = "signed") -> None:
             put(f"<node id={name} label={name}>{values}{place}</node>\n")
         put("</nodes>\n<edges>\n")
         ends = zip(edges.pre.tolist(), edges.post.tolist(), strict=True)
-        data = _values(edges.values, len(edges.pre))
+        data = _values(others, len(edges.pre))
         for number, ((i, j), values) in enumerate(zip(ends, data, strict=True)):
             w = weights[number] if weights is not None else None
             heavy = "" if w is None else f' weight="{w}"'

@@ -145,12 +145,11 @@ def of_rows(
             raise GraphFileError(
                 f"an edge joins {source!r} and {target!r}, which are not both nodes."
             )
-    ends = [[numbers[e[side]] for e in edges] for side in (0, 1)]
     return Listing(
         list(numbers),
         columns(nodes),
-        np.array(ends[0], np.int64),
-        np.array(ends[1], np.int64),
+        np.array([numbers[e[0]] for e in edges], np.int64),
+        np.array([numbers[e[1]] for e in edges], np.int64),
         columns([e[3] for e in edges]),
         ways != {False},
         about,

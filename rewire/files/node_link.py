@@ -58,18 +58,18 @@ def read(path: Path) -> Graph:
     number = {node: i for i, node in enumerate(nodes)}
     if len(number) < len(nodes):
         raise GraphFileError("two of its nodes have the same id.")
-    ends = []
+    ends = dict[str, np.ndarray]()
     for side in ("source", "target"):
         some = [_hashable(row.pop(side)) for row in rows]
         strange = next((node for node in some if node not in number), None)
         if strange is not None:
             raise GraphFileError(f"an edge joins {strange!r}, which is no node.")
-        ends.append(np.array([number[node] for node in some], np.int64))
+        ends[side] = np.array([number[node] for node in some], np.int64)
     about = data.get("graph") or {}
     return Graph(
         *graph_of(
             Listing(
-                nodes, columns(data["nodes"]), *ends, columns(rows),
+                nodes, columns(data["nodes"]), ends["source"], ends["target"], columns(rows),
                 data.get("directed", True) is not False, dict(about),
             )
         )

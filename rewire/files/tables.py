@@ -74,10 +74,10 @@ def _edges(head: list[str], rows: list[list[str]]) -> Graph:
         if not all(word.strip() and word.strip().lower() != "nan" for word in row[:2]):
             raise GraphFileError(f"edge {number + 1} lacks an end: {row[:2]}.")
     numbers: dict[str, int] = {}
-    ends = [
+    pre, post = (
         np.array([numbers.setdefault(row[k].strip(), len(numbers)) for row in rows], np.int64)
         for k in (0, 1)
-    ]
+    )
     values = {}
     for k, name in enumerate(head[2:], 2):
         column = _numbers([row[k] for row in rows])
@@ -85,7 +85,7 @@ def _edges(head: list[str], rows: list[list[str]]) -> Graph:
             values[name] = column
         elif name == "weight":
             raise GraphFileError("its column weight holds what is no number.")
-    return Graph(*graph_of(Listing(list(numbers), {}, *ends, values)))
+    return Graph(*graph_of(Listing(list(numbers), {}, pre, post, values)))
 
 
 def _numbers(words: list[str]) -> list[Any] | None:

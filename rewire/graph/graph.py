@@ -13,6 +13,7 @@ from torch import Tensor
 from . import caps, convert, views
 from .columns import Columns, Reader
 from .display import to_html
+from .doors import door
 from .edit import Birth, Edit
 from .listing import Weight, aligned, graph_of
 from .network import Network
@@ -22,10 +23,12 @@ from .topology import Topology
 from .views import View
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import TypeAlias
 
     import networkx as nx
     import scipy.sparse as sp
+    from torch import nn
 
     Matrix: TypeAlias = sp.sparray | sp.spmatrix
 
@@ -138,6 +141,24 @@ class Graph:
                 raise TypeError("from_networkx(space, graph) needs the graph.")
             return cls(space, *aligned(views.from_networkx(graph), space))
         return cls(*graph_of(views.from_networkx(space)))
+
+    @classmethod
+    def of(cls, model: nn.Module, **options: Any) -> Graph:
+        """The graph of anybody's sparse model, without an optimizer: see `rewire.graph_of.of`.
+
+        Zeros are absent, or what masks of torch's prune leave out; parametrised weights are
+        computed. options: ``include``, ``exclude``, ``embeddings``, ``projections`` and
+        ``positions`` as in `rewire.attach`; ``example``: an input, which shows how the model joins
+        its layers.
+        """
+        return door("of")(model, **options)
+
+    def save(self, path: str | Path, format: str | None = None, **options: Any) -> tuple[str, ...]:
+        """Write a file that `rewire.read_graph` and other programs read: `rewire.write_graph`.
+
+        Returns what of the graph such a file does not hold, a sentence each.
+        """
+        return door("save")(self, path, format, **options)
 
     # -- columns --------------------------------------------------------------------------------
 

@@ -40,10 +40,10 @@ class Listing:
     """
 
     nodes: Sequence[Hashable]
-    units: dict[str, Sequence[Any]]
+    units: Mapping[str, Sequence[Any]]
     pre: np.ndarray
     post: np.ndarray
-    values: dict[str, Sequence[Any]]
+    values: Mapping[str, Sequence[Any]]
     directed: bool = True
     about: dict[str, Any] = field(default_factory=dict)
 
