@@ -206,7 +206,9 @@ def survival(
     lives = lifetimes(start.array, records, end, begin)
     inside = _within(start, labels)(lives.key).astype(bool)
     curves = [lives.where(inside), lives.where(~inside)]
-    ages = np.unique(np.concatenate([c.survival()[0] for c in curves if len(c.key)] or [[]]))
+    ages = np.unique(
+        np.concatenate([np.empty(0), *(c.survival()[0] for c in curves if len(c.key))])
+    )
     return Survival(ages, *(_at(c, ages) for c in curves))
 
 
