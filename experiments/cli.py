@@ -264,6 +264,12 @@ def worlds(*, json: AsJson = False) -> None:
 
 
 @app.command(group=CHOICE)
+def measures(*, json: AsJson = False) -> None:
+    """The measures of connectivity: of what, and what they read of weights."""
+    print_rows(listings.measures(), ("name", "kind", "weights", "needs", "source"), json)
+
+
+@app.command(group=CHOICE)
 def cite(*names: str) -> None:
     """BibTeX of the papers behind these rules, branches, layer budgets and distributions.
 

@@ -1,11 +1,11 @@
-"""What there is to choose from, as rows: rules, worlds, models, data sets, tasks, presets.
+"""What there is to choose from, as rows: rules, worlds, measures, models, data, tasks, presets.
 
 Built in and installed ones alike. Each function imports what its list needs, and no more.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 Row = dict[str, Any]
@@ -57,6 +57,18 @@ def worlds() -> list[Row]:
         {"name": name, "signals": sorted(registered(name)), "silent edges": cls.gains,
          "about": first_paragraph(cls.__doc__)}
         for name, cls in available().items()
+    ]  # fmt: skip
+
+
+def measures() -> list[Row]:
+    """Measures of connectivity: of what, what each reads of weights, and what it needs."""
+    from rewire.measures import known
+
+    return [
+        {"name": name, "kind": cls.kind, "weights": cls.weights, "needs": sorted(cls.needs),
+         "bounds": list(cls.bounds), "fields": [field.name for field in fields(cls)],
+         "about": first_paragraph(cls.__doc__), "source": cls.source}
+        for name, cls in sorted(known().items())
     ]  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """Measures of a cell's final graph that installed packages bring: the group ``rewire.measures``.
 
-A measure is a function ``measure(graph) -> float``. It becomes a column of a report's table of
-results and of `rewire results`, and a figure against density. One that raises is named and costs
-its own numbers only.
+A measure is a function ``measure(graph) -> float``, or a subclass of
+:class:`rewire.measures.Measure` whose number of the whole network is taken. It becomes a column of
+a report's table of results and of `rewire results`, and a figure against density. One that raises is
+named and costs its own numbers only.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rewire.plugins import installed_functions
 
 if TYPE_CHECKING:
     from rewire.graph import Graph
+    from rewire.measures import Measure as ByParts
 
 GROUP = "rewire.measures"
 
@@ -36,8 +38,31 @@ class Measure:
 
 def installed_measures() -> list[Measure]:
     """The measures of installed packages, by name."""
-    functions = installed_functions(GROUP)
-    return [Measure(name, of, _first_line(of.__doc__)) for name, of in functions.items()]
+    loaded = installed_functions(GROUP)
+    return [
+        Measure(name, _number_of(measure), _first_line(measure.__doc__))
+        for name, measure in loaded.items()
+    ]
+
+
+def _number_of(measure: Callable[[Graph], float] | type[ByParts]) -> Callable[[Graph], float]:
+    """What computes a column: a function itself, or the whole network's number of a class."""
+    from rewire.measures import Measure as ByParts
+
+    if not isinstance(measure, type) or not issubclass(measure, ByParts):
+        return cast("Callable[[Graph], float]", measure)
+    cls: type[ByParts] = measure
+
+    def whole(graph: Graph) -> float:
+        numbers = cls().of(graph)
+        if "" not in numbers:
+            raise ValueError(
+                f"{cls.__name__} has numbers of parts ({', '.join(numbers)}) and none of the "
+                "whole network, which a column takes: register a function that returns one of them."
+            )
+        return numbers[""]
+
+    return whole
 
 
 def _first_line(text: str | None) -> str:

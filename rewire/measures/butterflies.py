@@ -29,7 +29,7 @@ class Butterflies(Measure):
     """Number of complete subgraphs of two units by two (K2,2) in each projection, and in all.
 
     sum over pairs of units u < v of one side of C(|N(u) & N(v)|, 2); either side gives the same
-    (Sanei-Mehri, Sariyuce & Tirthapura 2018, arXiv:1801.00338, section 3).
+    (Sanei-Mehri, Sariyuce & Tirthapura 2018, arXiv:1801.00338).
 
     >>> from rewire.analysis.examples import two_layers
     >>> Butterflies().of(two_layers())

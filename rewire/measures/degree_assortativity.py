@@ -36,7 +36,7 @@ class DegreeAssortativity(Measure):
     """Correlation, over the joined pairs of each projection, of the two units' degrees.
 
     Pearson's r between the out-degree of the presynaptic and the in-degree of the postsynaptic
-    unit, within the projection (Newman 2003, arXiv:cond-mat/0209450, equation 25); nan where one of
+    unit, within the projection (Newman 2003, arXiv:cond-mat/0209450, equation 21); nan where one of
     the two does not vary over the pairs.
 
     >>> from rewire.analysis.examples import two_layers

@@ -34,8 +34,8 @@ PAPER = r"""
 class Diamonds(Measure):
     """Two-layer diamonds: pairs of paths of two edges from one unit to another.
 
-    The bi-parallel motif of Milo et al. 2002 (figure 1, doi:10.1126/science.298.5594.824) between
-    three populations: sum over units a and c of C(paths, 2), where paths is the product of the two
+    The bi-parallel motif of Milo et al. 2002 (doi:10.1126/science.298.5594.824) between three
+    populations: sum over units a and c of C(paths, 2), where paths is the product of the two
     consecutive projections' binary matrices at (c, a). Parts are "FIRST, SECOND", for each pair of
     projections of which the second begins where the first ends; the whole is their sum. A pair that
     comes back to a population is left out: there the four units need not be distinct.

@@ -32,7 +32,7 @@ class EdgesOnPath(Measure):
     """Fraction of the edges that lie on a path from an input to an output.
 
     Of all edges and of each projection; nan where there is none. Times the density, it is the
-    effective density of Vysogorets & Kempe 2023 (arXiv:2107.02306, section 3).
+    effective density of Vysogorets & Kempe 2023 (arXiv:2107.02306).
 
     >>> from rewire.analysis.examples import two_layers
     >>> EdgesOnPath().of(two_layers())["fc1"]

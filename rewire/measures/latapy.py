@@ -36,8 +36,8 @@ class Latapy(Measure):
 
     For units u and v that share a neighbour, cc(u, v) = |N(u) & N(v)| / |N(u) | N(v)| ("dot");
     cc(u) is its mean over those v, 0 where there are none. ``mode`` "max" and "min" divide by the
-    larger and the smaller of the two degrees instead. Latapy, Magnien & Del Vecchio 2008, section
-    7, doi:10.1016/j.socnet.2007.04.006; names of the modes are networkx's.
+    larger and the smaller of the two degrees instead. Latapy, Magnien & Del Vecchio 2008,
+    doi:10.1016/j.socnet.2007.04.006; names of the modes are networkx's.
 
     >>> from rewire.analysis.examples import two_layers
     >>> Latapy().of(two_layers())["fc2: post"], Latapy("min").of(two_layers())["fc2: post"]

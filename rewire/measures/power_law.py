@@ -37,9 +37,9 @@ class PowerLaw(Measure):
     """Power law p(k) = k^-alpha / zeta(alpha, xmin), k >= xmin, fitted to the degrees of each side.
 
     Clauset, Shalizi & Newman 2009 (arXiv:0706.1062): alpha maximises the discrete likelihood
-    (equation B.8), L = -n log zeta(alpha, xmin) - alpha sum of log k; xmin is the degree, of those
-    that leave two different ones, at which the Kolmogorov-Smirnov distance "ks" between the
-    tail and its fit is least (section 3.3). "share" is the fraction of the units in the tail. A fit
+    L = -n log zeta(alpha, xmin) - alpha sum of log k (section 3.1); xmin is the degree, of those
+    that leave two different ones, at which the Kolmogorov-Smirnov distance "ks" between the tail
+    and its fit is least (section 3.3). "share" is the fraction of the units in the tail. A fit
     says nothing by itself of how plausible a power law is: see their section 4. Units without an
     edge are in no tail; nan where the degrees are not at least two different ones. alpha is looked
     for up to 30.

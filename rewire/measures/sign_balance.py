@@ -52,7 +52,7 @@ class SignBalance(Measure):
     bounds: ClassVar[tuple[float | None, float | None]] = (-1, 1)
 
     def values(self, graph: Graph) -> Mapping[str, float]:
-        out = {}
+        out: dict[str, float] = {}
         signed = projections(graph, "signed")
         for (name, net), (_, size) in zip(signed, projections(graph, "absolute"), strict=True):
             out |= {f"{name}: {side}": _mean(net, size, axis) for side, axis in SIDES}

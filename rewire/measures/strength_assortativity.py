@@ -19,7 +19,7 @@ class StrengthAssortativity(Measure):
     """Correlation, over the joined pairs of each projection, of the two units' strengths.
 
     As :class:`DegreeAssortativity`, with sums of |w| in the place of degrees; each pair counts
-    once, whatever its weight (Newman 2003, arXiv:cond-mat/0209450, equation 25, as networkx's
+    once, whatever its weight (Newman 2003, arXiv:cond-mat/0209450, equation 21, as networkx's
     ``degree_pearson_correlation_coefficient`` with ``weight=``).
 
     >>> from rewire.analysis.examples import two_layers

@@ -18,8 +18,8 @@ class Strengths(Measure):
     """Mean, maximum and variance of the strengths of each side of each projection.
 
     The strength of a unit is the sum of |w| over its edges, parallel ones included (Barrat,
-    Barthelemy, Pastor-Satorras & Vespignani 2004, doi:10.1073/pnas.0400087101, equation 2). The
-    variance is over all units of the side.
+    Barthelemy, Pastor-Satorras & Vespignani 2004, doi:10.1073/pnas.0400087101). The variance is
+    over all units of the side.
 
     >>> from rewire.analysis.examples import sheets
     >>> strengths = Strengths().of(sheets())

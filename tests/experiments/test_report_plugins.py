@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 from pages import Page
 from synthetic_run import make_run
 
-from rewire import plugins
-from rewire.experiments import store
+from rewire import measures, plugins
+from rewire.experiments import listings, store
 from rewire.experiments.report import write_report
 from rewire.experiments.report.graphs import read_graph
+from rewire.experiments.report.measures import with_measures
 from rewire.experiments.report.sections import Section
+from rewire.measures import Measure
 
 PACKAGE = '''
 """Measures and sections from outside."""
@@ -185,6 +188,51 @@ def test_a_section_object_keeps_its_title_and_says_that_it_is_empty(out, monkeyp
     part = text.split('id="installed-note"')[1].split("</section>")[0]
     assert "<h2>A note</h2>" in part and '<p class="empty">Nothing to note.</p>' in part
     assert "Not for this run" not in text
+
+
+@dataclass(frozen=True)
+class EdgesLeft(Measure):
+    """Edges of all projections."""
+
+    def values(self, graph):
+        return {"": len(graph), "fc1": 0}
+
+
+@dataclass(frozen=True)
+class ByLayer(Measure):
+    """Edges of the first."""
+
+    def values(self, graph):
+        return {"fc1": 1}
+
+
+def edges(graph):
+    return len(graph)
+
+
+def test_a_class_of_a_package_is_a_measure_and_a_column_takes_its_whole(out, monkeypatch):
+    def installed_points(group: str) -> list:
+        loaded = {"edges_left": EdgesLeft, "by_layer": ByLayer, "by_function": edges}
+        named = loaded.items() if group == "rewire.measures" else ()
+        return [Point(name, value) for name, value in named]
+
+    monkeypatch.setattr(plugins, "entry_points", installed_points)
+    rows, columns, problems = with_measures(out, store.results(out, listed=True))
+    assert {c.name: c.about for c in columns}["edges_left"] == "Edges of all projections"
+    measured = [row for row in rows if row["rule"] != "Dense"]
+    assert len(measured) == 6
+    assert all(row["edges_left"] == row["edges"] == row["by_function"] for row in measured)
+    assert all(row["by_layer"] is None for row in measured)
+    assert "ByLayer has numbers of parts (fc1) and none of the whole network" in problems[0]
+    assert measures.known()["edges_left"] is EdgesLeft
+    assert "by_function" not in measures.known()
+    (row,) = [row for row in listings.measures() if row["name"] == "edges_left"]
+    assert row["about"] == "Edges of all projections." and row["weights"] == "none"
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group: [Point("RobinsAlexander", EdgesLeft)]
+    )
+    with pytest.raises(ValueError, match="the measure 'RobinsAlexander', a taken name"):
+        measures.known()
 
 
 class Point:
