@@ -2,8 +2,8 @@
 
 A measure is a function ``measure(graph) -> float``, or a subclass of
 :class:`rewire.measures.Measure` whose number of the whole network is taken. It becomes a column of
-a report's table of results and of `rewire results`, and a figure against density. One that raises is
-named and costs its own numbers only.
+a report's table of results and of `rewire results`, and a figure against density. One that raises
+is named and costs its own numbers only.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 import doctest
 
-from table import PAGE, written
+from write_table import PAGE, written
 
 
 def test_the_page_lists_every_measure_as_its_class_says() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert page == written(page), "write it anew: python tests/measures/table.py"
+    assert page == written(page), "write it anew: python tests/measures/write_table.py"
 
 
 def test_the_listing_of_the_page_runs() -> None:

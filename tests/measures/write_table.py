@@ -1,4 +1,4 @@
-"""The table of docs/measures.md, from the classes: `python tests/measures/table.py` writes it."""
+"""The table of docs/measures.md, from the classes: `python tests/measures/write_table.py` writes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from rewire.measures import BUILT_IN
 
 PAGE = Path(__file__).parents[2] / "docs" / "measures.md"
-BEGIN, END = "<!-- table: python tests/measures/table.py -->\n", "<!-- end of table -->"
+BEGIN, END = "<!-- table: python tests/measures/write_table.py -->\n", "<!-- end of table -->"
 
 
 def row(cls: type) -> str:
