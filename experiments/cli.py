@@ -18,6 +18,7 @@ import rewire
 
 from . import listings
 from .errors import BUG, EXIT_CODES, ConfigError, exit_code_of
+from .graph_cli import graph_app, query
 from .printing import console, new_table, print_json, print_rows, shown
 
 app = App(
@@ -33,6 +34,9 @@ app = App(
 RUNS, CHOICE = Group.create_ordered("Experiments"), Group.create_ordered("What there is")
 data_app = App(name="data", help="Data sets: what is here, and how to get the rest.", group=CHOICE)
 app.command(data_app)
+graph_app.group = (RUNS,)
+app.command(graph_app)
+app.command(query, group=RUNS)
 
 AsJson = Annotated[bool, Parameter(name="--json")]
 Times = Annotated[bool, Parameter(negative="--no-times")]

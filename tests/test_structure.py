@@ -86,7 +86,7 @@ _WITHIN: list[tuple[str, ...]] = [
     ("kinds",),
     ("report", "provenance"),
     ("runner", "worker", "opened"),
-    ("dry_run", "listings"),
+    ("dry_run", "listings", "graph_cli"),
     ("cli", "__main__"),
 ]
 EXPERIMENTS = [

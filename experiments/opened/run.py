@@ -146,6 +146,32 @@ class OpenedRun:
             f"no cell of {self.path} fits {asked_for}{hint}; there are {_listed(self.cells)}"
         )
 
+    def measure(
+        self,
+        measures: str | Sequence[str] = (),
+        *,
+        null: str | None = None,
+        draws: int = 100,
+        null_seed: int = 0,
+        rule: str | None = None,
+        density: float | None = None,
+        seed: int | None = None,
+    ) -> pandas.DataFrame:
+        """Measures of the finished cells that fit, as one long table of pandas.
+
+        measures: names of `rewire.measures`; none: all of them. null, draws, null_seed: the null
+        model that each number is held against, as for `rewire.measures.measure`, or "start". rule,
+        density, seed: as for :meth:`find`. One row for each cell, density, measure and part.
+        """
+        from .chosen import Choice, graphs_of_cells
+        from .measured import check, measured
+
+        names = [measures] if isinstance(measures, str) else list(measures)
+        check(names, null, draws)
+        cells = [c for c in self.find(rule, density, seed) if c.status == "finished"]
+        graphs = list(graphs_of_cells(cells, Choice(rule, density, seed)))
+        return frame(measured(graphs, names, null, draws, null_seed))
+
     def _check_field(self, name: str) -> None:
         known = dict.fromkeys(field for cell in self.cells for field in cell.fields)
         if name not in known:

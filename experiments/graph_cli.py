@@ -1,0 +1,266 @@
+"""``rewire graph`` and ``rewire query``: connectivity measured, compared, exported and imported.
+
+Only the command line's words are here; the work is imported when a command runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from .errors import ConfigError
+from .printing import console, new_table
+
+graph_app = App(name="graph", help="Connectivity: measure, compare, export and import graphs.")
+
+AsJson = Annotated[bool, Parameter(name="--json")]
+ToParquet = Annotated[Path | None, Parameter(name="--parquet")]
+
+
+@graph_app.command
+def measure(
+    place: Path,
+    /,
+    *measures: str,
+    rule: str | None = None,
+    density: float | None = None,
+    seed: int | None = None,
+    level: int | None = None,
+    step: int | None = None,
+    null: str | None = None,
+    draws: int = 100,
+    null_seed: int = 0,
+    csv: bool = False,
+    json: AsJson = False,
+    parquet: ToParquet = None,
+) -> None:
+    """Measures of graphs, one row for each graph, measure and part, held against chance.
+
+    Parameters
+    ----------
+    place
+        The folder of a run (all its cells that are finished), RUN/cells/HASH, or a file of a graph.
+    measures
+        Names, e.g. LayerDensity RobinsAlexander; left out: all of them.
+    rule
+        Only cells of this label or rule.
+    density
+        Only cells at this density.
+    seed
+        Only cells of this seed.
+    level
+        The graph at the end of this level [default: of the last one, or the one at --density].
+    step
+        The topology of this step, replayed from the edit log.
+    null
+        Hold each number against a null model: degrees, counts, distance or layers, or start: the
+        graphs that cells of the same label and density began with.
+    draws
+        Graphs that the null model draws [default: 100].
+    null_seed
+        Seed of the draws [default: 0].
+    csv
+        As CSV.
+    json
+        As JSON, one row a line.
+    parquet
+        Write a Parquet file.
+    """
+    from .opened.chosen import Choice
+    from .opened.measured import check, measured
+    from .opened.places import graphs_at
+
+    check(measures, null, draws)
+    graphs = list(graphs_at(place, Choice(rule, density, seed, level, step)))
+    _print(measured(graphs, measures, null, draws, null_seed), csv, json, parquet)
+
+
+@graph_app.command
+def compare(
+    places: Annotated[list[Path], Parameter(consume_multiple=True)],
+    /,
+    *,
+    rule: str | None = None,
+    density: float | None = None,
+    seed: int | None = None,
+    level: int | None = None,
+    step: int | None = None,
+    csv: bool = False,
+    json: AsJson = False,
+    parquet: ToParquet = None,
+) -> None:
+    """How much two graphs share: the Jaccard index by projection, and what chance would share.
+
+    Every pair of the graphs named is compared that joins the same units. By chance: edges drawn
+    uniformly at the counts that the two have in each projection.
+
+    Parameters
+    ----------
+    places
+        Two or more of: the folder of a run (all its finished cells that fit), RUN/cells/HASH, a
+        file of a graph. One run alone compares its cells with each other.
+    rule
+        Only cells of this label or rule.
+    density
+        Only cells at this density.
+    seed
+        Only cells of this seed.
+    level
+        The graph at the end of this level.
+    step
+        The topology of this step, replayed from the edit log.
+    csv
+        As CSV.
+    json
+        As JSON, one row a line.
+    parquet
+        Write a Parquet file.
+    """
+    from .opened.chosen import Choice
+    from .opened.compared import compared
+    from .opened.places import graphs_at
+
+    choice = Choice(rule, density, seed, level, step)
+    graphs = [one for place in places for one in graphs_at(place, choice)]
+    _print(compared(graphs), csv, json, parquet)
+
+
+@graph_app.command
+def export(
+    place: Path,
+    file: Path,
+    /,
+    *,
+    rule: str | None = None,
+    density: float | None = None,
+    seed: int | None = None,
+    level: int | None = None,
+    step: int | None = None,
+    format: str | None = None,
+) -> None:
+    """Write one graph to a file for another program; says what the format does not hold.
+
+    Parameters
+    ----------
+    place
+        RUN/cells/HASH, the folder of a run with options that choose one cell, or a file of a graph.
+    file
+        The file to write; its suffix says the format: .graphml .gexf .json .npz .net .csv ...
+    rule
+        The cell of this label or rule.
+    density
+        The cell at this density.
+    seed
+        The cell of this seed.
+    level
+        The graph at the end of this level.
+    step
+        The topology of this step, replayed from the edit log.
+    format
+        The format by name, for another suffix.
+    """
+    from .opened.chosen import Choice
+    from .opened.places import one_graph, write_file
+
+    one = one_graph(place, Choice(rule, density, seed, level, step))
+    _tell_written(one.title, one.graph, file, write_file(one.graph, file, format))
+
+
+@graph_app.command(name="import")
+def import_(
+    source: Path, file: Path, /, *, format: str | None = None, to: str | None = None
+) -> None:
+    """Read a graph from another program's file, check it, and write it as another: .npz is ours.
+
+    Parameters
+    ----------
+    source
+        The file to read: .graphml .gexf .json .net .csv .npy ...
+    file
+        The file to write, e.g. mine.npz, which `rewire graph measure` and `rewire.files.read_graph`
+        read with everything in it.
+    format
+        The format to read by name, for another suffix.
+    to
+        The format to write by name, for another suffix.
+    """
+    from .opened.places import read_file, write_file
+
+    graph = read_file(source, format)
+    _tell_written(str(source), graph, file, write_file(graph, file, to))
+
+
+def _tell_written(title: str, graph: Any, file: Path, lost: Iterable[str]) -> None:
+    page = console()
+    page.print(f"{title}: {graph!r} in {file}", soft_wrap=True, highlight=False, markup=False)
+    for sentence in lost:
+        page.print(f"  {sentence}", soft_wrap=True, highlight=False, markup=False)
+
+
+def query(
+    run: Path,
+    sql: str,
+    /,
+    *,
+    csv: bool = False,
+    json: AsJson = False,
+    parquet: ToParquet = None,
+) -> None:
+    """What one SELECT over a run's tables gives: results, evals and cells.
+
+    Parameters
+    ----------
+    run
+        The folder of the run.
+    sql
+        E.g. "SELECT label, AVG(test_accuracy) FROM results GROUP BY label". It reads, and nothing
+        else.
+    csv
+        As CSV.
+    json
+        As JSON, one row a line.
+    parquet
+        Write a Parquet file.
+    """
+    from .store import query as answered
+
+    _print(answered(run, sql), csv, json, parquet)
+
+
+def _print(rows: Iterable[Mapping[str, Any]], csv: bool, json: bool, parquet: Path | None) -> None:
+    """Rows in the form that was asked for."""
+    rows = [dict(row) for row in rows]
+    if csv + json + (parquet is not None) > 1:
+        raise ConfigError("--csv, --json and --parquet exclude each other")
+    if parquet is not None:
+        from .frames import write_parquet
+
+        write_parquet(rows, parquet)
+        console().print(f"{len(rows)} rows in {parquet}", soft_wrap=True, highlight=False)
+    elif csv or json:
+        from .store import to_csv, to_json
+
+        finite = [{name: _finite(value) for name, value in row.items()} for row in rows]
+        print(to_json(finite) if json else to_csv(finite), end="")
+    else:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        used = [n for n in names if any(row.get(n) not in (None, "") for row in rows)]
+        table = new_table(*used)
+        for row in rows:
+            table.add_row(*(_text(row.get(name)) for name in used))
+        console().print(table)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and value - value != 0 else value
+
+
+def _text(value: Any) -> str:
+    from rich.markup import escape
+
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
