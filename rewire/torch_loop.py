@@ -156,6 +156,7 @@ def attach(
     projections: Kinds | None = None,
     positions: Mapping[str, Tensor | None] | None = None,
     probe: Probe | None = None,
+    example: Any = None,
     world: str | None = None,
     substrate: str | None = None,
     limits: Sequence[Limit] = (),
@@ -189,6 +190,9 @@ def attach(
         {"*.experts.up": "stacked", "kernel": "transposed"}; see :func:`rewire.layer`.
     positions: places of units in the sheet by population, (size, 2), for rules with distance.
     probe: data for rules that look at it in passes of their own (SNIP, GraSP, OBD, WoodFisher).
+    example: what the model takes (a tensor, a tuple of arguments, a mapping of keyword arguments):
+        by it ``net.graph.network`` joins the layers of any model into one network, traced when it
+        is first asked for; by default what the probe's loss gives the model.
     world: "masked" (the default), dense weights under masks; "sparse", on the CPU, lists of edges
         that are all it computes with (a model on the "meta" device gets its weights here); "auto"
         chooses for each layer by its density, see ``net.world.forms``, and masked for rules with
@@ -217,6 +221,8 @@ def attach(
         probe=probe,
         group=group,
     )
+    if held_by.trace is not None:
+        held_by.trace.example = example
     warn_of_dense(held_by)
     held_by.space = limited(held_by.space, limits)
     check_born(held_by, initial)
@@ -274,6 +280,9 @@ def train(
     name = _named(options.pop("world", None), options.pop("substrate", None))
     of_world = {k: options.pop(k) for k in names if k in options}
     world = torch_world(model, optimizer, name, seed, as_rules(rule), **of_world)
+    example = options.pop("example", None)
+    if world.trace is not None:
+        world.trace.example = example
     warn_of_dense(world)
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     limits = options.pop("limits", ())
@@ -292,7 +301,10 @@ def train(
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule(net.schedule_step)
         optimizer.zero_grad(set_to_none=True)
-        value = loss(model, batches(net.data_step))
+        batch = batches(net.data_step)
+        if world.trace is not None and world.trace.probe is None:
+            world.trace.probe = Probe([batch], loss)
+        value = loss(model, batch)
         value.backward()
         net.optimise()
         if on_step is not None:

@@ -19,6 +19,7 @@ from .mask_state import MaskState
 from .optimizers import check_optimizer
 from .probe import Passes, outputs
 from .standing import AGAIN, Standing
+from .tracing import Trace
 from .twin import Twin
 
 
@@ -39,6 +40,7 @@ class TorchWorld(Trainable):
     again: str = AGAIN  # how to attach to the same model again
     _laid: list[tuple[int, int]] = []  # how the optimiser's groups were at the last look
     listens: bool = False  # whether steps that somebody else makes can be the session's
+    trace: Trace | None = None  # of the model: how the space's populations are joined
     states: MaskState | None = None  # hooks on the model's states, while a session listens
     _hidden: Sequence[tuple[Tensor, Tensor | None]] = ()  # gradients of a step that is left out
 
@@ -52,6 +54,9 @@ class TorchWorld(Trainable):
     def _discover(self, **options: Any) -> tuple[list[nn.Parameter], dict[str, Site]]:
         """Find the model's sparse weights: the space, what it covers, and where to tap activity."""
         self.space, parameters, sites = discover(self.model, **options)
+        self.trace = Trace(self.model, self.space, parameters)
+        self.trace.probe = self.probe
+        self.space.wired = self.trace
         self.coverage = coverage_of(self.model, self.space, parameters, **options)
         return parameters, sites
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -76,19 +76,40 @@ def with_own_buffers(copy: nn.Module) -> nn.Module:
     return copy
 
 
-def one_example(tree: Any) -> Any:
-    """The first example of a batch: tensors of zeros, and everything else as it is.
+def zeros_like(tree: Any) -> Any:
+    """Zeros in the place of every tensor.
 
-    >>> one_example((torch.ones(8, 3), {"mask": None}))[0].shape
-    torch.Size([1, 3])
+    >>> zeros_like((torch.ones(2), {"mask": None}))
+    (tensor([0., 0.]), {'mask': None})
     """
+    return mapped(tree, lambda t: torch.zeros(t.shape, dtype=t.dtype))
+
+
+def first_examples(tree: Any, n: int) -> Any:
+    """Zeros of the first ``n`` examples of a batch; None where its tensors are of several lengths,
+    or of no more than one.
+
+    >>> first_examples((torch.ones(8, 3), {"mask": None}), 2)[0].shape
+    torch.Size([2, 3])
+    """
+    lengths = set[int]()
+    mapped(tree, lambda t: lengths.add(len(t)) if t.dim() else None)
+    if len(lengths) != 1 or max(lengths) < 2:
+        return None
+    return mapped(
+        tree,
+        lambda t: torch.zeros((n, *t.shape[1:]) if t.dim() else (), dtype=t.dtype),
+    )
+
+
+def mapped(tree: Any, change: Callable[[Tensor], Any]) -> Any:
+    """Sequences and mappings with something else in the place of each tensor."""
     if isinstance(tree, Tensor):
-        shape = (min(1, len(tree)), *tree.shape[1:]) if tree.dim() else ()
-        return torch.zeros(shape, dtype=tree.dtype)
+        return change(tree)
     if isinstance(tree, Mapping):
-        return {k: one_example(v) for k, v in tree.items()}
-    if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
-        return type(tree)(map(one_example, tree))
-    if isinstance(tree, Sequence) and hasattr(tree, "_fields"):
-        return type(tree)(*map(one_example, tree))
+        return {k: mapped(v, change) for k, v in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(mapped(v, change) for v in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(mapped(v, change) for v in tree)
     return tree
