@@ -13,8 +13,8 @@ import numpy as np
 from rewire.names import unknown
 
 from ..errors import ConfigError
-from ..tasks import NextToken, Regression
-from . import cifar, events, places
+from ..tasks import Frames, NextToken, Regression
+from . import cifar, events, places, speech
 from .dataset import Raw
 from .idx import read_idx
 from .own import is_own, source_of
@@ -303,6 +303,26 @@ BUILT_IN = {
             read=events.read_nmnist,
             locate=events.locate_nmnist,
             split_seed=0,
+        ),
+        Source(
+            name="fsdd",
+            title="3,000 spoken digits of 6 speakers as log-mel frames, a class at each",
+            shape=(speech.PLACES, speech.BANDS),
+            classes=speech.CLASSES,
+            train=2_400,
+            validation=300,
+            test=300,
+            mean=(),
+            std=(),
+            origin="fsdd/recordings.zip, or the folder recordings/ of a clone of the authors' "
+            "repository; 40 bands of 25 ms every 10 ms, at most a second. The authors' test part: "
+            "indices 0 to 4 of each speaker and digit; 5 to 9 validate",
+            licence="CC BY-SA 4.0",
+            citation="Jackson, Souza, Flaks, Pan, Nicolas, Thite 2018 (free-spoken-digit-dataset, "
+            "doi:10.5281/zenodo.1342401)",
+            read=speech.read_fsdd,
+            locate=speech.locate_fsdd,
+            task=Frames(),
         ),
         Source(
             name="diabetes",

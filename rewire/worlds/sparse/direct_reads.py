@@ -56,7 +56,8 @@ def read_directly(
     for module in model.modules():
         if type(module).__module__.startswith("torch."):
             continue  # whose own code stays off for such parameters
-        for path, attribute in _reads_of(type(module), attributes):
+        kind: Any = type(module)
+        for path, attribute in _reads_of(kind, attributes):
             if path is None:
                 inside = [(m, attribute) for m in module.modules() if m is not module]
             else:
