@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import store
 
 if TYPE_CHECKING:
-    from rewire.graph import Graph, Population, Projection
+    from rewire.graph import Graph, Population, Projection, Space
 
 
 def read_graph(out: Path, row: Mapping[str, Any], *, weights: bool = False) -> Graph | None:
@@ -28,16 +29,26 @@ def read_graph(out: Path, row: Mapping[str, Any], *, weights: bool = False) -> G
 
 def graph_of(keys: Any, meta: Mapping[str, Any]) -> Graph:
     """The graph that `rewire.graph.Graph.description` and its keys describe."""
-    from rewire.graph import Graph, Space
+    from rewire.graph import Graph
+
+    parts = ("populations", "projections", "wiring")
+    return Graph(_space(json.dumps({k: meta.get(k) for k in parts}, sort_keys=True)), keys)
+
+
+@lru_cache(maxsize=4)
+def _space(described: str) -> Space:
+    """The space of a description: one for all graphs of a run that share it."""
+    from rewire.graph import Space
     from rewire.graph.wiring import wiring_from_plain
 
+    meta = json.loads(described)
     populations = [_population(p) for p in meta["populations"]]
     projections = [_projection(p) for p in meta["projections"]]
     space = Space(populations, projections)
-    if meta.get("wiring") is not None:  # older files have none
-        wiring = partial(wiring_from_plain, space, meta["wiring"])
-        space = Space(populations, projections, wiring=wiring)
-    return Graph(space, keys)
+    if meta["wiring"] is None:  # of an older run, or of a model that was not followed
+        return space
+    wiring = partial(wiring_from_plain, space, meta["wiring"])
+    return Space(populations, projections, wiring=wiring)
 
 
 def _population(described: Mapping[str, Any]) -> Population:

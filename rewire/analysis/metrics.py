@@ -212,6 +212,16 @@ def _ends(
     return first, last
 
 
+def followed(graph: Graph) -> bool:
+    """Whether :func:`effective_edges` can tell paths from the network's inputs to its outputs.
+
+    >>> from rewire.analysis.examples import two_layers
+    >>> followed(two_layers())
+    True
+    """
+    return _exact(graph) or graph.network.joined
+
+
 def _exact(graph: Graph) -> bool:
     """Whether the steps of a pass of the model say at every place what feeds what."""
     wiring = graph.space.wiring
@@ -238,7 +248,10 @@ def _on_path(
     """
     network = graph.network
     if whole and not network.joined:
-        raise ValueError(network.apart)
+        raise ValueError(
+            f"{network.apart} Trace the model with an example input (attach(..., example=x)), or "
+            "name both inputs= and outputs=."
+        )
     forward = network.adjacency()
     start, end = (np.zeros(network.size, bool) for _ in range(2))
     start[network.units(inputs)] = end[network.units(outputs)] = True

@@ -102,7 +102,7 @@ class Network:
 
     @property
     def apart(self) -> str:
-        """Why this is not one network, and what to do: the end of an error message."""
+        """Why this is not one network, and what that means: the beginning of an error message."""
         if len(self.pieces) > 1:
             parts = "; ".join(", ".join(piece) for piece in self.pieces[:4])
             more = "; ..." if len(self.pieces) > 4 else ""
@@ -112,10 +112,7 @@ class Network:
             )
         else:
             what = f"the model computes {', '.join(self.unknown)}, which cannot be followed"
-        return (
-            f"{what}, so that no path from an input to an output can be told: trace the model with "
-            "an example input (attach(..., example=x)), or name inputs= and outputs=."
-        )
+        return f"{what}, so that no path from an input to an output can be told."
 
     @cached_property
     def ends(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

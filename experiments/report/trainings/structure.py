@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from ..run import RunData
 from ..style import inline
 from ..tables import Cell, Row, Table
 from . import figures
+
+if TYPE_CHECKING:
+    from rewire.graph import Graph
 
 MOST_PANELS = 6  # of degrees
 
@@ -71,26 +74,36 @@ def _excess(run: RunData, label: str, density: float) -> float | None:
 def degrees(run: RunData) -> dict[str, Any] | None:
     """Degree distributions and disconnected units at the focus density."""
     tails: dict[tuple[str, str], dict[str, list[np.ndarray]]] = {}
-    shares = {}
+    shares, apart = {}, ""
     for label in run.points:
         graphs = run.graphs_at(label, run.focus)
         if not graphs:
             continue
-        first, last = metrics.ends(graphs[0])
         for graph in graphs:
-            for name, degree in metrics.degrees(graph).items():
-                for way, end in (("fan_in", first), ("fan_out", last)):
-                    if name not in end:
-                        by_label = tails.setdefault((name, way), {})
-                        by_label.setdefault(label, []).append(getattr(degree, way))
-        shares[label] = _disconnected(graphs, first, last)
+            _sort_degrees(graph, label, tails)
+        shares[label] = _disconnected(graphs)
+        apart = apart or next((g.network.apart for g in graphs if not metrics.followed(g)), "")
     if not tails:
         return None
     panels = [
         _degree_panel(run, name, way, by_label, f"d{i}")
         for i, ((name, way), by_label) in enumerate([*tails.items()][:MOST_PANELS])
     ]
-    return {"panels": panels, "labels": list(shares), "table": _disconnected_table(run, shares)}
+    table = _disconnected_table(run, shares)
+    return {"panels": panels, "labels": list(shares), "table": table, "apart": apart}
+
+
+def _sort_degrees(
+    graph: Graph, label: str, tails: dict[tuple[str, str], dict[str, list[np.ndarray]]]
+) -> None:
+    """Enter a graph's degrees by population and way; of those ways that projections go."""
+    gets = {p.target for p in graph.projections}
+    sends = {p.source for p in graph.projections}
+    for name, degree in metrics.degrees(graph).items():
+        for way, names in (("fan_in", gets), ("fan_out", sends)):
+            if name in names:
+                by_label = tails.setdefault((name, way), {})
+                by_label.setdefault(label, []).append(getattr(degree, way))
 
 
 def _degree_panel(
@@ -106,22 +119,27 @@ def _degree_panel(
     )
 
 
-def _disconnected(graphs: list, first: Sequence[str], last: Sequence[str]) -> dict[str, Any]:
-    """Means over seeds: fractions of units and edges on no path, and densities by projection."""
-    inputs, hidden, idle, densities = [], [], [], []
+def _disconnected(graphs: Sequence[Graph]) -> dict[str, Any]:
+    """Means over seeds: densities by projection, and fractions of units and edges on no path where
+    every network could be followed from end to end."""
+    densities = [metrics.layer_density(graph) for graph in graphs]
+    shares = {"densities": {k: np.mean([d[k] for d in densities]) for k in densities[0]}}
+    if all(map(metrics.followed, graphs)):
+        shares |= {k: np.mean(v) for k, v in _idle(graphs).items()}
+    return shares
+
+
+def _idle(graphs: Sequence[Graph]) -> dict[str, list[float]]:
+    """By seed: fractions of unused inputs, and of hidden units and edges on no path."""
+    inputs, hidden, edges = [], [], []
     for graph in graphs:
+        first, last = metrics.ends(graph)
         units = metrics.dead_units(graph)
-        inputs.append(_share([units[n].no_outgoing for n in first]))
+        inputs.append(_share([units[n].no_outgoing for n in first if n in units]))
         hidden.append(_share([u.off_path for n, u in units.items() if n not in (*first, *last)]))
         effective = metrics.effective_edges(graph)
-        idle.append(1 - effective.mean() if len(effective) else math.nan)
-        densities.append(metrics.layer_density(graph))
-    return {
-        "inputs": np.mean(inputs),
-        "hidden": np.mean(hidden),
-        "idle": np.mean(idle),
-        "densities": {k: np.mean([d[k] for d in densities]) for k in densities[0]},
-    }
+        edges.append(1 - effective.mean() if len(effective) else math.nan)
+    return {"inputs": inputs, "hidden": hidden, "edges": edges}
 
 
 def _share(flags: list[np.ndarray]) -> float:
@@ -130,18 +148,19 @@ def _share(flags: list[np.ndarray]) -> float:
 
 def _disconnected_table(run: RunData, shares: dict[str, dict[str, Any]]) -> Table:
     projections = list(next(iter(shares.values()))["densities"])
-    titles = ["rule", "inputs unused", "hidden units on no path", "edges on no path"]
+    known = all("edges" in share for share in shares.values())
+    ways = [("inputs", "inputs unused", 1), ("hidden", "hidden units on no path", 1),
+            ("edges", "edges on no path", 2)] if known else []  # fmt: skip
     rows = []
     for label, share in shares.items():
         excess = _excess(run, label, run.focus or 1)
         texts = [
-            rounding.percent(share["inputs"]),
-            rounding.percent(share["hidden"]),
-            rounding.percent(share["idle"], 2),
+            *(rounding.percent(share[key], digits) for key, _, digits in ways),
             *(f"{share['densities'][name]:.3g}" for name in projections),
         ]
         note = f"at {excess:.2g}" if excess else ""
         rows.append(Row(label, [Cell(text) for text in texts], note=note))
+    titles = ["rule", *(title for _, title, _ in ways)]
     titles += [f"density of {name}" for name in projections]
     return Table(titles, rows, "disconnected units")
 
