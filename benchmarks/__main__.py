@@ -31,6 +31,7 @@ SUITES = {
     "wide": "DEEP R in nets wider than memory, and how a step grows with its edges",
     "lottery": "21 levels of LeNet on MNIST, beside open_lth",
     "workers": "two workers beside one, on a quiet machine",
+    "graph": "measures and null models of a million edges, beside networkx",
     "brian": "rewiring in Brian2 beside a network that is not rewired",
 }
 NEEDS = {"brian": "brian2"}
