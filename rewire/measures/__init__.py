@@ -17,6 +17,8 @@ from .degree_assortativity import DegreeAssortativity as DegreeAssortativity
 from .degree_gini import DegreeGini as DegreeGini
 from .degrees import Degrees as Degrees
 from .diamonds import Diamonds as Diamonds
+from .directed_clustering import DirectedClustering as DirectedClustering
+from .distance_dependence import DistanceDependence as DistanceDependence
 from .edges_on_path import EdgesOnPath as EdgesOnPath
 from .efficiency import Efficiency as Efficiency
 from .imdb import IMDB as IMDB
@@ -29,6 +31,7 @@ from .measure import Measure as Measure
 from .measure import Refused as Refused
 from .measure import matrix as matrix
 from .min_cut import MinCut as MinCut
+from .motifs import Motifs as Motifs
 from .negative_weights import NegativeWeights as NegativeWeights
 from .nodf import NODF as NODF
 from .over_time import Course as Course
@@ -41,6 +44,7 @@ from .percolation_by_weight import PercolationByWeight as PercolationByWeight
 from .power_law import PowerLaw as PowerLaw
 from .ramanujan_bound import RamanujanBound as RamanujanBound
 from .reachability import Reachability as Reachability
+from .reciprocity import Reciprocity as Reciprocity
 from .rich_club import RichClub as RichClub
 from .robins_alexander import RobinsAlexander as RobinsAlexander
 from .sign_balance import SignBalance as SignBalance
@@ -55,6 +59,7 @@ from .table import Row as Row
 from .table import Table as Table
 from .weight_moments import WeightMoments as WeightMoments
 from .weight_singular_values import WeightSingularValues as WeightSingularValues
+from .weighted_directed_clustering import WeightedDirectedClustering as WeightedDirectedClustering
 from .weighted_efficiency import WeightedEfficiency as WeightedEfficiency
 from .weighted_min_cut import WeightedMinCut as WeightedMinCut
 from .weighted_spectral_gap import WeightedSpectralGap as WeightedSpectralGap
@@ -70,6 +75,8 @@ BUILT_IN: tuple[type[Measure], ...] = (
     DegreeGini,
     Degrees,
     Diamonds,
+    DirectedClustering,
+    DistanceDependence,
     EdgesOnPath,
     Efficiency,
     IMDB,
@@ -79,6 +86,7 @@ BUILT_IN: tuple[type[Measure], ...] = (
     LayerDensity,
     LCPCorrelation,
     MinCut,
+    Motifs,
     NegativeWeights,
     NODF,
     PathCount,
@@ -89,6 +97,7 @@ BUILT_IN: tuple[type[Measure], ...] = (
     PowerLaw,
     RamanujanBound,
     Reachability,
+    Reciprocity,
     RichClub,
     RobinsAlexander,
     SignBalance,
@@ -98,6 +107,7 @@ BUILT_IN: tuple[type[Measure], ...] = (
     StrengthAssortativity,
     StrengthGini,
     Strengths,
+    WeightedDirectedClustering,
     WeightedEfficiency,
     WeightedMinCut,
     WeightedSpectralGap,

@@ -56,19 +56,23 @@ def of_each_side(
 
 
 def product_blocks(
-    left: sp.csr_array, right: sp.csr_array, *, upper: bool = False
+    left: sp.csr_array,
+    right: sp.csr_array,
+    *,
+    upper: bool = False,
+    dtype: type[np.floating] = np.float32,
 ) -> Iterator[tuple[int, int, np.ndarray | sp.csr_array]]:
-    """``left @ right`` block by block: first row, first column, and the block, float32.
+    """``left @ right`` block by block: first row, first column, and the block, of the dtype.
 
-    Counts of up to 2**24 are exact. upper: columns before a block's first row may be left out, of a
-    symmetric product.
+    Counts of up to 2**24 are exact in float32. upper: columns before a block's first row may be
+    left out, of a symmetric product.
 
     >>> import scipy.sparse as sp
     >>> a = sp.csr_array([[1.0, 1.0], [0.0, 1.0]])
     >>> [block.tolist() for _, _, block in product_blocks(a, a.T.tocsr())]
     [[[2.0, 1.0], [1.0, 1.0]]]
     """
-    left, right = left.astype(np.float32), right.astype(np.float32)
+    left, right = left.astype(dtype), right.astype(dtype)
     possible = [float(np.prod(m.shape)) for m in (left, right)]
     if not left.nnz or not right.nnz:
         return

@@ -301,3 +301,75 @@ def local_communities(joined: np.ndarray) -> float:
     if len(kept) < 2 or (np.ptp(kept, axis=0) == 0).any():
         return 0.0
     return np.corrcoef(kept.T)[0, 1]
+
+
+# -- directed graphs of one population ------------------------------------------------------------
+
+
+def directed(graph: Graph) -> dict[str, nx.DiGraph]:
+    """Each population that projects to itself, without loops; weights: sums of |weight|."""
+    weight = np.abs(graph.numbers("weight"))
+    out: dict[str, nx.DiGraph] = {}
+    for i, p in enumerate(graph.projections):
+        if p.source == p.target:
+            units = out.setdefault(p.source, nx.DiGraph())
+            units.add_nodes_from(range(p.shape[0]))
+            dense = strengths(graph, i, weight)
+            for post, pre in zip(*dense.nonzero(), strict=True):
+                if pre != post:
+                    before = units.get_edge_data(pre, post, {"weight": 0.0})["weight"]
+                    units.add_edge(int(pre), int(post), weight=before + dense[post, pre])
+    return out
+
+
+@oracle(measures.Reciprocity)
+def reciprocity(measure: Any, graph: Graph) -> dict[str, float]:
+    return {
+        name: nx.overall_reciprocity(units) if units.size() else nan
+        for name, units in directed(graph).items()
+    }
+
+
+@oracle(measures.Motifs)
+def motifs(measure: Any, graph: Graph) -> dict[str, float]:
+    out = {}
+    for name, units in directed(graph).items():
+        census = nx.triadic_census(units)
+        for absent in ("003", "012", "102"):  # not connected
+            del census[absent]
+        out |= {f"{name}: {motif}": number for motif, number in census.items()}
+    return out
+
+
+@oracle(measures.DirectedClustering)
+def directed_clustering(measure: Any, graph: Graph) -> dict[str, float]:
+    return {name: nx.average_clustering(units) for name, units in directed(graph).items()}
+
+
+@oracle(measures.WeightedDirectedClustering)
+def weighted_directed_clustering(measure: Any, graph: Graph) -> dict[str, float]:
+    return {
+        name: nx.average_clustering(units, weight="weight")
+        for name, units in directed(graph).items()
+    }
+
+
+@oracle(measures.DistanceDependence, rtol=1e-6)  # positions are single precision
+def distance_dependence(measure: Any, graph: Graph) -> dict[str, float]:
+    out = {}
+    for i, (name, joined) in enumerate(by_projection(graph)):
+        p = graph.projections[i]
+        places = [graph.space.population[end].positions for end in (p.source, p.target)]
+        if None in places:
+            continue
+        pairs = [
+            (float(joined[post, pre]), np.hypot(*np.minimum(apart, 1 - apart)))
+            for post, pre in product(range(joined.shape[0]), range(joined.shape[1]))
+            for apart in [np.abs((places[0][pre].double() - places[1][post].double()).numpy())]
+        ]
+        yes, distance = np.array(pairs).T
+        varies = np.ptp(yes) > 0 and np.ptp(distance) > 1e-6
+        out[name] = np.corrcoef(yes, distance)[0, 1] if varies else nan
+        mean = distance.mean()
+        out[f"{name}: length"] = distance[yes > 0].mean() / mean if yes.any() and mean else nan
+    return out
