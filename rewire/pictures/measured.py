@@ -46,7 +46,7 @@ def measures_by_rule(z: Mapping[str, Mapping[str, float]], *, most: float = 20.0
             if np.isfinite(value):
                 strong = abs(value) > most / 3
                 colour = "white" if strong else INK if abs(value) >= NOTICEABLE else MUTED
-                text = f"{value:.0f}" if abs(value) >= 10 else f"{value:.1f}"
+                text = f"{value:.0f}" if abs(value) >= 10 else f"{round(value, 1) + 0.0:.1f}"
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         axes.xaxis.tick_top()
         axes.set_xticks(range(len(names)), names, rotation=55, ha="left", rotation_mode="anchor")

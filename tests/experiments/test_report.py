@@ -17,6 +17,8 @@ from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
 from rewire.experiments.report import figure_svg, write_report
 from rewire.experiments.report.run import load
+from rewire.experiments.report.trainings import chance
+from rewire.measures import measure
 
 
 @pytest.fixture(scope="module")
@@ -449,3 +451,30 @@ def test_tables_sort_and_the_slider_moves_in_a_browser(tmp_path):
     assert [*reversed(seen["up"])] == seen["down"]
     assert "step 0: 10 edges, 0.0 % formed" in seen["start"]
     assert seen["start"] != seen["end"]
+
+
+# -- structure against chance ----------------------------------------------------------------------
+
+
+def test_structure_is_held_against_graphs_of_the_same_degrees(tmp_path):
+    out = make_run(tmp_path / "run", labels=["Static", "SET"], seeds=1)
+    first = write_report(out).read_bytes()
+    run = load(out)
+    shown = chance.show(run)
+    assert shown["draws"] == 20 and shown["left_out"] == []
+    scores = json.loads((out / "chance.json").read_text())["scores"]
+    graph = run.graphs_at("SET", run.focus)[0]
+    expected = measure(graph, ["RobinsAlexander"], null="degrees", draws=20)
+    by_part = next(z for key, z in scores.items() if key.startswith(graph.digest()))
+    for row in expected:
+        assert by_part[f"RobinsAlexander {row.part}"] == row.z
+    for damaged in ("{", "[]", '{"version": 1, "scores": {"a": {"b": "c"}}}', '{"version": 0}'):
+        (out / "chance.json").write_text(damaged)
+        assert write_report(out).read_bytes() == first
+        assert json.loads((out / "chance.json").read_text())["scores"] == scores
+
+
+def test_large_networks_are_not_drawn_anew_for_a_page(tmp_path, monkeypatch):
+    out = make_run(tmp_path / "run", labels=["Static"], densities=(0.2,), seeds=1)
+    monkeypatch.setattr(chance, "LARGEST", 10)
+    assert chance.show(load(out)) is None

@@ -17,7 +17,7 @@ from ..run import RunData
 from ..sections import Section
 from ..style import inline
 from ..tables import Cell, Row, Table
-from . import conversion, figures, results, rewiring, sentences, structure
+from . import chance, conversion, figures, results, rewiring, sentences, structure
 from .ranking import ranked
 
 MOST_DENSITIES = 4  # shown one by one in learning curves, maps and overlaps
@@ -295,6 +295,13 @@ SECTIONS = (
         rewiring.show,
         link="network",
         template="trainings/rewiring.html",
+    ),
+    Section(
+        "chance",
+        "Structure against chance",
+        chance.show,
+        link="chance",
+        template="trainings/chance.html",
     ),
     Section(
         "overlap",
