@@ -466,8 +466,8 @@ def test_structure_is_held_against_graphs_of_the_same_degrees(tmp_path):
     graph = run.graphs_at("SET", run.focus)[0]
     expected = measure(graph, ["RobinsAlexander"], null="degrees", draws=20)
     by_part = next(z for key, z in scores.items() if key.startswith(graph.digest()))
-    for row in expected:
-        assert by_part[f"RobinsAlexander {row.part}"] == row.z
+    kept = {key: z for key, z in by_part.items() if key.startswith("RobinsAlexander")}
+    assert kept and kept == {f"RobinsAlexander {r.part}": r.z for r in expected if r.z is not None}
     for damaged in ("{", "[]", '{"version": 1, "scores": {"a": {"b": "c"}}}', '{"version": 0}'):
         (out / "chance.json").write_text(damaged)
         assert write_report(out).read_bytes() == first
