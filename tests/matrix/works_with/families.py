@@ -311,6 +311,8 @@ HUGGING_FACE = {
         **DECODER, "ffn_dim": 24, "word_embed_proj_dim": 16}),
     "Bloom": _hf("BloomConfig", "BloomForCausalLM", _text, {
         "hidden_size": 16, "n_layer": 2, "n_head": 2, "vocab_size": 32}),
+    "GPT-NeoX": _hf("GPTNeoXConfig", "GPTNeoXForCausalLM", _text, {
+        **DECODER, "hidden_dropout": 0.1, "attention_dropout": 0.1}),
     "Mamba": _hf("MambaConfig", "MambaForCausalLM", _text, {
         "hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 32, "state_size": 4}),
     "ViT": _hf("ViTConfig", "ViTForImageClassification", _images(8), {
