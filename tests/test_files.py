@@ -150,6 +150,30 @@ def test_scipy_reads_npz_as_the_adjacency_matrix(tmp_path):
     assert (matrix != whole).nnz == 0
 
 
+def test_libsonata_reads_nodes_and_edges(tmp_path):
+    pytest.importorskip("h5py")
+    libsonata = pytest.importorskip("libsonata")
+    graph = some()
+    assert write_graph(graph, tmp_path / "a.h5") == ()
+    assert_same(graph, read_graph(tmp_path / "a.h5"))
+    nodes = libsonata.NodeStorage(str(tmp_path / "a.h5"))
+    assert nodes.population_names == {"in", "out", "out <&>"}
+    population = nodes.open_population("in")
+    assert population.size == 6
+    places = population.get_attribute("x", population.select_all())
+    assert places.tolist() == graph.populations[0].positions[:, 0].tolist()
+    edges = libsonata.EdgeStorage(str(tmp_path / "a.h5"))
+    _, pre, post = (x.numpy() for x in graph.locate())
+    for i, p in enumerate(graph.projections):
+        projection = edges.open_population(p.name)
+        every = projection.select_all()
+        assert (projection.source, projection.target) == (p.source, p.target)
+        assert projection.source_nodes(every).tolist() == pre[graph.rows(i)].tolist()
+        assert projection.target_nodes(every).tolist() == post[graph.rows(i)].tolist()
+        weights = projection.get_attribute("syn_weight", every)
+        assert weights.tolist() == graph["weight"][graph.rows(i)].tolist()
+
+
 def test_what_a_format_loses_is_said(tmp_path):
     graph = some()
     assert write_graph(graph, tmp_path / "a.net") == (

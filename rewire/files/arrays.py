@@ -25,6 +25,19 @@ OURS = "rewire."
 
 def write(graph: Graph, path: Path) -> None:
     """Write all of a graph, but for births and limits."""
+    parts = parts_of(graph)
+    weights = graph.numbers("weight").astype(np.float64) if "weight" in graph.columns else None
+    whole = graph.network.adjacency(weights, links=False)
+    parts |= {
+        "format": np.array(b"csr"), "shape": np.array(whole.shape), "data": whole.data,
+        "indices": whole.indices, "indptr": whole.indptr,
+    }  # fmt: skip
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **parts)
+
+
+def parts_of(graph: Graph) -> dict[str, Any]:
+    """All of a graph, but for births and limits, as arrays by name."""
     about = json.loads(listing(graph.topology, {}).about[ABOUT])
     wiring = graph.space.wiring
     parts: dict[str, Any] = {f"{OURS}keys": graph.array}
@@ -48,14 +61,7 @@ def write(graph: Graph, path: Path) -> None:
             parts[f"{OURS}link.{i}"] = np.stack([link.pre, link.post])
     about["columns"] = columns
     parts[OURS + "space"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    weights = graph.numbers("weight").astype(np.float64) if "weight" in columns else None
-    whole = graph.network.adjacency(weights, links=False)
-    parts |= {
-        "format": np.array(b"csr"), "shape": np.array(whole.shape), "data": whole.data,
-        "indices": whole.indices, "indptr": whole.indptr,
-    }  # fmt: skip
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **parts)
+    return parts
 
 
 def _plain(label: Any) -> Any:
@@ -70,7 +76,7 @@ def read(path: Path, **options: Any) -> Graph:
     """
     parts = zips.arrays(path)
     if f"{OURS}space" in parts:
-        return _ours(path, parts)
+        return ours(path, parts)
     if "format" in parts and "shape" in parts:
         return of_matrix(_scipy(path, parts), **options)
     return of_named(parts, **options)
@@ -94,7 +100,8 @@ def _scipy(path: Path, parts: dict[str, np.ndarray]) -> Any:
     raise GraphFileError(f"a sparse matrix of the form {form!r} is not read: write csr or coo.")
 
 
-def _ours(path: Path, parts: dict[str, np.ndarray]) -> Graph:
+def ours(path: Path, parts: dict[str, np.ndarray]) -> Graph:
+    """The graph of the arrays of `parts_of`, each checked."""
     about = json.loads(parts[f"{OURS}space"].tobytes())
     for i, p in enumerate(about["populations"]):
         places = parts.get(f"{OURS}positions.{i}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import struct
 import zipfile
 import zlib
@@ -22,7 +23,7 @@ class GraphFileError(ValueError):
 _DAMAGE = (
     NotAGraph, ExpatError, UnicodeError, zipfile.BadZipFile, zlib.error, struct.error, EOFError,
     KeyError, ValueError, TypeError, IndexError, OverflowError, RecursionError, MemoryError,
-    AttributeError, NotImplementedError, RuntimeError,
+    AttributeError, NotImplementedError, RuntimeError, pickle.UnpicklingError, AssertionError,
 )  # fmt: skip
 
 

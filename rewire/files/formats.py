@@ -19,8 +19,8 @@ class Format:
 
     keeps:  what comes back of "space" (populations, projections, isolated units, and which synapse
             each edge is), "columns" (other than ``weight``), "positions", "wiring", "labels".
-    reads, writes: whether this program does.
-    needs:  a package beside ours, "" for none.
+    needs:  packages beside ours.
+    also:   what no file of this format holds, a sentence each.
     """
 
     name: str
@@ -28,14 +28,13 @@ class Format:
     module: str
     what: str
     keeps: frozenset[str] = frozenset()
-    reads: bool = True
-    writes: bool = True
     needs: str = ""
+    also: tuple[str, ...] = ()
 
     def lost(self, graph: Graph) -> tuple[str, ...]:
         """What of this graph a file of this format does not hold, a sentence each."""
         has = {name: text(graph) for name, text in _PARTS.items() if name not in self.keeps}
-        return tuple(text for text in has.values() if text)
+        return (*(text for text in has.values() if text), *self.also)
 
 
 def _columns(graph: Graph) -> str:
@@ -69,6 +68,10 @@ _PARTS: Mapping[str, Callable[[Graph], str]] = {
 
 _ALL = frozenset({"space", "columns", "positions", "wiring", "labels"})
 
+_DENSE = ("a synapse of weight 0 is absent, and parallel ones are one",)
+
+_ONE = ("one projection is written, the others are left out",)
+
 _BUILT_IN = (
     Format("npz", (".npz",), "arrays", "ours, and a matrix for scipy.sparse.load_npz", _ALL),
     Format("graphml", (".graphml",), "graphml", "GraphML (igraph, Gephi, networkx)", _ALL),
@@ -81,7 +84,14 @@ _BUILT_IN = (
     Format(
         "edges", (".csv", ".tsv"), "tables", "a table of edges", frozenset({"columns", "labels"})
     ),
-    Format("matrix", (".npy",), "matrices", "an adjacency matrix, rows presynaptic"),
+    Format("matrix", (".npy",), "matrices", "an adjacency matrix, rows presynaptic", also=_DENSE),
+    Format(
+        "state", (".safetensors", ".pt", ".pth"), "states", "a dense state, zeros absent",
+        also=_DENSE,
+    ),
+    Format("pynn", (".conn",), "pynn", "a connection list of PyNN", also=_ONE),
+    Format("sonata", (".h5", ".sonata"), "sonata", "SONATA (libsonata, BMTK, NEST)", _ALL, "h5py"),
+    Format("nir", (".nir",), "nir_file", "NIR (snnTorch, Norse)", frozenset(), "nir h5py", _DENSE),
 )  # fmt: skip
 FORMATS: dict[str, Format] = {f.name: f for f in _BUILT_IN}
 
@@ -102,6 +112,11 @@ def format_of(path: Path, name: str | None = None) -> Format:
         if path.suffix.lower() in each.suffixes:
             return each
     suffixes = ", ".join(s for f in FORMATS.values() for s in f.suffixes)
+    if path.suffix.lower() == ".onnx":
+        raise ValueError(
+            "ONNX holds a model's computation, which a graph does not know: write "
+            "torch.onnx.export(net.to_dense(), ...), and read the model (Graph.of)."
+        )
     raise ValueError(
         f"no format has the suffix {path.suffix!r} ({path}); there are {suffixes}. Another name "
         f"needs format=, one of {', '.join(FORMATS)}."
@@ -124,8 +139,6 @@ def read_graph(path: str | Path, format: str | None = None, **options: Any) -> G
     """
     path = Path(path)
     form = format_of(path, format)
-    if not form.reads:
-        raise ValueError(f"{form.name} is written, not read: {form.what}.")
     with open(path, "rb"):  # the system's answer where there is none
         read = _of(form, "read")
     with reading(path, form.name):
@@ -141,8 +154,6 @@ def write_graph(
     """
     path = Path(path)
     form = format_of(path, format)
-    if not form.writes:
-        raise ValueError(f"{form.name} is read, not written: {form.what}.")
     _of(form, "write")(graph, path, **options)
     return form.lost(graph)
 

@@ -17,15 +17,9 @@ MOST_PACKED = 50  # times its size that a larger one may unpack to
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an npz file by name. Raises GraphFileError for bombs, objects and damage."""
-    most = max(LOOSE_BYTES, MOST_PACKED * path.stat().st_size)
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if m.filename.endswith(".npy")]
-        total = sum(m.file_size for m in archive.infolist())
-        if total > most:
-            raise GraphFileError(
-                f"{path} unpacks to {total / 2**30:.1f} GiB from {path.stat().st_size:,} bytes: "
-                "it is not read. Write it with less compression."
-            )
+        check_unpacked(path, archive)
         for member in members:
             with archive.open(member) as file:
                 _check(f"{path}: {member.filename}", file, member.file_size)
@@ -36,6 +30,20 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
                     file, allow_pickle=False
                 )
         return named
+
+
+def check_unpacked(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise GraphFileError where an archive unpacks to far more than its own size."""
+    check_bytes(path, sum(m.file_size for m in archive.infolist()))
+
+
+def check_bytes(path: Path, total: int) -> None:
+    """Raise GraphFileError where a file says to hold far more bytes than it has."""
+    if total > max(LOOSE_BYTES, MOST_PACKED * path.stat().st_size):
+        raise GraphFileError(
+            f"{path} unpacks to {total / 2**30:.1f} GiB from {path.stat().st_size:,} bytes: "
+            "it is not read. Write it with less compression."
+        )
 
 
 def array(path: Path) -> np.ndarray:
