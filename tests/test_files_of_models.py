@@ -175,6 +175,7 @@ def spiking(snn):
 def test_a_network_of_snntorch_goes_through_nir_and_back(tmp_path):
     nir = pytest.importorskip("nir")
     snn = pytest.importorskip("snntorch")
+    pytest.importorskip("nirtorch")  # which it exports and imports with
     from snntorch.export_nir import export_to_nir
     from snntorch.import_nir import import_from_nir
 

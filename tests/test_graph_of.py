@@ -10,6 +10,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import rewire
 from rewire import Graph
+from rewire.files import GraphFileError
 
 
 class Net(nn.Module):
@@ -117,6 +118,31 @@ def test_an_example_joins_the_layers():
     assert graph.space.wiring is not None
     before = model.norm.num_batches_tracked.item()
     assert before == 0
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.graphml", "a.gexf", "a.json", "a.h5"])
+def test_how_a_model_joins_its_layers_comes_back_from_files(name, tmp_path):
+    if name == "a.h5":
+        pytest.importorskip("h5py")
+    graph = Graph.of(Net(), example=torch.zeros(1, 3, 8, 8))
+    assert graph.network.joined and graph.save(tmp_path / name) == ()
+    again = rewire.read_graph(tmp_path / name)
+    assert again.space.wiring.program == graph.space.wiring.program
+    assert again.network.starts == graph.network.starts
+    assert again.network.ends == graph.network.ends
+    assert (again.network.link_pre == graph.network.link_pre).all()
+
+
+def test_a_wiring_larger_than_a_machine_is_refused(tmp_path):
+    Graph.of(Net(), example=torch.zeros(1, 3, 8, 8)).save(tmp_path / "a.json")
+    text = (tmp_path / "a.json").read_text()
+    for old, new in (("[1, 3, 8, 8]", "[1, 3, 8000000, 8]"), ("[1, 3, 8, 8]", "[1, 3, 8e99, 8]"),
+                     ("[1, 3, 8, 8]", "[1, 3, null, 8]"), ('"input\\"', '"inputs\\"'),
+                     ('\\"steps\\": [', '\\"steps\\": [7, ')):  # fmt: skip
+        assert old in text
+        (tmp_path / "a.json").write_text(text.replace(old, new, 1))
+        with pytest.raises(GraphFileError, match="wiring"):
+            rewire.read_graph(tmp_path / "a.json")
 
 
 def test_what_is_not_in_the_graph_is_said():

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from ..atomic import replacing
-from ..graph import Graph, Joint, Link, Wiring
-from ..graph.listing import ABOUT, listing, space_of
+from ..graph import Graph
+from ..graph.described import description, space_of
 from . import zips
 from .errors import GraphFileError, check_units
 from .matrices import of_matrix, of_named
@@ -38,8 +38,7 @@ def write(graph: Graph, path: Path) -> None:
 
 def parts_of(graph: Graph) -> dict[str, Any]:
     """All of a graph, but for births and limits, as arrays by name."""
-    about = json.loads(listing(graph.topology, {}).about[ABOUT])
-    wiring = graph.space.wiring
+    about = description(graph.space)
     parts: dict[str, Any] = {f"{OURS}keys": graph.array}
     columns = {}
     for name, column in graph.columns.items():
@@ -50,15 +49,8 @@ def parts_of(graph: Graph) -> dict[str, Any]:
         if p.positions is not None:
             parts[f"{OURS}positions.{graph.populations.index(p)}"] = p.positions.numpy()
         described["labels"] = None if p.labels is None else [_plain(name) for name in p.labels]
-    if wiring is not None:
-        about["wiring"] = {
-            "joints": [[j.name, j.size] for j in wiring.joints],
-            "inputs": list(wiring.inputs),
-            "outputs": list(wiring.outputs),
-            "links": [[k.source, k.target] for k in wiring.links],
-        }
-        for i, link in enumerate(wiring.links):
-            parts[f"{OURS}link.{i}"] = np.stack([link.pre, link.post])
+    if graph.space.wiring is not None:
+        about["wiring"] = graph.space.wiring.plain()
     about["columns"] = columns
     parts[OURS + "space"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     return parts
@@ -111,7 +103,7 @@ def ours(path: Path, parts: dict[str, np.ndarray]) -> Graph:
             p["positions"] = torch.from_numpy(places)
         if p.get("labels") is not None and len(p["labels"]) != p["size"]:
             raise GraphFileError(f"{p['name']!r} has {len(p['labels'])} labels, {p['size']} units.")
-    space = space_of(about, _wiring(about.get("wiring"), about, parts))
+    space = space_of(about)
     check_units(path, *(p.size for p in space.populations))
     keys = parts[f"{OURS}keys"]
     if keys.dtype != np.int64 or keys.ndim != 1 or (len(keys) and keys[0] < 0):
@@ -129,18 +121,3 @@ def ours(path: Path, parts: dict[str, np.ndarray]) -> Graph:
         if len(values) != len(keys):
             raise GraphFileError(f"the column {name!r} has {len(values)} values, {len(keys)} keys.")
     return Graph(space, torch.from_numpy(keys), columns)
-
-
-def _wiring(wiring: Any, about: Any, parts: dict[str, np.ndarray]) -> Wiring | None:
-    if wiring is None:
-        return None
-    joints = [Joint(str(name), int(size)) for name, size in wiring["joints"]]
-    sizes = {p["name"]: p["size"] for p in about["populations"]} | {j.name: j.size for j in joints}
-    links = []
-    for i, (source, target) in enumerate(wiring["links"]):
-        pre, post = parts[f"{OURS}link.{i}"].astype(np.int64)
-        for name, units in ((source, pre), (target, post)):
-            if len(units) and not 0 <= units.min() <= units.max() < sizes[name]:
-                raise GraphFileError(f"a link joins a unit that {name!r} does not have.")
-        links.append(Link(source, target, pre, post))
-    return Wiring(joints, links, list(wiring["inputs"]), list(wiring["outputs"]))

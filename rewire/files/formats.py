@@ -58,11 +58,6 @@ _PARTS: Mapping[str, Callable[[Graph], str]] = {
         if g.space.wiring is not None and g.space.wiring.links
         else ""
     ),
-    "program": lambda g: (
-        "the steps of the traced pass are left out: its links stay"
-        if g.space.wiring is not None and g.space.wiring.program is not None
-        else ""
-    ),
     "limits": lambda g: "limits of the space are left out" if g.space.limits else "",
 }
 

@@ -161,8 +161,8 @@ class _Joined:
             before = [x for x, y in edges if y == b]
             if any(set(after[x]) != set(after[a]) for x in before):
                 raise GraphFileError(
-                    f"{a!r} and others are added in {b!r}, and not wherever they go: such a sum is not "
-                    "read. Make the graph of the model (Graph.of)."
+                    f"{a!r} and others are added in {b!r}, and not wherever they go: such a sum is "
+                    "not read. Make the graph of the model (Graph.of)."
                 )
         for name, node in nodes.items():
             if isinstance(node, nir.Flatten):

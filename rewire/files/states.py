@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..atomic import replacing, write_atomic
 from ..graph import Graph
-from ..graph.listing import ABOUT, listing, space_of
+from ..graph.described import description, space_of
+from ..graph.listing import ABOUT
 from .errors import GraphFileError
 from .matrices import of_named
 from .zips import check_unpacked
@@ -31,8 +32,10 @@ def write(graph: Graph, path: Path) -> None:
     graph = graph.effective()
     state = {p.name: graph.dense(i).contiguous() for i, p in enumerate(graph.projections)}
     if path.suffix.lower() == ".safetensors":
-        about = listing(graph.topology, {}).about[ABOUT]
-        write_atomic(path, save(state, metadata={ABOUT: about}))
+        about = description(graph.space)
+        if graph.space.wiring is not None:
+            about["wiring"] = graph.space.wiring.plain()
+        write_atomic(path, save(state, metadata={ABOUT: json.dumps(about)}))
     else:
         with replacing(path) as temporary:
             torch.save(state, temporary)

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .described import MOST, NotAGraph, description, size_of, space_of
 from .space import NONE, Population, Projection, Space
 from .topology import Topology
-from .wiring import Joint, Link, Wiring
+from .wiring import Joint, Wiring
 
 Weight = Literal["signed", "abs"] | None
 
 ABOUT = "rewire"  # attribute of the whole graph: its space, as JSON
 KEY = "synapse_key"  # attribute of an edge; `key` is a word of networkx's own
-MOST = 2**62  # possible synapses, and units, that keys can number
 
 # What edges carry beside columns; a column of such a name gets a "_" at its end.
 _OF_EDGES = frozenset({
@@ -97,24 +97,14 @@ def listing(
         n_links = len(pre) - len(which)
         values = {name: [*column, *[None] * n_links] for name, column in values.items()}
         values["link"] = [None] * len(which) + [True] * n_links
-    about = {
-        "populations": [_described(p) for p in space.populations],
-        "projections": [
-            {"name": p.name, "source": p.source, "target": p.target, "kind": p.kind,
-             "shape": list(p.shape), "multapses": p.multapses, "groups": p.groups}
-            for p in space.projections
-        ],
+    about = description(space) | {
         "columns": {
             name: [attributes[name], str(column.dtype).removeprefix("torch.")]
             for name, column in columns.items()
         },
-    }  # fmt: skip
+    }
     if links and space.wiring is not None:
-        about["wiring"] = {
-            "joints": [[j.name, j.size] for j in wiring.joints],
-            "inputs": list(wiring.inputs),
-            "outputs": list(wiring.outputs),
-        }
+        about["wiring"] = space.wiring.plain()
     return Listing(nodes, units, pre, post, values, about={ABOUT: json.dumps(about)})
 
 
@@ -145,16 +135,7 @@ def _units(
     return starts, nodes, {n: v for n, v in units.items() if any(x is not None for x in v)}
 
 
-def _described(p: Population) -> dict[str, Any]:
-    described = {"name": p.name, "size": p.size, "slots": p.slots, "fan_in": p.fan_in}
-    return {**described, "labels": p.labels is not None}
-
-
 # -- coming in -----------------------------------------------------------------------------------
-
-
-class NotAGraph(ValueError):
-    """Nodes and edges that make no graph: what was found, and what to do."""
 
 
 def graph_of(edges: Listing) -> tuple[Space, Tensor, dict[str, Tensor]]:
@@ -203,66 +184,11 @@ def _has_keys(edges: Listing) -> bool:
     return all(k is not None or (links is not None and links[i]) for i, k in enumerate(keys))
 
 
-def space_of(about: Mapping[str, Any], wiring: Wiring | None = None) -> Space:
-    """The space that ``about`` describes; raises NotAGraph for one that cannot be."""
-    try:
-        populations = [
-            Population(
-                str(p["name"]), _size(p["size"]), p.get("positions"), p.get("slots"),
-                p.get("fan_in"), p.get("labels") or None,
-            )
-            for p in about["populations"]
-        ]  # fmt: skip
-        projections = [
-            Projection(
-                str(p["name"]), str(p["source"]), str(p["target"]), str(p["kind"]),
-                tuple(map(_size, p["shape"])), bool(p["multapses"]), _size(p["groups"]),
-            )
-            for p in about["projections"]
-        ]  # fmt: skip
-        if sum(p.size for p in populations) >= MOST or sum(p.size for p in projections) >= MOST:
-            raise NotAGraph("it declares more units or synapses than keys can number (2**62).")
-        space = Space(populations, projections, wiring=wiring)
-    except NotAGraph:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise NotAGraph(
-            f"its description of populations and projections is damaged: {error}."
-        ) from error
-    for p in space.projections:
-        _check_fits(p, space)
-    return space
-
-
-def _size(number: Any) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < MOST:
-        raise NotAGraph(f"it declares the size {number!r}; sizes are whole numbers from 0 on.")
-    return number
-
-
-def _check_fits(p: Projection, space: Space) -> None:
-    """Raise NotAGraph where a projection's parameter does not fit its populations."""
-    if not p.size:
-        return
-    try:
-        pre, post = (int(x) for x in p.locate(torch.tensor([p.size - 1])))
-    except (RuntimeError, IndexError, ZeroDivisionError, ValueError) as error:
-        raise NotAGraph(f"the shape {p.shape} is none of a {p.kind} projection.") from error
-    sizes = space.population[p.source].size, space.population[p.target].size
-    if (pre + 1, post + 1) != sizes:
-        raise NotAGraph(
-            f"the projection {p.name!r} with the shape {p.shape} joins {pre + 1} units to "
-            f"{post + 1}, and its populations have {sizes[0]} and {sizes[1]}."
-        )
-
-
 def _ours(edges: Listing) -> tuple[Space, Tensor, dict[str, Tensor]]:
     try:
         about = json.loads(edges.about[ABOUT])
         columns: dict[str, list[str]] = dict(about["columns"])
-        sizes = {str(p["name"]): _size(p["size"]) for p in about["populations"]}
-        for name, size in (about.get("wiring") or {}).get("joints", []):
-            sizes[str(name)] = _size(size)
+        sizes = {str(p["name"]): size_of(p["size"]) for p in about["populations"]}
     except NotAGraph:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -270,10 +196,9 @@ def _ours(edges: Listing) -> tuple[Space, Tensor, dict[str, Tensor]]:
     at, group = _places(edges, sizes)
     for p in about["populations"]:
         p["positions"], p["labels"] = _of_units(edges, at[p["name"]], bool(p.get("labels")))
+    space = space_of(about)
     link = edges.values.get("link")
-    of_links = np.array([bool(x) for x in link], bool) if link else np.zeros(len(edges.pre), bool)
-    space = space_of(about, _wiring(edges, about.get("wiring"), of_links, group))
-    rows = np.flatnonzero(~of_links)
+    rows = np.flatnonzero([not x for x in link] if link else np.ones(len(edges.pre), bool))
     keys = _whole(edges.values.get(KEY, []), rows, f"edges' {KEY}")
     if len(keys) and not 0 <= keys.min() <= keys.max() < space.possible:
         raise NotAGraph(
@@ -297,20 +222,23 @@ def _places(
 ) -> tuple[dict[str, np.ndarray], list[tuple[str, int]]]:
     """Number of the node of each unit by population, and population and index of each node."""
     names, index = edges.units.get("population"), edges.units.get("index")
+    joint = edges.units.get("joint")
+    nodes = np.flatnonzero([not x for x in joint] if joint else np.ones(len(edges.nodes), bool))
     total = sum(sizes.values())
-    if total != len(edges.nodes) or (total and (names is None or index is None)):
+    if total != len(nodes) or (total and (names is None or index is None)):
         raise NotAGraph(
-            f"it describes populations of {total} units in all, and has {len(edges.nodes)} nodes "
+            f"it describes populations of {total} units in all, and has {len(nodes)} nodes "
             "with `population` and `index`: nodes were added or taken away."
         )
     at = {name: np.full(size, -1, np.int64) for name, size in sizes.items()}
-    group: list[tuple[str, int]] = []
-    numbers = _whole(index or [], np.arange(total), "nodes' index").tolist()
-    for node, (name, number) in enumerate(zip(names or [], numbers, strict=True)):
+    group: list[tuple[str, int]] = [("", -1)] * len(edges.nodes)
+    numbers = _whole(index or [], nodes, "nodes' index").tolist()
+    for node, number in zip(nodes.tolist(), numbers, strict=True):
+        name = names[node] if names is not None else ""
         if name not in at or not 0 <= number < sizes[name] or at[name][number] >= 0:
             raise NotAGraph(f"the node {edges.nodes[node]!r} is none of those described, or twice.")
         at[name][number] = node
-        group.append((name, number))
+        group[node] = name, number
     return at, group
 
 
@@ -323,20 +251,6 @@ def _of_units(
     if len(nodes) and all(x is not None and all(x[n] is not None for n in nodes) for x in axes):
         places = torch.tensor([[float(x[n]) for x in axes if x is not None] for n in nodes])
     return places, [edges.nodes[n] for n in nodes] if labelled else None
-
-
-def _wiring(
-    edges: Listing, about: Any, of_links: np.ndarray, group: list[tuple[str, int]]
-) -> Wiring | None:
-    if about is None:
-        return None
-    ends: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for row in np.flatnonzero(of_links).tolist():
-        (source, i), (target, j) = group[edges.pre[row]], group[edges.post[row]]
-        ends.setdefault((source, target), []).append((i, j))
-    links = [Link(*names, *np.array(pairs, np.int64).T) for names, pairs in ends.items()]
-    joints = [Joint(str(name), _size(size)) for name, size in about["joints"]]
-    return Wiring(joints, links, list(about["inputs"]), list(about["outputs"]))
 
 
 def _check_ends(
