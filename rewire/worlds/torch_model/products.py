@@ -105,3 +105,13 @@ def _looked_up(recorder: Recorder, call: Call) -> Any:
         name = recorder.names.get(id(weight), "")
         return [recorder.step("input", (), (), call.shape, name=name)]
     return [recorder.step("table", (value,), (), call.shape)]
+
+
+@handles("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
+          "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
+          "_scaled_dot_product_fused_attention_overrideable", "_scaled_dot_product_attention_math",
+          among=PRODUCTS)  # fmt: skip
+def _attended(recorder: Recorder, call: Call) -> Any:
+    q, k, v = (call[name] for name in ("query", "key", "value"))
+    value = recorder.attended(q, k, v, call.shape, repeats=q.shape[-3] // k.shape[-3])
+    return [NOTHING if value is None else value, *[NOTHING] * (len(call.out) - 1)]

@@ -101,7 +101,7 @@ class Recorder(TorchDispatchMode):
         sizes = tuple(tuple(int(n) for n in shape) for shape in shapes)
         self.steps.append(Step(op, tuple(inputs), plain, sizes, name))
         self.shapes += sizes
-        if inputs and all(i in self.of_weights for i in inputs):
+        if op != "table" and inputs and all(i in self.of_weights for i in inputs):
             self.of_weights.update(range(first, len(self.shapes)))
         return first
 
@@ -278,16 +278,24 @@ class Recorder(TorchDispatchMode):
         """In place of torch's attention."""
         with self.silent():
             out = torch.zeros((*q.shape[:-1], v.shape[-1]), dtype=q.dtype)
+        repeats = q.shape[-3] // k.shape[-3] if q.dim() > 2 and kwargs.get("enable_gqa") else 1
+        value = self.attended(q, k, v, out.shape, repeats)
+        if value is not None:
+            self.hold(out, value)
+        return out
+
+    def attended(
+        self, q: Tensor, k: Tensor, v: Tensor, shape: Sequence[int], repeats: int
+    ) -> int | None:
+        """The value of attention; None of constants. repeats: heads that share one of k and v."""
         values = [self.value(t) for t in (q, k, v)]
         if all(value is None for value in values):
-            return out
+            return None
         parts = [
             self.zeros(t.shape) if value is None else value
             for t, value in zip((q, k, v), values, strict=True)
         ]
-        repeats = q.shape[-3] // k.shape[-3] if q.dim() > 2 and kwargs.get("enable_gqa") else 1
-        self.hold(out, self.step("attend", parts, (repeats,), out.shape))
-        return out
+        return self.step("attend", parts, (repeats,), shape)
 
     def recurrent(self, mode: str, x: Tensor, hx: Any, weights: Sequence[Tensor], bias: bool,
                   layers: int, dropout: float, train: bool, both: bool,
