@@ -284,9 +284,24 @@ class Partly(nn.Module):
         return self.used(x)
 
 
+class Experts(nn.Module):
+    """Three matrices in one parameter."""
+
+    def __init__(self, shape=(3, 4, 3)):
+        super().__init__()
+        self.up = nn.Parameter(torch.randn(shape))
+
+    def forward(self, x):
+        return torch.einsum("bi,...oi->b...o", x, self.up)
+
+
 @pytest.mark.parametrize(
     ("model", "batch", "options", "message"),
     [
+        (Experts, drawn(2, 3).float(), {"projections": {"up": "stacked"}},
+         "inputs of 'up' cannot be measured: it stacks the matrices of several experts.*exclude="),
+        (lambda: Experts((4, 3)), drawn(2, 3).float(), {"projections": {"up": "linear"}},
+         "inputs of 'up' cannot be measured: it belongs to a layer of a kind of its own"),
         (Partly, drawn(2, 3).float(), {}, "no batch of the probe reached 'idle.weight'"),
         (lambda: nn.Embedding(5, 3), torch.arange(4), {"embeddings": True},
          "the inputs of 'weight' cannot be measured: it is a table"),

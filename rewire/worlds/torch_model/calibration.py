@@ -112,6 +112,7 @@ def _watched(
 ) -> Iterator[None]:
     """Within it the inputs of every layer that holds one of these projections are handed on."""
     place = {id(world.parameters[i]): i for i in projections}
+    unseen = dict(projections)
     with ExitStack() as stack:
         for module in list(world.model.modules()):
             if isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor:
@@ -124,11 +125,30 @@ def _watched(
                 places |= _output_of(module, place)
             elif isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
                 continue  # attention's: seen by the attention that computes with it
+            places = {a: i for a, i in places.items() if _sees(module, a)}
             if places:
+                unseen = {i: p for i, p in unseen.items() if i not in places.values()}
                 names = {i: projections[i].name for i in places.values()}
                 hook = _Watch(places, names, add)
                 stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        for p in unseen.values():
+            raise ValueError(
+                f"the inputs of {p.name!r} cannot be measured: "
+                + ("it stacks the matrices of several experts, whose inputs are chosen inside of "
+                   "their layer" if p.kind.startswith("stacked") else
+                   "it belongs to a layer of a kind of its own, which does not say what it "
+                   "multiplies")
+                + ". Leave it out with exclude=, or prune by weights alone (Magnitude without "
+                "OWL)."
+            )  # fmt: skip
         yield
+
+
+def _sees(module: nn.Module, attribute: str) -> bool:
+    """Whether it is known what reaches a weight of a module: of layers of torch's, and of others
+    one matrix of the name ``weight``, which multiplies what they are called with."""
+    known = (*EMBEDDINGS, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+    return attribute == "weight" or isinstance(module, known)
 
 
 def _output_of(module: nn.MultiheadAttention, place: dict[int, int]) -> dict[str, int]:
