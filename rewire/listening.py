@@ -18,7 +18,7 @@ from .trackers import Following, Tracker
 from .when import Clock
 from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.copies import Copies
-from .worlds.torch_model.group import Notice, Ranks, edges_of, grouped, ranks_of
+from .worlds.torch_model.group import Notice, Ranks, edges_of, grouped, is_sharded, ranks_of
 from .worlds.torch_model.optimizers import chain
 from .worlds.torch_model.stepping import Stepping, watch_others
 
@@ -275,7 +275,8 @@ class Listening:
         model = getattr(self.world, "model", None)
         if model is None:
             raise ValueError(f"the {self.world.name} world has no gradients to clip.")
-        return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm, norm_type)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm, norm_type)
+        return norm.full_tensor() if is_sharded(norm) else norm  # type: ignore[operator]
 
     # -- averages -------------------------------------------------------------------------------
 

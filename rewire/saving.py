@@ -74,7 +74,7 @@ def save(net: Any, path: str | Path, *, extra: Any = None) -> None:
         "groups": [len(group["params"]) for group in world.optimizer.param_groups],
         "model": [list(entry) for entry in outline(world.model, space.projections)],
     }
-    checkpoint.save(path, tree, meta)
+    world.written(lambda: checkpoint.save(path, tree, meta))
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -132,6 +132,11 @@ def adopt(net: Any, state: Mapping[str, Any]) -> None:
             "the session (net.load)."
         )
     world = net.world
+    if world.sharded:
+        raise ValueError(
+            "each process holds some rows of this model (fully_shard), and no state of a model "
+            "says which edges its whole weights are of: load the session (net.load)."
+        )
     names = {clean(name): name for name in state}
     rest = _rest(net, state, names)
     keys, weights = _edges_of(net, state, names)

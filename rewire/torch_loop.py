@@ -20,7 +20,8 @@ from .world import World
 from .worlds import registry
 from .worlds.torch_model.base import TorchWorld
 from .worlds.torch_model.declared import Kinds
-from .worlds.torch_model.group import check_shards, ranks_of, wrapped
+from .worlds.torch_model.group import check_shards, ranks_of, reshard, wrapped
+from .worlds.torch_model.layers import sparse_in_shards
 from .worlds.torch_model.probe import Probe
 
 if TYPE_CHECKING:
@@ -61,25 +62,31 @@ def torch_world(
     ('sparse', 200)
     """
     if world == "auto":
-        alone = any(map(masked_only, rules))
+        alone = any(map(masked_only, rules)) or sparse_in_shards(model, **options)
         world, options = ("masked", options) if alone else ("sparse", {"choose": "auto", **options})
     if world not in registry.BUILT_IN and world not in (worlds := registry.available()):
         raise ValueError(
             "world is 'masked', 'sparse' or 'auto', or the name of an installed world of torch "
             f"models, got {world!r}{did_you_mean(world, [*worlds, 'auto'])}."
         )
-    model, ranks = wrapped(model), ranks_of(model, group)
+    reshard(model)
+    inner = wrapped(model)
     kind = registry.get(world)
+    if world == "masked" and sparse_in_shards(inner, **options):
+        kind = registry.sharded()
     if not issubclass(kind, TorchWorld):
         raise ValueError(
             f"the {world} world is none of a torch model and its optimizer: make it, and give it "
             "to rewire.Session."
         )
-    held_by = kind.attached(model, optimizer, seed=seed, **options)
-    if ranks is not None:
+    ranks = None if kind.sharded else ranks_of(inner, group)
+    held_by = kind.attached(inner, optimizer, seed=seed, **options)
+    if held_by.sharded:
+        held_by.check_group(group)
+    elif ranks is not None:
         held_by.join_ranks(ranks)
     else:
-        check_shards(model)
+        check_shards(inner)
     return held_by
 
 
@@ -122,7 +129,7 @@ def warn_of_zeros(world: TorchWorld, graph: Graph, initial: Initial) -> None:
     if initial not in ("random", "magnitude"):
         return
     pruned, back = dict[str, int](), 0
-    for i, (p, weight) in enumerate(zip(graph.projections, world.sparse_parameters(), strict=True)):
+    for i, (p, weight) in enumerate(zip(graph.projections, world.whole_weights(), strict=True)):
         if weight.is_meta or tuple(weight.shape) != p.shape or p.kind == "embedding":
             continue
         zeros = p.size - int(weight.detach().count_nonzero())

@@ -55,6 +55,11 @@ def get(name: str) -> type[World]:
     return worlds[name]
 
 
+def sharded() -> type[World]:
+    """The masked world of a model on which ``fully_shard`` was called."""
+    return import_module(".masked.sharded", __package__).ShardedMasked
+
+
 def _built_in(name: str) -> type[World]:
     module, kind = BUILT_IN[name]
     return getattr(import_module(module, __package__), kind)

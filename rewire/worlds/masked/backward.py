@@ -26,6 +26,28 @@ class Masks(NamedTuple):
     thin: Collection[int]
 
 
+def scaled(whole: Tensor, gradient: Tensor, exists: Tensor | None, replaced: bool) -> Tensor | None:
+    """A whole gradient, scaled as that of the edges was since it was kept.
+
+    exists: which synapses there are, where something else than a backward pass wrote the gradient;
+    what it added to absent ones is added here, and where it was ``replaced`` by one that has any it
+    is whole itself: None.
+    """
+    if exists is not None:
+        added = gradient.masked_fill(exists, 0.0)
+        if added.any():
+            if replaced:
+                return None
+            own = whole[exists]
+            scale = torch.dot(gradient[exists], own) / torch.dot(own, own)
+            return torch.where(exists, gradient, whole * scale + added)
+    edges = gradient.flatten()
+    at = edges.abs().argmax()
+    now, before = float(edges[at]), float(whole.flatten()[at])
+    changed = now != before and before != 0  # NaN too: a rule is to refuse it by name
+    return whole * (now / before) if changed else whole
+
+
 class Backward:
     """The gradients of a session's sparse parameters, as backward passes leave them.
 
@@ -112,22 +134,10 @@ class Backward:
         gradient = self._parameters[i].grad
         if whole is None or gradient is None:
             return None
-        if self.unmasked(i):
-            exists = self._weights.masks[i] != 0
-            added = gradient.detach().masked_fill(exists, 0.0)
-            if added.any():
-                clean = self._clean[i]
-                replaced = clean is None or clean[0] != gradient.data_ptr()
-                if replaced and self.ranks is None:
-                    return None
-                own = whole[exists]
-                scale = torch.dot(gradient.detach()[exists], own) / torch.dot(own, own)
-                return torch.where(exists, gradient.detach(), whole * scale + added)
-        edges = gradient.detach().flatten()
-        at = edges.abs().argmax()
-        now, before = float(edges[at]), float(whole.flatten()[at])
-        scaled = now != before and before != 0  # NaN too: a rule is to refuse it by name
-        return whole * (now / before) if scaled else whole
+        exists = self._weights.masks[i] != 0 if self.unmasked(i) else None
+        clean = self._clean[i]
+        replaced = clean is None or clean[0] != gradient.data_ptr()
+        return scaled(whole, gradient.detach(), exists, replaced and self.ranks is None)
 
     def settle(self) -> None:
         """A step is over: what comes now belongs to the next."""

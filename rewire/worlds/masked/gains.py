@@ -28,6 +28,7 @@ class Gates:
 
     def __init__(self, parameters: Sequence[Tensor], graph: Graph, trains: str):
         self.parameters, self.trains = parameters, trains
+        self.leaves: Sequence[Tensor] = parameters  # what the optimiser steps
         self.stored = [p.detach().clone() for p in parameters]
         self.is_open = False  # whether the parameters hold the weights, without their gains
         self._before: Moments = {}
@@ -49,6 +50,9 @@ class Gates:
             whole = len(part) == p.numel()  # laid out as it is needed
             out.append((part.view(p.shape) if whole else graph.dense(i, column)).to(p, copy=True))
         return out
+
+    def _gradient(self, i: int) -> Tensor | None:
+        return self.leaves[i].grad
 
     def effective(self) -> list[Tensor]:
         """Weight times gain, copies."""
@@ -103,12 +107,12 @@ class Gates:
         """The weights in their place, and gradients only where the step is to move them."""
         self.open()
         if self.trains == "none":
-            for p in self.parameters:
+            for p in self.leaves:
                 p.grad = None  # such a parameter the optimiser leaves alone
         elif self._moved is not None:
-            for p, moved in zip(self.parameters, self._moved, strict=True):
-                if p.grad is not None:
-                    p.grad.masked_fill_(moved == 0, 0.0)
+            for i, moved in enumerate(self._moved):
+                if (gradient := self._gradient(i)) is not None:
+                    gradient.masked_fill_(moved == 0, 0.0)
             self._before = {
                 name: [None if t is None else t.clone() for t in tensors]
                 for name, tensors in moments.items()

@@ -31,13 +31,14 @@ class Moments:
         mixed: frozenset[str] = frozenset(),
     ):
         self.optimizer, self._weights = optimizer, weights
+        self._leaves: Sequence[Tensor] = weights.parameters  # what the optimiser steps
         self.births, self._groups, self._mixed = births, groups, mixed
         self._inside = chain(optimizer)[1:]
         self.checked = False  # whether the optimiser's state was looked at since it is there
 
     def tensors(self) -> dict[str, list[Tensor | None]]:
         """name -> one tensor, or None, for each projection."""
-        parameters = self._weights.parameters
+        parameters = self._leaves
         stacks: dict[str, list[Tensor | None]] = {}
         for number, states in enumerate(self._states()):
             for i, p in enumerate(parameters):
@@ -90,7 +91,7 @@ class Moments:
     def check(self, names: Sequence[str]) -> None:
         """Refuse state that is not one number for each weight. names: of the projections."""
         self.checked = True
-        for name_of_weight, p in zip(names, self._weights.parameters, strict=True):
+        for name_of_weight, p in zip(names, self._leaves, strict=True):
             for name, v in self._of(p):
                 if isinstance(v, Tensor) and v.numel() > 1 and v.shape != p.shape:
                     raise ValueError(

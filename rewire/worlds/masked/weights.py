@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...graph import Graph, Space
+from ...graph import Graph
 from .memory import Addresses, Views, addresses, clear_absent, flat, layout, mask_type, taken
 
 SCARCE = 12  # where fewer than 1 / SCARCE of the synapses exist, gathering them beats a mask
+
+
+class Extent(Protocol):
+    """How many synapses each projection can have, and where its keys begin: of a space."""
+
+    ends: np.ndarray
+    sizes: list[int]
+    possible: int
 
 
 class MaskedWeights:
@@ -21,7 +30,7 @@ class MaskedWeights:
     thin: numbers of the projections that are not full.
     """
 
-    def __init__(self, space: Space, parameters: Sequence[nn.Parameter]):
+    def __init__(self, space: Extent, parameters: Sequence[Tensor]):
         self.ends, self.sizes, self.possible = space.ends, space.sizes, space.possible
         self.parameters = parameters
         kind = mask_type(parameters)
@@ -94,13 +103,15 @@ class MaskedWeights:
                     counts[i] = n
         return counts
 
+    def gradient(self, i: int) -> Tensor | None:
+        """The gradient of a weight, which lies as the weight does."""
+        return self.parameters[i].grad
+
     def mask_gradients(
         self, graph: Graph, unmasked: Callable[[int], bool] = lambda i: True
     ) -> None:
         """Clear the gradients of absent synapses, in place, where they are not clear yet."""
-        pairs = [
-            (g, i) for i in self.thin if (g := self.parameters[i].grad) is not None and unmasked(i)
-        ]
+        pairs = [(g, i) for i in self.thin if (g := self.gradient(i)) is not None and unmasked(i)]
         gradients = [g for g, _ in pairs]
         if pairs and not self._keep_only(gradients, graph):
             self.mask(gradients, [i for _, i in pairs])

@@ -17,17 +17,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ...graph import Edit, Graph
 from ...signals import Signals
-from ...world import Loss
 from ..torch_model.activity import Taps
 from ..torch_model.base import TorchWorld, check_born, groups_of
 from ..torch_model.declared import Kinds
 from ..torch_model.group import Ranks
 from ..torch_model.optimizers import _unscale, innermost, sort_optimizer
-from ..torch_model.probe import Passes, Probe, _copied, evaluate, evaluating
+from ..torch_model.probe import Passes, Probe, _copied, evaluating
 from . import passes
 from .backward import Backward
 from .edge_step import EdgeStep
@@ -67,7 +65,7 @@ class Masked(TorchWorld):
         probe: Probe | None = None,
     ):
         self.model, self.optimizer, self.probe = model, optimizer, probe
-        self.passes: Callable[[Tensor], Tensor] = model  # what learn() calls: maybe compiled
+        self.passes = model
         self.parameters, sites = self._discover(
             include=include, exclude=exclude, embeddings=embeddings, projections=projections,
             positions=positions,
@@ -76,13 +74,18 @@ class Masked(TorchWorld):
         self.taps = Taps(sites)
         self._groups = groups_of(optimizer, self.space, self.parameters)
         traits = sort_optimizer(optimizer, self.parameters, self._groups)
-        self._project = not traits.exact
         self._one_group = len(set(self._groups)) == 1
         self.weights = MaskedWeights(self.space, self.parameters)
-        self.masks = self.weights.masks
         self.moments = Moments(optimizer, self.weights, traits.births, self._groups, traits.mixed)
         group = self._groups[0] if self._one_group else None
-        self.edge_step = EdgeStep(optimizer, self.weights, group)
+        self._begin_with(EdgeStep(optimizer, self.weights, group), traits.exact)
+
+    def _begin_with(self, edge_step: EdgeStep, exact: bool) -> None:
+        """What every world under masks begins with. exact: whether the optimiser keeps absent
+        synapses at 0 by itself."""
+        self._project = not exact
+        self.masks = self.weights.masks
+        self.edge_step = edge_step
         self.grads: list[Tensor | None] | None = None
         self._want_grads = False
         self._elsewhere = False  # whether this is the world as if it held another graph
@@ -113,7 +116,10 @@ class Masked(TorchWorld):
             self.weights.put(self.parameters, graph.array, graph.numbers("weight"))
         self._mask_everything()
         if "gain" in graph.columns:
-            self.gates = Gates(self.parameters, graph, self.trains)
+            self.gates = self._gates_of(graph)
+
+    def _gates_of(self, graph: Graph) -> Gates:
+        return Gates(self.parameters, graph, self.trains)
 
     def advance(
         self,
@@ -164,11 +170,14 @@ class Masked(TorchWorld):
         """Clear gradients of absent synapses as soon as they are made, and watch for writes."""
         super().listen(dense=dense, hooks=hooks)
         self.edge_step.hooks = hooks
-        self.backward = Backward(self.parameters, self.weights)
+        self.backward = self._new_backward()
         self.backward.wanted, self.backward.ranks = self._want_grads, self.ranks
         self.backward.listen(dense=dense)
         self._reloads = innermost(self.optimizer).register_load_state_dict_post_hook(self._reloaded)
         self.note()
+
+    def _new_backward(self) -> Backward:
+        return Backward(self.parameters, self.weights)
 
     def join_ranks(self, ranks: Ranks) -> None:
         """What rules look at, gradients and activity, is taken over all ranks."""
@@ -234,13 +243,13 @@ class Masked(TorchWorld):
         if self.backward is None:
             return
         hooked = self.standing is not None and self.standing.hooked  # writes may leave no mark
-        if self._versions == self._marks() and not (hooked and self.check()):
+        if self._versions == self._marks() and not (hooked and self._strays()):
             return
-        problems = self.check()
+        problems = self._strays()
         if self.gates is not None:
             self.gates.take()
         self.moments.lay()
-        self.enforce()
+        self._project_all()
         if problems:
             warnings.warn(" ".join(problems) + WRITTEN, stacklevel=4)
 
@@ -257,6 +266,9 @@ class Masked(TorchWorld):
 
     def check(self) -> list[str]:
         """Absent weights and moments that are not 0."""
+        return self._strays()
+
+    def _strays(self) -> list[str]:
         names, out = [p.name for p in self.space.projections], []
         stacks: dict[str, Sequence[Tensor | None]] = {"weights": self.parameters}
         if not self._project:
@@ -268,9 +280,12 @@ class Masked(TorchWorld):
                 out.append(f"{n:,} absent synapses of {names[i]!r} have {what} other than 0.")
         return out
 
-    @torch.no_grad()
     def enforce(self) -> int:
         """Set absent weights and moments to 0; returns how many absent weights were not."""
+        return self._project_all()
+
+    @torch.no_grad()
+    def _project_all(self) -> int:
         self.settle()
         n = sum(self.weights.strays(self.parameters).values())
         if self.gates is not None:
@@ -363,40 +378,15 @@ class Masked(TorchWorld):
             **({} if self.gates is None else {"stored": _copied(self.gates.stored)}),
         }
 
-    def learn(
-        self,
-        graph: Graph,
-        x: Tensor,
-        y: Tensor,
-        rows: Tensor | None,
-        skip: bool,
-        loss: Loss | None = None,
-    ) -> float:
-        """Both passes of a loss and, but for ``skip``, a step: the loss of outputs and ``y``, mean
-        cross-entropy of classes unless it is given."""
-        return self.learn_by_layers(self.passes, graph, x, y, rows, skip, loss or cross_entropy)
-
-    def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:
-        """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
-        return evaluate(self.model, x, y)
-
     @property
     def forms(self) -> dict[str, str]:
         """How each sparse parameter is held, by name."""
         return dict.fromkeys((p.name for p in self.space.projections), "masked")
 
-    def model_state(self) -> dict[str, Tensor]:
-        """Everything of the model, copied."""
-        return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-
-    def show(self, state: Mapping[str, Tensor]) -> None:
-        """Let the model compute with a state of :meth:`model_state`."""
-        self.model.load_state_dict(state)
-
     def load(self, saved: Mapping[str, Any]) -> None:
         """Stand where a snapshot was taken; the session then begins with its graph."""
         self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(copy.deepcopy(saved["optimiser"]))
+        self.optimizer.load_state_dict(self._own_state(saved["optimiser"]))
         self.weights.views = Views()
         if self.gates is not None:
             self.gates.restore(saved.get("stored", self.parameters))
@@ -413,12 +403,16 @@ class Masked(TorchWorld):
         if self.gates is not None:
             self.gates.open()
         if "optimiser" in parts:
-            self.optimizer.load_state_dict(copy.deepcopy(saved["optimiser"]))
+            self.optimizer.load_state_dict(self._own_state(saved["optimiser"]))
             self.weights.views = Views()  # let go of the moments that were replaced
             self.moments.lay()
         self._mask_everything()
         if self.gates is not None:
             self.gates.close()
+
+    def _own_state(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """A state of the optimiser that it may write into."""
+        return copy.deepcopy(dict(saved))
 
     # -- inside ---------------------------------------------------------------------------------
 

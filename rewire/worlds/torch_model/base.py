@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from .group import Ranks
 from .layers import Site, discover
 from .mask_state import MaskState
 from .optimizers import check_optimizer
-from .probe import Passes, outputs
+from .probe import Passes, evaluate, outputs
 from .standing import AGAIN, Standing
 from .tracing import Trace
 from .twin import Twin
@@ -30,8 +30,10 @@ class TorchWorld(Trainable):
     """
 
     can_skip = True
+    sharded = False  # whether each process holds some rows of the weights
 
     model: nn.Module
+    passes: Callable[[Tensor], Tensor]  # what learn() calls: the model, maybe compiled
     optimizer: torch.optim.Optimizer
     _groups: list[int]  # the optimiser's group of parameters that each projection is in
     _one_group: bool  # whether all are in the same
@@ -201,13 +203,49 @@ class TorchWorld(Trainable):
         self.advance(graph, skip)
         return float(total.detach())
 
+    def learn(
+        self,
+        graph: Graph,
+        x: Tensor,
+        y: Tensor,
+        rows: Tensor | None,
+        skip: bool,
+        loss: Loss | None = None,
+    ) -> float:
+        """Both passes of a loss and, but for ``skip``, a step: the loss of outputs and ``y``, mean
+        cross-entropy of classes unless it is given."""
+        return self.learn_by_layers(self.passes, graph, x, y, rows, skip, loss or cross_entropy)
+
     def outputs(self, x: Tensor) -> Tensor:
         """What the model computes of ``x`` in evaluation mode, without gradients."""
         return outputs(self.model, x)
 
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, int]:
+        """Mean cross-entropy in evaluation mode, and how many examples are classified right."""
+        return evaluate(self.model, x, y)
+
+    def model_state(self) -> dict[str, Tensor]:
+        """Everything of the model, copied."""
+        return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    def show(self, state: Mapping[str, Tensor]) -> None:
+        """Let the model compute with a state of :meth:`model_state`."""
+        self.model.load_state_dict(state)
+
     def sparse_parameters(self) -> list[Tensor]:
         """The parameters that are sparse."""
         raise NotImplementedError
+
+    def check_group(self, group: Any) -> None:
+        """Raise ValueError for a group, if any, that is not of those who hold this model."""
+
+    def whole_weights(self) -> Iterator[Tensor]:
+        """The sparse parameters, each of all its rows."""
+        return iter(self.sparse_parameters())
+
+    def written(self, write: Callable[[], None]) -> None:
+        """Write a file of what :meth:`snapshot` returned."""
+        write()
 
     def twin(self, *, dense: bool) -> Twin:
         """A copy of the model, in whose sparse weights others can be put; dense: in layers of

@@ -236,6 +236,29 @@ def is_sharded(p: Tensor) -> bool:
     return type(p.data).__name__ == "DTensor" or type(p).__name__ == "FlatParameter"
 
 
+def of_torch(hook: Any) -> bool:
+    """Whether a hook is one that ``fully_shard`` put on a module."""
+    hook = getattr(hook, "hook", hook)
+    owner = getattr(hook, "__self__", None)
+    module = hook.__module__ if owner is None else type(owner).__module__
+    return module.startswith("torch.distributed.fsdp.")
+
+
+def in_shards(model: nn.Module) -> list[Any]:
+    """The modules on which ``fully_shard`` was called."""
+    kinds = ((m, type(m).__mro__) for m in model.modules())
+    return [m for m, mro in kinds if any(kind.__name__ == "FSDPModule" for kind in mro)]
+
+
+def reshard(model: nn.Module) -> bool:
+    """Let a model hold its own rows alone, where a pass left whole weights in their places; whether
+    ``fully_shard`` was called on some of it."""
+    modules = in_shards(model)
+    for module in modules:
+        module.reshard()
+    return bool(modules)
+
+
 def check_shards(model: nn.Module) -> None:
     """Raise ValueError where some weights are sharded: several processes train the model, and it
     is not known which."""

@@ -14,6 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from ...graph import Population, Projection, Space, square_sheet
 from .declared import Kinds, Use, named_kind, registered_uses, use_of
+from .group import in_shards, is_sharded
 from .usable import check_memory, check_usable
 
 # Modules that act on each unit (or channel) by itself: a population runs through them.
@@ -373,6 +374,23 @@ def _none_left(names: list[str], others: list[str], reasons: dict[str, str]) -> 
         + (f" Weights of other layers are named with projections=: there are {', '.join(others)}."
            if others else " It has no parameter at all.")
     )  # fmt: skip
+
+
+def sparse_in_shards(
+    model: nn.Module,
+    *,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    embeddings: bool = False,
+    projections: Kinds | None = None,
+    **others: object,
+) -> bool:
+    """Whether ``fully_shard`` was called on weights that are to be sparse."""
+    if not in_shards(model):
+        return False
+    weights = candidates(model, projections)
+    chosen = _chosen(model, weights, include, exclude, embeddings)
+    return any(is_sharded(w.parameter) for w in weights if id(w.parameter) in chosen)
 
 
 def _chains(model: nn.Module) -> dict[int, str]:

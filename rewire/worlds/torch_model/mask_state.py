@@ -162,8 +162,9 @@ class MaskState:
                 f"{name!r} was loaded from a state of other edges "
                 f"({len(unpacked(bits, mask.numel())):,} of them) than this session holds "
                 f"({int((mask != 0).sum()):,}): load the session of that state as well "
-                "(net.load_state_dict; net.load goes back with all of it), take the state with its "
-                "edges by net.adopt(state), or set what is absent here to 0 by net.enforce()."
+                "(net.load_state_dict; net.load goes back with all of it), "
+                + ("" if world.sharded else "take the state with its edges by net.adopt(state), ")  # type: ignore[union-attr]
+                + "or set what is absent here to 0 by net.enforce()."
             )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:

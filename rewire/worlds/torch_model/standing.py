@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .activity import Tap
-from .group import Notice, is_sharded
+from .group import Notice, is_sharded, of_torch
 
 AGAIN = "net.detach(), then make an optimizer and attach again (initial='nonzero' keeps the edges)"
 
@@ -43,12 +43,13 @@ class Standing:
                 self._links.append((modules[parent], name, modules[path]))
                 path = parent
         self._memory = [(p.dtype, p.device) for p in parameters]
+        self._in_shards = any(map(is_sharded, parameters))  # from the start: whole within a pass
 
     @property
     def hooked(self) -> bool:
         """Whether somebody's hook runs when a module computes with a sparse weight."""
         return any(
-            not isinstance(hook, Tap | Notice)
+            not isinstance(hook, Tap | Notice) and not of_torch(hook)
             for _, module, _ in self._holders
             for hooks in (module._forward_pre_hooks, module._forward_hooks) if hooks
             for hook in hooks.values()
@@ -57,6 +58,8 @@ class Standing:
     def sharded(self, parameters: Sequence[Tensor]) -> str | None:
         """What to do about a sparse weight that was sharded over processes since; None where none
         was. parameters: as the world left them."""
+        if self._in_shards:
+            return None
         for i, module, attribute in self._holders:
             p = module._parameters.get(attribute)
             if p is parameters[i]:

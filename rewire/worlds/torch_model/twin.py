@@ -55,11 +55,19 @@ class Twin:
     def __init__(self, model: nn.Module, parameters: Sequence[Tensor]):
         self.source = bare(model)
         with own_copy():
-            self.model = copy.deepcopy(self.source)
+            self.model = self.copied()
         strip(self.model)
         pairs = zip(self.source.modules(), self.model.modules(), strict=True)
         self._copied = dict(pairs)
         self._places = [(self._copied[m], w) for m, w in owners(self.source, parameters).items()]
+
+    def copied(self) -> nn.Module:
+        """A copy of the model."""
+        return copy.deepcopy(self.source)
+
+    def now(self, p: Tensor) -> Tensor:
+        """The numbers of a parameter of the model."""
+        return p
 
     @torch.no_grad()
     def hold(self, graph: Graph) -> None:
@@ -78,7 +86,7 @@ class Twin:
             prefix, _, attribute = name.rpartition(".")
             module = copied[prefix]
             if (id(module), attribute) not in sparse:
-                yield name, p, module._parameters[attribute]  # type: ignore[misc]
+                yield name, self.now(p), module._parameters[attribute]  # type: ignore[misc]
 
     def buffers(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Name, number in the model and in the copy of all buffers."""

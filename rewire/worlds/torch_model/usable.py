@@ -37,8 +37,9 @@ def check_usable(name: str, module: nn.Module, use: Use, p: nn.Parameter) -> Non
     if is_sharded(p):
         raise ValueError(
             f"{name!r} is sharded over processes ({type(p.data).__name__}, by fully_shard or FSDP)"
-            ", and its edges cannot be counted here: train with DistributedDataParallel, or leave "
-            "the weight out with exclude=."
+            ", and its edges cannot be counted here: call fully_shard on the whole model and "
+            "attach with world='masked', train with DistributedDataParallel, or leave the weight "
+            "out with exclude=."
         )
     if p.layout is not torch.strided or p.is_inference() or p.itemsize == 1:
         what = (
