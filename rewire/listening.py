@@ -276,7 +276,7 @@ class Listening:
         if model is None:
             raise ValueError(f"the {self.world.name} world has no gradients to clip.")
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm, norm_type)
-        return norm.full_tensor() if is_sharded(norm) else norm  # type: ignore[operator]
+        return norm.full_tensor() if is_sharded(norm) else norm  # type: ignore[attr-defined]
 
     # -- averages -------------------------------------------------------------------------------
 

@@ -63,16 +63,16 @@ def train(
 ):
     """Steps on this rank's part of each batch; each(net, model, optimizer, step): in the place of
     the optimizer's step."""
-    made = model()
+    trained = model()
     if ranks > 1:
-        shard(made)
-    steps_by, digests = optimizer(made), []
+        shard(trained)
+    steps_by, digests = optimizer(trained), []
     options.setdefault("probe", probe_of(rank, ranks))
-    net = rewire.attach(made, steps_by, rule, density=density, steps=steps, seed=1, **options)
+    net = rewire.attach(trained, steps_by, rule, density=density, steps=steps, seed=1, **options)
     for step in range(steps):
         steps_by.zero_grad()
-        loss(made, data(step, rank, ranks)).backward()
-        (_step if each is None else each)(net, made, steps_by, step)
+        loss(trained, data(step, rank, ranks)).backward()
+        (_step if each is None else each)(net, trained, steps_by, step)
         digests.append(net.graph.digest())
     net.check()
     return net, digests

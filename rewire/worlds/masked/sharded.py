@@ -246,7 +246,7 @@ class ShardedMasked(Masked):
             }
             for number, state in saved["optimiser"]["state"].items()
         }
-        out = {
+        out: dict[str, Any] = {
             "model": {n: part_of(v, own[n]) if n in own else v for n, v in saved["model"].items()},
             "optimiser": {**saved["optimiser"], "state": states},
         }
@@ -315,7 +315,8 @@ class Whole(Masked):
             if name in ("space", "optimizer", "probe", "taps", "ranks", "trains", "coverage",
                         "_groups", "_one_group", "_project")
         })  # fmt: skip
-        self._source, self._copy = source, None
+        self._source = source
+        self._copy: nn.Module | None = None
         self._elsewhere = self._want_grads = False
         self.backward = self._versions = self.standing = self.states = None
         self.parameters = [nn.Parameter(whole_of(p)) for p in shards.leaves]

@@ -50,7 +50,7 @@ def local_of(t: Tensor) -> Tensor:
 @torch.no_grad()
 def whole_of(t: Tensor) -> Tensor:
     """All rows of a tensor, a copy."""
-    return t.detach().full_tensor().clone() if isinstance(t, DTensor) else t.detach().clone()
+    return t.full_tensor().detach().clone() if isinstance(t, DTensor) else t.detach().clone()
 
 
 def part_of(whole: Tensor, like: Tensor) -> Tensor:
@@ -175,8 +175,8 @@ def plain_copy(model: nn.Module, known: Mapping[int, nn.Parameter] | None = None
     known: parameters of the copy, by the ids of the model's.
     """
     modules = [m for m in model.modules() if isinstance(m, FSDPModule)]
-    for module in modules:
-        module.reshard()
+    for sharded in modules:
+        sharded.reshard()
     memo: dict[int, Any] = {
         id(p): nn.Parameter(whole_of(p), requires_grad=p.requires_grad)
         for p in model.parameters() if known is None or id(p) not in known
@@ -210,7 +210,7 @@ def _copying(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _unsharded(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    kind = next(base for base in type(module).__bases__ if base is not FSDPModule)
+    kind: type[nn.Module] = next(b for b in type(module).__bases__ if b is not FSDPModule)
     memo[id(module)] = copied = kind.__new__(kind)
     state = {n: v for n, v in module.__getstate__().items()
              if n != "__deepcopy__" and not n.startswith("__composable_api")}  # fmt: skip
