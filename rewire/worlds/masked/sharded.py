@@ -18,7 +18,6 @@ from ...graph import Edit, Graph
 from ...signals import Signal, Signals
 from ..torch_model.activity import Taps
 from ..torch_model.base import check_born, groups_of
-from ..torch_model.covering import coverage_of
 from ..torch_model.layers import discover
 from ..torch_model.optimizers import ELEMENTWISE, chain, sort_optimizer
 from ..torch_model.probe import Probe
@@ -88,7 +87,7 @@ class ShardedMasked(Masked):
         check_born(model)
         whole = plain_copy(model)
         self.space, copies, sites = discover(whole, **options)
-        self.coverage = coverage_of(whole, self.space, copies, **options)
+        self._follow(whole, copies, options)
         modules = dict(zip(whole.modules(), model.modules(), strict=True))
         numbers = {id(p): i for i, p in enumerate(copies)}
         leaves = {

@@ -56,11 +56,17 @@ class TorchWorld(Trainable):
     def _discover(self, **options: Any) -> tuple[list[nn.Parameter], dict[str, Site]]:
         """Find the model's sparse weights: the space, what it covers, and where to tap activity."""
         self.space, parameters, sites = discover(self.model, **options)
-        self.trace = Trace(self.model, self.space, parameters)
+        self._follow(self.model, parameters, options)
+        return parameters, sites
+
+    def _follow(
+        self, model: nn.Module, parameters: Sequence[Tensor], options: Mapping[str, Any]
+    ) -> None:
+        """See how a model joins the populations of the space, and what stays dense in it."""
+        self.trace = Trace(model, self.space, parameters)
         self.trace.probe = self.probe
         self.space.wired = self.trace
-        self.coverage = coverage_of(self.model, self.space, parameters, **options)
-        return parameters, sites
+        self.coverage = coverage_of(model, self.space, parameters, **options)
 
     # -- steps that somebody else makes: hooks of the optimiser call these ------------------------
 

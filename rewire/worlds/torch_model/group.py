@@ -250,6 +250,14 @@ def in_shards(model: nn.Module) -> list[Any]:
     return [m for m, mro in kinds if any(kind.__name__ == "FSDPModule" for kind in mro)]
 
 
+def kind_of(module: nn.Module) -> type[nn.Module]:
+    """The class of a module, of before ``fully_shard`` was called on it."""
+    bases = type(module).__bases__
+    if not any(base.__name__ == "FSDPModule" for base in bases):
+        return type(module)
+    return next(base for base in bases if base.__name__ != "FSDPModule")
+
+
 def reshard(model: nn.Module) -> bool:
     """Let a model hold its own rows alone, where a pass left whole weights in their places; whether
     ``fully_shard`` was called on some of it."""

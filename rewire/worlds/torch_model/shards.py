@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Shard
 
 from ...graph import Space
-from .group import Ranks, of_torch
+from .group import Ranks, kind_of, of_torch
 from .twin import Twin
 
 HINT = "call fully_shard(model) on the whole model before rewire.attach"
@@ -210,8 +210,7 @@ def _copying(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _unsharded(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    kind: type[nn.Module] = next(b for b in type(module).__bases__ if b is not FSDPModule)
-    memo[id(module)] = copied = kind.__new__(kind)
+    memo[id(module)] = copied = object.__new__(kind_of(module))
     state = {n: v for n, v in module.__getstate__().items()
              if n != "__deepcopy__" and not n.startswith("__composable_api")}  # fmt: skip
     for name, table in state.items():

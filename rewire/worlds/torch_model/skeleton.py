@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .group import is_sharded, kind_of
 from .twin import HOOKS, bare
 
 RECOMPUTES = "torch.nn.utils."  # hooks of this package make weights out of other parameters
@@ -49,7 +50,7 @@ def skeleton(model: nn.Module) -> tuple[nn.Module, dict[int, Tensor]]:
 
 
 def _shallow(module: nn.Module) -> nn.Module:
-    copy = module.__new__(type(module))
+    copy = object.__new__(kind_of(module))
     copy.__dict__ = dict(module.__dict__)
     copy.__dict__["training"] = False
     for hooks, with_kwargs in HOOKS:
@@ -63,7 +64,11 @@ def _shallow(module: nn.Module) -> nn.Module:
 
 
 def _emptied(p: Tensor) -> Tensor:
-    return nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False)
+    if is_sharded(p):
+        empty = p.to_local().new_empty(p.shape, device="meta")  # type: ignore[operator]
+    else:
+        empty = torch.empty_like(p, device="meta")
+    return nn.Parameter(empty, requires_grad=False)
 
 
 def with_own_buffers(copy: nn.Module) -> nn.Module:
