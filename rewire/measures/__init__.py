@@ -49,6 +49,8 @@ from .rich_club import RichClub as RichClub
 from .robins_alexander import RobinsAlexander as RobinsAlexander
 from .sign_balance import SignBalance as SignBalance
 from .singular_values import SingularValues as SingularValues
+from .small_world_omega import SmallWorldOmega as SmallWorldOmega
+from .small_world_sigma import SmallWorldSigma as SmallWorldSigma
 from .spectral_gap import SpectralGap as SpectralGap
 from .spectral_nestedness import SpectralNestedness as SpectralNestedness
 from .strength_assortativity import StrengthAssortativity as StrengthAssortativity
@@ -102,6 +104,8 @@ BUILT_IN: tuple[type[Measure], ...] = (
     RobinsAlexander,
     SignBalance,
     SingularValues,
+    SmallWorldOmega,
+    SmallWorldSigma,
     SpectralGap,
     SpectralNestedness,
     StrengthAssortativity,

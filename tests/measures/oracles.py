@@ -7,6 +7,7 @@ it is tried with (default: the one that the class makes without arguments).
 
 from __future__ import annotations
 
+import math
 import statistics
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,8 +20,8 @@ import torch
 from hypothesis import strategies as st
 from scipy.special import zeta
 
-from rewire import measures
-from rewire.graph import Graph
+from rewire import measures, nulls
+from rewire.graph import Graph, Population, Projection, Space
 from rewire.measures import Measure
 
 
@@ -420,3 +421,61 @@ def edges_on_path(measure: Measure, graph: Graph) -> dict[str, float]:
 def layer_collapse(measure: Measure, graph: Graph) -> dict[str, float]:
     collapsed = {name: float(not any(edges)) for name, edges in on_path(graph).items()}
     return {"": sum(collapsed.values()), **collapsed}
+
+
+# -- small worlds: the same draws, measured by networkx -------------------------------------------
+
+
+def distances(joined: np.ndarray) -> float:
+    """Mean shortest path over pairs of different units that a path joins."""
+    import networkx as nx
+
+    lengths = [
+        length
+        for unit, reached in nx.all_pairs_shortest_path_length(bipartite(joined))
+        for other, length in reached.items()
+        if other != unit
+    ]
+    return statistics.fmean(lengths) if lengths else np.nan
+
+
+def drawn(measure: Any, joined: np.ndarray) -> list[np.ndarray]:
+    n_post, n_pre = joined.shape
+    space = Space(
+        [Population("a", n_pre), Population("b", n_post)],
+        [Projection("p", "a", "b", "linear", (n_post, n_pre))],
+    )
+    graph = Graph.from_masks(space, {"p": torch.from_numpy(joined)})
+    return [pairs(one, 0) for one in nulls.Degrees().sample(graph, measure.draws, measure.seed)]
+
+
+@oracle(measures.SmallWorldSigma, measures.SmallWorldSigma(draws=2, seed=1))
+def small_world_sigma(measure: measures.SmallWorldSigma, graph: Graph) -> dict[str, float]:
+    from networkx.algorithms.bipartite import robins_alexander_clustering as clustering
+
+    out = {}
+    for name, joined in by_projection(graph):
+        chance = drawn(measure, joined)
+        c0 = statistics.fmean(clustering(bipartite(one)) for one in chance)
+        l0 = statistics.fmean(distances(one) for one in chance)
+        c, length = clustering(bipartite(joined)), distances(joined)
+        out[name] = c / c0 * l0 / length if c0 else np.nan
+    return out
+
+
+@oracle(measures.SmallWorldOmega, measures.SmallWorldOmega(draws=2, seed=1))
+def small_world_omega(measure: measures.SmallWorldOmega, graph: Graph) -> dict[str, float]:
+    from networkx.algorithms.bipartite import robins_alexander_clustering as clustering
+
+    out = {}
+    for name, joined in by_projection(graph):
+        n_post, n_pre = joined.shape
+        ring = np.zeros_like(joined)
+        for i, k in enumerate(sorted(joined.sum(axis=1).tolist(), reverse=True)):
+            first = math.floor((i + 0.5) / n_post * n_pre - k / 2 + 0.5)
+            for j in range(first, first + k):
+                ring[i, j % n_pre] = True
+        c1, l0 = clustering(bipartite(ring)), [distances(one) for one in drawn(measure, joined)]
+        ratio = statistics.fmean(l0) / distances(joined)
+        out[name] = ratio - clustering(bipartite(joined)) / c1 if c1 else np.nan
+    return out

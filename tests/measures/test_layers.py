@@ -93,3 +93,30 @@ def test_a_nested_layer_has_the_highest_nestedness() -> None:
 def test_a_mode_that_latapy_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="mode is 'mean'; it must be dot, max or min"):
         measures.Latapy("mean")
+
+
+def test_a_ring_with_some_edges_anywhere_is_a_small_world_and_chance_is_none() -> None:
+    unit = np.arange(60)
+    ring = (unit[:, None] - unit) % 60 < 5
+    rng = np.random.default_rng(2)
+    world = ring.copy()
+    for i, j in zip(*np.where(ring & (rng.random(ring.shape) < 0.1)), strict=True):
+        world[i, j] = False
+        world[i, rng.choice(np.flatnonzero(~world[i]))] = True
+    chance = rng.permuted(ring, axis=1)
+    sigma, omega = measures.SmallWorldSigma(), measures.SmallWorldOmega()
+    assert sigma.of(linear(world))["p"] > 2.5
+    assert sigma.of(linear(chance))["p"] == pytest.approx(1, abs=0.25)
+    numbers = [omega.of(linear(joined))["p"] for joined in (ring, world, chance)]
+    assert numbers == sorted(numbers) and numbers[0] < -0.4 and numbers[2] > 0.6
+
+
+def test_distances_from_some_units_are_near_those_from_all() -> None:
+    graph = linear(random((150, 130), 0.02))
+    all_units, some = (
+        measures.SmallWorldSigma(draws=1, sources=sources).distance(measures.matrix(graph, 0))
+        for sources in (280, 100)
+    )
+    assert some == pytest.approx(all_units, rel=0.05) and some != all_units
+    with pytest.raises(ValueError, match="SmallWorldSigma.draws must be at least 1"):
+        measures.SmallWorldSigma(draws=0)

@@ -1,4 +1,4 @@
-"""The table of docs/measures.md, from the classes: `python tests/measures/write_table.py` writes it."""
+"""The table of docs/measures.md, from the classes: `python tests/measures/write_table.py`."""
 
 from __future__ import annotations
 
