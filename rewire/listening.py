@@ -107,9 +107,7 @@ class Listening:
 
     def before_step(self, closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
         """A hook of the optimiser: somebody calls its ``step``. Returns the closure to call."""
-        self._verify()
-        self._join()
-        self._look_at_copies()
+        self._look_around()
         skip = self.plan()
         try:
             self.world.want_grads(self.wants_grads)
@@ -145,15 +143,27 @@ class Listening:
                     "attach again with this optimizer, or net.detach() to train it without rules."
                 )
 
+    def _look_around(self) -> None:
+        """All that is looked at before a step, whoever makes it."""
+        self._verify()
+        if not self._joined:
+            self._join()
+        if self._copies is not None:  # averages by position
+            self._copies.look(self._graph)
+        self._refuse_foreign()
+
+    def _refuse_foreign(self) -> None:
+        """Stop where a state of other edges was loaded into the model and not put right."""
+        if self._stepping is not None and self.world.states is not None:
+            self.world.states.stop()
+
     def _verify(self) -> None:
-        """Before each step: is the model still the one that was attached?"""
+        """Is the model still the one that was attached?"""
         if isinstance(self.world, TorchWorld):
             self.world.verify()
 
     def _join(self) -> None:
         """Before the first step: do several processes train this model, from the same state?"""
-        if self._joined:
-            return
         world = self.world
         if isinstance(world, TorchWorld):
             named = world.ranks is not None and world.ranks.wrapper is None
@@ -206,13 +216,6 @@ class Listening:
         if self.world.ranks is not None and self._due:
             names = ", ".join(self.rules[i].name for i in self._due)
             self.world.ranks.agree_on_edges(self._graph, f"after step {self.clock.step} ({names})")
-
-    def _look_at_copies(self) -> None:
-        """Before a step: was something written into copies of the model, or loaded into it?"""
-        if self._copies is not None:
-            self._copies.look(self._graph)
-        if self._stepping is not None and self.world.states is not None:
-            self.world.states.stop()
 
     def _foresee(self) -> None:
         """Tell the world whether a rule will ask for gradients after the coming step, which it
@@ -368,9 +371,8 @@ class Listening:
 
     def _look(self) -> None:
         """Before weights are read: did somebody write at absent synapses?"""
+        self._refuse_foreign()
         if self._stepping is not None:
-            if self.world.states is not None:
-                self.world.states.stop()
             self.world.look()
 
     def check(self) -> None:

@@ -405,9 +405,7 @@ model's weights)
                 "a scaler and a closure cannot be used together: GradScaler looks for overflows "
                 "in gradients that the closure has yet to make. Call backward() before step()."
             )
-        self._verify()
-        self._join()
-        self._look_at_copies()
+        self._look_around()
         skip = self.plan()
         self.world.want_grads(self.wants_grads)
         with self._making():
@@ -438,8 +436,7 @@ model's weights)
         True
         """
         assert isinstance(self.world, Trainable)
-        self._verify()
-        self._join()
+        self._look_around()
         if self.world.ranks is not None:
             raise RuntimeError(
                 "learn() makes its passes in this process alone, and several train this model: "

@@ -2,22 +2,12 @@
 
 import pytest
 import torch
+from small_nets import Last
 from torch import nn
 
 import rewire
 from rewire.native import sparse as engine
 from rewire.worlds.sparse import edge_layers, edge_linear
-
-
-class Last(nn.Module):
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x):
-        out = self.layer(x)
-        return out[0] if isinstance(out, tuple) else out
-
 
 CASES = {
     "linear": (lambda: nn.Linear(6, 5), (4, 6)),

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.utils.prune
+from small_nets import Last
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
@@ -18,18 +19,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 def mlp(seed=0):
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 5))
-
-
-class Last(nn.Module):
-    """A layer's output without its state."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x):
-        out = self.layer(x)
-        return out[0] if isinstance(out, tuple) else out
 
 
 def attached(model=None, rule=None, world="sparse"):
