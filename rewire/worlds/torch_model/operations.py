@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...graph.program import ranges_of
-from .recording import INPUT, NOTHING, Call, Recorder, covers, tensors_in
+from .recording import DECIDED, INPUT, NOTHING, Call, Recorder, covers, tensors_in
 
 Handler = Callable[[Recorder, Call], Any]
 HANDLERS: dict[str, Handler] = {}
@@ -54,7 +54,7 @@ def _converted(recorder: Recorder, call: Call) -> Any:
         return [value]
     if recorder.whole(call.first) == INPUT:  # numbers of the input, as they are
         return recorder.step("input", (), (), call.shape)
-    return NOTHING
+    return NOTHING if recorder.whole(call.first) is None else None
 
 
 @handles(
@@ -71,6 +71,8 @@ def _elementwise(recorder: Recorder, call: Call) -> Any:
     operands = [(t, v) for t, v in call.values()]
     if not operands:
         return NOTHING
+    if any(recorder.whole(t) == DECIDED for t in tensors_in([*call.arguments.values()])):
+        return None
     values = [v for _, v in operands]
     acts = [v for v in values if v not in recorder.of_weights]
     own = [v for v in values if v in recorder.of_weights]
@@ -78,16 +80,7 @@ def _elementwise(recorder: Recorder, call: Call) -> Any:
         if call.name not in ("mul", "mul_") or len(values) != 2:
             return None
         return recorder.step("times", (acts[0], own[0]), (), call.shape)
-    return summed(recorder, values, call.shape)
-
-
-def summed(recorder: Recorder, values: Sequence[int], shape: Sequence[int]) -> int:
-    values = [*dict.fromkeys(values)]
-    if len(values) == 1:
-        if recorder.shapes[values[0]] == tuple(shape):
-            return values[0]
-        return recorder.step("expand", values, (), shape)
-    return recorder.step("add", values, (), shape)
+    return recorder.summed(values, call.shape)
 
 
 @handles("glu")
@@ -348,7 +341,7 @@ def _copied(recorder: Recorder, call: Call) -> Any:
     if value is None:
         if recorder.whole(source) == INPUT:
             return recorder.step("input", (), (), call.shape)
-        return NOTHING
+        return NOTHING if recorder.whole(source) is None else None
     if recorder.shapes[value] != tuple(call.shape):
         return recorder.step("expand", (value,), (), call.shape)
     return [value]

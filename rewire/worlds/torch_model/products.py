@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .operations import Handler, handles, summed
+from .operations import Handler, handles
 from .recording import DECIDED, NOTHING, Call, Recorder
 
 PRODUCTS: dict[str, Handler] = {}
@@ -42,7 +42,7 @@ def _with_bias(recorder: Recorder, call: Call, bias: Tensor | None, product: Any
     extra = None if bias is None else recorder.value(bias)
     if product is None or extra is None:
         return product
-    return extra if product is NOTHING else summed(recorder, [product, extra], call.shape)
+    return extra if product is NOTHING else recorder.summed([product, extra], call.shape)
 
 
 def _times(

@@ -15,8 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ...graph.program import Program, Step
 
 VIEWS = {"squeeze", "unsqueeze", "transpose", "t", "as_strided", "swapaxes"}
-COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "logical_and",
-               "logical_or", "logical_not", "logical_xor", "any", "all"}  # fmt: skip
+COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not",
+               "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not",
+               "bitwise_xor"}  # fmt: skip
+LEAVES = ("numpy", "tolist", "__array__", "__dlpack__", "data_ptr")  # for where nobody follows
 
 
 def tensors_in(tree: Any) -> Iterator[Tensor]:
@@ -108,7 +110,7 @@ class Recorder(TorchDispatchMode):
     def enter(self, tensor: Tensor) -> None:
         """A tensor of the example."""
         self.kept.append(tensor)
-        if tensor.is_floating_point() or tensor.is_complex():
+        if _carries(tensor):
             self.hold(tensor, self.step("input", (), (), tensor.shape))
         elif tensor.dtype != torch.bool:
             self.whole_numbers[id(tensor)] = (tensor, INPUT)
@@ -229,8 +231,8 @@ class Recorder(TorchDispatchMode):
             return
         if not results and func._schema.is_mutable:
             raise RuntimeError(f"{name} writes into several tensors at once, which is not followed")
-        if not any(r.is_floating_point() or r.is_complex() for r in results):
-            self._note_whole(name, numbers, values, results)
+        if not any(map(_carries, results)):
+            self._note_whole(name, numbers, inputs, results)
             return
         plain = name.removesuffix("_") if writes else name
         handler = self.handlers.get(plain)
@@ -238,7 +240,7 @@ class Recorder(TorchDispatchMode):
         if handler is not None and not (writes and plain in VIEWS):
             new = handler(self, Call(self, func, args, kwargs, results))
         if new is None:
-            new = [self.unknown(name, r.shape) if r.is_floating_point() else None for r in results]
+            new = [self.unknown(name, r.shape) if _carries(r) else None for r in results]
         for result, value in zip(results, new if isinstance(new, list) else [new], strict=False):
             value = None if value is NOTHING else value
             if not any(result is t for t in inputs):
@@ -247,23 +249,46 @@ class Recorder(TorchDispatchMode):
                 self.write(result, value)
 
     def _note_whole(
-        self, name: str, numbers: set[Any], values: Sequence[int | None], results: Sequence[Tensor]
+        self, name: str, numbers: set[Any], inputs: Sequence[Tensor], results: Sequence[Tensor]
     ) -> None:
-        """Whole numbers and truths: masks are no path, numbers of the input lead to tables."""
-        decided = DECIDED in numbers or any(v is not None for v in values)
+        """Whole numbers and truths. Numbers of the input lead to tables, and what is compared with
+        them is a mask, no path; a step of an activation carries it on; all else is decided."""
+        values = [v for v in map(self.value, inputs) if v is not None]
+        step = name.removesuffix("_") in COMPARISONS and bool(values)
         for r in results:
             self.followed.pop(id(r), None)
-            if r.dtype != torch.bool and name not in COMPARISONS:
-                self.whole_numbers[id(r)] = (r, DECIDED if decided else INPUT)
+            if step:
+                self.hold(r, self.summed(values, r.shape))
+            elif values or DECIDED in numbers:
+                self.whole_numbers[id(r)] = (r, DECIDED)
+            elif r.dtype != torch.bool:
+                self.whole_numbers[id(r)] = (r, INPUT)
+
+    def summed(self, values: Sequence[int], shape: Sequence[int]) -> int:
+        """The sum of values whose shapes broadcast to this one."""
+        values = [*dict.fromkeys(values)]
+        if len(values) > 1:
+            return self.step("add", values, (), shape)
+        if self.shapes[values[0]] == tuple(shape):
+            return values[0]
+        return self.step("expand", values, (), shape)
 
     # -- whole layers ---------------------------------------------------------------------------
 
-    def unchanged(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """In place of a norm: each unit as it is."""
-        value = self.value(x)
+    def norm(self, forward: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+        """In place of a norm's own ``forward``: each unit as it is, if it gives what it takes."""
+        others = [t for t in tensors_in((args, kwargs)) if self.value(t) is not None]
+        with self.silent():
+            out = forward(x, *args, **kwargs)
+        if others or not isinstance(out, Tensor) or out.shape != x.shape:
+            return forward(x, *args, **kwargs)
+        return self.unchanged(x)
+
+    def unchanged(self, x: Tensor) -> Tensor:
+        """A tensor of its own with the same value."""
         with self.silent():
             out = torch.empty_like(x).zero_()
-        self.hold(out, value)
+        self.hold(out, self.value(x))
         return out
 
     @contextmanager
@@ -357,7 +382,7 @@ class Recorder(TorchDispatchMode):
 
     def program(self, out: Any) -> Program:
         """What was noted, with these outputs."""
-        values = [self.value(t) for t in tensors_in(out) if t.is_floating_point()]
+        values = [self.value(t) for t in tensors_in(out) if _carries(t)]
         return Program(tuple(self.steps), tuple(dict.fromkeys(v for v in values if v is not None)))
 
 
@@ -367,6 +392,11 @@ def _plain(x: Any) -> Any:
     if isinstance(x, bool | int | float | str) or x is None:
         return x
     return int(x)
+
+
+def _carries(tensor: Tensor) -> bool:
+    """Whether a tensor holds numbers that a path may lead through."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def covers(tensor: Tensor) -> bool:
@@ -413,6 +443,8 @@ class Whole(TorchFunctionMode):
             if self.recorder.value(x) is not None:
                 return self.recorder.unchanged(x)
         name = getattr(func, "__name__", "")
+        if name in LEAVES and args and self.recorder.value(args[0]) is not None:
+            self.recorder.unknown(name, args[0].shape)
         if name in self.RECURRENT and func is getattr(torch._VF, name, None) and len(args) == 9:
             if isinstance(args[3], bool):
                 return self.recorder.recurrent(name, *args)

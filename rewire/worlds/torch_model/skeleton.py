@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any
 
 import torch
@@ -41,7 +42,10 @@ def skeleton(model: nn.Module) -> tuple[nn.Module, dict[int, Tensor]]:
             for name, child in module._modules.items()
         }
         for name, value in module.__dict__.items():
-            if not name.startswith("_") and isinstance(value, nn.Module):
+            owner = getattr(value, "__self__", None)
+            if isinstance(value, MethodType) and id(owner) in copies:
+                state[name] = MethodType(value.__func__, copies[id(owner)])
+            elif not name.startswith("_") and isinstance(value, nn.Module):
                 state[name] = copies.get(id(value), value)
         flat = state.get("_flat_weights")
         if flat is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,7 +34,8 @@ def trace(model: nn.Module, space: Space, parameters: Sequence[Tensor], example:
 
     parameters: the sparse ones, one for each projection, as `layers.discover` returns them.
     example: what the model takes: a tensor, a tuple of arguments, a mapping of keyword arguments,
-        or (arguments, keyword arguments). Only its shapes and types matter. Of a batch whose
+        or (arguments, keyword arguments). Only its shapes and types matter; a keyword with "mask"
+        in its name is no input. Of a batch whose
         examples do not meet in the model one is followed, else all of it.
 
     The model itself is neither run nor changed. Raises RuntimeError where it does not run on such
@@ -85,7 +87,8 @@ def _followed(
     args, kwargs = _arguments(zeros_like(example))
     try:
         with _running(copy, recorder):
-            for tensor in tensors_in((args, kwargs)):
+            unmasked = {k: v for k, v in kwargs.items() if "mask" not in k}
+            for tensor in tensors_in((args, unmasked)):
                 recorder.enter(tensor)
             out = copy(*args, **kwargs)
     except Exception as error:
@@ -215,10 +218,9 @@ def _running(copy: nn.Module, recorder: Recorder) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(torch.autocast("cpu", enabled=False))
-        for name, module in copy.named_modules():
+        for module in copy.modules():
             if _is_norm(module):
-                module.__dict__["forward"] = recorder.unchanged
-            module.__dict__["_forward_name"] = name
+                module.__dict__["forward"] = partial(recorder.norm, module.forward)
         stack.enter_context(Whole(recorder))
         stack.enter_context(recorder)
         yield
