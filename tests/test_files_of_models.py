@@ -237,3 +237,29 @@ def test_flattened_channels_of_nir_are_linked_to_their_blocks(tmp_path):
 def test_onnx_is_written_from_the_model(tmp_path):
     with pytest.raises(ValueError, match=r"torch.onnx.export\(net.to_dense\(\)"):
         write_graph(layered(), tmp_path / "a.onnx")
+
+
+def two_of_four():
+    space = Space([Population("in", 64), Population("out", 64)],
+                  [Projection("fc", "in", "out", "linear", (64, 64))])  # fmt: skip
+    keys = torch.arange(64 * 64).view(-1, 4)[:, [0, 3]].reshape(-1)
+    weight = torch.arange(len(keys)).remainder(7) - 3.0
+    return Graph(space, keys, {"weight": weight})
+
+
+def test_what_is_not_2_of_4_or_not_on_cuda_is_refused_by_name():
+    graph = two_of_four()
+    with pytest.raises(ValueError, match="on CUDA alone, and 'cpu' is none"):
+        graph.to_semi_structured(0, device="cpu")
+    with pytest.raises(ValueError, match=r"'fc1' is not 2:4: of 6 inputs"):
+        layered().to_semi_structured(0)
+    three = Graph(graph.space, torch.tensor([0, 1, 2]), {"weight": torch.ones(3)})
+    with pytest.raises(ValueError, match="3 of four neighbours are joined"):
+        three.to_semi_structured(0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch makes them on CUDA alone")
+def test_2_of_4_is_a_tensor_of_torch():
+    graph = two_of_four()
+    tensor = graph.to_semi_structured(0)
+    assert torch.equal(tensor.to_dense().cpu().float(), graph.dense(0))

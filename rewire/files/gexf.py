@@ -23,12 +23,13 @@ _HEAD = (
 )
 
 
-def write(graph: Graph, path: Path, weight: Weight = "signed") -> None:
+def write(graph: Graph, path: Path, weight: Weight = "signed", links: bool = True) -> None:
     """Write units as nodes, at their places where they have any, synapses and links as edges.
 
     weight: what an edge's weight is, as for `Graph.to_networkx`; Gephi lays out with positive ones.
+    links: as for GraphML.
     """
-    edges = listing(graph.topology, graph.columns, weight, links=graph.space.wiring is not None)
+    edges = listing(graph.topology, graph.columns, weight, links=links, wiring=True)
     weights = edges.values.get("weight")
     others = {name: values for name, values in edges.values.items() if name != "weight"}
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:

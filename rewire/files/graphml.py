@@ -23,12 +23,13 @@ _HEAD = (
 )
 
 
-def write(graph: Graph, path: Path, weight: Weight = "signed") -> None:
+def write(graph: Graph, path: Path, weight: Weight = "signed", links: bool = True) -> None:
     """Write units as nodes, synapses and links as edges; the space as an attribute of the graph.
 
-    weight: what the attribute ``weight`` is, as for `Graph.to_networkx`.
+    weight: what the attribute ``weight`` is, as for `Graph.to_networkx`. links: whether links are
+        edges, which have no weight, and joints nodes; they come back either way.
     """
-    edges = listing(graph.topology, graph.columns, weight, links=graph.space.wiring is not None)
+    edges = listing(graph.topology, graph.columns, weight, links=links, wiring=True)
     tables = {"node": edges.units, "edge": edges.values}
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         put = file.write

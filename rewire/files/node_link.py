@@ -16,12 +16,12 @@ from .graphml import columns
 from .names import texts
 
 
-def write(graph: Graph, path: Path, weight: Weight = "signed") -> None:
+def write(graph: Graph, path: Path, weight: Weight = "signed", links: bool = True) -> None:
     """Write ``nodes`` and ``edges``. Raises ValueError for NaN and infinity, which JSON has not.
 
-    weight: what the attribute ``weight`` is, as for `Graph.to_networkx`.
+    weight, links: as for GraphML.
     """
-    edges = listing(graph.topology, graph.columns, weight, links=graph.space.wiring is not None)
+    edges = listing(graph.topology, graph.columns, weight, links=links, wiring=True)
     names = texts(edges)
     several = len({*zip(edges.pre.tolist(), edges.post.tolist(), strict=True)}) < len(edges.pre)
     ends = {"source": [names[i] for i in edges.pre], "target": [names[j] for j in edges.post]}

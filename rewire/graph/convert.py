@@ -141,6 +141,32 @@ def to_torch_csr(topology: Topology, i: int, values: np.ndarray) -> Tensor:
     )
 
 
+def to_semi_structured(
+    topology: Topology, i: int, values: Tensor, dtype: torch.dtype, device: str
+) -> Tensor:
+    """Projection ``i`` as torch's 2:4 tensor, by its stored shape with kernels flattened.
+
+    Raises ValueError where more than two of four neighbouring inputs are joined, and without CUDA,
+    where alone torch makes such tensors.
+    """
+    p = topology.space.projections[i]
+    rows, columns = stored_shape(p)
+    quads = topology.local(i) // 4
+    if columns % 4 or bool((quads.bincount() > 2).any()):
+        most = int(quads.bincount().max()) if len(quads) else 0
+        raise ValueError(
+            f"{p.name!r} is not 2:4: of {columns} inputs, {most} of four neighbours are joined. "
+            "Train under rewire.NM(n=2, m=4), or write a dense state."
+        )
+    if torch.device(device).type != "cuda" or not torch.cuda.is_available():
+        raise ValueError(
+            f"torch makes semi-structured tensors on CUDA alone, and {device!r} is none here: "
+            "save a dense state, and call torch.sparse.to_sparse_semi_structured there."
+        )
+    dense = to_dense(topology, i, values).reshape(rows, columns)
+    return torch.sparse.to_sparse_semi_structured(dense.to(device, dtype).contiguous())
+
+
 def adjacency(topology: Topology, i: int) -> sp.csr_array:
     """Number of edges between each pair of units, shape (n_post, n_pre), duplicates summed.
 

@@ -360,6 +360,13 @@ class Graph:
         """Projection ``i`` as a torch sparse CSR tensor, laid out as :meth:`to_scipy`."""
         return convert.to_torch_csr(self.topology, i, self.numbers(column)[self.rows(i)])
 
+    def to_semi_structured(
+        self, i: int, dtype: torch.dtype = torch.float16, device: str = "cuda"
+    ) -> Tensor:
+        """Projection ``i``, which must be 2:4, as torch's semi-structured tensor on CUDA."""
+        values = self["weight"][self.rows(i)]
+        return convert.to_semi_structured(self.topology, i, values, dtype, device)
+
     def adjacency(self, i: int) -> sp.csr_array:
         """Number of edges between each pair of units, shape (n_post, n_pre), duplicates summed."""
         return convert.adjacency(self.topology, i)

@@ -57,8 +57,11 @@ def listing(
     weight: Weight = "signed",
     *,
     links: bool = False,
+    wiring: bool = False,
 ) -> Listing:
-    """All units and edges of a graph; links: with joints as nodes and links as edges of their own.
+    """All units and edges of a graph.
+
+    links: with joints as nodes and links as edges of their own. wiring: described, as with links.
 
     weight: "signed": the column is the attribute ``weight``. "abs": ``weight`` is its absolute
     value, ``sign`` -1.0, 0.0 or 1.0 (or the column of that name), ``value`` the column. None: the
@@ -73,8 +76,8 @@ def listing(
     (2.0, -2.0, -1.0)
     """
     space = topology.space
-    wiring = space.wiring if links and space.wiring is not None else Wiring()
-    groups: list[Population | Joint] = [*space.populations, *wiring.joints]
+    joins = space.wiring if links and space.wiring is not None else Wiring()
+    groups: list[Population | Joint] = [*space.populations, *joins.joints]
     starts, nodes, units = _units(groups)
     which, pre, post = (x.numpy() for x in topology.located)
     source = np.array([starts[p.source] for p in space.projections], np.int64)
@@ -91,9 +94,9 @@ def listing(
         values["weight"] = columns["weight"].abs().tolist()
         values.setdefault("sign", columns["weight"].sign().double().tolist())
     pre, post = pre + source[which], post + target[which]
-    if wiring.links:
-        pre = np.concatenate([pre, *(k.pre + starts[k.source] for k in wiring.links)])
-        post = np.concatenate([post, *(k.post + starts[k.target] for k in wiring.links)])
+    if joins.links:
+        pre = np.concatenate([pre, *(k.pre + starts[k.source] for k in joins.links)])
+        post = np.concatenate([post, *(k.post + starts[k.target] for k in joins.links)])
         n_links = len(pre) - len(which)
         values = {name: [*column, *[None] * n_links] for name, column in values.items()}
         values["link"] = [None] * len(which) + [True] * n_links
@@ -103,7 +106,7 @@ def listing(
             for name, column in columns.items()
         },
     }
-    if links and space.wiring is not None:
+    if (links or wiring) and space.wiring is not None:
         about["wiring"] = space.wiring.plain()
     return Listing(nodes, units, pre, post, values, about={ABOUT: json.dumps(about)})
 
