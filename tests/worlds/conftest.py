@@ -1,6 +1,31 @@
-"""Tests of worlds share small modules."""
+"""Tests of worlds share small modules, and what several processes came to."""
 
+import fcntl
+import os
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory):
+    """``filled(name, fill)``: the folder of a name, for which ``fill(folder)`` is called once in
+    this run of the tests, by whichever worker of pytest-xdist comes first; the others wait."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all workers
+
+    def once(name, fill):
+        folder, done = root / name, root / f"{name}.done"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir(exist_ok=True)
+                fill(folder)
+                done.touch()
+        return folder
+
+    return once

@@ -658,4 +658,9 @@ def on_ranks(folder, run, *arguments, ranks=2):
     torch.multiprocessing.start_processes(
         _one_rank, (ranks, str(folder), run, arguments), nprocs=ranks, start_method="forkserver"
     )
+    return outcomes(folder, ranks)
+
+
+def outcomes(folder, ranks=2):
+    """What the processes returned that worked in a folder."""
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(ranks)]

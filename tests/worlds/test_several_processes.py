@@ -28,27 +28,32 @@ def resumed(world):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where the processes work; with what one process saved."""
-    path = tmp_path_factory.mktemp("ranks")
-    for world in WORLDS:
-        (path / world).mkdir()
-        for name in resumed(world):
-            several.first_half(0, 1, world, name, path / world / f"of one {name}")
-    return path
+def folder(filled):
+    """Where the processes worked; with what one process saved."""
+
+    def fill(path):
+        for world in WORLDS:
+            (path / world).mkdir(exist_ok=True)
+            for name in resumed(world):
+                several.first_half(0, 1, world, name, path / world / f"of one {name}")
+        several.on_ranks(path, several.everything, str(path))
+
+    return filled("ranks", fill)
 
 
 @pytest.fixture(scope="module")
 def both(folder):
     """What each of two ranks came to."""
-    return several.on_ranks(folder, several.everything, str(folder))
+    return several.outcomes(folder)
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
+def one(filled):
     """What the rank of a group of one came to."""
-    folder = tmp_path_factory.mktemp("one")
-    return several.on_ranks(folder, several.one_rank, str(folder), ranks=1)[0]
+    folder = filled("one rank", lambda path: several.on_ranks(
+        path, several.one_rank, str(path), ranks=1
+    ))  # fmt: skip
+    return several.outcomes(folder, ranks=1)[0]
 
 
 @pytest.fixture(scope="module")

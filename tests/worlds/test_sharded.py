@@ -26,24 +26,28 @@ OTHERS = [name for name in sharded.WAYS if name not in WAYS]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where the processes work; with what one process saved."""
-    path = tmp_path_factory.mktemp("ranks")
-    for name in sharded.SAVED:
-        sharded.half(0, 1, name, path / f"of one {name}", first=True)
-    return path
+def folder(filled):
+    """Where the processes worked; with what one process saved."""
+
+    def fill(path):
+        for name in sharded.SAVED:
+            sharded.half(0, 1, name, path / f"of one {name}", first=True)
+        several.on_ranks(path, sharded.everything, str(path), RULES, WAYS)
+
+    return filled("sharded ranks", fill)
 
 
 @pytest.fixture(scope="module")
 def both(folder):
     """What each of two ranks came to."""
-    return several.on_ranks(folder, sharded.everything, str(folder), RULES, WAYS)
+    return several.outcomes(folder)
 
 
 @pytest.fixture(scope="module")
-def rest(tmp_path_factory):
+def rest(filled):
     """The same of all other rules and ways."""
-    return several.on_ranks(tmp_path_factory.mktemp("rest"), sharded.runs, MORE, OTHERS)
+    folder = filled("rest", lambda path: several.on_ranks(path, sharded.runs, MORE, OTHERS))
+    return several.outcomes(folder)
 
 
 def are_one(outcomes, own, *, exact=True):
