@@ -275,7 +275,7 @@ def measures(*, json: AsJson = False) -> None:
 
 @app.command(group=CHOICE)
 def cite(*names: str) -> None:
-    """BibTeX of the papers behind these rules, branches, layer budgets and distributions.
+    """BibTeX of the papers behind these rules, branches, layer budgets, distributions and measures.
 
     Parameters
     ----------

@@ -1,9 +1,8 @@
-"""BibTeX of rules, branches, layer budgets and distributions: what each one's own file says of its
-source.
+"""BibTeX of rules, branches, layer budgets, distributions and measures, by the file of each one.
 
 A class brings ``source`` ("Evci et al. 2020, arXiv:1911.11134") and, for the full entry,
 ``bibtex``. Where it brings only the first, an entry is made of that. Sources that name no year
-("control: ...") have nothing to cite.
+("control: ...", "definition") have nothing to cite.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ _SOURCE = re.compile(r"(?P<who>.+?),? (?P<year>(?:19|20)\d\d)\w?(?:,? (?P<where>
 
 
 def citable() -> dict[str, Any]:
-    """All that has a source, by name: rules, branches, layer budgets and distributions.
+    """All that has a source, by name: rules, branches, layer budgets, distributions and measures.
 
-    >>> [name in citable() for name in ("RigL", "OWL", "RateRewind", "erk", "no_such")]
-    [True, True, True, True, False]
+    >>> [name in citable() for name in ("RigL", "OWL", "RateRewind", "erk", "Latapy", "no_such")]
+    [True, True, True, True, True, False]
     """
-    from . import branches, rules
+    from . import branches, measures, rules
     from .budget import DISTRIBUTIONS
     from .rules.shared.layer_budget import LayerBudget
 
@@ -32,7 +31,8 @@ def citable() -> dict[str, Any]:
         name: SimpleNamespace(source="control: shares of no paper", bibtex="")
         for name in DISTRIBUTIONS
     }
-    return {**rules.available(), **branches.available(), **budgets, **controls, **papers}
+    others = {**rules.available(), **branches.available(), **budgets, **controls, **papers}
+    return {**measures.known(), **others}
 
 
 def entry(rule: Any) -> str | None:

@@ -13,6 +13,17 @@ from .measure import Measure, Refused, matrix
 if TYPE_CHECKING:
     from ..graph import Graph
 
+PAPER = r"""
+@article{bogdan2018structural,
+  title = {Structural Plasticity on the {SpiNNaker} Many-Core Neuromorphic System},
+  author = {Bogdan, Petrut A. and Rowley, Andrew G. D. and Rhodes, Oliver and Furber, Steve B.},
+  journal = {Frontiers in Neuroscience},
+  volume = {12},
+  pages = {434},
+  doi = {10.3389/fnins.2018.00434},
+  year = {2018},
+}
+"""
 BLOCK = 1 << 20  # pairs at a time
 
 
@@ -35,6 +46,7 @@ class DistanceDependence(Measure):
 
     kind: ClassVar[str] = "layers"
     source: ClassVar[str] = "Bogdan et al. 2018, doi:10.3389/fnins.2018.00434"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"positions"})
 
     def values(self, graph: Graph) -> Mapping[str, float]:

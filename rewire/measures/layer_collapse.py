@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PAPER = r"""
 @inproceedings{tanaka2020pruning,
-  title = {Pruning Neural Networks Without Any Data by Iteratively Conserving Synaptic Flow},
+  title = {Pruning neural networks without any data by iteratively conserving synaptic flow},
   author = {Tanaka, Hidenori and Kunin, Daniel and Yamins, Daniel L. K. and Ganguli, Surya},
   booktitle = {Advances in Neural Information Processing Systems},
   eprint = {2006.05467},

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PAPER = r"""
 @article{vanvreeswijk1996chaos,
   title = {Chaos in Neuronal Networks with Balanced Excitatory and Inhibitory Activity},
-  author = {{van Vreeswijk}, Carl and Sompolinsky, Haim},
+  author = {van Vreeswijk, Carl and Sompolinsky, Haim},
   journal = {Science},
   volume = {274},
   pages = {1724--1726},

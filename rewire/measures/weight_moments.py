@@ -37,7 +37,7 @@ class WeightMoments(Measure):
 
     def values(self, graph: Graph) -> Mapping[str, float]:
         weight = graph.numbers("weight").astype(np.float64)
-        out = {f"all: {what}": number for what, number in _moments(weight).items()}
+        out = {f": {what}": number for what, number in _moments(weight).items()}
         for i, p in enumerate(graph.projections):
             numbers = _moments(weight[graph.rows(i)])
             out |= {f"{p.name}: {what}": number for what, number in numbers.items()}

@@ -330,7 +330,7 @@ def weight_moments(measure: Measure, graph: Graph) -> dict[str, float]:
     from scipy import stats
 
     out = {}
-    for part, weights in by_part(graph, "all").items():
+    for part, weights in by_part(graph, "").items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of weights that are all equal, for which it gives nan
             some = bool(weights)

@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+import rewire
 from rewire import measures
 from rewire.graph import Graph, Population, Projection, Space
 from rewire.measures import bipartite
@@ -120,3 +121,32 @@ def test_distances_from_some_units_are_near_those_from_all() -> None:
     assert some == pytest.approx(all_units, rel=0.05) and some != all_units
     with pytest.raises(ValueError, match="SmallWorldSigma.draws must be at least 1"):
         measures.SmallWorldSigma(draws=0)
+
+
+def test_diamonds_lead_through_sums_and_flattenings() -> None:
+    class Residual(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Linear(5, 6)
+            self.second = torch.nn.Linear(6, 6)
+            self.last = torch.nn.Linear(6, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x).relu()
+            return self.last(x + self.second(x))
+
+    model = Residual()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    net = rewire.attach(model, optimizer, rewire.SET(), density=0.5, example=torch.randn(2, 5))
+    one, two, three = (net.graph.mask(i).numpy().astype(int) for i in range(3))
+
+    def pairs_of(paths: np.ndarray) -> int:
+        return int((paths * (paths - 1) // 2).sum())
+
+    expected = {
+        "first.weight, second.weight": pairs_of(two @ one),
+        "first.weight, last.weight": pairs_of(three @ one),
+        "second.weight, last.weight": pairs_of(three @ two),
+    }
+    assert measures.Diamonds().of(net.graph) == {"": sum(expected.values()), **expected}
+    assert sum(expected.values()) > 10
