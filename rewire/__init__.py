@@ -54,7 +54,8 @@ _MODULES = frozenset({
     "measures", "models",
     "nulls", "pictures", "rule",
     "rule_budget",
-    "rules", "select", "session", "signals", "starting_graph", "strategy", "streams", "substrates",
+    "rules", "select", "session", "signals", "starting_graph", "starts", "strategy", "streams",
+    "substrates",
     "torch_loop", "trackers", "when", "world", "worlds",
 })  # fmt: skip
 

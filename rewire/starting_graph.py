@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .budget import counts_for, random_graph
 from .compatibility import as_rules
 from .graph import Graph
+from .names import did_you_mean
 from .rule import Rule
 from .rule_budget import budget_of
 from .select.choose import largest
+from .starts import BUILT_IN, StartingTopology, named
 from .streams import rng_for
 
 if TYPE_CHECKING:
+    import networkx as nx
     from torch import Tensor
 
     from .graph import Space
     from .world import World
 
-Initial: TypeAlias = "str | Graph | Mapping[str, Tensor]"
+Initial: TypeAlias = "str | StartingTopology | Graph | nx.Graph | Mapping[str, Tensor]"
 
 
 def aimed(
@@ -57,7 +60,8 @@ def first_graph(
     """The topology to start from: given, or counts by ``distribution`` and places by ``initial``.
 
     "random": uniform in each projection. "magnitude": the largest weights of the model as it is.
-    "nonzero": where its weights are not 0. A Graph, or a mask for each projection by name.
+    "nonzero": where its weights are not 0. A Graph, also of networkx, or a mask for each projection
+    by name. "small-world", "scale-free", "receptive-field", "regular", "ramanujan": see `starts`.
     """
     space = world.space
     topology = _named_topology(world, initial)
@@ -66,8 +70,16 @@ def first_graph(
     if density is None and isinstance(distribution, str):
         density = 1.0
     counts = counts_for(space, density, distribution)
+    start = named(initial)
     if counts == space.sizes:
+        if start is not None:
+            raise ValueError(
+                f"initial={initial!r} says where edges are, and every projection begins with all "
+                "of them (density None or 1, or rules that begin with every edge): leave it out."
+            )
         return Graph.full(space)
+    if start is not None:
+        return start.graph(space, counts, seed)
     if initial == "random":
         return random_graph(space, counts, rng_for(seed, "topology"))
     full = world.read(Graph.full(space))
@@ -82,22 +94,50 @@ def _named_topology(world: World, initial: Initial) -> Graph | None:
     Raises ValueError for what is no topology, or not one of this world's space.
     """
     space = world.space
-    if isinstance(initial, Graph):
-        joins, has = ([(p.name, p.shape) for p in s.projections] for s in (initial, space))
+    graph = _of_networkx(initial)
+    if graph is not None:
+        joins, has = ([(p.name, p.shape) for p in s.projections] for s in (graph.space, space))
         if joins != has:
             raise ValueError(f"the initial graph joins {joins}, the model has {has}.")
-        return Graph(space, initial.keys)
+        return Graph(space, graph.keys)
+    if named(initial) is not None:
+        return None
     if isinstance(initial, Mapping):
         _check_masks(space, initial)
         return Graph.from_masks(space, initial)
     if initial == "nonzero":
         return _nonzero(world)
-    if initial not in ("random", "magnitude"):
+    if not is_spread(initial):
+        names = ["random", "magnitude", "nonzero", *BUILT_IN]
+        hint = did_you_mean(initial, names) if isinstance(initial, str) else ""
         raise ValueError(
             "initial must be 'random', 'magnitude' or a Graph, 'nonzero' or a mask for each "
-            f"projection by name, got {initial!r}."
+            f"projection by name, a graph of networkx, or one of {', '.join(map(repr, BUILT_IN))}; "
+            f"got {initial!r}{hint}."
         )
     return None
+
+
+def is_spread(initial: Any) -> bool:
+    """Whether ``initial`` says where counts of edges are placed, and does not name each edge.
+
+    >>> is_spread("random"), is_spread("regular"), is_spread("nonzero")
+    (True, True, False)
+    """
+    if named(initial) is not None:
+        return True
+    return isinstance(initial, str) and initial in ("random", "magnitude")
+
+
+def _of_networkx(initial: Initial) -> Graph | None:
+    """A Graph as it is, one of networkx with the space that it names; None for anything else."""
+    import networkx as nx
+
+    return (
+        Graph.from_networkx(initial)
+        if isinstance(initial, nx.Graph)
+        else (initial if isinstance(initial, Graph) else None)
+    )
 
 
 def _check_masks(space: Space, masks: Mapping[str, Any]) -> None:
@@ -171,6 +211,6 @@ def _start_of(
             rules = tuple(b.aimed(r, counts) for b, r in zip(budgets, rules, strict=True))
         density, distribution = None, "erk"
     graph = first_graph(world, density, distribution, initial, seed)
-    if initial not in ("random", "magnitude"):
+    if not is_spread(initial):
         _check_agrees(graph, density if density == asked else None, distribution)
     return rules, graph

@@ -15,7 +15,7 @@ from .limits import Limit, limited
 from .names import did_you_mean
 from .rule import Rule
 from .session import Session
-from .starting_graph import Initial, _start_of
+from .starting_graph import Initial, _start_of, is_spread
 from .world import World
 from .worlds import registry
 from .worlds.torch_model.base import TorchWorld
@@ -111,7 +111,8 @@ def check_born(world: TorchWorld, initial: Initial) -> None:
     """Raise ValueError where a topology is asked for by weights that are not there yet."""
     shapes = [p.shape for p in world.space.projections]
     weights = zip(shapes, world.sparse_parameters(), strict=True)
-    if initial in ("nonzero", "magnitude") and any(tuple(p.shape) != s for s, p in weights):
+    looks = isinstance(initial, str) and initial in ("nonzero", "magnitude")
+    if looks and any(tuple(p.shape) != s for s, p in weights):
         raise ValueError(
             f"initial={initial!r} looks at the model's weights, and it was built on the meta "
             "device, without any: start with initial='random', a Graph or masks."
@@ -126,7 +127,7 @@ def warn_of_zeros(world: TorchWorld, graph: Graph, initial: Initial) -> None:
 
     A weight of zeros alone was not pruned but begins at 0, as a table of embeddings may in part.
     """
-    if initial not in ("random", "magnitude"):
+    if not is_spread(initial):
         return
     pruned, back = dict[str, int](), 0
     for i, (p, weight) in enumerate(zip(graph.projections, world.whole_weights(), strict=True)):
@@ -188,8 +189,11 @@ def attach(
     distribution: how the density is spread over layers: "erk", "er", "uniform", "balanced",
         densities by parameter name, or counts.
     initial: "random"; "magnitude" (a trained model keeps its largest weights); "nonzero" (a pruned
-        one keeps its zeros; density is left out, or says the same); a Graph; or a mask for each
-        sparse weight, {name: bool tensor}, as ``net.masks()`` gives.
+        one keeps its zeros; density is left out, or says the same); a Graph, also as networkx holds
+        it (``graph.to_networkx()``); a mask for each sparse weight, {name: bool tensor}, as
+        ``net.masks()`` gives; or at the density's counts "small-world", "scale-free",
+        "receptive-field", "regular" or "ramanujan", or one of :mod:`rewire.starts` with fields of
+        its own.
     include, exclude: patterns of parameter names; by default the weights of all linear,
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
         ``net.coverage`` says what stays dense.

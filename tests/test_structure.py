@@ -35,7 +35,14 @@ FLOORS: list[tuple[str, ...]] = [
     ("rewire.when", "rewire.trackers"),
     ("rewire.strategy", "rewire.rule_budget"),
     ("rewire.graph",),
-    ("rewire.select", "rewire.budget", "rewire.edit_log", "rewire.checkpoint", "rewire.files"),
+    (
+        "rewire.select",
+        "rewire.budget",
+        "rewire.edit_log",
+        "rewire.checkpoint",
+        "rewire.starts",
+        "rewire.files",
+    ),
     ("rewire.signals",),
     (
         "rewire.rule",

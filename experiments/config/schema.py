@@ -192,6 +192,11 @@ class Experiment(Training):
     )
     densities: Densities = []
     distribution: Distribution = "erk"
+    initial: str | dict[str, Any] = Field(
+        default="random",
+        description="where the edges of rules that begin sparse are: random, small-world, "
+        "scale-free, receptive-field, regular or ramanujan, or a table of name and fields",
+    )
     seeds: Seeds = [0, 1, 2]
     include: list[str] = Field(default=[], description="patterns of parameters that are sparse")
     exclude: list[str] = []

@@ -26,6 +26,7 @@ from ..config.schema import (
     visits_densities,
     with_choices,
 )
+from .initial import initial_problems
 
 if TYPE_CHECKING:
     from rewire.limits import Limit
@@ -90,6 +91,7 @@ def _with_digest(table: Mapping[str, Any], problems: Problems) -> Mapping[str, A
 def check(experiment: Experiment, problems: Problems) -> None:
     """What rules, model and densities cannot be together goes to ``problems``."""
     problems += _unfeasible(experiment) + _no_passes(experiment)
+    problems += initial_problems(experiment, can_draw=not problems)
     if not problems:
         problems += _beyond_limits(experiment)
 

@@ -28,6 +28,7 @@ from ..config.schema import (
 from ..errors import ConfigError
 from ..store import cell_hash
 from ..tasks import Classification, Task, table_of
+from .initial import begins_sparse, initial_table
 
 
 def cells_of(experiment: Experiment, before: Sequence[Cell]) -> list[Cell]:
@@ -165,14 +166,18 @@ class _Planner:
             )
         if prunes and spread == "imp":
             spread = "erk"  # it does not start at the counts that a ticket has
+        placed = initial_table(self.experiment)
         if isinstance(spread, dict):  # the first pattern that fits wins: their order matters
             pairs = [list(item) for item in spread.items()]
-            yield self.cell(entry, rule, seed, {}, 1, density=self.implied, distribution=pairs)
+            at = placed if begins_sparse(rule, densities) else {}
+            more = {"density": self.implied, "distribution": pairs, **at}
+            yield self.cell(entry, rule, seed, {}, 1, **more)
             return
         parents = {"counts": next(iter(tickets.values())).hash} if spread == "imp" else {}
         named = {} if spread == "erk" else {"distribution": spread}
         for density in self.experiment.densities:
-            yield self.cell(entry, rule, seed, parents, 1, density=density, **named)
+            at = placed if begins_sparse(rule, [density]) else {}
+            yield self.cell(entry, rule, seed, parents, 1, density=density, **named, **at)
 
     def cell(
         self,

@@ -31,6 +31,7 @@ class Settings:
     density: float | None
     densities: tuple[float, ...]
     distribution: str | dict[str, float]
+    initial: Any  # a name, or a table of a name and fields: see rewire.starts
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     world: str
@@ -71,6 +72,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
             density=config.get("density"),
             densities=tuple(config.get("densities", ())),
             distribution=spread if isinstance(spread, str) else dict(spread),
+            initial=config.get("initial", "random"),
             include=tuple(config.get("include", ())),
             exclude=tuple(config.get("exclude", ())),
             world="masked" if world == "auto" and _needs_masks(rule) else world,

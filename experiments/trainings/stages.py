@@ -65,7 +65,7 @@ def stages_of(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> I
         yield Stage(s.rule, _full, density=1.0)
     elif "counts" in parents:
         counts = _counts(parents["counts"], s.density)
-        yield Stage(s.rule, lambda world, s: first_graph(world, s.density, counts, "random",
+        yield Stage(s.rule, lambda world, s: first_graph(world, s.density, counts, s.initial,
                                                           s.seed), s.density)  # fmt: skip
     else:
         rule = budget.towards(s.rule, (s.density,))  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def _full(world: Trainable, s: Settings) -> Graph:
 
 def _budgeted(world: Trainable, s: Settings) -> Graph:
     _, start = aimed(s.rule, s.density, s.distribution)
-    return first_graph(world, start, s.distribution, "random", s.seed)
+    return first_graph(world, start, s.distribution, s.initial, s.seed)
 
 
 def _branches(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[Stage]:
