@@ -403,8 +403,8 @@ def test_a_copy_made_before_lists_of_edges_is_dense_and_refused_at_once(rule, fo
     assert net.clock.step == 1
 
 
-class EMAModel:
-    """As diffusers': a list of shadow parameters, which follow by position."""
+class Shadows:
+    """As diffusers' EMAModel: a list of shadow parameters, which follow by position."""
 
     def __init__(self, parameters, decay=0.9, foreach=False):
         self.shadow_params = [p.clone().detach() for p in parameters]
@@ -439,7 +439,7 @@ class EMAModel:
             param.data.copy_(c_param.data)
 
 
-class Registered(EMAModel):
+class Registered(Shadows):
     """As many a script's: new tensors by name at each update."""
 
     def __init__(self, parameters):
@@ -451,7 +451,7 @@ class Registered(EMAModel):
             self.shadow_params[i] = new_average.clone()
 
 
-class FromStates(EMAModel):
+class FromStates(Shadows):
     """As others': by the model's states."""
 
     def __init__(self, model):
@@ -465,11 +465,11 @@ class FromStates(EMAModel):
 
 
 LISTS = {
-    "diffusers": lambda model: EMAModel(model.parameters()),
-    "foreach": lambda model: EMAModel(model.parameters(), foreach=True),
+    "diffusers": lambda model: Shadows(model.parameters()),
+    "foreach": lambda model: Shadows(model.parameters(), foreach=True),
     "registered": lambda model: Registered(model.parameters()),
     "states": FromStates,
-    "deep copies": lambda model: pickled(EMAModel(copy.deepcopy(list(model.parameters())))),
+    "deep copies": lambda model: pickled(Shadows(copy.deepcopy(list(model.parameters())))),
 }
 
 
@@ -477,6 +477,28 @@ def pickled(ema):
     """Also after it was moved about."""
     ema.shadow_params = copy.deepcopy(ema.shadow_params)
     return ema
+
+
+class EMAModel(Shadows):
+    """By its own name."""
+
+
+class ExponentialMovingAverage(Registered):
+    """As torch_ema's, of ``p.data``."""
+
+
+@pytest.mark.parametrize("average", [EMAModel, ExponentialMovingAverage])
+def test_a_list_of_shadows_is_refused_when_it_is_made_by_a_class_that_says_what_it_is(average):
+    net, other, static = (attached("sparse", rule) for rule in ("set", "deepr", "static"))
+    masked = attached("masked", "set")
+    with pytest.raises(ValueError, match=f"{average.__name__} averages weights by .* SET moves"):
+        average(net.world.model.parameters())
+    with pytest.raises(ValueError, match=f"{average.__name__} averages weights by .* DeepR moves"):
+        average(other.world.model.parameters())
+    average(static.world.model.parameters())
+    average(masked.world.model.parameters())
+    net.detach()
+    average(net.world.model.parameters())
 
 
 @pytest.mark.parametrize("rule", ["set", "deepr", "two"])
@@ -511,7 +533,7 @@ def test_a_list_of_shadows_is_the_average_where_no_edge_moves(make):
 
 def test_weights_that_were_put_aside_do_not_come_back_on_other_edges():
     net = attached("sparse", "set")
-    shadows = EMAModel(net.world.model.parameters())
+    shadows = Shadows(net.world.model.parameters())
     shadows.store(net.world.model.parameters())
     before = [s.clone() for s in shadows.temp_stored_params]
     for batch in batches(4):
@@ -532,7 +554,7 @@ def test_weights_that_were_put_aside_do_not_come_back_on_other_edges():
 
 def test_a_masked_list_of_shadows_that_is_put_back_is_projected_and_said():
     net = attached("masked", "set")
-    shadows = EMAModel(net.world.model.parameters())
+    shadows = Shadows(net.world.model.parameters())
     for batch in batches(6):
         step(net, batch)
         shadows.step(net.world.model.parameters())

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..torch_model.copies import note_copied
+
 _T: Any = Tensor  # whose attributes are descriptors, which type checkers do not know
 Edges = tuple[Tensor, Tensor]  # whose the numbers of a list are: CSR by row of the weight
 
@@ -119,6 +121,8 @@ def computed(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
         lists = [a for a in every if isinstance(a, list | tuple)]
         for together in zip_longest(*lists) if lists else (every,):
             _check(func, together, sets=sets)
+    if func in _COPIES and not _stepping and (whose := _edges(args[0])) is not None:
+        note_copied(lambda world: world.holds(whose))
     out = func(*args, **kwargs)
     if _stepping or func in _FRESH or word == "__set__":
         return out

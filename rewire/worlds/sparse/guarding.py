@@ -13,6 +13,7 @@ from ..torch_model.base import TorchWorld
 from ..torch_model.optimizers import innermost
 from .admission import problem_of_list
 from .dense_forms import DenseForms
+from .edge_numbers import Edges
 from .moments import Moments
 from .weights import Held, Weight
 
@@ -45,6 +46,10 @@ class Guarded(TorchWorld):
     def _reloaded(self, optimizer: torch.optim.Optimizer) -> None:
         """Somebody loaded a state of the optimiser's."""
         self._marks = []  # no longer as the session left it
+
+    def holds(self, edges: Edges) -> bool:
+        """Whether one of the lists is of these edges, itself and not a copy."""
+        return any(w.wires is not None and w.wires.index is edges[1] for w in self.weights)
 
     def unlisten(self) -> None:
         """Take the hooks off."""

@@ -132,6 +132,10 @@ class TorchWorld(Trainable):
         """Project what others wrote into the weights since the last step, and say so."""
         return
 
+    def holds(self, edges: Any) -> bool:
+        """Whether a weight of this world is the list of these edges."""
+        return False
+
     def unlisten(self) -> None:
         """Take the hooks off."""
         if self.states is not None:

@@ -13,7 +13,7 @@ import gc
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -27,8 +27,9 @@ from ...graph import Graph
 from .followers import followers
 
 MARK = "_rewire_origin"  # the attribute of a module that owns sparse weights
-AVERAGER = re.compile(r"Averag(ed|er|ing)|EMA|Ema(?![a-z])|SWA")  # in the name of a class
+AVERAGER = re.compile(r"Averag(ed|er|ing)|MovingAverage|EMA|Ema(?![a-z])|SWA")  # in class names
 DEPTH = 60  # frames from a deep copy of a parameter's module up to who asked for it
+NEAR = 4  # frames from a copy of one parameter up to the method that makes a list of them
 Places = list[tuple[int, str]]  # numbers of sparse parameters, and their names in a module
 
 _quiet = 0  # how many copies of our own are being made
@@ -95,6 +96,7 @@ class Copies:
             self._watch_followers(model, parameters, session.topology)
         for module, weights in self._modules:
             module.__dict__[MARK] = Origin(self, module, weights)
+        _ALL.add(self)
 
     def _refuse_earlier(self, graph: Graph) -> None:
         """Raise ValueError for an average that was made of this model before it was sparse, as
@@ -123,8 +125,16 @@ class Copies:
             "key since its birth; copy.deepcopy alone is fine."
         )
 
+    def note_parameter(self, name: str, holds: Callable[[Any], bool]) -> None:
+        """An object of a class of this name copies a weight by itself. Raises ValueError where this
+        session's world holds it, and edges will move."""
+        session = self._session()
+        if self.changes and session is not None and not _quiet and holds(session.world):
+            raise ValueError(self._refusal(name))
+
     def close(self) -> None:
         """Notice no more copies."""
+        _ALL.discard(self)
         for module, _ in self._modules:
             module.__dict__.pop(MARK, None)
         self._watched.clear()
@@ -188,6 +198,18 @@ class Copies:
         return False
 
 
+_ALL = WeakSet[Copies]()
+
+
+def note_copied(holds: Callable[[Any], bool]) -> None:
+    """A weight is copied by itself that one world holds. Raises ValueError where the class of who
+    does it says that it averages, as those that keep a list of shadow parameters do."""
+    name = _averager(sys._getframe(2), NEAR) if _ALL else None
+    if name is not None:
+        for copies in list(_ALL):
+            copies.note_parameter(name, holds)
+
+
 def _contents(parameter: Tensor) -> tuple[int, str]:
     """What tells whether somebody wrote into a parameter: ``p.data.copy_`` counts no version."""
     return parameter._version, repr(float(parameter.detach().sum()))
@@ -236,9 +258,9 @@ def averagers() -> list[AveragedModel]:
     return list(_Known.averages)
 
 
-def _averager(frame: FrameType | None) -> str | None:
+def _averager(frame: FrameType | None, depth: int = DEPTH) -> str | None:
     """The class of an object in whose methods a copy is made, if its name says that it averages."""
-    for _ in range(DEPTH):
+    for _ in range(depth):
         if frame is None:
             return None
         code = frame.f_code
