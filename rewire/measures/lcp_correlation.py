@@ -101,7 +101,21 @@ def _of_side(
             several = (block.data >= 2) & (which + lo != block.indices)
             entries = several.astype(np.float64), block.indices, block.indptr
             shares = sp.csr_array(entries, shape=block.shape)  # astype may reorder the entries
-            common[edges] = (shares @ joined)[row, column]
+            pattern = joined.indptr[lo : lo + n + 1] - joined.indptr[lo], column
+            common[edges] = _product_at(shares, joined, *pattern)
             if links:
-                paths[edges] = (block.astype(np.float64) @ joined)[row, column]
+                paths[edges] = _product_at(block, joined, *pattern)
     return common, paths
+
+
+def _product_at(
+    left: sp.csr_array, right: sp.csr_array, indptr: np.ndarray, indices: np.ndarray
+) -> np.ndarray:
+    """``left @ right`` at the places of a CSR pattern alone, in little memory."""
+    out = np.zeros(len(indices))
+    for lo, _, block in product_blocks(left, right, dtype=np.float64):
+        n = block.shape[0]
+        places = slice(indptr[lo], indptr[lo + n])
+        row = np.repeat(np.arange(n), np.diff(indptr[lo : lo + n + 1]))
+        out[places] = block[row, indices[places]]
+    return out
