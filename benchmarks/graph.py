@@ -18,6 +18,7 @@ number of edges, so that a measure that grows as the edges do has a slope of 1.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,7 @@ def seconds(call: Callable[[], object], repetitions: int) -> float:
             start = time.process_time()
             call()
             times.append(time.process_time() - start)
+            gc.collect()
     return float(np.median(times))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..graph import Graph
 
 #: Entries of one block of a product of matrices: bounds the memory, whatever the graph's size.
-BLOCK = 1 << 21
+BLOCK = 1 << 19
 
 #: Numbers that vary less than this, relative to the largest, vary by rounding alone.
 RESOLUTION = 1e-12
