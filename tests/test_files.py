@@ -338,6 +338,32 @@ def test_a_file_cut_anywhere_is_refused(name, tmp_path):
             read_graph(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", [*WHOLE.values(), "a.npy", "a.net", "a.csv"])
+def test_bytes_changed_anywhere_raise_nothing_else(name, tmp_path):
+    write_graph(some(), tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        changed = bytearray(whole)
+        for at in rng.integers(0, len(whole), rng.integers(1, 4)):
+            changed[at] = rng.integers(256)
+        (tmp_path / name).write_bytes(changed)
+        try:
+            read_graph(tmp_path / name)
+        except GraphFileError:
+            continue
+
+
+def test_an_archive_that_leads_before_its_beginning_is_damaged(tmp_path):
+    write_graph(some(), tmp_path / "a.npz")
+    whole = bytearray((tmp_path / "a.npz").read_bytes())
+    directory = whole.rindex(b"PK\x05\x06") + 16  # where the directory begins, in the last record
+    whole[directory : directory + 4] = (0xFFFFFF0).to_bytes(4, "little")
+    (tmp_path / "a.npz").write_bytes(whole)
+    with pytest.raises(GraphFileError, match="a.npz"):
+        read_graph(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize("name", ["a.graphml", "a.json"])
 def test_a_description_that_was_tampered_with_is_refused(name, tmp_path):
     write_graph(some(wiring=False), tmp_path / name)
@@ -384,6 +410,9 @@ def test_what_is_asked_of_no_format_is_named(tmp_path):
         read_graph(tmp_path / "a.dot", "graphmal")
     with pytest.raises(FileNotFoundError):
         read_graph(tmp_path / "a.graphml")
+    write_graph(some(), tmp_path / "a.graphml")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'row'"):
+        read_graph(tmp_path / "a.graphml", row="pre")
     assert len({s for f in FORMATS.values() for s in f.suffixes}) == sum(
         len(f.suffixes) for f in FORMATS.values()
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ _DAMAGE = (
     NotAGraph, ExpatError, UnicodeError, zipfile.BadZipFile, zlib.error, struct.error, EOFError,
     KeyError, ValueError, TypeError, IndexError, OverflowError, RecursionError, MemoryError,
     AttributeError, NotImplementedError, RuntimeError, pickle.UnpicklingError, AssertionError,
+    SyntaxError, tokenize.TokenError,
 )  # fmt: skip
 
 
@@ -43,7 +46,7 @@ def reading(path: Path, name: str) -> Iterator[None]:
             raise
         raise GraphFileError(f"{path} cannot be read as {name}: {error}") from error
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in (None, errno.EINVAL):  # EINVAL: a damaged archive led before the file
             raise
         raise GraphFileError(f"{path} cannot be read as {name}: {error}") from error
     except _DAMAGE as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,7 @@ def read_graph(path: str | Path, format: str | None = None, **options: Any) -> G
     form = format_of(path, format)
     with open(path, "rb"):  # the system's answer where there is none
         read = _of(form, "read")
+    signature(read).bind(path, **options)  # TypeError for an option that it does not have
     with reading(path, form.name):
         return read(path, **options)
 
