@@ -28,7 +28,7 @@ class DeadUnits(Measure):
 
     kind: ClassVar[str] = "units"
     source: ClassVar[str] = "definition"
-    needs: ClassVar[frozenset[str]] = frozenset({"joined"})
+    needs: ClassVar[frozenset[str]] = frozenset({"joined", "ends"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)
 
     def values(self, graph: Graph) -> Mapping[str, float]:

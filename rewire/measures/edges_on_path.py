@@ -42,7 +42,7 @@ class EdgesOnPath(Measure):
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Vysogorets & Kempe 2023, arXiv:2107.02306"
     bibtex: ClassVar[str] = PAPER
-    needs: ClassVar[frozenset[str]] = frozenset({"joined"})
+    needs: ClassVar[frozenset[str]] = frozenset({"joined", "ends"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)
 
     def values(self, graph: Graph) -> Mapping[str, float]:

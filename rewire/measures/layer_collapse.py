@@ -40,7 +40,7 @@ class LayerCollapse(Measure):
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Tanaka et al. 2020, arXiv:2006.05467"
     bibtex: ClassVar[str] = PAPER
-    needs: ClassVar[frozenset[str]] = frozenset({"joined"})
+    needs: ClassVar[frozenset[str]] = frozenset({"joined", "ends"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)
 
     def values(self, graph: Graph) -> Mapping[str, float]:

@@ -150,3 +150,19 @@ def test_diamonds_lead_through_sums_and_flattenings() -> None:
     }
     assert measures.Diamonds().of(net.graph) == {"": sum(expected.values()), **expected}
     assert sum(expected.values()) > 10
+
+
+def test_the_capacity_of_units_is_what_slots_and_limits_leave() -> None:
+    space = Space(
+        [Population("a", 4), Population("b", 3, fan_in=2)],
+        [Projection("p", "a", "b", "linear", (3, 4))],
+    )
+    joined = torch.tensor([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
+    used = measures.CapacityUsed().of(Graph.from_masks(space, {"p": joined}))
+    expected = {
+        "b: fan-in": 3 / 6,
+        "b: fan-in max": 1,
+        "a: fan-out": 3 / 12,
+        "a: fan-out max": 2 / 3,
+    }
+    assert used == expected
