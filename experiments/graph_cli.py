@@ -1,4 +1,4 @@
-"""``rewire graph`` and ``rewire query``: connectivity measured, compared, exported and imported.
+"""``rewire graph`` and ``rewire query``: connectivity measured, compared, drawn, handed on.
 
 Only the command line's words are here; the work is imported when a command runs.
 """
@@ -14,7 +14,9 @@ from cyclopts import App, Parameter
 from .errors import ConfigError
 from .printing import console, new_table
 
-graph_app = App(name="graph", help="Connectivity: measure, compare, export and import graphs.")
+graph_app = App(
+    name="graph", help="Connectivity: measure, compare, draw, export and import graphs."
+)
 
 AsJson = Annotated[bool, Parameter(name="--json")]
 ToParquet = Annotated[Path | None, Parameter(name="--parquet")]
@@ -167,6 +169,53 @@ def export(
 
     one = one_graph(place, Choice(rule, density, seed, level, step))
     _tell_written(one.title, one.graph, file, write_file(one.graph, file, format))
+
+
+@graph_app.command
+def draw(
+    place: Path,
+    file: Path,
+    /,
+    picture: str = "network",
+    *,
+    projection: str | None = None,
+    rule: str | None = None,
+    density: float | None = None,
+    seed: int | None = None,
+    level: int | None = None,
+    step: int | None = None,
+) -> None:
+    """Draw one graph into a file .svg, .png or .pdf.
+
+    Parameters
+    ----------
+    place
+        RUN/cells/HASH, the folder of a run with options that choose one cell, or a file of a graph.
+    file
+        The file to write.
+    picture
+        network (layers and bundles of edges) [default], adjacency, fields (receptive fields) or
+        spectrum (singular values against the Ramanujan bound).
+    projection
+        Of adjacency, fields and spectrum [default: the first].
+    rule
+        The cell of this label or rule.
+    density
+        The cell at this density.
+    seed
+        The cell of this seed.
+    level
+        The graph at the end of this level.
+    step
+        The topology of this step, replayed from the edit log.
+    """
+    from .opened.chosen import Choice
+    from .opened.drawn import draw as drawn
+    from .opened.places import one_graph
+
+    one = one_graph(place, Choice(rule, density, seed, level, step))
+    drawn(one.graph, file, picture, projection, one.short)
+    console().print(f"{one.title}: {picture} in {file}", soft_wrap=True, highlight=False)
 
 
 @graph_app.command(name="import")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cell import OpenedCell
@@ -37,6 +38,15 @@ class Found:
     names: dict[str, Any]
     graph: Graph
     cell: OpenedCell | None = None
+
+    @property
+    def short(self) -> str:
+        """What a picture calls it: the label of its cell, and its density; or the file."""
+        names = self.names.values()
+        if self.cell is None:
+            return Path(str(next(iter(names)))).name
+        density = self.names.get("density")
+        return str(self.cell.label) + ("" if density is None else f", density {density:g}")
 
     @property
     def title(self) -> str:

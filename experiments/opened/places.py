@@ -81,7 +81,7 @@ def one_graph(place: Path, choice: Choice) -> Found:
     if len(graphs) > 1:
         titles = "; ".join(one.title for one in graphs[:8])
         raise ConfigError(
-            f"one graph is exported at a time, and {place} has {len(graphs)}: {titles}. Choose "
+            f"one graph is asked for, and {place} has {len(graphs)}: {titles}. Choose "
             "with --rule, --density, --seed and --level, or give RUN/cells/HASH"
         )
     return graphs[0]

@@ -191,7 +191,27 @@ def test_broken_files_and_unknown_suffixes_end_with_their_codes(folder, refused,
     (tmp_path / "net.xyz").write_text("")
     assert "no format has the suffix '.xyz'" in refused(2, "graph", "measure", tmp_path / "net.xyz")
     several = refused(2, "graph", "export", folder, tmp_path / "x.npz", "--rule", "SET")
-    assert "one graph is exported at a time" in several
+    assert "one graph is asked for, and" in several
     assert "choose among the cells" in refused(2, "graph", "measure", broken, "--seed", 1)
     cell = rewire.open(folder).cells[0].path
     assert "there is no folder" in refused(5, "graph", "export", cell, tmp_path / "no" / "x.npz")
+
+
+@pytest.mark.parametrize("picture", ["network", "adjacency", "fields", "spectrum"])
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_a_graph_is_drawn(folder, picture, suffix, tmp_path):
+    cell, file = rewire.open(folder).cell("SET", 0.1, 0).path, tmp_path / f"picture{suffix}"
+    words = ["graph", "draw", str(cell), str(file), picture, "--projection", "fc1"]
+    assert cli.main(words) == 0
+    begins = b"<?xml" if suffix == ".svg" else b"\x89PNG"
+    assert file.read_bytes().startswith(begins) and file.stat().st_size > 4000
+
+
+def test_what_cannot_be_drawn_is_refused(folder, refused, tmp_path):
+    cell = rewire.open(folder).cell("SET", 0.1, 0).path
+    words = ["graph", "draw", cell]
+    assert "did you mean 'network'?" in refused(2, *words, tmp_path / "a.svg", "netwrk")
+    assert "a picture is a file .svg" in refused(2, *words, tmp_path / "a.txt")
+    assert "there is no folder" in refused(5, *words, tmp_path / "no" / "a.svg")
+    wrong = refused(2, *words, tmp_path / "a.svg", "spectrum", "--projection", "fc9")
+    assert "there is no projection 'fc9'" in wrong
