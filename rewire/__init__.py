@@ -52,7 +52,7 @@ _MODULES = frozenset({
     "branches", "budget", "checkpoint", "citations", "compatibility", "coverage",
     "edit_log", "experiments", "files", "graph", "graph_of", "integrations", "limits", "listening",
     "measures", "models",
-    "nulls", "pictures", "rule",
+    "networkx_backend", "nulls", "pictures", "rule",
     "rule_budget",
     "rules", "select", "session", "signals", "starting_graph", "starts", "strategy", "streams",
     "substrates",

@@ -42,6 +42,7 @@ FLOORS: list[tuple[str, ...]] = [
         "rewire.checkpoint",
         "rewire.starts",
         "rewire.files",
+        "rewire.networkx_backend",
     ),
     ("rewire.signals",),
     (

@@ -149,3 +149,7 @@ def test_conversions_round_trip_for_any_mask(data):
     matrices = {p.name: graph.to_scipy(i) for i, p in enumerate(space.projections)}
     assert torch.equal(Graph.from_scipy(space, matrices)["weight"], graph["weight"])
     assert torch.equal(Graph.from_networkx(space, graph.to_networkx()).keys, keys)
+    for weight in ("signed", "abs", None):
+        again = Graph.from_networkx(graph.to_networkx(weight=weight))
+        assert torch.equal(again.keys, keys) and again.projections == graph.projections
+        assert torch.equal(again["weight"], graph["weight"])
