@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from .bipartite import of_each
 from .measure import Measure
+from .shared.spectra import leading
 
 if TYPE_CHECKING:
-    import scipy.sparse as sp
-
     from ..graph import Graph
 
 PAPER = r"""
@@ -48,19 +45,4 @@ class SpectralNestedness(Measure):
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)
 
     def values(self, graph: Graph) -> Mapping[str, float]:
-        return of_each(graph, _radius)
-
-
-def _radius(joined: sp.csr_array) -> float:
-    """The largest singular value: exact for small matrices, else to the solver's tolerance."""
-    if not joined.nnz:
-        return 0.0
-    if min(joined.shape) <= 64:
-        narrow = joined if joined.shape[1] <= joined.shape[0] else joined.T.tocsr()
-        square = (narrow.T @ narrow).toarray()
-        return float(np.sqrt(max(np.linalg.eigvalsh(square)[-1], 0.0)))
-    from scipy.sparse.linalg import svds
-
-    # a start of the same sign everywhere is never orthogonal to the leading singular vector
-    start = np.ones(min(joined.shape))
-    return float(svds(joined, k=1, v0=start, return_singular_vectors=False)[0])
+        return of_each(graph, lambda joined: float(leading(joined, 1)[0]))

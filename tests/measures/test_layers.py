@@ -64,7 +64,7 @@ def test_butterflies_and_diamonds_are_those_of_the_dense_product(density, monkey
 
 
 def test_the_spectral_radius_of_a_large_layer_is_its_largest_singular_value() -> None:
-    joined = random((150, 120), 0.1)
+    joined = random((350, 320), 0.1)
     expected = np.linalg.svd(joined.astype(float), compute_uv=False)[0]
     value = measures.SpectralNestedness().of(linear(joined))["p"]
     assert value == pytest.approx(expected, rel=1e-9)
