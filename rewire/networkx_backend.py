@@ -76,7 +76,7 @@ def can_run(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool |
     others = {k: v for k, v in kwargs.items() if k != "G" and v != _DEFAULTS.get(k, v is None)}
     if len(args) > 1 or others:
         return "only the graph as a whole, without weights, is done with arrays"
-    graph = args[0] if args else kwargs.get("G")
+    graph: Any = args[0] if args else kwargs.get("G")
     if isinstance(graph, Arrays):
         return True
     if type(graph) not in (nx.Graph, nx.DiGraph):

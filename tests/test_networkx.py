@@ -274,6 +274,15 @@ def test_what_is_no_graph_of_ours_is_refused_by_name():
         Graph.from_networkx(fewer)
 
 
+def test_an_edge_that_was_added_makes_the_graph_anybodys_and_is_warned_of():
+    graph = Graph(some("conv").space, some("conv").keys.unique())
+    net = graph.to_networkx()
+    net.add_edge(("out", 0), ("in", 0))
+    with pytest.warns(UserWarning, match="some edges have no synapse_key"):
+        again = Graph.from_networkx(net)
+    assert len(again) == len(graph) + 1 and {p.kind for p in again.projections} == {"linear"}
+
+
 def test_scipy_matrices_make_a_space():
     graph = some()
     across, within = graph.to_scipy(0), graph.to_scipy(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -154,8 +155,14 @@ def graph_of(edges: Listing) -> tuple[Space, Tensor, dict[str, Tensor]]:
     >>> space, keys.tolist(), columns["weight"].tolist()  # 1 x 2 + 0: b from a
     (Space(4 possible synapses: edges 2x2), [2], [0.5])
     """
-    if ABOUT in edges.about and _has_keys(edges):
-        return _ours(edges)
+    if ABOUT in edges.about:
+        if _has_keys(edges):
+            return _ours(edges)
+        warnings.warn(
+            f"some edges have no {KEY}: they were added elsewhere, and the graph is read as "
+            "anybody's, without the projections and kinds that it describes.",
+            stacklevel=3,
+        )
     return _foreign(edges)
 
 
