@@ -180,10 +180,14 @@ class Listening:
         this session's may be the one that steps them."""
         if wrapper is not None and wrapper is not self._wrapper:
             self._wrapper, self._joined = wrapper, False
+        if not torch.compiler.is_compiling():
+            self._refuse_shards()
+
+    def _refuse_shards(self) -> None:
+        """Raise RuntimeError where the weights were sharded since attach."""
         standing = self.world.standing
-        if standing is not None and not torch.compiler.is_compiling():
-            if (why := standing.sharded(self.world.left())) is not None:
-                raise RuntimeError(why)
+        if standing is not None and (why := standing.sharded(self.world.left())) is not None:
+            raise RuntimeError(why)
 
     def _settings(self) -> dict[str, Any]:
         """What the ranks of a training are to be told alike."""
@@ -373,6 +377,7 @@ class Listening:
         """Before weights are read: did somebody write at absent synapses?"""
         self._refuse_foreign()
         if self._stepping is not None:
+            self._refuse_shards()
             self.world.look()
 
     def check(self) -> None:

@@ -20,6 +20,7 @@ from rewire.torch_loop import masked_only
 from rewire.when import every
 
 STEPS, ROWS = 8, 32
+WORLDS = ("masked", "sparse")
 RULES = {
     "Dense": rewire.Dense(),
     "Static": rewire.Static(),
@@ -412,16 +413,31 @@ def sharded_late(rank):
     def whole(model):
         return FullyShardedDataParallel(model, device_id=torch.device("cpu"))
 
-    def run(shard):
+    def run(shard, world="masked"):
         model = model_of()
-        net = rewire.attach(model, sgd(model), RULES["SET"], density=0.3)
+        net = rewire.attach(model, sgd(model), RULES["SET"], density=0.3, world=world)
         trained = shard(model) or model
         optimizer = sgd(trained)
         loss_of(trained, parts(0, rank, 2)).backward()
         optimizer.step()
         return net
 
-    return {"fully_shard": error_of(lambda: run(fully_shard)), "FSDP": error_of(lambda: run(whole))}
+    def read(world):
+        """Nobody runs the model any more."""
+        model = model_of()
+        net = rewire.attach(model, sgd(model), RULES["SET"], density=0.3, world=world)
+        fully_shard(model)
+        return net.graph
+
+    return {
+        "fully_shard": error_of(lambda: run(fully_shard)),
+        "FSDP": error_of(lambda: run(whole)),
+        **{f"{world}, read": error_of(lambda world=world: read(world)) for world in WORLDS},
+        **{
+            f"{world}, pass": error_of(lambda world=world: run(fully_shard, world=world))
+            for world in WORLDS
+        },
+    }
 
 
 def sharded_elsewhere(rank):

@@ -283,7 +283,7 @@ def scaled(*, own):
 
         def each(net, model, optimizer, step):
             if step == 2 and rank == ranks - 1:
-                gradient = model[2].weight.grad
+                gradient = model[0].weight.grad
                 getattr(gradient, "to_local", lambda: gradient)()[-1, -1] = float("inf")
             if own:
                 net.step(scaler=scaler)
@@ -550,13 +550,13 @@ def refused(rank):
     return out
 
 
-def runs(rank, rules, ways):
+def runs(rank, rules, ways, ranks=2):
     """What these rules and ways to train come to."""
     out = {}
     for name in rules:
-        out["rule", name] = _tried(lambda name=name: run_rule(name, rank, 2))
+        out["rule", name] = _tried(lambda name=name: run_rule(name, rank, ranks))
     for name in ways:
-        out["way", name] = _tried(lambda name=name: WAYS[name](rank, 2))
+        out["way", name] = _tried(lambda name=name: WAYS[name](rank, ranks))
     return out
 
 

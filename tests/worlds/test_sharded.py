@@ -88,6 +88,19 @@ def test_every_other_way_comes_to_the_network_of_one_process(rest, name):
     are_one([o["way", name] for o in rest], own, exact=name != "bfloat16")
 
 
+FOUR = ("RigL", "SRSTE", "SNIP"), ("images", "optimizer Adam", "clipped", "scaler", "averaged")
+
+
+@pytest.mark.slow
+def test_a_rank_may_hold_no_row_of_a_weight(tmp_path):
+    outcomes = several.on_ranks(tmp_path, sharded.runs, *FOUR, 4, ranks=4)
+    rules, ways = FOUR
+    own = {("rule", name): sharded.run_rule(name) for name in rules}
+    own |= {("way", name): sharded.WAYS[name](0, 1) for name in ways}
+    for key, one in own.items():
+        are_one([outcomes[0][key], outcomes[3][key]], one)
+
+
 # -- saving ---------------------------------------------------------------------------------------
 
 

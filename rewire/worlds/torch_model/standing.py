@@ -71,8 +71,9 @@ class Standing:
             if lost:
                 return (
                     f"{self._names[i]!r} was sharded over processes after attach (fully_shard, "
-                    "FSDP), where its edges cannot be counted: train with "
-                    "DistributedDataParallel, or leave the weight out with exclude=."
+                    "FSDP), where its edges cannot be counted: call fully_shard before "
+                    "rewire.attach, in the masked world, train with DistributedDataParallel, or "
+                    "leave the weight out with exclude=."
                 )
         return None
 
