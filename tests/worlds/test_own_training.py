@@ -410,3 +410,19 @@ def test_a_step_that_a_scaler_leaves_out_inside_the_optimiser_moves_no_silent_ed
         if i == 1:
             assert all(map(torch.equal, before, model.parameters()))
     assert net.clock.step == 2
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_state_that_torch_asks_for_before_the_first_step_is_no_step(world):
+    states = pytest.importorskip("torch.distributed.checkpoint.state_dict")
+    ends = []
+    for asks in (False, True):
+        model, optimizer, net = attached(world, RULES["set"](), "plain")
+        if asks:
+            states.get_optimizer_state_dict(model, optimizer)
+            assert net.clock.total == 0
+        for batch in batches():
+            backward(model, batch)
+            optimizer.step()
+        ends.append(net)
+    same(*ends)

@@ -169,6 +169,12 @@ def test_a_rank_without_a_part_in_the_edges_averages_too(cases):
     assert torch.equal(first["unused"], second["unused"]) and first["detached"] == []
 
 
+def test_a_model_of_lists_of_edges_alone_is_refused_by_name(cases):
+    for case in cases:
+        error = case["sparse_under_ddp"]["no bias"]
+        assert "every trained parameter of this model is a list of edges" in error
+
+
 def test_ranks_that_may_run_out_of_data_are_refused(cases):
     for case in cases:
         assert "may run out of data before others (Join)" in case["uneven"]

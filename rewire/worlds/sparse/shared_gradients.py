@@ -7,7 +7,8 @@ are averaged here, all in one, at the end of each backward pass in which it aver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -34,8 +35,32 @@ def check_wrapper(wrapper: Wrapper, weights: Sequence[Weight]) -> None:
             "DistributedDataParallel holds this model's sparse weights in buckets that are as "
             "large as they were at first, and lists of edges change their length: in the sparse "
             "world call torch.distributed.init_process_group first, then rewire.attach, and wrap "
-            "the very model that was attached last; or attach with world='masked'."
+            "the very model that was attached last (under Lightning: the whole module, in its "
+            "setup()); or attach with world='masked'."
         )
+
+
+class LeftOut(list[str]):
+    """Names of parameters that DistributedDataParallel leaves out, on the model that it wraps.
+
+    It waits for the gradient of another one, and reads these names before it looks for it: where
+    there is none, that is said here.
+    """
+
+    others = True  # whether the model has another parameter that is trained
+
+    def __iter__(self) -> Iterator[str]:
+        if not self.others and sys._getframe(1).f_code is Wrapper.__init__.__code__:
+            raise RuntimeError(
+                "every trained parameter of this model is a list of edges, whose gradients are "
+                "averaged when DistributedDataParallel has averaged others, and it wraps no model "
+                "without any: leave a layer out with exclude=, give one a bias, or attach with "
+                "world='masked'."
+            )
+        return super().__iter__()
+
+    def __reduce__(self) -> tuple[Any, ...]:  # in a copy of the model: plain names
+        return list, ([*self],)
 
 
 class SharedGradients:
@@ -50,7 +75,10 @@ class SharedGradients:
         self._forward = model.register_forward_pre_hook(self._before_forward)
         earlier = set(getattr(model, IGNORED, ()))
         self._added = _names(model, weights) - earlier
-        setattr(model, IGNORED, [*earlier, *sorted(self._added)])
+        left_out = LeftOut([*earlier, *sorted(self._added)])
+        names = {name for name, p in model.named_parameters() if p.requires_grad}
+        left_out.others = bool(names - set(left_out))
+        setattr(model, IGNORED, left_out)
 
     def close(self) -> None:
         """Take the hooks off; a wrapper that comes holds the weights as any others."""

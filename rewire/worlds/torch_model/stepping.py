@@ -26,6 +26,7 @@ class Steps(Protocol):
     def after_step(self, *, made: bool) -> None: ...
 
 
+DEPTH = 4  # frames from a hook up to who called step(), with a scheduler's counter between
 _watching: list[Any] = []  # the handle of the hook on all optimisers
 
 
@@ -87,6 +88,8 @@ class Stepping:
         if self._own:
             return None
         calling = sys._getframe(1)
+        if _makes_state(calling):
+            return None
         self._forget_failed(calling)
         self._open.append((optimizer, calling))
         if len(self._open) > 1:
@@ -126,6 +129,18 @@ class Stepping:
         if self._open[0][1] not in running:
             self._open.clear()
             self._steps.after_step(made=False)
+
+
+def _makes_state(frame: FrameType | None) -> bool:
+    """Whether torch's functions of distributed states make a step without gradients or rates, so
+    that the optimizer has a state: none of the training."""
+    for _ in range(DEPTH):
+        if frame is None:
+            return False
+        if frame.f_code.co_name == "_init_optim_state":
+            return frame.f_globals.get("__name__") == "torch.distributed.checkpoint.state_dict"
+        frame = frame.f_back
+    return False
 
 
 def refuse_accumulating(optimizer: Any) -> None:
