@@ -275,12 +275,12 @@ def measures(*, json: AsJson = False) -> None:
 
 @app.command(group=CHOICE)
 def cite(*names: str) -> None:
-    """BibTeX of the papers behind these rules, branches, layer budgets, distributions and measures.
+    """BibTeX of the papers behind these rules, branches, budgets, topologies and measures.
 
     Parameters
     ----------
     names
-        By name (`RigL`, `OWL`, `erk`); left out: all of them.
+        By name (`RigL`, `OWL`, `erk`, `small-world`); left out: all of them.
     """
     from rewire.citations import bibliography, citable
     from rewire.names import unknown

@@ -1,4 +1,4 @@
-"""BibTeX of rules, branches, layer budgets, distributions and measures, by the file of each one.
+"""BibTeX of rules, branches, layer budgets, distributions, starting topologies and measures.
 
 A class brings ``source`` ("Evci et al. 2020, arXiv:1911.11134") and, for the full entry,
 ``bibtex``. Where it brings only the first, an entry is made of that. Sources that name no year
@@ -16,12 +16,13 @@ _SOURCE = re.compile(r"(?P<who>.+?),? (?P<year>(?:19|20)\d\d)\w?(?:,? (?P<where>
 
 
 def citable() -> dict[str, Any]:
-    """All that has a source, by name: rules, branches, layer budgets, distributions and measures.
+    """All that has a source, by name: rules, branches, layer budgets, distributions, topologies to
+    start from, and measures.
 
     >>> [name in citable() for name in ("RigL", "OWL", "RateRewind", "erk", "Latapy", "no_such")]
     [True, True, True, True, True, False]
     """
-    from . import branches, measures, rules
+    from . import branches, measures, rules, starts
     from .budget import DISTRIBUTIONS
     from .rules.shared.layer_budget import LayerBudget
 
@@ -32,7 +33,7 @@ def citable() -> dict[str, Any]:
         for name in DISTRIBUTIONS
     }
     others = {**rules.available(), **branches.available(), **budgets, **controls, **papers}
-    return {**measures.known(), **others}
+    return {**measures.known(), **starts.BUILT_IN, **others}
 
 
 def entry(rule: Any) -> str | None:

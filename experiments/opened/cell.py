@@ -168,7 +168,8 @@ class OpenedCell:
         """The connectivity that computed step ``step``, or at the end of a level.
 
         step: steps in all, over the rounds of a ladder: the edits of earlier steps are in, those
-        at its own end are not; 0 is the start. level: a number of :attr:`levels`. Neither: the end
+        at its own end are not (of a spiking network they are: rules act while it runs); 0 is the
+        start. level: a number of :attr:`levels`. Neither: the end
         of the cell, or of the level at the density that the cell was looked for with.
 
         The graph has the column "weight" at the end of a level (:attr:`levels`), where weights

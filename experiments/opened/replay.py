@@ -69,7 +69,7 @@ def graphs_of(cell: Recorded, every: int, level: int | None) -> Iterator[tuple[i
         return iter([(0, start_of(cell, level)), (end, _saved(files, level_of(cell, ends, level)))])
     _check_replayable(cell)
     steps = iter([*range(0, end, every), end])
-    return _replayed(cell, start_of(cell, None), steps)
+    return _checked(cell, ends, _replayed(cell, start_of(cell, None), steps))
 
 
 def start_of(cell: Recorded, level: int | None) -> Graph:
@@ -139,16 +139,35 @@ def _saved(files: CellStore, level: int) -> Graph:
 
 
 def _replayed(cell: Recorded, start: Graph, steps: Iterator[int]) -> Iterator[tuple[int, Graph]]:
-    """The topology that computes each of some rising steps."""
+    """The topology that computes each of some rising steps.
+
+    A spiking network is written down after the edits of its last step, others before: rules act
+    while it runs, and at the end of a training's step.
+    """
     files, graph = cell.files, start
+    own = 1 if cell.config.get("kind") == "spiking" else 0
     with reading(files), files.edit_log.reader() as log:
         records = read(log)
         record = next(records, None)
         for step in steps:
-            while record is not None and record.total < step:
+            while record is not None and record.total < step + own:
                 graph = graph.apply(_edit_of(record))
                 record = next(records, None)
             yield step, graph
+
+
+def _checked(
+    cell: Recorded, ends: Mapping[int, int], graphs: Iterator[tuple[int, Graph]]
+) -> Iterator[tuple[int, Graph]]:
+    """The same graphs; each that was saved too must be the saved one."""
+    saved = {end: level for level, end in ends.items()}
+    for step, graph in graphs:
+        if step in saved and not np.array_equal(graph.array, _saved(cell.files, saved[step]).array):
+            raise StoreError(
+                f"{cell.files.path}: the edit log leads to other edges at step {step} than level "
+                f"{saved[step]} was saved with: one of the two files is not this cell's"
+            )
+        yield step, graph
 
 
 def _edit_of(record: Record) -> Edit:

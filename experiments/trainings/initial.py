@@ -63,9 +63,10 @@ def initial_problems(experiment: Experiment, *, can_draw: bool) -> Problems:
         known = ["random", *BUILT_IN]
         hint = did_you_mean(str(name), known)
         also = " (the models are drawn anew: they have no zeros, and no trained weights)"
-        why = also if name in ("nonzero", "magnitude") else hint
-        listed = ", ".join(known)
-        return Problems([("initial", f"there is no topology {short(name)}{why}; one of {listed}")])
+        of_weights = name in ("nonzero", "magnitude")
+        hint = also if of_weights else hint
+        text = f"there is no topology {short(name)}{hint}; one of {', '.join(known)}"
+        return Problems([("initial", text)])
     if not can_draw:
         return Problems()
     problems: dict[str, None] = {}
@@ -74,7 +75,8 @@ def initial_problems(experiment: Experiment, *, can_draw: bool) -> Problems:
         return Problems([("initial", "every rule begins with every edge (Dense, IMP, SNIP): leave "
                           "it out, or add a rule that begins sparse")])  # fmt: skip
     for density, of_projections in counts:
-        if (why := _refusal(experiment, start, of_projections)) is not None:
+        why = _refusal(experiment, start, of_projections)
+        if why is not None:
             at = "" if density is None else f"at density {density:g}: "
             problems[at + why] = None
     return Problems(("initial", text) for text in problems)

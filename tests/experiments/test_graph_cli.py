@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("graph-cli")
     header = HEADER.replace("SUBSTRATE", "masked").replace("DENSITIES", "0.3, 0.1")
     (folder / "e.toml").write_text(header.replace("seeds = 1", "seeds = 2") + RULES)
-    code = cli.main(["run", str(folder / "e.toml"), "--out", str(folder / "out"), "-j", "1"])
+    code = cli.main(["run", str(folder / "e.toml"), "--out", str(folder / "out"), "-j", "0"])
     assert code == 0
     return folder / "out"
 

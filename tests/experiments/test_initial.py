@@ -53,7 +53,7 @@ def test_a_run_starts_from_it(tmp_path):
     header = HEADER.replace("SUBSTRATE", "sparse").replace("DENSITIES", "0.3, 0.1")
     rules = 'initial = "regular"\nrules = ["SET", "SNIP"]\n'
     (tmp_path / "e.toml").write_text(header + rules)
-    code = cli.main(["run", str(tmp_path / "e.toml"), "--out", str(tmp_path / "out"), "-j", "1"])
+    code = cli.main(["run", str(tmp_path / "e.toml"), "--out", str(tmp_path / "out"), "-j", "0"])
     assert code == 0
     run = rewire.open(tmp_path / "out")
     for density in DENSITIES:

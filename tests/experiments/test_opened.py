@@ -14,6 +14,7 @@ from rewire import edit_log
 from rewire.experiments import cli, frames
 from rewire.experiments.data import load
 from rewire.experiments.errors import ConfigError, StoreError
+from rewire.experiments.runner import run_experiment
 
 RULES = """
 rules = [
@@ -28,7 +29,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("opened")
     header = HEADER.replace("SUBSTRATE", "masked").replace("DENSITIES", "0.3, 0.1")
     (folder / "e.toml").write_text(header.replace("seeds = 1", "seeds = 2") + RULES)
-    code = cli.main(["run", str(folder / "e.toml"), "--out", str(folder / "out"), "-j", "1"])
+    code = cli.main(["run", str(folder / "e.toml"), "--out", str(folder / "out"), "-j", "0"])
     assert code == 0
     return folder / "out"
 
@@ -246,6 +247,35 @@ def test_damaged_files_are_named(copied):
     damage(cell.path / "metrics.jsonl", 20)
     with pytest.raises(StoreError, match="metrics.jsonl, line 1"):
         rewire.open(copied).rows()
+
+
+def test_a_log_of_another_cell_is_told_by_the_saved_level(copied):
+    one, other = (rewire.open(copied).cell("SET often", 0.1, seed) for seed in (0, 1))
+    for name in ("edits.bin", "start-00.safetensors"):
+        shutil.copy(other.path / name, one.path / name)
+    with pytest.raises(StoreError, match="the edit log leads to other edges at step 80 than level"):
+        list(one.graphs(every=40))
+
+
+def test_the_levels_of_a_spiking_cell_are_those_of_its_log(tmp_path):
+    pytest.importorskip("brian2")
+    rule = {
+        "rule": "StructuralPlasticity", "rate": 2e4, "slots": 32, "initial": "given",
+        "partner": "spiked", "threshold": 0.1, "birth": 0.2, "p_form": 1.0, "p_elim_dep": 0.3,
+    }  # fmt: skip
+    model = {"name": "topographic-map", "side": 6, "sigma_stim": 1.0}
+    tree = {
+        "name": "small", "world": "brian", "model": model, "seconds": 1, "record_every": 1,
+        "seeds": 1, "rules": [rule],
+    }  # fmt: skip
+    run_experiment(tree, out=tmp_path / "out", workers=0)
+    (cell,) = rewire.open(tmp_path / "out")
+    assert cell.levels == {0: 0, 1: 1000} and len(cell.history) > 50
+    last = dict(cell.graphs(every=100))[1000]
+    assert last.keys.tolist() == cell.graph().keys.tolist() != cell.start.keys.tolist()
+    assert len(cell.graph(level=0)) == len(cell.start) and "weight" in cell.graph().columns
+    with pytest.raises(ConfigError, match="of the kind 'spiking' and has no torch model"):
+        cell.model()
 
 
 def test_an_unfinished_cell_is_not_replayed(copied):
