@@ -10,8 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..plugins import installed_functions
+from .barber_modularity import BarberModularity as BarberModularity
 from .butterflies import Butterflies as Butterflies
 from .capacity_used import CapacityUsed as CapacityUsed
+from .communities import communities as communities
+from .communities import modularity as modularity
 from .dead_units import DeadUnits as DeadUnits
 from .degree_assortativity import DegreeAssortativity as DegreeAssortativity
 from .degree_gini import DegreeGini as DegreeGini
@@ -64,12 +67,14 @@ from .weight_singular_values import WeightSingularValues as WeightSingularValues
 from .weighted_directed_clustering import WeightedDirectedClustering as WeightedDirectedClustering
 from .weighted_efficiency import WeightedEfficiency as WeightedEfficiency
 from .weighted_min_cut import WeightedMinCut as WeightedMinCut
+from .weighted_modularity import WeightedModularity as WeightedModularity
 from .weighted_spectral_gap import WeightedSpectralGap as WeightedSpectralGap
 
 if TYPE_CHECKING:
     from ..graph import Graph
 
 BUILT_IN: tuple[type[Measure], ...] = (
+    BarberModularity,
     Butterflies,
     CapacityUsed,
     DeadUnits,
@@ -114,6 +119,7 @@ BUILT_IN: tuple[type[Measure], ...] = (
     WeightedDirectedClustering,
     WeightedEfficiency,
     WeightedMinCut,
+    WeightedModularity,
     WeightedSpectralGap,
     WeightMoments,
     WeightSingularValues,

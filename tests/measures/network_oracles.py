@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 from hypothesis import strategies as st
-from oracles import by_projection, oracle, strengths
+from oracles import by_projection, oracle, pairs, strengths
 from random_graphs import layered, recurrent, wired, with_ends
 
 from rewire import measures
@@ -204,6 +204,41 @@ def rich_club(measure: Any, graph: Graph) -> dict[str, float]:
     size = sum(d > k for d in degree)
     phi = nx.rich_club_coefficient(simple, normalized=False) if degree else {}
     return {"": phi.get(k, nan) if size > 1 else nan, ": k": k, ": units": size}
+
+
+# -- communities ----------------------------------------------------------------------------------
+
+
+def quality(graph: Graph, labels: np.ndarray, names: list[str], values: np.ndarray | None) -> float:
+    """The formula of modularity, pair by pair, over the projections of these names."""
+    inside, total = 0.0, 0.0
+    for i, p in enumerate(graph.projections):
+        if p.name not in names:
+            continue
+        w = pairs(graph, i).astype(float) if values is None else strengths(graph, i, values)
+        total += w.sum()
+        post, pre = (labels[graph.network.units([end])] for end in (p.target, p.source))
+        for a, b in product(range(len(post)), range(len(pre))):
+            if post[a] == pre[b] and w.sum():
+                inside += w[a, b] - w[a].sum() * w[:, b].sum() / w.sum()
+    return inside / total if total else 0.0
+
+
+def of_found(measure: Any, graph: Graph) -> dict[str, float]:
+    values = None if measure.weights == "none" else np.abs(graph.numbers("weight"))
+    parts = {p.name: p.name for p in graph.projections}
+    if graph.network.joined:
+        parts[""] = None
+    out = {}
+    for part, name in parts.items():
+        labels = measures.communities(graph, 0, measure.weights, measure.tries, name)
+        out[part] = quality(graph, labels, [name] if name else [*parts], values)
+    return out
+
+
+anything = layered() | wired() | recurrent()
+oracle(measures.BarberModularity, graphs=anything)(of_found)
+oracle(measures.WeightedModularity, measures.WeightedModularity(tries=1), graphs=anything)(of_found)
 
 
 # -- spectra --------------------------------------------------------------------------------------
