@@ -142,6 +142,8 @@ def export(
     level: int | None = None,
     step: int | None = None,
     format: str | None = None,
+    projection: str | None = None,
+    weight: str | None = None,
 ) -> None:
     """Write one graph to a file for another program; says what the format does not hold.
 
@@ -163,12 +165,21 @@ def export(
         The topology of this step, replayed from the edit log.
     format
         The format by name, for another suffix.
+    projection
+        The one to write, for .conn.
+    weight
+        What the attribute weight is in .graphml, .gexf, .json, .net and .csv: signed or abs.
     """
     from .opened.chosen import Choice
     from .opened.places import one_graph, write_file
 
     one = one_graph(place, Choice(rule, density, seed, level, step))
-    _tell_written(one.title, one.graph, file, write_file(one.graph, file, format))
+    _tell_written(
+        one.title,
+        one.graph,
+        file,
+        write_file(one.graph, file, format, projection=projection, weight=weight),
+    )
 
 
 @graph_app.command
@@ -220,7 +231,14 @@ def draw(
 
 @graph_app.command(name="import")
 def import_(
-    source: Path, file: Path, /, *, format: str | None = None, to: str | None = None
+    source: Path,
+    file: Path,
+    /,
+    *,
+    format: str | None = None,
+    to: str | None = None,
+    rows: str | None = None,
+    chain: bool | None = None,
 ) -> None:
     """Read a graph from another program's file, check it, and write it as another: .npz is ours.
 
@@ -235,10 +253,14 @@ def import_(
         The format to read by name, for another suffix.
     to
         The format to write by name, for another suffix.
+    rows
+        Which side the rows of an adjacency matrix are of: pre (the default) or post.
+    chain
+        Weights by name feed each other in the order of the file; by default each stands alone.
     """
     from .opened.places import read_file, write_file
 
-    graph = read_file(source, format)
+    graph = read_file(source, format, rows=rows, chain=chain)
     _tell_written(str(source), graph, file, write_file(graph, file, to))
 
 

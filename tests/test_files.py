@@ -233,6 +233,9 @@ def test_a_matrix_says_which_side_its_rows_are_of(tmp_path):
     with pytest.raises(GraphFileError, match="say matrix=True or matrix=False"):
         read_graph(tmp_path / "a.csv")
     assert len(read_graph(tmp_path / "a.csv", matrix=False)) == 3
+    (tmp_path / "b.csv").write_text("0,1\n1,0\n")  # two edges, or a matrix
+    with pytest.raises(GraphFileError, match="say matrix=True or matrix=False"):
+        read_graph(tmp_path / "b.csv")
     assert len(read_graph(tmp_path / "a.csv", matrix=True)) == 5
 
 
@@ -411,7 +414,7 @@ def test_what_is_asked_of_no_format_is_named(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_graph(tmp_path / "a.graphml")
     write_graph(some(), tmp_path / "a.graphml")
-    with pytest.raises(TypeError, match="unexpected keyword argument 'row'"):
+    with pytest.raises(ValueError, match="graphml files have no option row=; they have none"):
         read_graph(tmp_path / "a.graphml", row="pre")
     assert len({s for f in FORMATS.values() for s in f.suffixes}) == sum(
         len(f.suffixes) for f in FORMATS.values()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError, StoreError
 from .chosen import Choice, Found, graphs_of_cells
@@ -42,8 +42,8 @@ def graphs_at(place: Path, choice: Choice) -> Iterator[Found]:
         yield Found({"file": str(place)}, read_file(place))
 
 
-def read_file(path: Path, format: str | None = None) -> Graph:
-    """The graph in a file.
+def read_file(path: Path, format: str | None = None, **options: Any) -> Graph:
+    """The graph in a file; options of its format, but for those that are None.
 
     Raises ConfigError where no format has its name, GraphFileError (exit 3) where the file is not
     what its name says.
@@ -53,14 +53,16 @@ def read_file(path: Path, format: str | None = None) -> Graph:
     from rewire.files import GraphFileError, read_graph
 
     try:
-        return read_graph(path, format)
+        return read_graph(path, format, **_stated(options))
     except GraphFileError:
         raise
     except (ValueError, ModuleNotFoundError) as error:
         raise ConfigError(str(error)) from None
 
 
-def write_file(graph: Graph, path: Path, format: str | None = None) -> Sequence[str]:
+def write_file(
+    graph: Graph, path: Path, format: str | None = None, **options: Any
+) -> Sequence[str]:
     """Write a graph to a file; returns what the file does not hold of it, a sentence each.
 
     Raises ConfigError where no format has its name, or where it cannot hold the graph.
@@ -70,9 +72,13 @@ def write_file(graph: Graph, path: Path, format: str | None = None) -> Sequence[
     if not path.parent.is_dir():
         raise StoreError(f"{path}: there is no folder {path.parent} to write to")
     try:
-        return write_graph(graph, path, format)
+        return write_graph(graph, path, format, **_stated(options))
     except (ValueError, ModuleNotFoundError) as error:
         raise ConfigError(str(error)) from None
+
+
+def _stated(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def one_graph(place: Path, choice: Choice) -> Found:

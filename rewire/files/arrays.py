@@ -7,6 +7,7 @@ A file of ours is read by `scipy.sparse.load_npz` as the adjacency matrix of all
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..graph import Graph
 from ..graph.described import description, space_of
 from . import zips
 from .errors import GraphFileError, check_units
-from .matrices import of_matrix, of_named
+from .matrices import Rows, of_matrix, of_named
 
 OURS = "rewire."
 
@@ -60,18 +61,25 @@ def _plain(label: Any) -> Any:
     return label if isinstance(label, str | int) else str(label)
 
 
-def read(path: Path, **options: Any) -> Graph:
-    """Ours; a matrix of `scipy.sparse.save_npz` (options as for "matrix"); or arrays by name.
+def read(
+    path: Path,
+    rows: Rows = "pre",
+    bipartite: bool | None = None,
+    chain: bool = False,
+    groups: Mapping[str, int] | None = None,
+) -> Graph:
+    """Ours; a matrix of `scipy.sparse.save_npz` (rows, bipartite: as for "matrix"); or arrays by
+    name.
 
-    Arrays of `numpy.savez` are weights or masks (n_post, n_pre, ...), zeros absent: options as for
-    "state".
+    Arrays of `numpy.savez` are weights or masks (n_post, n_pre, ...), zeros absent; chain, groups:
+    as for "state".
     """
     parts = zips.arrays(path)
     if f"{OURS}space" in parts:
         return ours(path, parts)
     if "format" in parts and "shape" in parts:
-        return of_matrix(_scipy(path, parts), **options)
-    return of_named(parts, **options)
+        return of_matrix(_scipy(path, parts), rows, bipartite)
+    return of_named(parts, chain, groups)
 
 
 def _scipy(path: Path, parts: dict[str, np.ndarray]) -> Any:

@@ -137,7 +137,7 @@ def read_graph(path: str | Path, format: str | None = None, **options: Any) -> G
     form = format_of(path, format)
     with open(path, "rb"):  # the system's answer where there is none
         read = _of(form, "read")
-    signature(read).bind(path, **options)  # TypeError for an option that it does not have
+    _check(form, read, options)
     with reading(path, form.name):
         return read(path, **options)
 
@@ -151,8 +151,19 @@ def write_graph(
     """
     path = Path(path)
     form = format_of(path, format)
-    _of(form, "write")(graph, path, **options)
+    write = _of(form, "write")
+    _check(form, write, options)
+    write(graph, path, **options)
     return form.lost(graph)
+
+
+def _check(form: Format, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option that a format does not have."""
+    known = [name for name in signature(function).parameters if name not in ("graph", "path")]
+    for name in options:
+        if name not in known:
+            what = ", ".join(f"{k}=" for k in known) or "none"
+            raise ValueError(f"{form.name} files have no option {name}=; they have {what}.")
 
 
 def _of(form: Format, function: str) -> Callable[..., Any]:

@@ -13,10 +13,12 @@ from ..graph import Graph, Population, Projection, Space
 from .errors import GraphFileError
 from .zips import array
 
+Rows = Literal["pre", "post"]
 
-def read(path: Path, **options: Any) -> Graph:
+
+def read(path: Path, rows: Rows = "pre", bipartite: bool | None = None) -> Graph:
     """The graph of an npy file's matrix: options as for `of_matrix`."""
-    return of_matrix(array(path), **options)
+    return of_matrix(array(path), rows, bipartite)
 
 
 def write(graph: Graph, path: Path) -> None:
@@ -34,9 +36,7 @@ def write(graph: Graph, path: Path) -> None:
         np.save(file, whole, allow_pickle=False)
 
 
-def of_matrix(
-    matrix: Any, rows: Literal["pre", "post"] = "pre", bipartite: bool | None = None
-) -> Graph:
+def of_matrix(matrix: Any, rows: Rows = "pre", bipartite: bool | None = None) -> Graph:
     """The graph of one matrix, dense or of scipy: zeros are absent, other values weights.
 
     rows: which side a row is of: "pre": entry (i, j) is an edge from i to j, as networkx, igraph

@@ -41,17 +41,17 @@ def write(graph: Graph, path: Path) -> None:
             torch.save(state, temporary)
 
 
-def read(path: Path, **options: Any) -> Graph:
+def read(path: Path, chain: bool = False, groups: Mapping[str, int] | None = None) -> Graph:
     """The graph of a state's weights that are not 0; pairs of torch's prune by their masks.
 
-    What this program wrote to safetensors says how its projections join populations; of others the
-    options are those of `matrices.of_named`: ``chain``, ``groups``. A state says little of a model:
+    What this program wrote to safetensors says how its projections join populations; chain, groups:
+    of others, as for `matrices.of_named`. A state says little of a model:
     `Graph.of(model)` knows its layers.
     """
     about, state = _safe(path) if path.suffix.lower() == ".safetensors" else (None, _pickled(path))
     arrays = {name: _array(name, tensor) for name, tensor in state.items()}
     if about is None:
-        return of_named(arrays, **options)
+        return of_named(arrays, chain, groups)
     described = json.loads(about)
     for p in described["populations"]:
         p["labels"] = None

@@ -12,7 +12,7 @@ from ..atomic import replacing
 from ..graph import Graph, Listing
 from ..graph.listing import Weight, graph_of, listing
 from .errors import GraphFileError
-from .matrices import of_matrix
+from .matrices import Rows, of_matrix
 from .names import texts
 
 SOURCES = ("source", "pre", "from", "i", "u")
@@ -34,33 +34,35 @@ def write(graph: Graph, path: Path, weight: Weight = "signed") -> None:
         rows.writerows(zip(*table.values(), strict=True))
 
 
-def read(path: Path, matrix: bool | None = None, **options: Any) -> Graph:
+def read(
+    path: Path, matrix: bool | None = None, rows: Rows = "pre", bipartite: bool | None = None
+) -> Graph:
     """The graph of a table of edges, or of an adjacency matrix.
 
     A head whose first two names are source and target (or pre and post, from and to, i and j, u and
     v) makes it a table of edges, whose other columns of numbers are the graph's. Numbers
-    alone are an adjacency matrix, with options as for "matrix"; where they have two or three
+    alone are an adjacency matrix (rows, bipartite: as for "matrix"); where they have two or three
     columns, which may be edges too, matrix=True or False says which.
     """
     with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file, delimiter=_delimiter(path)) if row]
-    if not rows:
+        lines = [row for row in csv.reader(file, delimiter=_delimiter(path)) if row]
+    if not lines:
         raise GraphFileError("it is empty.")
-    head = [word.strip().lower() for word in rows[0]]
+    head = [word.strip().lower() for word in lines[0]]
     if len(head) > 1 and head[0] in SOURCES and head[1] in TARGETS:
-        return _edges([word.strip() for word in rows[0]], rows[1:])
-    if matrix is None and len(head) in (2, 3) and len(rows) != len(head):
+        return _edges([word.strip() for word in lines[0]], lines[1:])
+    if matrix is None and len(head) in (2, 3):
         raise GraphFileError(
-            f"its {len(rows)} rows of {len(head)} have no head: give it one (source, target), or "
+            f"its {len(lines)} rows of {len(head)} have no head: give it one (source, target), or "
             "say matrix=True or matrix=False."
         )
     if matrix is False:
-        return _edges(["source", "target", "weight", *head][: len(head)], rows)
-    if len({len(row) for row in rows}) > 1:
+        return _edges(["source", "target", "weight", *head][: len(head)], lines)
+    if len({len(row) for row in lines}) > 1:
         raise GraphFileError(
             "its rows are not equally long, and have no head of source and target."
         )
-    return of_matrix(np.array([[float(word) for word in row] for row in rows]), **options)
+    return of_matrix(np.array([[float(word) for word in row] for row in lines]), rows, bipartite)
 
 
 def _delimiter(path: Path) -> str:

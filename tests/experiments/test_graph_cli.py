@@ -215,3 +215,22 @@ def test_what_cannot_be_drawn_is_refused(folder, refused, tmp_path):
     assert "there is no folder" in refused(5, *words, tmp_path / "no" / "a.svg")
     wrong = refused(2, *words, tmp_path / "a.svg", "spectrum", "--projection", "fc9")
     assert "there is no projection 'fc9'" in wrong
+
+
+def test_options_of_formats_are_options_of_the_commands(folder, refused, tmp_path):
+    cell = ["--rule", "SET", "--density", "0.1", "--seed", "0"]
+    out = str(tmp_path / "a.conn")
+    assert "projection= one of" in refused(2, "graph", "export", folder, out, *cell)
+    assert cli.main(["graph", "export", str(folder), out, *cell, "--projection", "fc1.weight"]) == 0
+    assert len(read_graph(out).projections) == 1
+    gexf = str(tmp_path / "a.gexf")
+    assert cli.main(["graph", "export", str(folder), gexf, *cell, "--weight", "abs"]) == 0
+    assert 'weight="-' not in (tmp_path / "a.gexf").read_text()
+    assert read_graph(gexf)["weight"].min() < 0
+    (tmp_path / "m.csv").write_text("0,2,0,0\n0,0,0,0\n0,0,0,0\n0,0,0,0\n")
+    for rows, key in (("pre", 4), ("post", 1)):
+        npz = str(tmp_path / "m.npz")
+        assert cli.main(["graph", "import", str(tmp_path / "m.csv"), npz, "--rows", rows]) == 0
+        assert read_graph(npz).keys.tolist() == [key]
+    message = refused(2, "graph", "import", gexf, tmp_path / "x.npz", "--rows", "pre")
+    assert "gexf files have no option rows=; they have none" in message
