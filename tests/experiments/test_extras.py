@@ -17,7 +17,9 @@ FOR_DEVELOPERS = {"bench", "test", "integrations", "dev"}
 FOLDERS = ("rewire", "models", "experiments", "benchmarks", "tests")
 
 # What a module is called where its distribution is not.
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "mlflow": "mlflow-skinny"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn", "PIL": "pillow", "mlflow": "mlflow-skinny", "bct": "bctpy",
+}  # fmt: skip
 # Used without an import of ours, and by whom.
 NOT_IMPORTED = {
     "cython": "Brian2 compiles with it",
