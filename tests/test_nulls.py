@@ -259,6 +259,58 @@ def test_one_round_of_trades_would_fail_that_test():
     assert p_uniform(Degrees(rounds=1), four_by_four(SMALL), possible) < 1e-6
 
 
+def digraphs(matrix):
+    """All square 0/1 matrices with an empty diagonal and the same sums, as keys."""
+    n = len(matrix)
+    keys = np.flatnonzero(matrix.ravel())
+    return [k for k in same_degrees(keys, n) if not {i * (n + 1) for i in range(n)} & set(k)]
+
+
+def square(matrix):
+    n = len(matrix)
+    space = Space([Population("a", n)], [Projection("p", "a", "a", "linear", (n, n))])
+    return Graph(space, torch.from_numpy(np.flatnonzero(np.ravel(matrix))))
+
+
+CIRCLE = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 1], [1, 1, 0, 0]])
+
+
+@pytest.mark.parametrize("draws", [500, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_degrees_without_loops_is_uniform_over_all_such_graphs(draws):
+    possible = digraphs(CIRCLE)
+    assert len(possible) > 5
+    null = Degrees(loops=False)
+    assert p_uniform(null, square(CIRCLE), possible, draws) > 0.001
+
+
+def test_a_circle_of_three_is_turned_half_of_the_time():
+    matrix = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    assert len(digraphs(matrix)) == 2
+    null = Degrees(loops=False)
+    assert p_uniform(null, square(matrix), digraphs(matrix), draws=200) > 0.001
+
+
+@given(density=st.floats(0, 0.9), seed=st.integers(0, 99))
+def test_degrees_without_loops_keeps_degrees_and_the_diagonal_empty(density, seed):
+    graph = filled(recurrent(9), density, seed)
+    graph = Graph(graph.space, graph.keys[graph.keys % 10 != 0])
+    drawn = Degrees(rounds=6, loops=False).draw(graph, np.random.default_rng(seed))
+    assert degrees_of(drawn) == degrees_of(graph)
+    assert (drawn.keys % 10 != 0).all()
+
+
+def test_loops_that_are_there_are_refused_where_they_are_to_be_kept_away():
+    null = Degrees(loops=False)
+    with pytest.raises(ValueError, match="'p' has 4 of them: leave out loops=False"):
+        null.draw(square(np.eye(4)), np.random.default_rng(0))
+    gates = Space([Population("a", 3)], [Projection("p", "a", "a", "rnn", (9, 3), groups=3)])
+    with pytest.raises(ValueError, match="'p' has 3, parallel"):
+        null.draw(Graph.empty(gates), np.random.default_rng(0))
+    layered = filled(layers(), 0.3)  # loops are no matter between layers
+    same = null.draw(layered, np.random.default_rng(0))
+    assert same.digest() == Degrees().draw(layered, np.random.default_rng(0)).digest()
+
+
 def test_counts_is_uniform():
     graph = four_by_four([0, 1, 5])
     possible = [

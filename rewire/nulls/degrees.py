@@ -9,7 +9,8 @@ import numpy as np
 
 from ..graph.incidence import Incidence
 from ..graph.space import NONE
-from ..kernels.curveball import trade_rows
+from ..kernels.curveball import trade_off_diagonal, trade_rows, turn_triangles
+from ..kernels.random import mix
 from .null import Null
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ class Degrees(Null):
     share them out anew. In each of ``rounds`` rounds all rows trade, in random pairs. Rows are
     postsynaptic units; columns are presynaptic units, each kernel position and gate a column of its
     own, whose sums are kept as well. Rows trade within their group of a convolution or part of a
-    stack. A self-loop of a recurrent projection is a pair like any other.
+    stack. A self-loop of a recurrent projection is a pair like any other; ``loops=False`` keeps
+    them away, of graphs that have none, and turns circles of three units around between rounds, as
+    trades alone cannot reach every graph (Berger & Mueller-Hannemann 2010, arXiv:0905.4913).
 
     Strona et al. 2014 (doi:10.1038/ncomms5114); uniform: Carstens 2015
     (doi:10.1103/PhysRevE.91.042812); in rounds: Carstens et al. 2018 (arXiv:1804.08487). Each round
@@ -42,6 +45,7 @@ class Degrees(Null):
     source: ClassVar[str] = "Strona et al. 2014, doi:10.1038/ncomms5114"
 
     rounds: int = 20
+    loops: bool = True
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -60,6 +64,19 @@ class Degrees(Null):
                 f"be joined ({', '.join(map(repr, space.limits))}): use Distance or Counts."
             )
 
+        for i, p in enumerate(graph.projections):
+            _, pre, post = (x[graph.rows(i)] for x in graph.locate())
+            if not self.loops and p.source == p.target and (pre == post).any():
+                raise ValueError(
+                    f"Degrees(loops=False) keeps self-loops away, and {p.name!r} has "
+                    f"{int((pre == post).sum())} of them: leave out loops=False."
+                )
+            if not self.loops and p.source == p.target and p.taps > 1:
+                raise ValueError(
+                    f"Degrees(loops=False) takes one edge from a unit to another, and {p.name!r} "
+                    f"has {p.taps}, parallel: leave out loops=False."
+                )
+
     def keys(self, graph: Graph, rng: np.random.Generator) -> np.ndarray:
         parts = [self._projection(graph, i, rng) for i in range(len(graph.projections))]
         return np.concatenate([NONE, *parts])
@@ -76,10 +93,32 @@ class Degrees(Null):
             cells = np.sort(cells)
         row = cells // incidence.width
         starts = np.searchsorted(row, np.arange(n_rows + 1))
-        first, second = self._pairs(incidence, rng)
-        columns = trade_rows(starts, cells - row * incidence.width, first, second, counter)
+        columns = cells - row * incidence.width
+        p = graph.projections[i]
+        if self.loops or p.source != p.target:
+            columns = trade_rows(starts, columns, *self._pairs(incidence, rng), counter)
+        else:
+            columns = self._without_loops(starts, columns, incidence, rng, counter)
         drawn = incidence.local(row * incidence.width + columns)
         return (drawn if incidence.stored_by_row else np.sort(drawn)) + offset
+
+    def _without_loops(
+        self,
+        starts: np.ndarray,
+        columns: np.ndarray,
+        incidence: Incidence,
+        rng: np.random.Generator,
+        counter: int,
+    ) -> np.ndarray:
+        n = incidence.rows
+        first, second = (x.reshape(self.rounds, -1) for x in self._pairs(incidence, rng))
+        for k in range(self.rounds):
+            columns = trade_off_diagonal(starts, columns, first[k], second[k], mix(counter + k))
+            if n > 2:
+                triples = rng.integers(n, size=(n, 3))
+                distinct = (triples != np.roll(triples, 1, axis=1)).all(axis=1)
+                columns = turn_triangles(starts, columns, triples[distinct])
+        return columns
 
     def _pairs(
         self, incidence: Incidence, rng: np.random.Generator
