@@ -318,6 +318,20 @@ def half_precision(rank, ranks):
     )  # fmt: skip
 
 
+def bfloat16_throughout(rank, ranks):
+    """Weights in bfloat16: the ranks are one network, as inexact as their type."""
+
+    def data(step, rank, ranks):
+        x, y = parts(step, rank, ranks)
+        return x.bfloat16(), y
+
+    return outcome(
+        *train(
+            RULES["RigL"], rank, ranks, model=lambda: model_of().bfloat16(), data=data, probe=None
+        )
+    )
+
+
 def in_pair(rank, ranks):
     pair = [rewire.GMP(to=0.15, when=every(2)), rewire.SET(fraction=0.3, when=every(3))]
     return outcome(*train(pair, rank, ranks, density=None))
@@ -374,6 +388,7 @@ WAYS = {
     "scaler": scaled(own=False),
     "scaler of the session": scaled(own=True),
     "bfloat16": half_precision,
+    "bfloat16 throughout": bfloat16_throughout,
     "pair": in_pair,
     "limits": limited,
     "largest": largest,
@@ -419,6 +434,53 @@ def saved(rank, folder):
         half(rank, 2, name, f"{folder}/of two {name}", first=True)
         out[name, "two"] = half(rank, 2, name, f"{folder}/of two {name}", first=False)
         out[name, "one"] = half(rank, 2, name, f"{folder}/of one {name}", first=False)
+    return out
+
+
+def crossed(rank, folder):
+    """A file of the sparse world, loaded by sharded ranks."""
+    model = model_of(7)
+    by_layer(model)
+    net = rewire.load(
+        f"{folder}/of sparse", model, torch.optim.Adam(model.parameters(), lr=0.01), world="masked"
+    )
+    return outcome(net, steps_of(net, model, rank, 2, range(STEPS // 2, STEPS)))
+
+
+def steps_of(net, model, rank, ranks, span):
+    digests = []
+    for step in span:
+        net.optimizer.zero_grad()
+        loss_of(model, parts(step, rank, ranks)).backward()
+        net.optimizer.step()
+        digests.append(net.graph.digest())
+    return digests
+
+
+def of_sparse(path, *, world=None):
+    """One process: the first half in the sparse world, or the second of a file of it."""
+    model = model_of(0 if world is None else 7)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    if world is None:
+        net = rewire.attach(
+            model, optimizer, RULES["RigL"], density=0.3, steps=STEPS, seed=1, world="sparse"
+        )
+        steps_of(net, model, 0, 1, range(STEPS // 2))
+        rewire.save(net, path)
+        return None
+    net = rewire.load(path, model, optimizer, world=world)
+    digests = steps_of(net, model, 0, 1, range(STEPS // 2, STEPS))
+    return net.graph.keys, net.graph["weight"], digests
+
+
+def chosen(rank):
+    """What world is chosen, and a group that is the model's."""
+    world = torch.distributed.group.WORLD
+    out = []
+    for options in ({"world": "auto"}, {"group": world}):
+        model = by_layer(model_of())
+        net = rewire.attach(model, sgd(model), RULES["SET"], density=0.3, **options)
+        out.append((net.world.name, net.world.sharded))
     return out
 
 
@@ -573,6 +635,8 @@ def everything(rank, folder, rules, ways):
         "runs": runs(rank, rules, ways),
         "saved": saved(rank, folder),
         "back": gone_back(rank, folder),
+        "crossed": crossed(rank, folder),
+        "chosen": chosen(rank),
         "written": written(rank),
         "nan": edges_that_are_nan(rank),
         "refused": refused(rank),

@@ -19,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Shard
 
 from ...graph import Space
+from .copies import own_copy
 from .group import Ranks, kind_of, of_torch
 from .twin import Twin
 
@@ -182,7 +183,7 @@ def plain_copy(model: nn.Module, known: Mapping[int, nn.Parameter] | None = None
         for p in model.parameters() if known is None or id(p) not in known
     }  # fmt: skip
     memo.update(known or {})
-    with _copying(modules):
+    with own_copy(), _copying(modules):
         copied = copy.deepcopy(model, memo)
     for module in copied.modules():
         for table in _hooks(vars(module)):
