@@ -99,5 +99,5 @@ def _joined(graph: Graph, weights: Weights, projection: str | None) -> Joined:
     blocks = np.zeros(network.size, np.int64)
     for k, start in enumerate(sorted(set(network.starts.values()))):
         blocks[start:] = k
-    arrays = (np.concatenate(parts) for parts in (pre, post, number, weight))
-    return Joined(*arrays, blocks=blocks)
+    ends = np.concatenate(pre), np.concatenate(post)
+    return Joined(*ends, np.concatenate(number), np.concatenate(weight), blocks)

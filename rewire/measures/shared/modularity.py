@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
 DENSE = 1 << 22  # units x labels up to which all gains are computed
+FEW = 4096  # labels up to which an array of all is quicker than sorting
 SWEEPS = 100  # at most, of one round
 RELATIVE = 1e-12  # a gain below this share of all weight is rounding
 
@@ -226,27 +227,34 @@ def _in_turn(
     threshold: float,
 ) -> int:
     moved = 0
-    free = len(by_label) - len(nodes)
+    free = len(by_label) - len(nodes)  # the first label that none has
     for k, node in enumerate(nodes.tolist()):
         entries = slice(weights.indptr[node], weights.indptr[node + 1])
         old = labels[node]
         by_label[old] -= g[k]
-        near, place = np.unique(
-            np.append(labels[weights.indices[entries]], old), return_inverse=True
-        )
-        gains = np.bincount(place[:-1], weights.data[entries], len(near)) - by_label[near] @ f[k]
-        at = int(gains.argmax())
-        current = gains[place[-1]]
-        new = old
-        if gains[at] < -threshold:
+        near, towards = _by_label(labels[weights.indices[entries]], weights.data[entries], free)
+        gains = towards - by_label[near] @ f[k]
+        current = towards[near == old].sum() - by_label[old] @ f[k]
+        new, best = old, gains.max(initial=-np.inf)
+        if max(best, current) < -threshold:
             new = free + k
-        elif gains[at] > current + threshold:
-            new = near[at]
+        elif best > current + threshold:
+            new = near[int(gains.argmax())]
         by_label[new] += g[k]
         if new != old:
             labels[node] = new
             moved += 1
     return moved
+
+
+def _by_label(labels: np.ndarray, weights: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The labels that occur, ascending, and the weight of each."""
+    if count > FEW or labels.max(initial=0) >= count:
+        near, place = np.unique(labels, return_inverse=True)
+        return near, np.bincount(place, weights, len(near))
+    total = np.bincount(labels, weights)
+    near = np.flatnonzero(total)
+    return near, total[near]
 
 
 def _merged(joined: Joined, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -264,9 +272,10 @@ def _merged(joined: Joined, labels: np.ndarray, rng: np.random.Generator) -> np.
     of_community = np.arange(count)
     for _ in range(SWEEPS):
         _, of_community = np.unique(of_community, return_inverse=True)
-        by_label = np.zeros((2 * count, f.shape[1]))
+        by_label = np.zeros((2 * count, f.shape[1]))  # with a free label for each
         np.add.at(by_label, of_community, g)
         order = rng.permutation(count)
+        order = order[f[order].any(axis=1)]  # the others have no edge
         ends = weights, of_community, order, f[order], g[order], by_label
         if not _in_turn(*ends, RELATIVE * joined.total):
             break
