@@ -14,8 +14,8 @@ from rewire.edit_log import History, Record, parse, read
 from rewire.graph import Edit, Graph
 
 from ..errors import ConfigError, StoreError
-from ..report.graphs import graph_of
 from ..store import CellStore
+from .followed import graph_of_cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ def graph_at(cell: Recorded, step: int | None, level: int | None) -> Graph:
         )
     ends = level_ends(cell)
     if step is None:
-        return _saved(files, level_of(cell, ends, level))
+        return _saved(cell, level_of(cell, ends, level))
     if len(files.starts) > 1:  # a branch: trainings one after the other, that never rewire
         raise ConfigError(
             f"{cell.name} trains from {len(files.starts)} starts, and steps are counted from each: "
@@ -49,7 +49,7 @@ def graph_at(cell: Recorded, step: int | None, level: int | None) -> Graph:
         return start_of(cell, None)
     for number, end in ends.items():
         if end == step:
-            return _saved(files, number)
+            return _saved(cell, number)
     _check_replayable(cell)
     last = _end(cell, ends)
     if not 0 <= step <= last:
@@ -66,7 +66,7 @@ def graphs_of(cell: Recorded, every: int, level: int | None) -> Iterator[tuple[i
     files, ends = cell.files, level_ends(cell)
     end = ends[level_of(cell, ends, level)] if level is not None else _end(cell, ends)
     if len(files.starts) > 1:
-        return iter([(0, start_of(cell, level)), (end, _saved(files, level_of(cell, ends, level)))])
+        return iter([(0, start_of(cell, level)), (end, _saved(cell, level_of(cell, ends, level)))])
     _check_replayable(cell)
     steps = iter([*range(0, end, every), end])
     return _checked(cell, ends, _replayed(cell, start_of(cell, None), steps))
@@ -88,7 +88,7 @@ def start_of(cell: Recorded, level: int | None) -> Graph:
         number = level
     with reading(files):
         tree, meta = files.read_start(number)
-        return graph_of(tree["keys"], meta)
+        return graph_of_cell(tree["keys"], meta, cell.config)
 
 
 def history_of(cell: Recorded) -> History:
@@ -132,10 +132,11 @@ def level_of(cell: Recorded, ends: Mapping[int, int], level: int | None) -> int:
     return level
 
 
-def _saved(files: CellStore, level: int) -> Graph:
-    with reading(files):
-        tree, meta = files.read_level(level)
-        return graph_of(tree["keys"], meta).with_columns({"weight": tree["weight"]})
+def _saved(cell: Recorded, level: int) -> Graph:
+    with reading(cell.files):
+        tree, meta = cell.files.read_level(level)
+        graph = graph_of_cell(tree["keys"], meta, cell.config)
+        return graph.with_columns({"weight": tree["weight"]})
 
 
 def _replayed(cell: Recorded, start: Graph, steps: Iterator[int]) -> Iterator[tuple[int, Graph]]:
@@ -162,7 +163,7 @@ def _checked(
     """The same graphs; each that was saved too must be the saved one."""
     saved = {end: level for level, end in ends.items()}
     for step, graph in graphs:
-        if step in saved and not np.array_equal(graph.array, _saved(cell.files, saved[step]).array):
+        if step in saved and not np.array_equal(graph.array, _saved(cell, saved[step]).array):
             raise StoreError(
                 f"{cell.files.path}: the edit log leads to other edges at step {step} than level "
                 f"{saved[step]} was saved with: one of the two files is not this cell's"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -99,6 +100,7 @@ def query(out: str | Path, sql: str) -> list[Row]:
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
         for name, rows in by_name.items():
             _fill(db, name, rows)
+        _check_quoted(sql, by_name)
         db.set_authorizer(lambda action, *_: (
             sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
         ))  # fmt: skip
@@ -154,6 +156,26 @@ def _distinct(names: Iterable[str]) -> list[str]:
             numbered = f"{name}_{n}"
         distinct.append(numbered)
     return distinct
+
+
+def _check_quoted(sql: str, by_name: dict[str, list[Row]]) -> None:
+    """SQLite takes an unknown name in double quotes for text: "edge" would answer itself.
+
+    Raises ConfigError for one that is no table, no column, and named nowhere with AS.
+    """
+    columns = {name for rows in by_name.values() for row in rows for name in row}
+    code = re.sub(r"'(?:[^']|'')*'", "''", sql)
+    quoted = [name.replace('""', '"') for name in re.findall(r'"((?:[^"]|"")*)"', code)]
+    named = [name.replace('""', '"') for name in re.findall(r'(?i)\bas\s+"((?:[^"]|"")*)"', code)]
+    bare = {word.lower() for word in re.findall(r"\w+", re.sub(r'"(?:[^"]|"")*"', " ", code))}
+    known = {name.lower() for name in (*columns, *by_name, *named)} | bare
+    for name in quoted:
+        if name.lower() not in known:
+            hint = did_you_mean(name, columns)
+            raise ConfigError(
+                f'the query {_short(sql)} cannot be answered: no such column: "{name}"{hint}; text '
+                "stands in single quotes"
+            )
 
 
 def _short(sql: str) -> str:

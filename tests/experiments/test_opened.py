@@ -93,6 +93,8 @@ def test_a_query_answers_as_the_rows_do(run):
         values = [r["test_accuracy"] for r in rows if r["label"] == line["label"]]
         assert line["n"] == len(values) and line["mean"] == pytest.approx(np.mean(values))
     assert len(answer) == 5
+    named = run.query('SELECT "seed" AS "the seed" FROM cells ORDER BY "the seed" LIMIT 1')
+    assert named == [{"the seed": 0}]
     joined = run.query("SELECT r.seed, c.seed FROM results r JOIN cells c USING (cell)")
     assert len(joined) == 42 and all(row["seed"] == row["seed_2"] for row in joined)
 
@@ -102,6 +104,8 @@ def test_a_query_answers_as_the_rows_do(run):
     [
         ("SELECT * FROM result", r"no such table: result \(did you mean 'results'\?\); there are"),
         ("SELECT edge FROM results", r"no such column: edge \(did you mean 'edges'\?\)"),
+        ('SELECT "edge" FROM results', r"no such column: \"edge\" \(did you mean 'edges'\?\)"),
+        ('SELECT seed FROM cells WHERE rule = "SETT"', "text stands in single quotes"),
         ("DELETE FROM results", "does more than read: only SELECT is allowed"),
         ("ATTACH 'x.db' AS x", "does more than read"),
         ("PRAGMA table_info(results)", "does more than read"),
@@ -276,6 +280,27 @@ def test_the_levels_of_a_spiking_cell_are_those_of_its_log(tmp_path):
     assert len(cell.graph(level=0)) == len(cell.start) and "weight" in cell.graph().columns
     with pytest.raises(ConfigError, match="of the kind 'spiking' and has no torch model"):
         cell.model()
+
+
+def test_the_layers_of_an_older_run_are_joined_by_following_its_model(tmp_path):
+    tree = {
+        "name": "conv", "model": {"name": "conv-2"}, "data": "digits", "batch": 50, "steps": 2,
+        "optimizer": {"name": "sgd", "lr": 0.05}, "densities": [0.05], "seeds": 1,
+        "rules": ["Static"],
+    }  # fmt: skip
+    run_experiment(tree, out=tmp_path / "out", workers=0)
+    (cell,) = rewire.open(tmp_path / "out")
+    joined = cell.graph().network
+    files = cell.store
+    for read, write, n in (
+        (files.read_level, files.write_level, 0), (files.read_start, files.write_start, 0)
+    ):  # fmt: skip
+        tensors, meta = read(n)
+        write(n, tensors, {k: v for k, v in meta.items() if k != "wiring"})
+    (older,) = rewire.open(tmp_path / "out")
+    for graph in (older.graph(), older.start):
+        assert graph.network.pieces == joined.pieces and len(joined.pieces) == 1
+        assert graph.network.ends == joined.ends
 
 
 def test_an_unfinished_cell_is_not_replayed(copied):
