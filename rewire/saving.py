@@ -31,7 +31,8 @@ def save(net: Any, path: str | Path, *, extra: Any = None) -> None:
 
     extra: what else the training goes on from (a scheduler's state, an average's, the epoch), of
     dicts, lists, tensors, numbers and strings; :func:`extra_of` reads it. Random numbers that the
-    loop draws itself (batches, dropout) are the loop's to save.
+    loop draws itself (batches, dropout) are the loop's to save. Where ``fully_shard`` spread the
+    model over processes all of them call this, and the first one writes.
 
     >>> import tempfile, torch, rewire
     >>> def new():

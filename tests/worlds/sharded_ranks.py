@@ -219,20 +219,24 @@ def accumulated(*, sync):
     return run
 
 
-def zeroed(rank, ranks):
-    """Gradients are set to 0 in place, and a pass is thrown away."""
-    model = model_of()
-    if ranks > 1:
-        by_layer(model)
-    optimizer, digests = sgd(model), []
-    net = rewire.attach(model, optimizer, RULES["RigL"], density=0.3, steps=STEPS, seed=1)
-    for step in range(STEPS):
-        for batch in (step + 50, step):
-            optimizer.zero_grad(set_to_none=False)
-            loss_of(model, parts(batch, rank, ranks)).backward()
-        optimizer.step()
-        digests.append(net.graph.digest())
-    return outcome(net, digests)
+def thrown_away(*, in_place):
+    """A pass is thrown away before each step. in_place: gradients are set to 0, not dropped."""
+
+    def run(rank, ranks):
+        model = model_of()
+        if ranks > 1:
+            by_layer(model)
+        optimizer, digests = sgd(model), []
+        net = rewire.attach(model, optimizer, RULES["RigL"], density=0.3, steps=STEPS, seed=1)
+        for step in range(STEPS):
+            for batch in (step + 50, step):
+                optimizer.zero_grad(set_to_none=not in_place)
+                loss_of(model, parts(batch, rank, ranks)).backward()
+            optimizer.step()
+            digests.append(net.graph.digest())
+        return outcome(net, digests)
+
+    return run
 
 
 def clipped(*, own):
@@ -380,7 +384,8 @@ WAYS = {
     "looked at": looked_at,
     "accumulated": accumulated(sync=True),
     "accumulated, averaged once": accumulated(sync=False),
-    "zeroed": zeroed,
+    "zeroed": thrown_away(in_place=True),
+    "dropped": thrown_away(in_place=False),
     "clipped": clipped(own=False),
     "clipped by the session": clipped(own=True),
     "by the session": by_session,

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 RULES = ("SET", "RigL", "StructuralPlasticity", "SNIP", "IMP", "SRSTE", "Wanda")
 WAYS = (
     "optimizer Adam", "optimizer Adagrad", "optimizer Adamax", "images", "tied", "kept whole",
-    "accumulated", "zeroed", "clipped", "scaler", "pair", "averaged",
+    "accumulated", "zeroed", "dropped", "clipped", "scaler", "pair", "averaged",
 )  # fmt: skip
 MORE = [name for name in several.RULES if name not in RULES]
 OTHERS = [name for name in sharded.WAYS if name not in WAYS]

@@ -5,6 +5,7 @@ Written and read by the keys of the whole network.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,7 +116,8 @@ class LocalBackward(Backward):
     def __init__(self, shards: Shards, weights: LocalWeights):
         super().__init__(shards.leaves, weights)
         self._shards = shards
-        self._made: list[tuple[int, int] | None] = [None] * len(shards.leaves)
+        # the gradients that passes left last, and how often those were written
+        self._last: list[tuple[Any, int] | None] = [None] * len(shards.leaves)
 
     def listen(self, *, dense: bool) -> None:
         """Hook into the parameters, once."""
@@ -134,24 +136,26 @@ class LocalBackward(Backward):
                 self._keep(i, gradient)
             if i in self._weights.thin:
                 clear_one(gradient, self._weights.masks[i])
-            self._clean[i], self._made[i] = self._marks(i), self._written(i)
+            self._clean[i] = self._marks(i)
+            own = parameter.grad
+            self._last[i] = weakref.ref(own), own._version
 
         return mask
 
     def _keep(self, i: int, gradient: Tensor) -> None:
         """Keep a gradient whose absent synapses hold what the last pass alone added."""
         earlier = self._whole[i]
-        if earlier is None or self._made[i] != self._written(i):
+        if earlier is None or self._is_new(i):
             self._whole[i] = gradient.clone()
         else:
             exists = self._weights.masks[i] != 0
             self._whole[i] = torch.where(exists, gradient, earlier + gradient)
 
-    def _written(self, i: int) -> tuple[int, int]:
-        """What changes where somebody else than a pass zeroes a gradient, or makes another."""
-        gradient, local = self._parameters[i].grad, self._shards.gradient(i)
-        assert gradient is not None and local is not None
-        return id(gradient), gradient._version
+    def _is_new(self, i: int) -> bool:
+        """Whether a gradient was zeroed, or dropped, since the last pass."""
+        gradient, last = self._parameters[i].grad, self._last[i]
+        assert gradient is not None
+        return last is None or last[0]() is not gradient or last[1] != gradient._version
 
     def _marks(self, i: int) -> tuple[int, int]:
         gradient, local = self._parameters[i].grad, self._shards.gradient(i)

@@ -153,6 +153,12 @@ def check_layout(model: nn.Module, names: Sequence[str], leaves: Sequence[Tensor
                 "of one dimension (no hybrid sharding, no tensor parallelism, no "
                 "shard_placement_fn of other dimensions): leave the weight out with exclude=."
             )
+        if local_of(p).device.type != p.device_mesh.device_type:
+            raise ValueError(
+                f"{name!r} is offloaded to {local_of(p).device}, where processes on "
+                f"{p.device_mesh.device_type} cannot put it together for rules: shard the model "
+                "without an offload_policy."
+            )
         first = leaves[0]
         if isinstance(first, DTensor) and p.device_mesh != first.device_mesh:
             raise ValueError(

@@ -69,7 +69,7 @@ def _shallow(module: nn.Module) -> nn.Module:
 
 def _emptied(p: Tensor) -> Tensor:
     if is_sharded(p):
-        empty = p.to_local().new_empty(p.shape, device="meta")  # type: ignore[operator]
+        empty = p.to_local().new_empty(p.shape, device="meta")  # type: ignore[attr-defined]
     else:
         empty = torch.empty_like(p, device="meta")
     return nn.Parameter(empty, requires_grad=False)
