@@ -314,7 +314,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         batch = batches(net.data_step)
         if world.trace is not None and world.trace.probe is None:
-            world.trace.probe = Probe([batch], loss)
+            world.trace.probe = Probe([batch], loss)  # type: ignore[arg-type]
         value = loss(model, batch)
         value.backward()
         net.optimise()

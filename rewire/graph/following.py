@@ -215,7 +215,7 @@ class Pass(Units):
             units = [self._layer(blocks[:, g], shape[1] // groups, name) for g in range(groups)]
             return torch.cat(units).view(view).expand(shape)
         keys = inputs[1]
-        keys = keys[(slice(None), slice(None), *[0] * axes)]  # one position of the kernel
+        keys = keys.flatten(2)[:, :, 0]  # one position of the kernel
         pre, post = self._joined(keys)
         if transposed:  # (in, out / groups): by group (groups, in / groups, out / groups)
             pre, post = (u.unflatten(0, (groups, -1)) for u in (pre, post))

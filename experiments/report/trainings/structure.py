@@ -123,7 +123,9 @@ def _disconnected(graphs: Sequence[Graph]) -> dict[str, Any]:
     """Means over seeds: densities by projection, and fractions of units and edges on no path where
     every network could be followed from end to end."""
     densities = [metrics.layer_density(graph) for graph in graphs]
-    shares = {"densities": {k: np.mean([d[k] for d in densities]) for k in densities[0]}}
+    shares: dict[str, Any] = {
+        "densities": {k: np.mean([d[k] for d in densities]) for k in densities[0]}
+    }
     if all(map(metrics.followed, graphs)):
         shares |= {k: np.mean(v) for k, v in _idle(graphs).items()}
     return shares

@@ -86,6 +86,8 @@ def _elementwise(recorder: Recorder, call: Call) -> Any:
 @handles("glu")
 def _gated(recorder: Recorder, call: Call) -> Any:
     value, axis = recorder.value(call.first), call["dim"] % call.first.dim()
+    if value is None:
+        return None
     n = call.shape[axis]
     halves = [recorder.step("slice", (value,), (axis, at, 1), call.shape) for at in (0, n)]
     return recorder.step("add", halves, (), call.shape)
