@@ -12,6 +12,18 @@ from .measure import Measure, Weights
 if TYPE_CHECKING:
     from ..graph import Graph
 
+PAPER = r"""
+@article{barber2007modularity,
+  title = {Modularity and Community Detection in Bipartite Networks},
+  author = {Barber, Michael J.},
+  journal = {Physical Review E},
+  volume = {76},
+  pages = {066102},
+  year = {2007},
+  doi = {10.1103/PhysRevE.76.066102},
+}
+"""
+
 
 @dataclass(frozen=True)
 class BarberModularity(Measure):
@@ -32,6 +44,7 @@ class BarberModularity(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Barber 2007, doi:10.1103/PhysRevE.76.066102"
+    bibtex: ClassVar[str] = PAPER
     bounds: ClassVar[tuple[float | None, float | None]] = (-0.5, 1)
     numbered: ClassVar[bool] = True
 

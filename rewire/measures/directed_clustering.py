@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
     from ..graph import Graph
 
+PAPER = r"""
+@article{fagiolo2007clustering,
+  title = {Clustering in Complex Directed Networks},
+  author = {Fagiolo, Giorgio},
+  journal = {Physical Review E},
+  volume = {76},
+  pages = {026107},
+  year = {2007},
+  doi = {10.1103/PhysRevE.76.026107},
+}
+"""
+
 
 @dataclass(frozen=True)
 class DirectedClustering(Measure):
@@ -35,6 +47,7 @@ class DirectedClustering(Measure):
 
     kind: ClassVar[str] = "directed"
     source: ClassVar[str] = "Fagiolo 2007, doi:10.1103/PhysRevE.76.026107"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"recurrent"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)
 

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from ..graph import Graph
     from ..graph.network import Network
 
+PAPER = r"""
+@article{latora2001efficient,
+  title = {Efficient Behavior of Small-World Networks},
+  author = {Latora, Vito and Marchiori, Massimo},
+  journal = {Physical Review Letters},
+  volume = {87},
+  pages = {198701},
+  year = {2001},
+  doi = {10.1103/PhysRevLett.87.198701},
+}
+"""
+
 
 @dataclass(frozen=True)
 class Efficiency(Measure):
@@ -36,6 +48,7 @@ class Efficiency(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Latora & Marchiori 2001, doi:10.1103/PhysRevLett.87.198701"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"joined"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)
 

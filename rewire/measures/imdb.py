@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 LEAST = 3  # units of a part, and both its mean degrees: as in the authors' code
 
+PAPER = r"""
+@inproceedings{hoang2023revisiting,
+  title = {Revisiting Pruning at Initialization Through the Lens of {R}amanujan Graph},
+  author = {Hoang, Duc and Liu, Shiwei and Marculescu, Radu and Wang, Zhangyang},
+  booktitle = {International Conference on Learning Representations},
+  url = {https://openreview.net/forum?id=uVcDssQff_},
+  year = {2023},
+}
+"""
+
 
 @dataclass(frozen=True)
 class IMDB(Measure):
@@ -41,6 +51,7 @@ class IMDB(Measure):
 
     kind: ClassVar[str] = "spectrum"
     source: ClassVar[str] = "Hoang et al. 2023, openreview:uVcDssQff_"
+    bibtex: ClassVar[str] = PAPER
 
     def values(self, graph: Graph) -> Mapping[str, float]:
         return of_each(graph, _mean_difference)

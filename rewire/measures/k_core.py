@@ -12,6 +12,18 @@ from .shared.simple import core_numbers, neighbours
 if TYPE_CHECKING:
     from ..graph import Graph
 
+PAPER = r"""
+@article{seidman1983network,
+  title = {Network Structure and Minimum Degree},
+  author = {Seidman, Stephen B.},
+  journal = {Social Networks},
+  volume = {5},
+  pages = {269--287},
+  year = {1983},
+  doi = {10.1016/0378-8733(83)90028-X},
+}
+"""
+
 
 @dataclass(frozen=True)
 class KCore(Measure):
@@ -29,6 +41,7 @@ class KCore(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Seidman 1983, doi:10.1016/0378-8733(83)90028-X"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"joined"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)
 

@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 
     from ..graph import Graph
 
+PAPER = r"""
+@article{daminelli2015common,
+  title = {Common Neighbours and the Local-Community-Paradigm for Topological Link Prediction in
+           Bipartite Networks},
+  author = {Daminelli, Simone and Thomas, Josephine Maria and Dur{\'a}n, Claudio and
+            Cannistraci, Carlo Vittorio},
+  journal = {New Journal of Physics},
+  volume = {17},
+  pages = {113037},
+  year = {2015},
+  doi = {10.1088/1367-2630/17/11/113037},
+}
+"""
+
 
 @dataclass(frozen=True)
 class LCPCorrelation(Measure):
@@ -37,6 +51,7 @@ class LCPCorrelation(Measure):
 
     kind: ClassVar[str] = "layers"
     source: ClassVar[str] = "Daminelli et al. 2015, doi:10.1088/1367-2630/17/11/113037"
+    bibtex: ClassVar[str] = PAPER
     bounds: ClassVar[tuple[float | None, float | None]] = (-1, 1)
 
     def values(self, graph: Graph) -> Mapping[str, float]:

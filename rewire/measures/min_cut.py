@@ -14,6 +14,18 @@ from .shared.cut import least_cut
 if TYPE_CHECKING:
     from ..graph import Graph
 
+PAPER = r"""
+@article{ford1956maximal,
+  title = {Maximal Flow Through a Network},
+  author = {Ford, L. R. and Fulkerson, D. R.},
+  journal = {Canadian Journal of Mathematics},
+  volume = {8},
+  pages = {399--404},
+  year = {1956},
+  doi = {10.4153/CJM-1956-045-5},
+}
+"""
+
 
 @dataclass(frozen=True)
 class MinCut(Measure):
@@ -30,6 +42,7 @@ class MinCut(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Ford & Fulkerson 1956, doi:10.4153/CJM-1956-045-5"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"joined", "ends"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from .diamonds import PAPER
 from .measure import Measure
 from .shared.recurrent import products_at, recurrent
 
@@ -37,6 +38,7 @@ class Motifs(Measure):
 
     kind: ClassVar[str] = "directed"
     source: ClassVar[str] = "Milo et al. 2002, doi:10.1126/science.298.5594.824"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"recurrent"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)
 

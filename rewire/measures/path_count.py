@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from .layer_collapse import PAPER
 from .measure import Measure
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class PathCount(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Tanaka et al. 2020, arXiv:2006.05467"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"joined", "ends", "acyclic"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)
 

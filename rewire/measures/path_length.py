@@ -14,6 +14,18 @@ from .shared.reach import input_output_pairs
 if TYPE_CHECKING:
     from ..graph import Graph
 
+PAPER = r"""
+@article{watts1998collective,
+  title = {Collective Dynamics of `Small-World' Networks},
+  author = {Watts, Duncan J. and Strogatz, Steven H.},
+  journal = {Nature},
+  volume = {393},
+  pages = {440--442},
+  year = {1998},
+  doi = {10.1038/30918},
+}
+"""
+
 
 @dataclass(frozen=True)
 class PathLength(Measure):
@@ -31,6 +43,7 @@ class PathLength(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Watts & Strogatz 1998, doi:10.1038/30918"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"joined", "ends"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)
 

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
     from ..graph import Graph
 
+PAPER = r"""
+@article{marcus2015interlacing,
+  title = {Interlacing Families {I}: Bipartite {R}amanujan Graphs of All Degrees},
+  author = {Marcus, Adam W. and Spielman, Daniel A. and Srivastava, Nikhil},
+  journal = {Annals of Mathematics},
+  volume = {182},
+  pages = {307--325},
+  year = {2015},
+  doi = {10.4007/annals.2015.182.1.7},
+}
+"""
+
 
 @dataclass(frozen=True)
 class RamanujanBound(Measure):
@@ -38,6 +50,7 @@ class RamanujanBound(Measure):
 
     kind: ClassVar[str] = "spectrum"
     source: ClassVar[str] = "Marcus et al. 2015, doi:10.4007/annals.2015.182.1.7"
+    bibtex: ClassVar[str] = PAPER
 
     def values(self, graph: Graph) -> Mapping[str, float]:
         return of_each(graph, difference_of_bound)

@@ -12,6 +12,18 @@ from .shared.recurrent import recurrent
 if TYPE_CHECKING:
     from ..graph import Graph
 
+PAPER = r"""
+@article{garlaschelli2004patterns,
+  title = {Patterns of Link Reciprocity in Directed Networks},
+  author = {Garlaschelli, Diego and Loffredo, Maria I.},
+  journal = {Physical Review Letters},
+  volume = {93},
+  pages = {268701},
+  year = {2004},
+  doi = {10.1103/PhysRevLett.93.268701},
+}
+"""
+
 
 @dataclass(frozen=True)
 class Reciprocity(Measure):
@@ -31,6 +43,7 @@ class Reciprocity(Measure):
 
     kind: ClassVar[str] = "directed"
     source: ClassVar[str] = "Garlaschelli & Loffredo 2004, doi:10.1103/PhysRevLett.93.268701"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"recurrent"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)
 

@@ -14,6 +14,19 @@ from .shared.simple import degrees, neighbours
 if TYPE_CHECKING:
     from ..graph import Graph
 
+PAPER = r"""
+@article{colizza2006detecting,
+  title = {Detecting Rich-Club Ordering in Complex Networks},
+  author = {Colizza, Vittoria and Flammini, Alessandro and Serrano, M. {\'A}ngeles and
+            Vespignani, Alessandro},
+  journal = {Nature Physics},
+  volume = {2},
+  pages = {110--115},
+  year = {2006},
+  doi = {10.1038/nphys209},
+}
+"""
+
 
 @dataclass(frozen=True)
 class RichClub(Measure):
@@ -35,6 +48,7 @@ class RichClub(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Colizza et al. 2006, doi:10.1038/nphys209"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"joined"})
 
     share: float = 0.1

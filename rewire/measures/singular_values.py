@@ -13,6 +13,16 @@ from .shared.spectra import leading, normalised
 if TYPE_CHECKING:
     from ..graph import Graph
 
+PAPER = r"""
+@inproceedings{dhillon2001co,
+  title = {Co-Clustering Documents and Words Using Bipartite Spectral Graph Partitioning},
+  author = {Dhillon, Inderjit S.},
+  booktitle = {International Conference on Knowledge Discovery and Data Mining},
+  year = {2001},
+  doi = {10.1145/502512.502550},
+}
+"""
+
 
 @dataclass(frozen=True)
 class SingularValues(Measure):
@@ -31,6 +41,7 @@ class SingularValues(Measure):
 
     kind: ClassVar[str] = "spectrum"
     source: ClassVar[str] = "Dhillon 2001, doi:10.1145/502512.502550"
+    bibtex: ClassVar[str] = PAPER
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)  # 1, but for rounding
 
     count: int = 5

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 
     from ..graph import Graph
 
+PAPER = r"""
+@book{chung1997spectral,
+  title = {Spectral Graph Theory},
+  author = {Chung, Fan R. K.},
+  publisher = {American Mathematical Society},
+  year = {1997},
+  doi = {10.1090/cbms/092},
+}
+"""
+
 
 @dataclass(frozen=True)
 class SpectralGap(Measure):
@@ -33,6 +43,7 @@ class SpectralGap(Measure):
 
     kind: ClassVar[str] = "spectrum"
     source: ClassVar[str] = "Chung 1997, doi:10.1090/cbms/092"
+    bibtex: ClassVar[str] = PAPER
     bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)
 
     def values(self, graph: Graph) -> Mapping[str, float]:

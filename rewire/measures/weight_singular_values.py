@@ -13,6 +13,19 @@ from .shared.spectra import leading
 if TYPE_CHECKING:
     from ..graph import Graph
 
+PAPER = r"""
+@article{martin2021implicit,
+  title = {Implicit Self-Regularization in Deep Neural Networks: Evidence from Random Matrix
+           Theory and Implications for Learning},
+  author = {Martin, Charles H. and Mahoney, Michael W.},
+  journal = {Journal of Machine Learning Research},
+  volume = {22},
+  eprint = {1810.01075},
+  archiveprefix = {arXiv},
+  year = {2021},
+}
+"""
+
 
 @dataclass(frozen=True)
 class WeightSingularValues(Measure):
@@ -31,6 +44,7 @@ class WeightSingularValues(Measure):
 
     kind: ClassVar[str] = "spectrum"
     source: ClassVar[str] = "Martin & Mahoney 2021, arXiv:1810.01075"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"weight"})
     weights: ClassVar[Weights] = "signed"
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)

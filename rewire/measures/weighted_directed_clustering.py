@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .directed_clustering import mean_clustering
+from .directed_clustering import PAPER, mean_clustering
 from .measure import Measure, Weights
 from .shared.recurrent import recurrent
 
@@ -33,6 +33,7 @@ class WeightedDirectedClustering(Measure):
 
     kind: ClassVar[str] = "directed"
     source: ClassVar[str] = "Fagiolo 2007, doi:10.1103/PhysRevE.76.026107"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"recurrent", "weight"})
     weights: ClassVar[Weights] = "absolute"
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)  # 1, but for rounding

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
     from ..graph import Graph
 
+PAPER = r"""
+@article{rubinov2010complex,
+  title = {Complex Network Measures of Brain Connectivity: Uses and Interpretations},
+  author = {Rubinov, Mikail and Sporns, Olaf},
+  journal = {NeuroImage},
+  volume = {52},
+  pages = {1059--1069},
+  year = {2010},
+  doi = {10.1016/j.neuroimage.2009.10.003},
+}
+"""
+
 
 @dataclass(frozen=True)
 class WeightedEfficiency(Measure):
@@ -35,6 +47,7 @@ class WeightedEfficiency(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Rubinov & Sporns 2010, doi:10.1016/j.neuroimage.2009.10.003"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"joined", "ends", "weight"})
     weights: ClassVar[Weights] = "absolute"
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)

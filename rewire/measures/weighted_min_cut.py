@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from .measure import Measure, Weights
+from .min_cut import PAPER
 from .shared.cut import least_cut
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class WeightedMinCut(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Ford & Fulkerson 1956, doi:10.4153/CJM-1956-045-5"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"joined", "ends", "weight"})
     weights: ClassVar[Weights] = "absolute"
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .barber_modularity import largest_found
+from .barber_modularity import PAPER, largest_found
 from .measure import Measure, Weights
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class WeightedModularity(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Barber 2007, doi:10.1103/PhysRevE.76.066102"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"weight"})
     weights: ClassVar[Weights] = "absolute"
     bounds: ClassVar[tuple[float | None, float | None]] = (-0.5, 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from .bipartite import of_each
 from .measure import Measure, Weights
-from .spectral_gap import gap
+from .spectral_gap import PAPER, gap
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -30,6 +30,7 @@ class WeightedSpectralGap(Measure):
 
     kind: ClassVar[str] = "spectrum"
     source: ClassVar[str] = "Chung 1997, doi:10.1090/cbms/092"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"weight"})
     weights: ClassVar[Weights] = "absolute"
     bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)

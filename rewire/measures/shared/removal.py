@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from ...graph import Graph
     from ...graph.network import Network
 
+PAPER = r"""
+@article{schneider2011mitigation,
+  title = {Mitigation of Malicious Attacks on Networks},
+  author = {Schneider, Christian M. and Moreira, Andr{\'e} A. and Andrade, Jos{\'e} S. and
+            Havlin, Shlomo and Herrmann, Hans J.},
+  journal = {Proceedings of the National Academy of Sciences},
+  volume = {108},
+  pages = {3838--3841},
+  year = {2011},
+  doi = {10.1073/pnas.1009440108},
+}
+"""
+
 
 @dataclass(frozen=True)
 class Removal(Measure):
@@ -22,6 +35,7 @@ class Removal(Measure):
 
     kind: ClassVar[str] = "network"
     source: ClassVar[str] = "Schneider et al. 2011, doi:10.1073/pnas.1009440108"
+    bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"joined"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)
     numbered: ClassVar[bool] = True
