@@ -101,6 +101,21 @@ class Pass(Units):
     def _add(self, step: Step, inputs: Sequence[Tensor], number: int) -> Tensor:
         return self.added(inputs, step.shapes[0])
 
+    def _put(self, step: Step, inputs: Sequence[Tensor], number: int) -> Tensor:
+        shape, (_, adds) = step.shapes[0], step.options
+        source = inputs[-1].contiguous()
+
+        def put(y: Tensor) -> Tensor:
+            return OPERATIONS["put"]([y], step.options, shape)
+
+        placed = self.merged(source, put, shape, f"{self.latest(source)}+")
+        if len(inputs) == 1:
+            return placed
+        if adds:
+            return self.added([inputs[0], placed], shape)
+        written = put(torch.ones_like(source)) > 0
+        return torch.where(written, placed, inputs[0])
+
     def _mix(self, step: Step, inputs: Sequence[Tensor], number: int) -> Tensor:
         a, b = inputs
         name = f"{self.latest(compact(b)[0]).rpartition('.')[0] or 'product'}.mixed"
