@@ -358,6 +358,44 @@ def compiled(rank, ranks):
     return outcome(*train(RULES["RigL"], rank, ranks, shard=shard))
 
 
+def checkpointed(rank, ranks):
+    """Passes that are run again in the backward pass."""
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    def model():
+        plain = model_of()
+        plain[0] = checkpoint_wrapper(plain[0])
+        return plain
+
+    return outcome(*train(RULES["HomeostaticGrowth"], rank, ranks, model=model))
+
+
+def of_a_whole_state(rank, ranks):
+    """torch puts a dense state into the shards, which is projected."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+    def each(net, model, optimizer, step):
+        optimizer.step()
+        if step == 2:
+            options = StateDictOptions(full_state_dict=True)
+            set_model_state_dict(model, dict(model_of(3).state_dict()), options=options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return outcome(*train(RULES["SET"], rank, ranks, each=each))
+
+
+def grouped(rank, ranks):
+    """Two layers in one group of fully_shard's."""
+    from torch.distributed.fsdp import fully_shard
+
+    def shard(model):
+        fully_shard([model[0], model[2]])
+        fully_shard(model)
+
+    return outcome(*train(RULES["RigL"], rank, ranks, shard=shard))
+
+
 def averaged(rank, ranks):
     """An average over the steps is compared in the place of the model."""
     model = model_of()
@@ -398,6 +436,9 @@ WAYS = {
     "limits": limited,
     "largest": largest,
     "compiled": compiled,
+    "checkpointed": checkpointed,
+    "of a whole state": of_a_whole_state,
+    "grouped": grouped,
     "averaged": averaged,
 }
 

@@ -137,8 +137,8 @@ class LocalBackward(Backward):
             if i in self._weights.thin:
                 clear_one(gradient, self._weights.masks[i])
             self._clean[i] = self._marks(i)
-            own = parameter.grad
-            self._last[i] = weakref.ref(own), own._version
+            assert parameter.grad is not None
+            self._last[i] = weakref.ref(parameter.grad), parameter.grad._version
 
         return mask
 

@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor, Shard
 
 from ...graph import Space
 from .copies import own_copy
-from .group import Ranks, kind_of, of_torch
+from .group import Ranks, kind_of, of_torch, reshard
 from .twin import Twin
 
 HINT = "call fully_shard(model) on the whole model before rewire.attach"
@@ -181,15 +181,13 @@ def plain_copy(model: nn.Module, known: Mapping[int, nn.Parameter] | None = None
 
     known: parameters of the copy, by the ids of the model's.
     """
-    modules = [m for m in model.modules() if isinstance(m, FSDPModule)]
-    for sharded in modules:
-        sharded.reshard()
+    reshard(model)
     memo: dict[int, Any] = {
         id(p): nn.Parameter(whole_of(p), requires_grad=p.requires_grad)
         for p in model.parameters() if known is None or id(p) not in known
     }  # fmt: skip
     memo.update(known or {})
-    with own_copy(), _copying(modules):
+    with own_copy(), _copying(list(model.modules())):
         copied = copy.deepcopy(model, memo)
     for module in copied.modules():
         for table in _hooks(vars(module)):
@@ -206,13 +204,15 @@ def _hooks(state: Mapping[str, Any]) -> Iterator[dict[int, Any]]:
 
 @contextmanager
 def _copying(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Within it sharded modules can be copied, which torch refuses."""
-    for module in modules:
+    """Within it sharded modules can be copied, which torch refuses, and those around them that
+    pass on what they are asked for (checkpoint_wrapper)."""
+    own = [m for m in modules if isinstance(m, FSDPModule) or not hasattr(type(m), "__deepcopy__")]
+    for module in own:
         vars(module)["__deepcopy__"] = partial(_unsharded, module)
     try:
         yield
     finally:
-        for module in modules:
+        for module in own:
             del vars(module)["__deepcopy__"]
 
 
