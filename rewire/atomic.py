@@ -35,10 +35,11 @@ def write_atomic(path: str | Path, *chunks: Buffer) -> None:
 
     Raises OSError (disk full, no permission); ``path`` is then as it was.
     """
-    with replacing(path) as temporary:
+    with _taking_the_name(path) as temporary:
         with _descriptor(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
             for chunk in chunks:
                 write_all(fd, chunk)
+            os.fsync(fd)
 
 
 @contextmanager
@@ -47,13 +48,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     For writers that open files themselves; where one raises, ``path`` stays as it was.
     """
+    with _taking_the_name(path) as temporary:
+        yield temporary
+        with _descriptor(temporary, os.O_RDONLY) as fd:
+            os.fsync(fd)
+
+
+@contextmanager
+def _taking_the_name(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     sweep(path.parent)
     temporary = path.parent / f".{path.name}~{_HOST}~{os.getpid()}~{next(_count)}.tmp"
     try:
         yield temporary
-        with _descriptor(temporary, os.O_RDONLY) as fd:
-            os.fsync(fd)
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
