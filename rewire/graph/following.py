@@ -7,6 +7,7 @@ units add up, or where weights that are not in the graph mix them, there is a jo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,46 @@ from torch import Tensor
 
 from .joining import Units, compact, narrowed, repeating
 from .program import MOVES, OPERATIONS, Cell, Program, Step
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of a matrix, row by row, from ``first`` on: of a parameter as it is, or turned.
+
+    >>> keys = Keys(10, 2, 3).turned()
+    >>> keys.whole().tolist(), keys.row(0).tolist(), keys.column(-1).tolist()
+    ([[10.0, 13.0], [11.0, 14.0], [12.0, 15.0]], [10.0, 13.0], [13.0, 14.0, 15.0])
+    """
+
+    first: int
+    rows: int
+    columns: int
+    is_turned: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.columns, self.rows) if self.is_turned else (self.rows, self.columns)
+
+    def turned(self) -> Keys:
+        return replace(self, is_turned=not self.is_turned)
+
+    def whole(self) -> Tensor:
+        keys = torch.arange(self.rows * self.columns, dtype=torch.float64) + self.first
+        keys = keys.view(self.rows, self.columns)
+        return keys.T if self.is_turned else keys
+
+    def row(self, at: int) -> Tensor:
+        return self.turned().column(at) if self.is_turned else self._row(at)
+
+    def column(self, at: int) -> Tensor:
+        if self.is_turned:
+            return self._row(at)
+        steps = torch.arange(self.rows, dtype=torch.float64) * self.columns
+        return steps + self.first + at % self.columns
+
+    def _row(self, at: int) -> Tensor:
+        steps = torch.arange(self.columns, dtype=torch.float64)
+        return steps + self.first + at % self.rows * self.columns
 
 
 class Pass(Units):
@@ -37,6 +78,12 @@ class Pass(Units):
         """Label the numbers of every value."""
         for number, step in enumerate(self.program.steps):
             inputs = [self.values[i] for i in step.inputs]
+            if step.op == "permute" and isinstance(inputs[0], Keys):
+                self.of_weights.add(len(self.values))
+                self.values.append(inputs[0].turned() if step.options[0] == (1, 0) else inputs[0])
+                continue
+            if step.op not in ("matmul", "table"):
+                inputs = [x.whole() if isinstance(x, Keys) else x for x in inputs]
             special = getattr(self, f"_{step.op}", None)
             if special is not None:
                 results = special(step, inputs, number)
@@ -85,10 +132,13 @@ class Pass(Units):
         of = torch.from_numpy(classes + self.starts[joint]) * torch.from_numpy(classes >= 0)
         return of.to(torch.float64).view(shape)
 
-    def _weight(self, step: Step, inputs: Sequence[Tensor], number: int) -> Tensor:
+    def _weight(self, step: Step, inputs: Sequence[Tensor], number: int) -> Tensor | Keys:
         (i,) = step.options
-        first, last = self.space.bounds[i], self.space.bounds[i + 1]
-        return torch.arange(first + 1, last + 1, dtype=torch.float64).view(step.shapes[0])
+        first, shape = self.space.bounds[i] + 1, step.shapes[0]
+        if len(shape) == 2:
+            return Keys(first, *shape)
+        last = self.space.bounds[i + 1] + 1
+        return torch.arange(first, last, dtype=torch.float64).view(shape)
 
     def _zeros(self, step: Step, inputs: Sequence[Tensor], number: int) -> Tensor:
         return torch.zeros((), dtype=torch.float64).expand(step.shapes[0])
@@ -190,34 +240,40 @@ class Pass(Units):
         a, b = inputs
         shape = step.shapes[0]
         if step.inputs[0] in self.of_weights:  # weights times activations: the same, turned
-            out = self._contracted(b.transpose(-1, -2), a.transpose(-1, -2))
+            keys = a.turned() if isinstance(a, Keys) else a.transpose(-1, -2)
+            out = self._contracted(b.transpose(-1, -2), keys)
             return out.transpose(-1, -2).expand(shape)
         return self._contracted(a, b).expand(shape)
 
-    def _contracted(self, x: Tensor, keys: Tensor) -> Tensor:
+    def _contracted(self, x: Tensor, keys: Tensor | Keys) -> Tensor:
         """x (..., T, K) times weights (..., K, J): units (..., 1, J)."""
-        (keys,) = compact(keys, of=range(keys.dim() - 2))
+        if not isinstance(keys, Keys):
+            (keys,) = compact(keys, of=range(keys.dim() - 2))
         ends = self._sides(keys)
         if ends is not None:
             self.link(x, ends[0].unsqueeze(-2))
             return ends[1].unsqueeze(-2)
-        post = self._joined(keys[..., :1, :])[1]
-        name = f"{self.latest(post)}.turned"
-        return self._layer(x, keys.shape[-1], name)
+        return self._layer(x, keys.shape[-1], self._turned_name(keys))
 
-    def _sides(self, keys: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _turned_name(self, keys: Tensor | Keys) -> str:
+        """A name for a layer whose weights are used from their outputs to their inputs."""
+        row = keys.row(0) if isinstance(keys, Keys) else keys[..., :1, :]
+        return f"{self.latest(self._joined(row)[1])}.turned"
+
+    def _sides(self, keys: Tensor | Keys) -> tuple[Tensor, Tensor] | None:
         """Of a matrix of keys (..., K, J) the presynaptic unit of each row and the postsynaptic one
         of each column; None where they do not depend on these alone."""
-        row, column = keys[..., :, :1], keys[..., :1, :]
-        if not bool((keys - row == column - keys[..., :1, :1]).all()):
-            return None
-        pre, post = self._joined(row)[0][..., 0], self._joined(column)[1][..., 0, :]
-        last = self._joined(keys[..., :, -1:])[0][..., 0], self._joined(keys[..., -1:, :])[1]
-        return (
-            (pre, post)
-            if torch.equal(pre, last[0]) and torch.equal(post, last[1][..., 0, :])
-            else None
-        )
+        if isinstance(keys, Keys):
+            rows, columns = [keys.row(0), keys.row(-1)], [keys.column(0), keys.column(-1)]
+        else:
+            row, column = keys[..., :1, :], keys[..., :, :1]
+            if not bool((keys - column == row - keys[..., :1, :1]).all()):
+                return None
+            rows, columns = [row[..., 0, :], keys[..., -1, :]], [column[..., 0], keys[..., -1]]
+        pre = [self._joined(x)[0] for x in columns]
+        post = [self._joined(x)[1] for x in rows]
+        alike = torch.equal(*pre) and torch.equal(*post)
+        return (pre[0], post[0]) if alike else None
 
     def _conv(self, step: Step, inputs: Sequence[Tensor], number: int) -> Tensor:
         *_, transposed, _, groups, ones = step.options
@@ -249,8 +305,7 @@ class Pass(Units):
         if ends is not None:
             self.inputs += np.unique(self.node_of(ends[0].to(torch.int64).numpy())).tolist()
             return ends[1].expand(shape)
-        post = self._joined(keys[:1])[1]
-        joint = self.node(f"{self.latest(post)}.turned", shape[-1])
+        joint = self.node(self._turned_name(keys), shape[-1])
         self.inputs.append(joint)
         return self.units(joint).expand(shape)
 

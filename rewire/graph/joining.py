@@ -36,8 +36,8 @@ class Units:
         self.input_joints: dict[int, int] = {}  # number of an input's step -> its joint
         self.inputs: list[int] = []  # nodes
         self.apart: set[int] = set()  # nodes of what could not be followed
-        self.values: list[Tensor] = []
-        self.of_weights: set[int] = set()  # values whose numbers are keys, from 1 on
+        self.values: list[Any] = []  # units of each number; of weights their keys, from 1 on
+        self.of_weights: set[int] = set()
 
     # -- units ----------------------------------------------------------------------------------
 
