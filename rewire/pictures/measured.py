@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import ArrayLike
 
 from .panels import GREY, INK, MUTED, POSITIVE, WIDTH, panel, signed_colours
@@ -105,7 +105,8 @@ def survival_by_module(
         lines = {"inside communities": within, "between communities": across}
         _lines(axes, at, {k: 100 * np.asarray(v, float) for k, v in lines.items()}, steps=True)
         axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(0, 103)
         axes.set_xlabel(xlabel)
         axes.set_ylabel("still there, %")
