@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..graph import Graph
 
-LEAST = 3  # units of a part, and both its mean degrees: as in the authors' code
+LEAST = 3  # both mean degrees of a part: as in the authors' code
 
 PAPER = r"""
 @inproceedings{hoang2023revisiting,
@@ -37,8 +37,8 @@ class IMDB(Measure):
         mean over the parts K_d of sqrt(d - 1) + sqrt(d_post(K_d) - 1) - sigma_2(K_d)
 
     K_d: the presynaptic units of out-degree d, with all their edges. As in the authors' code, parts
-    of fewer than 3 such units, and parts with a mean degree below 3 on either side (over units that
-    have an edge), are left out (Hoang et al. 2023, openreview:uVcDssQff_, "Revisiting pruning at
+    with a mean degree below 3 on either side (over units with an edge), and so those of fewer than
+    3 units, are left out (Hoang et al. 2023, openreview:uVcDssQff_, "Revisiting pruning at
     initialization through the lens of Ramanujan graph"). NaN where no part is left. Pairs count
     once; the authors take a convolution's kernel positions for units.
 
@@ -63,6 +63,6 @@ def _mean_difference(joined: sp.csr_array) -> float:
     differences = []
     for d in np.unique(degree[degree >= LEAST]).tolist():
         part = columns[:, np.flatnonzero(degree == d)].tocsr()
-        if part.shape[1] >= LEAST and min(mean_degrees(part)) >= LEAST:
+        if min(mean_degrees(part)) >= LEAST:
             differences.append(difference_of_bound(part))
     return float(np.mean(differences)) if differences else float("nan")

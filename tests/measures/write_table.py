@@ -16,6 +16,7 @@ def row(cls: type) -> str:
     text = " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
     text = re.sub(r" \([^()]*(?:\d{4}|definition)[^()]*\)", "", text)  # a source in parentheses
     what = re.split(r"\.(?: |$)", text, maxsplit=1)[0]
+    what = what.replace("|", r"\|")  # else it would end the cell
     needs = ", ".join(sorted(cls.needs)) or "-"
     return f"| `{cls.__name__}` | {what} | {cls.kind} | {cls.weights} | {needs} | {cls.source} |"
 

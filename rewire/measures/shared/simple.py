@@ -39,9 +39,8 @@ def core_numbers(joined: sp.csr_array) -> np.ndarray:
     degree = degrees(joined)
     core = np.zeros_like(degree)
     alive = np.ones(len(degree), bool)
-    k = 0
     while alive.any():
-        k = max(k, int(degree[alive].min()))
+        k = int(degree[alive].min())  # above the last one: all units up to it are gone
         peeled = np.flatnonzero(alive & (degree <= k))
         while len(peeled):
             core[peeled] = k
