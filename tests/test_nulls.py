@@ -330,7 +330,7 @@ def test_distance_is_uniform_over_all_graphs_with_that_histogram():
         tuple(sorted((loop, x, y))) for loop in loops for k, x in enumerate(beside)
         for y in beside[k + 1 :]
     ]  # fmt: skip
-    assert p_uniform(Distance(), graph, possible) > 0.001
+    assert p_uniform(Distance(), graph, possible, draws=8000) > 0.001
 
 
 # -- starts and samples ----------------------------------------------------------------------------
