@@ -172,7 +172,8 @@ def _ranks(cells: Measured, reasons: Reasons) -> str:
     out = ["\n## Two ranks\n",
            "The MLP under DistributedDataParallel over two gloo processes. Here exact means: both "
            "ranks\nhold the same bits, and edges and weights (to 1e-6) of one process at the same "
-           "global batch.\n`tests/worlds/test_several_processes.py` does so for every rule.\n",
+           "global batch.\n`tests/worlds/test_several_processes.py` does so for every rule, and "
+           "`test_sharded.py` for\nmodels under `fully_shard` (FSDP2), in the masked world.\n",
            "| rule | masked | sparse |", "|---|---|---|"]  # fmt: skip
     for rule in RULES:
         row = [cells.get(name_of(c)) for c in RANKED if c.rule == rule]
