@@ -8,7 +8,8 @@
 >>> net.edges
 560
 >>> from rewire.starts import SmallWorld
->>> net = rewire.attach(model, optimizer, rewire.SET(), density=0.2, initial=SmallWorld(beta=0.5))
+>>> SmallWorld(beta=0.5).graph(net.graph.space, net.counts, seed=0)  # another one, at its counts
+Graph(560 of 2,800 synapses, density 0.2, columns [])
 """
 
 from __future__ import annotations
