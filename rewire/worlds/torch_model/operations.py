@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...graph.program import ranges_of
-from .recording import DECIDED, INPUT, NOTHING, Call, Recorder, covers, tensors_in
+from .empty_run import tensors_in
+from .recording import DECIDED, INPUT, NOTHING, Call, Recorder, covers
 
 Handler = Callable[[Recorder, Call], Any]
 HANDLERS: dict[str, Handler] = {}

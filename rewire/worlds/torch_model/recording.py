@@ -13,37 +13,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...graph.program import Program, Step
+from .empty_run import carries, run_empty, tensors_in
 
 VIEWS = {"squeeze", "unsqueeze", "transpose", "t", "as_strided", "swapaxes"}
 COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not",
                "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not",
                "bitwise_xor"}  # fmt: skip
 LEAVES = ("numpy", "tolist", "__array__", "__dlpack__", "data_ptr")  # for where nobody follows
-
-
-def tensors_in(tree: Any) -> Iterator[Tensor]:
-    """All tensors of nested sequences, mappings and plain objects (a model's output)."""
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from tensors_in(value)
-    elif isinstance(tree, list | tuple | set):
-        for value in tree:
-            yield from tensors_in(value)
-    elif hasattr(tree, "__dataclass_fields__"):
-        for name in tree.__dataclass_fields__:
-            yield from tensors_in(getattr(tree, name))
-
-
-def _mapped(tree: Any, change: Callable[[Tensor], Any]) -> Any:
-    if isinstance(tree, Tensor):
-        return change(tree)
-    if isinstance(tree, list | tuple):
-        return type(tree)(_mapped(x, change) for x in tree)
-    if isinstance(tree, dict):
-        return {k: _mapped(v, change) for k, v in tree.items()}
-    return tree
 
 
 class _Followed:
@@ -91,6 +67,10 @@ class Recorder(TorchDispatchMode):
         self.sparse = {id(w): i for i, w in enumerate(weights)}
         self._weights: dict[int, int] = {}  # number of a projection -> its value
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import its compiler, for a second, to leave this class alone
+
     # -- values ---------------------------------------------------------------------------------
 
     def step(
@@ -110,7 +90,7 @@ class Recorder(TorchDispatchMode):
     def enter(self, tensor: Tensor) -> None:
         """A tensor of the example."""
         self.kept.append(tensor)
-        if _carries(tensor):
+        if carries(tensor):
             self.hold(tensor, self.step("input", (), (), tensor.shape))
         elif tensor.dtype != torch.bool:
             self.whole_numbers[id(tensor)] = (tensor, INPUT)
@@ -209,7 +189,7 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = _run(func, args, kwargs)
+        out = run_empty(func, args, kwargs)
         self.kept.append(out)
         if not self.paused:
             self.note(func, args, kwargs, out)
@@ -231,7 +211,7 @@ class Recorder(TorchDispatchMode):
             return
         if not results and func._schema.is_mutable:
             raise RuntimeError(f"{name} writes into several tensors at once, which is not followed")
-        if not any(map(_carries, results)):
+        if not any(map(carries, results)):
             self._note_whole(name, numbers, inputs, results)
             return
         plain = name.removesuffix("_") if writes else name
@@ -240,7 +220,7 @@ class Recorder(TorchDispatchMode):
         if handler is not None and not (writes and plain in VIEWS):
             new = handler(self, Call(self, func, args, kwargs, results))
         if new is None:
-            new = [self.unknown(name, r.shape) if _carries(r) else None for r in results]
+            new = [self.unknown(name, r.shape) if carries(r) else None for r in results]
         for result, value in zip(results, new if isinstance(new, list) else [new], strict=False):
             value = None if value is NOTHING else value
             if not any(result is t for t in inputs):
@@ -382,7 +362,7 @@ class Recorder(TorchDispatchMode):
 
     def program(self, out: Any) -> Program:
         """What was noted, with these outputs."""
-        values = [self.value(t) for t in tensors_in(out) if _carries(t)]
+        values = [self.value(t) for t in tensors_in(out) if carries(t)]
         return Program(tuple(self.steps), tuple(dict.fromkeys(v for v in values if v is not None)))
 
 
@@ -394,33 +374,10 @@ def _plain(x: Any) -> Any:
     return int(x)
 
 
-def _carries(tensor: Tensor) -> bool:
-    """Whether a tensor holds numbers that a path may lead through."""
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
 def covers(tensor: Tensor) -> bool:
     """Whether a tensor is all of its memory, in order."""
     size = tensor.untyped_storage().nbytes()
     return tensor.is_contiguous() and tensor.numel() * tensor.element_size() == size
-
-
-def _run(func: Any, args: Any, kwargs: Any) -> Any:
-    """The operation itself; where weights without numbers meet others, zeros of its shape."""
-    inputs = [*tensors_in((args, kwargs))]
-    empty = [t.is_meta for t in inputs]
-    if not any(empty) or all(empty):
-        return func(*args, **kwargs)
-    if func._schema.is_mutable and isinstance(args[0], Tensor):
-        return kwargs.get("out", args[0])
-    device = next(t.device for t in inputs if not t.is_meta)
-    kwargs = {k: v for k, v in kwargs.items() if k != "device"}
-    shapes = func(*_mapped(args, lambda t: t.to("meta")), **_mapped(kwargs, lambda t: t.to("meta")))
-
-    def filled(t: Tensor) -> Tensor:
-        return torch.zeros(t.shape, dtype=t.dtype, device=device)
-
-    return _mapped(shapes, filled)
 
 
 class Whole(TorchFunctionMode):

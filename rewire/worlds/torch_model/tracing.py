@@ -20,10 +20,11 @@ from ...graph import Space, Wiring
 from ...graph.program import Program
 from ...graph.running import run
 from ...graph.wiring import traced_wiring
+from .empty_run import tensors_in
 from .operations import HANDLERS
 from .probe import Probe
 from .products import PRODUCTS
-from .recording import Recorder, Whole, tensors_in
+from .recording import Recorder, Whole
 from .skeleton import first_examples, skeleton, with_own_buffers, zeros_like
 
 MOST_DENSE = 2**28  # weights that are made for the question whether examples meet
