@@ -164,6 +164,22 @@ def test_a_batch_is_followed_as_one_example_where_examples_do_not_meet():
     assert first_shape(OverTime(), torch.zeros(3, 2, 4)) == (3, 2, 4)
 
 
+def test_a_model_that_treats_one_example_in_another_way_is_followed_with_two():
+    class Squeezes(Residual):
+        def forward(self, x):
+            return super().forward(x.squeeze() if x.dim() > 2 else x)
+
+    class Flattens(Residual):
+        def forward(self, x):
+            y = x.squeeze()
+            return super().forward(y if y.dim() > 1 else y[None].flip(0))
+
+    for model, shape in ((Squeezes(), (5, 1, 6)), (Flattens(), (5, 6))):
+        space = wired(model, torch.zeros(shape))
+        assert space.wiring.program.steps[0].shapes[0][0] == 2
+        assert Graph.full(space).network.joined
+
+
 # -- what cannot be followed ---------------------------------------------------------------------
 
 

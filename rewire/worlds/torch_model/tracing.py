@@ -73,8 +73,20 @@ def trace_skeleton(
     if few is not None and space.possible <= MOST_DENSE:
         pair = _followed(copy, empty, sparse, few)
         if not pair.unknown and independent(pair):
-            example = first_examples(example, 1)
+            return traced_wiring(space, _of_one(copy, empty, sparse, example, pair))
     return traced_wiring(space, _followed(copy, empty, sparse, example))
+
+
+def _of_one(
+    copy: nn.Module, empty: Mapping[int, Tensor], sparse: Sequence[int], example: Any, pair: Program
+) -> Program:
+    """The steps for one example; those for two where a model treats one alone in another way (a
+    squeeze)."""
+    try:
+        one = _followed(copy, empty, sparse, first_examples(example, 1))
+    except RuntimeError:
+        return pair
+    return one if [s.op for s in one.steps] == [s.op for s in pair.steps] else pair
 
 
 def _followed(
