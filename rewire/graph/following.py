@@ -224,10 +224,10 @@ class Pass(Units):
         ends = [(names[p.source], names[p.target]) for p in self.space.projections]
         source = torch.tensor([self.starts[s] for s, _ in ends])[which]
         target = torch.tensor([self.starts[t] for _, t in ends])[which]
-        there = flat > 0
+        present = flat > 0
         return (
-            ((source + pre) * there).view(keys.shape).to(torch.float64),
-            ((target + post) * there).view(keys.shape).to(torch.float64),
+            ((source + pre) * present).view(keys.shape).to(torch.float64),
+            ((target + post) * present).view(keys.shape).to(torch.float64),
         )
 
     def _times(self, step: Step, inputs: Sequence[Tensor], number: int) -> Tensor:

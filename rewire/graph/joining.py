@@ -122,9 +122,9 @@ class Units:
         units, rank = torch.unique(x, return_inverse=True)
         if len(units) == 1:
             return units[0].expand(tuple(shape))
-        there = (x > 0).to(torch.float64)
-        rank = (rank + 1).to(torch.float64) * there
-        n, first, second = sums(there), sums(rank), sums(rank * rank)
+        present = (x > 0).to(torch.float64)
+        rank = (rank + 1).to(torch.float64) * present
+        n, first, second = sums(present), sums(rank), sums(rank * rank)
         apart = n * second - first * first > 1e-12 * n * second
         if not bool(apart.any()):
             mean = (first / n.clamp(min=1e-300)).round().to(torch.int64).clamp(min=1) - 1

@@ -240,8 +240,8 @@ def _joined(recorder: Recorder, call: Call) -> Any:
     parts = call["tensors"]
     values = [recorder.value(t) for t in parts]
     if call.name == "cat":
-        kept = [(t, v) for t, v in zip(parts, values, strict=True) if t.shape != (0,)]
-        parts, values = [t for t, _ in kept], [v for _, v in kept]
+        filled = [(t, v) for t, v in zip(parts, values, strict=True) if t.shape != (0,)]
+        parts, values = [t for t, _ in filled], [v for _, v in filled]
     if all(v is None for v in values):
         return NOTHING
     inputs = [
@@ -376,10 +376,10 @@ def _reduced(recorder: Recorder, call: Call) -> Any:
         dims = [*range(n)]
     axes = tuple(sorted(d % n for d in ([dims] if isinstance(dims, int) else dims))) if n else ()
     keep = bool(call.arguments.get("keepdim", False))
-    done = recorder.step("sum", (value,), (axes, keep), call.shape)
+    total = recorder.step("sum", (value,), (axes, keep), call.shape)
     if call.name in ("max", "min"):
-        return [done, NOTHING]
-    return [done] * len(call.out)
+        return [total, NOTHING]
+    return [total] * len(call.out)
 
 
 @handles("cumsum", "cumprod", "logcumsumexp")
@@ -403,10 +403,10 @@ def _pooled(recorder: Recorder, call: Call) -> Any:
     kernel = full(kernel)
     stride = full(call["stride"]) if call["stride"] else kernel
     dilation = full(call.arguments.get("dilation") or [1])
-    done = recorder.step(
+    total = recorder.step(
         "pool", (value,), (kernel, stride, full(call["padding"]), dilation), call.shape
     )
-    return [done, NOTHING]
+    return [total, NOTHING]
 
 
 @handles("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d",
@@ -418,8 +418,8 @@ def _adapted(recorder: Recorder, call: Call) -> Any:
     axes = len(size)
     if value is None or call.first.dim() not in (axes + 1, axes + 2):
         return None
-    done = recorder.step("adaptive", (value,), (tuple(call.shape[-axes:]),), call.shape)
-    return [done, NOTHING]
+    total = recorder.step("adaptive", (value,), (tuple(call.shape[-axes:]),), call.shape)
+    return [total, NOTHING]
 
 
 @handles(*(f"upsample_{n}" for n in ("nearest1d", "nearest2d", "nearest3d", "linear1d",

@@ -58,12 +58,12 @@ def _shallow(module: nn.Module) -> nn.Module:
     copy.__dict__ = dict(module.__dict__)
     copy.__dict__["training"] = False
     for hooks, with_kwargs in HOOKS:
-        kept = {
+        recomputing = {
             k: hook
             for k, hook in getattr(module, hooks).items()
             if type(hook).__module__.startswith(RECOMPUTES)
         }
-        copy.__dict__[hooks], copy.__dict__[with_kwargs] = kept, {}
+        copy.__dict__[hooks], copy.__dict__[with_kwargs] = recomputing, {}
     return copy
 
 
