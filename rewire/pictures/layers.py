@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BUNDLES = 24  # of consecutive units, drawn of each group of units at most
 THICKEST = 3.5  # points, of the bundle with the largest sum of |weight|
 WIDTHS = 8  # that are told apart
+DEEP = 8  # columns; of more the names are turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +63,12 @@ def network(
         alive = forward[net.pre] & backward[net.post]
     bundles = Bundles(graph, most, on_path)
     groups, columns = bundles.groups, bundles.columns
-    width = max(WIDTH, 0.95 * columns)
+    deep = columns > DEEP
     with drawing():
-        figure = new_figure(width, 3.6)
+        figure = new_figure(max(WIDTH, (0.3 if deep else 0.95) * columns), 3.9 if deep else 3.6)
         axes = figure.add_axes((0.02, 0.02, 0.96, 0.9))
         axes.axis("off")
-        axes.set(xlim=(-0.45, columns - 0.55), ylim=(-0.13, 1.06))
+        axes.set(xlim=(-0.45, columns - 0.55), ylim=(-0.6 if deep else -0.13, 1.06))
         if title:
             axes.set_title(title, color=INK)
         _draw_links(axes, net, groups)
@@ -76,10 +77,12 @@ def network(
             x = np.full(len(group.height), float(group.column))
             colours = np.where(group.alive, INK, GREY)
             axes.scatter(x, group.height, s=9, c=colours, zorder=3, linewidths=0)
+            name, size = group.name, len(group.bundle)
             axes.text(
                 group.column, group.height.min(initial=0.5) - 0.04,
-                f"{group.name}\n{len(group.bundle)}",
-                ha="center", va="top", fontsize=8, color=MUTED,
+                f"{name}, {size}" if deep else f"{name}\n{size}",
+                ha="center", va="top", fontsize=7 if deep else 8, color=MUTED,
+                rotation=90 if deep else 0,
             )  # fmt: skip
     return figure
 

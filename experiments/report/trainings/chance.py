@@ -66,7 +66,8 @@ def show(run: RunData) -> dict[str, Any] | None:
         "draws": DRAWS,
         "seed": run.seeds[0] if run.seeds else 0,
         "about": [about for _, about in MEASURES.values()],
-        "left_out": [p.name for p in first.projections if p.name not in shown],
+        "layers": len(shown),
+        "left_out": len(first.projections) - len(shown),
     }
 
 

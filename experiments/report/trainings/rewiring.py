@@ -34,6 +34,7 @@ def show(run: RunData) -> dict[str, Any] | None:
     shown = dict(list(graphs.items())[:MOST_NETWORKS])
     return {
         "panels": [_panel(label, graph, i) for i, (label, graph) in enumerate(shown.items())],
+        "size": "two" if all(_is_shallow(graph) for graph in shown.values()) else "one",
         "others": [label for label in graphs if label not in shown],
         "joined": all(graph.network.joined for graph in shown.values()),
         "crowd": _crowd(graphs),
@@ -73,6 +74,12 @@ def _panel(label: str, graph: Graph, i: int) -> Markup:
         figure, f"n{i}", f"The network that {label} leaves: {len(graph)} edges between "
         f"{', '.join(f'{p.size} units of {p.name}' for p in graph.populations)}."
     )  # fmt: skip
+
+
+def _is_shallow(graph: Graph) -> bool:
+    from rewire.pictures.layers import DEEP, Bundles
+
+    return Bundles(graph, most=1).columns <= DEEP
 
 
 def _crowd(graphs: Mapping[str, Graph]) -> int:
