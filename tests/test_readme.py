@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from rewire.experiments import cli
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -12,9 +14,19 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 
 
-def test_the_examples_run_and_say_what_the_readme_says(capsys: pytest.CaptureFixture[str]) -> None:
+SMALL = ("data=digits", "steps=20", "evaluate_every=10", "densities=[0.02]", "seeds=1",
+         "contrasts=[]", "rules=[Dense,RigL]", "rules.RigL.when.every=5")  # fmt: skip
+
+
+def test_the_examples_run_and_say_what_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--out", "runs/quickstart", "--workers", "0")
+    assert cli.main(["run", "quickstart", *SMALL, *options]) == 0  # what the last one reads
+    capsys.readouterr()
     examples = blocks("python")
-    assert len(examples) == 3
+    assert len(examples) == 4
     namespace: dict[str, object] = {}
     for example in examples:
         exec(compile(example, str(README), "exec"), namespace)
@@ -22,13 +34,14 @@ def test_the_examples_run_and_say_what_the_readme_says(capsys: pytest.CaptureFix
     assert "11,910 of 238,200 synapses, density 0.05" in printed
     net = namespace["net"]
     assert net.edges == 11_910  # type: ignore[attr-defined]
+    assert "RobinsAlexander  fc1.weight" in printed and (tmp_path / "rigl.graphml").is_file()
     thin = namespace["thin"]
     assert thin.edges == 51_380 + 6_554  # type: ignore[attr-defined]
 
 
 def test_a_rule_of_the_readme_rewires() -> None:
     namespace: dict[str, object] = {}
-    for example in blocks("python"):
+    for example in blocks("python")[:3]:
         exec(compile(example, str(README), "exec"), namespace)
     import torch
 
