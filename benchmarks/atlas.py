@@ -38,6 +38,7 @@ from scipy import stats
 from benchmarks.timing import machine
 from rewire import pictures
 from rewire.experiments import store
+from rewire.experiments.errors import RewireError
 from rewire.experiments.opened import OpenedRun
 from rewire.graph import Graph
 from rewire.measures import measure
@@ -153,7 +154,7 @@ def _course(found: Any, end: Graph, every: int) -> Iterator[Entry]:
     names = {name: detail for by_null in AGAINST.values() for name, detail in by_null.items()}
     try:
         graphs = list(found.graphs(every=every))
-    except (store.StoreError, ValueError):
+    except (RewireError, ValueError):
         graphs = []  # a ladder of several starts, or a rule whose log does not say what computes
     for step, graph in [*graphs[:-1], (-1, end)]:
         for row in measure(Graph(graph.space, graph.keys), list(names)):
