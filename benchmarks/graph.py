@@ -74,10 +74,7 @@ def seconds(call: Callable[[], object], repetitions: int) -> float:
             start = time.process_time()
             call()
             times.append(time.process_time() - start)
-            if (
-                repetitions <= LARGE
-            ):  # large graphs: what one call leaves is not the next one's peak
-                gc.collect()
+            gc.collect()
     return float(np.median(times))
 
 
