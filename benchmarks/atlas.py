@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from benchmarks.ranking import command_of
 from benchmarks.timing import machine
 from rewire import pictures
 from rewire.experiments import store
@@ -58,6 +59,9 @@ TOLERANCE = 1.05  # edges kept / edges asked for, up to which a rule counts as a
 RESAMPLES = 2000
 FILE = "atlas.jsonl"
 FAR = 5.0  # |z| that the page names
+
+LOOKED_AT, CLUSTERING = "0.05", "RobinsAlexander, fc1.weight"  # of a first look at these networks
+QUIET = ("Static", "IMP", "DeepR", "StructuralPlasticity", "SET")
 
 Entry = dict[str, Any]
 
@@ -179,6 +183,7 @@ def summary(out: Path, *, draws: int, every: int, workers: int) -> dict[str, Any
     return {
         "date": date.today().isoformat(),
         "experiment": experiment["name"],
+        "command": command_of(experiment["command"]),
         "machine": machine(),
         "versions": experiment["versions"],
         "draws": draws,
@@ -386,7 +391,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         f"{seeds} seeds, {results['draws']} draws of each null model. Written by the program:",
         "",
         "```sh",
-        f"rewire run {results['experiment']}",
+        results["command"],
         f"python -m benchmarks.atlas runs/{results['experiment']} > results.json",
         f"python -m benchmarks.atlas runs/{results['experiment']} --markdown --picture "
         "docs/atlas.svg > docs/atlas.md",
@@ -409,6 +414,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     ]
     for density, at in results["densities"].items():
         lines += _density_page(density, at)
+        if density == LOOKED_AT:
+            lines += _first_look(at)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -425,6 +432,23 @@ def _density_page(density: str, at: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _far_from_chance(at, names)
     yield from _predictors(at)
+
+
+def _first_look(at: Mapping[str, Any]) -> Iterator[str]:
+    """Whether what was found before, with other settings, is found again."""
+    found = {r: at["rules"][r]["z"][CLUSTERING] for r in QUIET if r in at["rules"]}
+    if "RigL" not in at["rules"] or not found:
+        return
+    rigl, least = (at["rules"]["RigL"][k][CLUSTERING] for k in ("z", "least"))
+    loud = {r: z for r, z in found.items() if abs(z) > 2.5}
+    quiet = ", ".join(f"{r} {z:.1f}" for r, z in found.items() if r not in loud)
+    yield (
+        f"A first look, with other settings, had found {CLUSTERING} at z = 66 under RigL and "
+        f"|z| <= 2.5 under {', '.join(QUIET)}. Here RigL has {rigl:.0f} "
+        f"({'confirmed' if least > 5 else 'refuted'}: {least:.0f} at least); confirmed of {quiet}"
+        + (f"; refuted of {', '.join(f'{r} {z:.0f}' for r, z in loud.items())}." if loud else ".")
+    )
+    yield ""
 
 
 def _far_from_chance(at: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
@@ -497,7 +521,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = summary(asked.run, draws=asked.draws, every=asked.every, workers=asked.workers)
     if asked.picture is not None:
         asked.picture.write_text(picture(results))
-    print(markdown(results) if asked.markdown else json.dumps(results, indent=1), end="")
+    print(markdown(results) if asked.markdown else json.dumps(results), end="")
     return 0
 
 

@@ -52,7 +52,7 @@ def summary(out: Path) -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
         "experiment": EXPERIMENT,
-        "command": _command(experiment["command"]),
+        "command": command_of(experiment["command"]),
         "machine": machine(),
         "versions": experiment["versions"],
         "seeds": sorted({row["seed"] for row in rows}),
@@ -66,7 +66,7 @@ def summary(out: Path) -> dict[str, Any]:
     }
 
 
-def _command(given: str) -> str:
+def command_of(given: str) -> str:
     """What was run, without the folder it was put in."""
     words = shlex.split(given)
     at = [i for i, word in enumerate(words) if word in ("-o", "--out")]

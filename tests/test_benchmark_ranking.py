@@ -62,7 +62,7 @@ def test_the_tables_say_the_same(run, capsys):
 
 
 def test_the_command_is_told_without_the_folder_it_was_given():
-    assert ranking._command("rewire run all-rules -o /here/runs seeds=2 -j 1") == (
+    assert ranking.command_of("rewire run all-rules -o /here/runs seeds=2 -j 1") == (
         "rewire run all-rules seeds=2 -j 1"
     )
 
