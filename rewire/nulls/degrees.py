@@ -77,11 +77,7 @@ class Degrees(Null):
                     f"has {p.taps}, parallel: leave out loops=False."
                 )
 
-    def keys(self, graph: Graph, rng: np.random.Generator) -> np.ndarray:
-        parts = [self._projection(graph, i, rng) for i in range(len(graph.projections))]
-        return np.concatenate([NONE, *parts])
-
-    def _projection(self, graph: Graph, i: int, rng: np.random.Generator) -> np.ndarray:
+    def projection(self, graph: Graph, i: int, rng: np.random.Generator) -> np.ndarray:
         incidence = Incidence.of(graph.projections[i])
         local, offset = graph.local(i).numpy(), graph.space.bounds[i]
         n_rows = incidence.blocks * incidence.rows

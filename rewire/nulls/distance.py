@@ -66,11 +66,7 @@ class Distance(Null):
                     f"{pairs:,} of them, more than {MOST_PAIRS:,}: use Degrees or Counts."
                 )
 
-    def keys(self, graph: Graph, rng: np.random.Generator) -> np.ndarray:
-        parts = [self._projection(graph, i, rng) for i in range(len(graph.projections))]
-        return np.concatenate([NONE, *parts])
-
-    def _projection(self, graph: Graph, i: int, rng: np.random.Generator) -> np.ndarray:
+    def projection(self, graph: Graph, i: int, rng: np.random.Generator) -> np.ndarray:
         candidates, ends = graph.topology.derived(
             ("distance null", self.bins, i), lambda: self._by_bin(graph.space, i)
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..graph.space import NONE
 from ..strategy import Plain
 from ..streams import rng_for
 
@@ -21,7 +22,7 @@ class Null(Plain):
     """A distribution of graphs of one space, given a graph.
 
     A subclass is a frozen dataclass, one file, whose docstring says what is kept and gives the
-    source; it defines :meth:`keys`. Columns: the weights of each projection are dealt out anew, at
+    source; it defines :meth:`projection`, or :meth:`keys` of all of them together. Columns: the weights of each projection are dealt out anew, at
     random, to the edges drawn; other columns are left out.
     """
 
@@ -58,6 +59,10 @@ class Null(Plain):
 
     def keys(self, graph: Graph, rng: np.random.Generator) -> np.ndarray:
         """The keys of one graph of the distribution, ascending, (E,) int64."""
+        return np.concatenate([NONE, *(self.projection(graph, i, rng) for i in _numbers(graph))])
+
+    def projection(self, graph: Graph, i: int, rng: np.random.Generator) -> np.ndarray:
+        """Those of projection ``i``, where each is drawn by itself, ascending, (E_i,) int64."""
         raise NotImplementedError
 
     def weights(self, graph: Graph, drawn: Graph, rng: np.random.Generator) -> np.ndarray:

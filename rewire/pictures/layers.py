@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path
 from torch import Tensor
 
+from ..analysis.metrics import effective_edges, followed
 from .panels import GREY, INK, MUTED, NEGATIVE, POSITIVE, WIDTH, bins
 from .style import drawing, new_figure
 
@@ -38,9 +39,7 @@ class _Group:
     alive: np.ndarray  # whether a unit of the bundle is on a path, (bundles,)
 
 
-def network(
-    graph: Graph, *, alive: np.ndarray | None = None, most: int = BUNDLES, title: str = ""
-) -> Figure:
+def network(graph: Graph, *, most: int = BUNDLES, title: str = "") -> Figure:
     """The units as columns of dots, layer by layer, and bundles of edges between them.
 
     Consecutive units share a dot where a layer has more than ``most``. A bundle's width is the sum
@@ -49,7 +48,8 @@ def network(
     from the network's inputs to its outputs are grey. Sums, concatenations and flattenings are thin
     grey lines. A projection of a layer onto itself is drawn as arcs on its right.
 
-    alive: which edges are on a path, (E,) bool; None: found by reachability among the units.
+    What is on a path is what `rewire.analysis.effective_edges` says; nothing is grey where it
+    cannot tell.
 
     >>> from rewire.analysis.examples import two_layers
     >>> figure = network(two_layers())
@@ -57,11 +57,9 @@ def network(
     ['input\\n4', 'hidden\\n3', 'output\\n2']
     """
     net = graph.network
-    forward, backward = _reached(net)
-    on_path = forward & backward
-    if alive is None:
-        alive = forward[net.pre] & backward[net.post]
-    bundles = Bundles(graph, most, on_path)
+    told = followed(graph)
+    alive = effective_edges(graph) if told else np.ones(len(graph), bool)
+    bundles = Bundles(graph, most, _units_on_path(graph, alive) if told else None)
     groups, columns = bundles.groups, bundles.columns
     deep = columns > DEEP
     with drawing():
@@ -87,20 +85,14 @@ def network(
     return figure
 
 
-def _reached(net: Network) -> tuple[np.ndarray, np.ndarray]:
-    """Units that an input reaches, and those that reach an output, each (N,) bool."""
-    adjacency = net.adjacency()
-    ends = []
-    for start, along in ((net.inputs, adjacency.T.tocsr()), (net.outputs, adjacency)):
-        reached = np.zeros(net.size, bool)
-        reached[start] = True
-        while True:
-            grown = reached | (along @ reached.astype(np.float64) > 0)
-            if (grown == reached).all():
-                break
-            reached = grown
-        ends.append(reached)
-    return ends[0], ends[1]
+def _units_on_path(graph: Graph, alive: np.ndarray) -> np.ndarray:
+    """Units of which an edge is on a path, and all joints, (N,) bool."""
+    net = graph.network
+    populations = [p.name for p in graph.populations]
+    on_path = np.ones(net.size, bool)
+    on_path[net.units(populations)] = False
+    on_path[net.pre[alive]] = on_path[net.post[alive]] = True
+    return on_path
 
 
 class Bundles:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..measures import matrix
+from ..measures.ramanujan_bound import mean_degrees
+from ..measures.shared.spectra import leading
 from .panels import INK, MUTED, POSITIVE, WIDTH, panel
 from .style import THEME, drawing, new_figure
 
 if TYPE_CHECKING:
-    import scipy.sparse as sp
-
     from ..graph import Graph
 
 COLOURS = ("blue", "vermillion", "green", "purple", "orange", "indigo")
@@ -40,8 +41,9 @@ def singular_values(
         figure = new_figure(WIDTH, 3.2)
         axes = panel(figure, left=0.62, bottom=0.5)
         for k, (name, graph) in enumerate(named.items()):
-            matrix = (graph.adjacency(graph.space.index(projection)) > 0).astype(float)
-            values, bound = _values(matrix, most), _bound(matrix)
+            joined = matrix(graph, graph.space.index(projection))
+            values = leading(joined, min(most, *joined.shape))
+            bound = sum(np.sqrt(max(degree - 1, 0)) for degree in mean_degrees(joined))
             colour = THEME[COLOURS[k % len(COLOURS)]][0] if len(named) > 1 else POSITIVE
             rank = np.arange(1, len(values) + 1)
             axes.plot(rank, values, "o-", color=colour, markersize=3, linewidth=1, label=name)
@@ -53,21 +55,3 @@ def singular_values(
         if len(named) > 1:
             axes.legend(frameon=False, labelcolor=MUTED, fontsize=9)
     return figure
-
-
-def _values(matrix: sp.csr_array, most: int) -> np.ndarray:
-    """The ``most`` largest singular values, descending."""
-    from scipy.sparse.linalg import svds
-
-    k = min(matrix.shape)
-    if k <= 400:
-        return np.linalg.svd(matrix.toarray(), compute_uv=False)[:most]
-    start = np.ones(k) / np.sqrt(k)
-    values = svds(matrix, k=min(most, k - 1), v0=start, return_singular_vectors=False)
-    return np.sort(values)[::-1]
-
-
-def _bound(matrix: sp.csr_array) -> float:
-    degrees = [np.asarray(matrix.sum(axis)).ravel() for axis in (0, 1)]
-    means = [d[d > 0].mean() if (d > 0).any() else 1.0 for d in degrees]
-    return float(sum(np.sqrt(max(mean - 1, 0)) for mean in means))

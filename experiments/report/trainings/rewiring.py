@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from rewire.analysis import metrics
+
 from ..graphs import read_graph
 from ..packing import packed, text
 from ..run import FOLLOWED, RunData
@@ -36,7 +38,7 @@ def show(run: RunData) -> dict[str, Any] | None:
         "panels": [_panel(label, graph, i) for i, (label, graph) in enumerate(shown.items())],
         "size": "two" if all(_is_shallow(graph) for graph in shown.values()) else "one",
         "others": [label for label in graphs if label not in shown],
-        "joined": all(graph.network.joined for graph in shown.values()),
+        "joined": all(map(metrics.followed, shown.values())),
         "crowd": _crowd(graphs),
         "seed": run.seeds[0] if run.seeds else 0,
         "frames": replay["frames"] if replay else 0,
@@ -67,9 +69,7 @@ def _weighted(run: RunData) -> dict[str, Graph]:
 def _panel(label: str, graph: Graph, i: int) -> Markup:
     from rewire import pictures
 
-    joined = graph.network.joined
-    alive = None if joined else np.ones(len(graph), bool)
-    figure = pictures.network(graph, alive=alive, most=DOTS, title=label)
+    figure = pictures.network(graph, most=DOTS, title=label)
     return inline(
         figure, f"n{i}", f"The network that {label} leaves: {len(graph)} edges between "
         f"{', '.join(f'{p.size} units of {p.name}' for p in graph.populations)}."
