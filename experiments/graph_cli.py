@@ -6,11 +6,13 @@ Only the command line's words are here; the work is imported when a command runs
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from .choice import Choice
 from .errors import ConfigError
 from .printing import console, new_table
 
@@ -18,8 +20,18 @@ graph_app = App(
     name="graph", help="Connectivity: measure, compare, draw, export and import graphs."
 )
 
-AsJson = Annotated[bool, Parameter(name="--json")]
-ToParquet = Annotated[Path | None, Parameter(name="--parquet")]
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Form:
+    """How rows are written, a table by default."""
+
+    csv: Annotated[bool, Parameter(help="As CSV.")] = False
+    json: Annotated[bool, Parameter(help="As JSON, one row a line.")] = False
+    parquet: Annotated[Path | None, Parameter(help="Write a Parquet file.")] = None
+
+
+ANY, TABLE = Choice(), Form()
 
 
 @graph_app.command
@@ -27,17 +39,11 @@ def measure(
     place: Path,
     /,
     *measures: str,
-    rule: str | None = None,
-    density: float | None = None,
-    seed: int | None = None,
-    level: int | None = None,
-    step: int | None = None,
+    choice: Choice = ANY,
     null: str | None = None,
     draws: int = 100,
     null_seed: int = 0,
-    csv: bool = False,
-    json: AsJson = False,
-    parquet: ToParquet = None,
+    form: Form = TABLE,
 ) -> None:
     """Measures of graphs, one row for each graph, measure and part, held against chance.
 
@@ -47,16 +53,6 @@ def measure(
         The folder of a run (all its cells that are finished), RUN/cells/HASH, or a file of a graph.
     measures
         Names, e.g. LayerDensity RobinsAlexander; left out: all of them.
-    rule
-        Only cells of this label or rule.
-    density
-        Only cells at this density.
-    seed
-        Only cells of this seed.
-    level
-        The graph at the end of this level [default: of the last one, or the one at --density].
-    step
-        The topology of this step, replayed from the edit log.
     null
         Hold each number against a null model: degrees, counts, distance or layers, or start: the
         graphs that cells of the same label and density began with.
@@ -64,20 +60,13 @@ def measure(
         Graphs that the null model draws [default: 100].
     null_seed
         Seed of the draws [default: 0].
-    csv
-        As CSV.
-    json
-        As JSON, one row a line.
-    parquet
-        Write a Parquet file.
     """
-    from .opened.chosen import Choice
     from .opened.measured import check, measured
     from .opened.places import graphs_at
 
     check(measures, null, draws)
-    graphs = list(graphs_at(place, Choice(rule, density, seed, level, step)))
-    _print(measured(graphs, measures, null, draws, null_seed), csv, json, parquet)
+    graphs = list(graphs_at(place, choice))
+    _print(measured(graphs, measures, null, draws, null_seed), form)
 
 
 @graph_app.command
@@ -85,14 +74,8 @@ def compare(
     places: Annotated[list[Path], Parameter(consume_multiple=True)],
     /,
     *,
-    rule: str | None = None,
-    density: float | None = None,
-    seed: int | None = None,
-    level: int | None = None,
-    step: int | None = None,
-    csv: bool = False,
-    json: AsJson = False,
-    parquet: ToParquet = None,
+    choice: Choice = ANY,
+    form: Form = TABLE,
 ) -> None:
     """How much two graphs share: the Jaccard index by projection, and what chance would share.
 
@@ -104,30 +87,12 @@ def compare(
     places
         Two or more of: the folder of a run (all its finished cells that fit), RUN/cells/HASH, a
         file of a graph. One run alone compares its cells with each other.
-    rule
-        Only cells of this label or rule.
-    density
-        Only cells at this density.
-    seed
-        Only cells of this seed.
-    level
-        The graph at the end of this level.
-    step
-        The topology of this step, replayed from the edit log.
-    csv
-        As CSV.
-    json
-        As JSON, one row a line.
-    parquet
-        Write a Parquet file.
     """
-    from .opened.chosen import Choice
     from .opened.compared import compared
     from .opened.places import graphs_at
 
-    choice = Choice(rule, density, seed, level, step)
     graphs = [one for place in places for one in graphs_at(place, choice)]
-    _print(compared(graphs), csv, json, parquet)
+    _print(compared(graphs), form)
 
 
 @graph_app.command
@@ -136,11 +101,7 @@ def export(
     file: Path,
     /,
     *,
-    rule: str | None = None,
-    density: float | None = None,
-    seed: int | None = None,
-    level: int | None = None,
-    step: int | None = None,
+    choice: Choice = ANY,
     format: str | None = None,
     projection: str | None = None,
     weight: str | None = None,
@@ -153,16 +114,6 @@ def export(
         RUN/cells/HASH, the folder of a run with options that choose one cell, or a file of a graph.
     file
         The file to write; its suffix says the format: .graphml .gexf .json .npz .net .csv ...
-    rule
-        The cell of this label or rule.
-    density
-        The cell at this density.
-    seed
-        The cell of this seed.
-    level
-        The graph at the end of this level.
-    step
-        The topology of this step, replayed from the edit log.
     format
         The format by name, for another suffix.
     projection
@@ -170,10 +121,9 @@ def export(
     weight
         What the attribute weight is in .graphml, .gexf, .json, .net and .csv: signed or abs.
     """
-    from .opened.chosen import Choice
     from .opened.places import one_graph, write_file
 
-    one = one_graph(place, Choice(rule, density, seed, level, step))
+    one = one_graph(place, choice)
     _tell_written(
         one.title,
         one.graph,
@@ -190,11 +140,7 @@ def draw(
     picture: str = "network",
     *,
     projection: str | None = None,
-    rule: str | None = None,
-    density: float | None = None,
-    seed: int | None = None,
-    level: int | None = None,
-    step: int | None = None,
+    choice: Choice = ANY,
 ) -> None:
     """Draw one graph into a file .svg, .png or .pdf.
 
@@ -209,22 +155,11 @@ def draw(
         spectrum (singular values against the Ramanujan bound).
     projection
         Of adjacency, fields and spectrum [default: the first].
-    rule
-        The cell of this label or rule.
-    density
-        The cell at this density.
-    seed
-        The cell of this seed.
-    level
-        The graph at the end of this level.
-    step
-        The topology of this step, replayed from the edit log.
     """
-    from .opened.chosen import Choice
     from .opened.drawn import draw as drawn
     from .opened.places import one_graph
 
-    one = one_graph(place, Choice(rule, density, seed, level, step))
+    one = one_graph(place, choice)
     drawn(one.graph, file, picture, projection, one.short)
     console().print(f"{one.title}: {picture} in {file}", soft_wrap=True, highlight=False)
 
@@ -276,9 +211,7 @@ def query(
     sql: str,
     /,
     *,
-    csv: bool = False,
-    json: AsJson = False,
-    parquet: ToParquet = None,
+    form: Form = TABLE,
 ) -> None:
     """What one SELECT over a run's tables gives: results, evals and cells.
 
@@ -289,33 +222,28 @@ def query(
     sql
         E.g. "SELECT label, AVG(test_accuracy) FROM results GROUP BY label". It reads, and nothing
         else.
-    csv
-        As CSV.
-    json
-        As JSON, one row a line.
-    parquet
-        Write a Parquet file.
     """
     from .store import query as answered
 
-    _print(answered(run, sql), csv, json, parquet)
+    _print(answered(run, sql), form)
 
 
-def _print(rows: Iterable[Mapping[str, Any]], csv: bool, json: bool, parquet: Path | None) -> None:
+def _print(rows: Iterable[Mapping[str, Any]], form: Form) -> None:
     """Rows in the form that was asked for."""
     rows = [dict(row) for row in rows]
-    if csv + json + (parquet is not None) > 1:
+    parquet = form.parquet
+    if form.csv + form.json + (parquet is not None) > 1:
         raise ConfigError("--csv, --json and --parquet exclude each other")
     if parquet is not None:
         from .frames import write_parquet
 
         write_parquet(rows, parquet)
         console().print(f"{len(rows)} rows in {parquet}", soft_wrap=True, highlight=False)
-    elif csv or json:
+    elif form.csv or form.json:
         from .store import to_csv, to_json
 
         finite = [{name: _finite(value) for name, value in row.items()} for row in rows]
-        print(to_json(finite) if json else to_csv(finite), end="")
+        print(to_json(finite) if form.json else to_csv(finite), end="")
     else:
         names = list(dict.fromkeys(name for row in rows for name in row))
         used = [n for n in names if any(row.get(n) not in (None, "") for row in rows)]

@@ -68,7 +68,7 @@ FLOORS: list[tuple[str, ...]] = [
 # The floors inside `experiments`, by the same rule.
 _WITHIN: list[tuple[str, ...]] = [
     ("",),
-    ("errors", "threads", "cells", "summary", "statistics", "presets"),
+    ("choice", "errors", "threads", "cells", "summary", "statistics", "presets"),
     ("metric", "installed", "frames"),
     ("tasks",),
     ("data", "store"),

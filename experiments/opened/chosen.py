@@ -1,4 +1,4 @@
-"""Which cells of a run are meant, and which of their graphs."""
+"""The graphs of a run that a choice means."""
 
 from __future__ import annotations
 
@@ -7,28 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choice import Choice
 from .cell import OpenedCell
 
 if TYPE_CHECKING:
     from rewire.graph import Graph
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which cells of a run, and which of their graphs: None says nothing."""
-
-    rule: str | None = None
-    density: float | None = None
-    seed: int | None = None
-    level: int | None = None
-    step: int | None = None
-
-    def __str__(self) -> str:
-        return ", ".join(f"{k}={v}" for k, v in self.words.items()) or "any rule, density and seed"
-
-    @property
-    def words(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choice import Choice
 from ..errors import ConfigError, DataError, StoreError
-from .chosen import Choice, Found, graphs_of_cells
+from .chosen import Found, graphs_of_cells
 from .run import OpenedRun
 
 if TYPE_CHECKING:

@@ -163,7 +163,8 @@ class OpenedRun:
         model that each number is held against, as for `rewire.measures.measure`, or "start". rule,
         density, seed: as for :meth:`find`. One row for each cell, density, measure and part.
         """
-        from .chosen import Choice, graphs_of_cells
+        from ..choice import Choice
+        from .chosen import graphs_of_cells
         from .measured import check, measured
 
         names = [measures] if isinstance(measures, str) else list(measures)
