@@ -1,13 +1,15 @@
-"""Numbers packed into the JSON text that a page's script reads."""
+"""What a page's animation is made of: its script, and numbers packed into JSON for it."""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 
 def text(values: Mapping[str, Any]) -> str:
@@ -27,3 +29,9 @@ def packed(values: Any, kind: Any) -> str:
     """
     array = np.asarray(values).astype(np.dtype(kind).newbyteorder("<"))
     return base64.b64encode(array.tobytes()).decode()
+
+
+def animation(package: str | None, name: str) -> Markup:
+    """The script of an animation in a package's folder, after that of its button and slider."""
+    files = [resources.files(__package__) / "player.js", resources.files(package or "") / name]
+    return Markup("".join(file.read_text() for file in files))

@@ -22,8 +22,9 @@ class Null(Plain):
     """A distribution of graphs of one space, given a graph.
 
     A subclass is a frozen dataclass, one file, whose docstring says what is kept and gives the
-    source; it defines :meth:`projection`, or :meth:`keys` of all of them together. Columns: the weights of each projection are dealt out anew, at
-    random, to the edges drawn; other columns are left out.
+    source; it defines :meth:`projection`, or :meth:`keys` of all of them together. Columns: the
+    weights of each projection are dealt out anew, at random, to the edges drawn; other columns are
+    left out.
     """
 
     def draw(self, graph: Graph, rng: np.random.Generator) -> Graph:

@@ -91,10 +91,11 @@
     neuron: 2, // a third parallel synapse is rare, and one must be seen
   };
 
-  let frame = last, playing = 0, neuron = size / 2 + (side >> 1);
+  const player = playerOf({ play: "play", when: "when", clock: "clock" }, last, 130, draw);
+  let neuron = size / 2 + (side >> 1);
 
-  const draw = () => {
-    const view = $("view").value;
+  function draw() {
+    const view = $("view").value, frame = player.at();
     for (const rule of rules) {
       rule.ff.seek(frame);
       if (rule.lateral) rule.lateral.seek(frame);
@@ -108,15 +109,15 @@
       else if (rule[view]) heat(pen, rule[view].byDistance(), scales[view], side >> 1, side >> 1);
       tell(rule);
     }
-    $("when").value = frame;
-    $("clock").textContent = `${seconds[frame].toFixed(seconds[last] < 10 ? 2 : 0)} s`;
-    $("when").setAttribute("aria-valuetext", $("clock").textContent);
+    const clock = `${seconds[frame].toFixed(seconds[last] < 10 ? 2 : 0)} s`;
+    player.tell(clock, clock);
     $("picker").hidden = view !== "neuron";
     $("heat").hidden = view === "map";
     if (view !== "map") $("most").textContent = `${Number(scales[view].toPrecision(2))} synapses ${view === "neuron" ? "or more from one source" : "a neuron"}`;
-  };
+  }
 
   const tell = (rule) => {
+    const frame = player.at();
     const number = (value) => (value === null ? "–" : value.toFixed(2));
     const lateral = rule.lateral ? ` + ${(rule.lateral.total / size).toFixed(1)} lateral` : "";
     rule.told.textContent = `σ ${number(rule.sigma[frame])}, AD ${number(rule.ad[frame])}; ${(rule.ff.total / size).toFixed(1)} feed-forward${lateral} a neuron`;
@@ -124,6 +125,7 @@
   };
 
   const mesh = (pen, rule) => {
+    const frame = player.at();
     const at = (post) => {
       const i = 2 * (frame * size + post);
       return [(rule.preferred[i] / 256) * side + 0.5, (rule.preferred[i + 1] / 256) * side + 0.5];
@@ -170,21 +172,6 @@
     }
   };
 
-  const play = (on) => {
-    clearInterval(playing);
-    playing = 0;
-    if (on) {
-      if (frame === last) frame = 0;
-      playing = setInterval(() => {
-        frame++;
-        draw();
-        if (frame === last) play(false);
-      }, 130);
-    }
-    $("play").textContent = on ? "pause" : "play";
-    $("play").setAttribute("aria-pressed", String(on));
-    draw();
-  };
   const choose = (row, column) => {
     const inside = (value) => Math.min(side - 1, Math.max(0, Math.floor(Number(value)) || 0));
     neuron = inside(row) * side + inside(column);
@@ -193,12 +180,6 @@
     draw();
   };
 
-  $("play").addEventListener("click", () => play(!playing));
-  $("when").addEventListener("input", () => {
-    if (playing) play(false);
-    frame = Number($("when").value);
-    draw();
-  });
   $("view").addEventListener("change", draw);
   for (const id of ["row", "column"]) $(id).addEventListener("change", () => choose($("row").value, $("column").value));
   for (const { canvas } of rules) canvas.addEventListener("click", (event) => {
@@ -207,8 +188,6 @@
       choose((side * (event.clientY - box.top)) / box.height, (side * (event.clientX - box.left)) / box.width);
     }
   });
-  window.addEventListener("resize", draw);
-  for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", draw);
   document.querySelector(".animation .controls").hidden = false;
   choose(side >> 1, side >> 1);
 })();

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from rewire.pictures.style import drawing, to_svg
 
 from ...spiking.cells import FORWARD, LATERAL
 from ...spiking.published import SEEDS, SOURCE
-from .. import frame, lives
+from .. import frame, lives, packing
 from ..rounding import fixed
 from ..run import RunData
 from ..sections import Section
@@ -95,13 +94,11 @@ def _frames(run: MapRun) -> dict[str, Any] | None:
     replay = animation.data(run.simulations, run.looks)
     if not replay:
         return None
-    script = ""
-    if "rules" in replay:
-        script = (resources.files(__package__) / "animation.js").read_text()
+    too_large = "rules" not in replay
     return {
         "frames": replay,
         "data": Markup(animation.text(replay)),
-        "script": Markup(script),
+        "script": "" if too_large else packing.animation(__package__, "animation.js"),
         "lateral": _has_lateral(run),
     }
 

@@ -15,9 +15,9 @@
     return { ...rule, canvas, told, counts: new Uint16Array(bytes(rule.counts).buffer), young: new Uint16Array(bytes(rule.young).buffer) };
   });
   const size = data.bundles.length;
-  let frame = last, playing = 0;
 
-  const draw = () => {
+  function draw() {
+    const frame = player.at();
     for (const rule of rules) {
       const wide = Math.round(rule.canvas.clientWidth * (window.devicePixelRatio || 1)) || 300;
       const high = Math.round(wide * 0.62);
@@ -59,34 +59,11 @@
       rule.told.textContent = `step ${step}: ${all} edges${data.sampled ? " followed" : ""}, ${share} % formed since the start`;
       rule.canvas.setAttribute("aria-label", `${rule.label}, ${rule.told.textContent}`);
     }
-    $("rewiring-when").value = frame;
-    $("rewiring-clock").textContent = `${Math.round((100 * frame) / last)} %`;
-    $("rewiring-when").setAttribute("aria-valuetext", `${$("rewiring-clock").textContent} of the run`);
-  };
+    const clock = `${Math.round((100 * frame) / last)} %`;
+    player.tell(clock, `${clock} of the run`);
+  }
 
-  const play = (on) => {
-    clearInterval(playing);
-    playing = 0;
-    if (on) {
-      if (frame === last) frame = 0;
-      playing = setInterval(() => {
-        frame++;
-        draw();
-        if (frame === last) play(false);
-      }, 180);
-    }
-    $("rewiring-play").textContent = on ? "pause" : "play";
-    $("rewiring-play").setAttribute("aria-pressed", String(on));
-    draw();
-  };
-  $("rewiring-play").addEventListener("click", () => play(!playing));
-  $("rewiring-when").addEventListener("input", () => {
-    if (playing) play(false);
-    frame = Number($("rewiring-when").value);
-    draw();
-  });
-  window.addEventListener("resize", draw);
-  for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", draw);
+  const player = playerOf({ play: "rewiring-play", when: "rewiring-when", clock: "rewiring-clock" }, last, 180, draw);
   document.querySelector(".rewiring .controls").hidden = false;
   draw();
 })();

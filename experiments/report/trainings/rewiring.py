@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from markupsafe import Markup
 from rewire.analysis import metrics
 
 from ..graphs import read_graph
-from ..packing import packed, text
+from ..packing import animation, packed, text
 from ..run import FOLLOWED, RunData
 from ..style import inline
 
@@ -44,12 +43,8 @@ def show(run: RunData) -> dict[str, Any] | None:
         "frames": replay["frames"] if replay else 0,
         "sampled": bool(replay and replay["sampled"]),
         "data": Markup(text(replay)),
-        "script": _script() if replay else Markup(""),
+        "script": animation(__package__, "rewiring.js") if replay else Markup(""),
     }
-
-
-def _script() -> Markup:
-    return Markup((resources.files(__package__) / "rewiring.js").read_text())
 
 
 def _weighted(run: RunData) -> dict[str, Graph]:
