@@ -12,6 +12,7 @@ from matplotlib.path import Path
 
 import rewire
 from rewire import pictures
+from rewire.analysis import effective_edges
 from rewire.analysis.examples import two_layers
 from rewire.graph import Graph, Joint, Link, Population, Projection, Space, Wiring
 from rewire.pictures.panels import GREY, NEGATIVE, POSITIVE
@@ -102,6 +103,39 @@ def test_the_network_shows_signs_and_what_is_on_no_path():
     assert bundles(pictures.network(graph)) == {NEGATIVE: 3, POSITIVE: 3, GREY: 1}
 
 
+def grey_dots(figure: Figure) -> int:
+    """Number of grey dots of all layers."""
+    layers = [
+        c
+        for c in figure.axes[0].collections
+        if isinstance(c, PathCollection) and c.get_alpha() is None
+    ]
+    return sum(to_hex(colour) == GREY for c in layers for colour in c.get_facecolors())
+
+
+def test_dots_without_an_edge_on_a_path_are_grey():
+    assert grey_dots(pictures.network(two_layers())) == 3  # inputs 2 and 3, hidden unit 2
+    assert grey_dots(pictures.network(Graph.empty(two_layers().space))) == 9
+    graph = joined_by_a_sum(edges=4)
+    network = graph.network
+    populations = [p.name for p in graph.populations]
+    units = np.unique(network.units(populations))
+    alive = effective_edges(graph)
+    used = np.union1d(network.pre[alive], network.post[alive])
+    assert grey_dots(pictures.network(graph)) == len(np.setdiff1d(units, used)) > 0
+    assert bundles(pictures.network(graph)).get(GREY, 0) == (~alive).sum() > 0
+
+
+def test_nothing_is_grey_where_the_network_falls_into_pieces():
+    populations = [Population(name, 2) for name in "abcd"]
+    projections = [
+        Projection("ab", "a", "b", "linear", (2, 2)),
+        Projection("cd", "c", "d", "linear", (2, 2)),
+    ]
+    figure = pictures.network(Graph(Space(populations, projections), torch.tensor([0])))
+    assert grey_dots(figure) == 0 and bundles(figure) == {POSITIVE: 1}
+
+
 def test_layers_stand_in_the_order_of_the_way_through_a_sum():
     figure = pictures.network(joined_by_a_sum())
     place = {t.get_text().split("\n")[0]: t.get_position()[0] for t in figure.axes[0].texts}
@@ -120,6 +154,15 @@ def test_communities_are_blocks_of_the_sorted_matrix():
     shown = figure.axes[0].images[0].get_array()
     filled = np.abs(shown[..., :3] - to_rgba(POSITIVE)[:3]).max(-1) < 1e-6
     assert filled.tolist() == np.kron(np.eye(2, dtype=bool), np.ones((2, 2), bool)).tolist()
+
+
+def test_singular_values_stand_beside_the_ramanujan_bound():
+    space = Space(
+        [Population("a", 4), Population("b", 4)], [Projection("p", "a", "b", "linear", (4, 4))]
+    )
+    values, bound = pictures.singular_values(Graph.full(space), "p").axes[0].lines
+    assert values.get_ydata() == pytest.approx([4, 0, 0, 0], abs=1e-9)
+    assert bound.get_ydata()[0] == pytest.approx(2 * np.sqrt(3))  # of degree 4 on both sides
 
 
 def test_mistakes_are_told():
