@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from .optimizers import Optimizer, Schedule
+from .seeds import SeedsApart
 from .values import (
     Contrasts,
     Count,
@@ -35,6 +36,9 @@ class Training(Table):
     steps: Count | None = Field(default=None, description="optimiser steps of one level")
     epochs: Count | None = Field(default=None, description="instead of steps")
     evaluate_every: Period = 100
+    seeds_apart: SeedsApart | None = Field(
+        default=None, description="seeds of initialisation, data and augmentation of their own"
+    )
 
     @model_validator(mode="after")
     def _steps_or_epochs(self) -> "Training":

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rewire import rng_for
 
+from ..config.seeds import NONE_APART, SeedsApart
 from ..data import Split
 
 
@@ -16,18 +17,24 @@ class Batches:
     A batch lies where the one before it lay, in memory that is still in the processor's cache.
     """
 
-    def __init__(self, split: Split, size: int, seed: int):
+    def __init__(self, split: Split, size: int, seed: int, apart: SeedsApart | None = None):
         self.split, self.size, self.seed = split, size, seed
+        self.apart = apart or NONE_APART
         self.per_epoch = -(-len(split) // size)
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+        self._ordered, self._order = (-1, -1), torch.empty(0, dtype=torch.int64)
         self._into = split.empty(size)
+
+    def seed_at(self, step: int) -> int:
+        """The seed of the order of the examples, and of dropout, at a step."""
+        return self.apart.of("data", self.seed, step)
 
     def rows(self, step: int) -> Tensor:
         """Which examples are in the batch, (B,) int64."""
         epoch, at = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            order = rng_for(self.seed, "data", epoch).permutation(len(self.split))
-            self._epoch, self._order = epoch, order.to(self.split.y.device)
+        seed = self.seed_at(step)
+        if (seed, epoch) != self._ordered:
+            order = rng_for(seed, "data", epoch).permutation(len(self.split))
+            self._ordered, self._order = (seed, epoch), order.to(self.split.y.device)
         return self._order[at * self.size : (at + 1) * self.size]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:

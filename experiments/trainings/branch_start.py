@@ -110,7 +110,7 @@ class Twig:
 
     def _drawn(self, stream: str) -> dict[str, Tensor]:
         model = self.settings.model
-        generator = rng_for(self.settings.seed, stream).torch
+        generator = rng_for(self.settings.init_seed, stream).torch
         return build_model(model.name, model.options, self.data, generator).state_dict()
 
     @cached_property

@@ -13,6 +13,7 @@ from rewire.torch_loop import masked_only
 
 from ..cells import SCHEMA
 from ..config.schema import PASSES, Data, Model, Training, available
+from ..config.seeds import NONE_APART
 from ..errors import ConfigError
 from ..tasks import Task, of_table
 
@@ -40,6 +41,11 @@ class Settings:
     compile: bool
     limits: tuple[Limit, ...]
     saves: tuple[int, ...]  # steps of level 0 whose state later levels rewind to, besides 0
+
+    @property
+    def init_seed(self) -> int:
+        """The seed of first weights, and of where edges begin."""
+        return (self.training.seeds_apart or NONE_APART).of("init", self.seed)
 
 
 def _needs_masks(rule: Any) -> bool:

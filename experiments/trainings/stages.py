@@ -66,7 +66,7 @@ def stages_of(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> I
     elif "counts" in parents:
         counts = _counts(parents["counts"], s.density)
         yield Stage(s.rule, lambda world, s: first_graph(world, s.density, counts, s.initial,
-                                                          s.seed), s.density)  # fmt: skip
+                                                          s.init_seed), s.density)  # fmt: skip
     else:
         rule = budget.towards(s.rule, (s.density,))  # type: ignore[arg-type]
         yield Stage(rule, _budgeted, s.density)
@@ -78,7 +78,7 @@ def _full(world: Trainable, s: Settings) -> Graph:
 
 def _budgeted(world: Trainable, s: Settings) -> Graph:
     _, start = aimed(s.rule, s.density, s.distribution)
-    return first_graph(world, start, s.distribution, s.initial, s.seed)
+    return first_graph(world, start, s.distribution, s.initial, s.init_seed)
 
 
 def _branches(s: Settings, parents: Mapping[str, CellStore], data: Dataset) -> Iterator[Stage]:

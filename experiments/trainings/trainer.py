@@ -103,7 +103,8 @@ class TrainingRun(CellRun):
         self.settings = settings(cell.config)
         self.parents = {role: CellStore(path) for role, path in parents.items()}
         self.data, self.device = data_of(self.settings, dataset).to(device), device
-        self.batches = Batches(self.data.train, self.settings.training.batch, self.settings.seed)
+        self.batches = Batches(self.data.train, self.settings.training.batch, self.settings.seed,
+                               self.settings.training.seeds_apart)  # fmt: skip
         self.stages = list(stages_of(self.settings, self.parents, self.data))
         self.stage = 0
         self.best = _Best()
@@ -142,7 +143,7 @@ class TrainingRun(CellRun):
             s,
             self.data,
             start=lambda world: stage.start(world, s),
-            draw=lambda: rng_for(s.seed, stage.weights).torch,
+            draw=lambda: rng_for(s.init_seed, stage.weights).torch,
             probe=self._probe(),
             span=int(training.steps or 0),
             device=self.device,
@@ -235,7 +236,8 @@ class TrainingRun(CellRun):
                 for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                     group["lr"] = rate * factor
             if self._drops:
-                torch.manual_seed(rng_for(self.settings.seed, "dropout", net.clock.total).key >> 65)
+                seed = self.batches.seed_at(net.data_step)
+                torch.manual_seed(rng_for(seed, "dropout", net.clock.total).key >> 65)
             x, y = self.batches(net.data_step)
             loss = task.learn(net, x, y)
             step = net.clock.step
