@@ -42,7 +42,7 @@ _HOMES = {
     "SRigL": "rules", "CHT": "rules",
     "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
     "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
-    "ACDC": "rules", "GradR": "rules",
+    "ACDC": "rules", "GradR": "rules", "L1Shrinkage": "rules",
     "Wanda": "rules", "SparseGPT": "rules", "UnitPruning": "rules", "LAMP": "rules", "OWL": "rules",
 }  # fmt: skip
 
@@ -109,6 +109,7 @@ if TYPE_CHECKING:
     from .rules import GraNet as GraNet
     from .rules import GraSP as GraSP
     from .rules import HomeostaticGrowth as HomeostaticGrowth
+    from .rules import L1Shrinkage as L1Shrinkage
     from .rules import Magnitude as Magnitude
     from .rules import MovementPruning as MovementPruning
     from .rules import On as On

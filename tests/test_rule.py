@@ -27,6 +27,7 @@ RULES = [
     rewire.RigL(), rewire.RigL(fraction=0.3, when=when.every(10, stop=100)),
     rewire.Magnitude(), rewire.Magnitude(to=(3, 5), scope="layer"), rewire.SNIP(to=0.1, rounds=5),
     rewire.GraSP(temperature=1.0), rewire.SynFlow(input=(1, 28, 28)), rewire.SynFlow.one_shot(),
+    rewire.L1Shrinkage(l1=0.0, until=0.5),
     rewire.RigL.itop(), rewire.SET.itop(), rewire.GMP(), rewire.GMP(to=0.05, scope="global"),
     rewire.GraNet(begins=1.0), rewire.DSR(), rewire.DSR(aim=600), rewire.MEST(soft=True, lam=0.0),
     rewire.NM(n=1), rewire.SRSTE(decay=0.0), rewire.EdgePopup(rate=0.5, ranks="value"),
@@ -64,7 +65,7 @@ def test_exports_registries_and_the_readme_name_the_same_rules_and_branches():
     }
     table = (ROOT / "README.md").read_text().partition("## Rules")[2].partition("\n\n[")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    names = [name for cell in rows for name in re.findall("`([A-Za-z]+)`", cell)]
+    names = [name for cell in rows for name in re.findall("`([A-Za-z0-9]+)`", cell)]
     assert sorted(names) == sorted(listed)
 
 

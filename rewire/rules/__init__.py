@@ -53,6 +53,7 @@ from .granet import GraNet
 from .grasp import GraSP
 from .homeostatic import HomeostaticGrowth
 from .imp import IMP
+from .l1_shrinkage import L1Shrinkage
 from .lamp import LAMP
 from .magnitude import Magnitude
 from .mest import MEST
@@ -91,7 +92,7 @@ from .woodfisher import WoodFisher
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
-    RigL, SRigL, CHT, GMP, GraNet, DSR, SNFS, MEST,
+    RigL, SRigL, CHT, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
     Magnitude, SNIP, GraSP, SynFlow, NM,
     Wanda, SparseGPT, UnitPruning,

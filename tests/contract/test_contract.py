@@ -71,6 +71,7 @@ RULES = {
     "synflow": rewire.SynFlow(to=DENSITY, rounds=20),
     "gmp": rewire.GMP(to=0.1, when=when.every(3)),
     "gmp-global": rewire.GMP(to=0.1, when=when.every(2, stop=0.75), scope="global"),
+    "l1-shrinkage": rewire.L1Shrinkage(to=0.1, l1=0.05),
     "granet": rewire.GraNet(to=0.1, when=when.every(3)),
     "dsr": rewire.DSR(threshold=0.05, when=when.every(3)),
     "snfs": rewire.SNFS(rewires=when.every(3)),

@@ -43,6 +43,27 @@ def test_gmp_starts_dense_and_ends_at_exactly_the_density_asked_for(scope):
         assert net.counts == [60, 10]
 
 
+def test_l1_shrinkage_rests_at_the_lasso_and_forgets_it_after_the_cut():
+    """Tibshirani 1996, eq. 3: under orthonormal inputs the lasso is sign(b) max(|b| - l1, 0)."""
+    n, l1 = 12, 0.5
+    layer = nn.Linear(n, 1, bias=False)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.2)
+    rule = rewire.L1Shrinkage(l1=l1, until=120)
+    net = rewire.attach(layer, optimizer, rule, density=0.25, steps=200)
+    best = torch.linspace(-2.0, 1.5, n)  # the weights of least error
+    for step in range(200):
+        optimizer.zero_grad()
+        ((layer.weight - best).square().sum() / 2).backward()
+        net.step()
+        if step == 110:
+            lasso = best.sign() * (best.abs() - l1).clamp(min=0)
+            assert torch.allclose(layer.weight[0], lasso, atol=1e-6)
+            assert (layer.weight == 0).sum() == (best.abs() <= l1).sum() == 3 and net.edges == n
+    largest = best.abs() >= best.abs().sort().values[-3]
+    assert net.edges == 3
+    assert torch.allclose(layer.weight[0], best * largest, atol=1e-6)
+
+
 @pytest.mark.parametrize("density", [0.05, 0.2])
 def test_granet_starts_at_half_and_ends_at_the_density(density):
     counts = []

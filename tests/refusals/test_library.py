@@ -160,6 +160,7 @@ def test_a_rule_without_an_update():
         ("HomeostaticGrowth", {"curve": "linear", "epsilon": 0.0}, "epsilon is above 0 for a lin"),
         ("HomeostaticGrowth", {"tau": 0.0}, "tau is a time above 0, got 0.0"),
         ("HomeostaticGrowth", {"tau_vacant": 2.0}, "tau_vacant is a fraction, got 2.0"),
+        ("L1Shrinkage", {"l1": -1.0}, "L1Shrinkage's l1 is 0 or more, got -1.0"),
         ("NM", {"n": 5, "m": 4}, "keeps n of every m weights, 1 <= n <= m; got n=5, m=4"),
         ("SynapticSampling", {"sigma": 0.0}, "SynapticSampling.sigma is above 0, got 0.0"),
         ("SynapticSampling", {"temperature": -1.0}, "a temperature is 0 or more, got -1.0"),

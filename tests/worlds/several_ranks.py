@@ -34,6 +34,7 @@ RULES = {
     "SRigL": rewire.SRigL(fraction=0.4, min_salient=0.8, when=every(3)),
     "CHT": rewire.CHT(fraction=0.4, when=every(3)),
     "GMP": rewire.GMP(to=0.1, when=every(2)),
+    "L1Shrinkage": rewire.L1Shrinkage(to=0.1, l1=0.05),
     "GraNet": rewire.GraNet(to=0.1, when=every(3)),
     "DSR": rewire.DSR(threshold=0.05, when=every(3)),
     "SNFS": rewire.SNFS(rewires=every(2)),

@@ -35,6 +35,7 @@ RUNS = {
     rewire.SRigL(when=OFTEN, fraction=0.4): (48, 48),
     rewire.CHT(when=OFTEN, fraction=0.4): (48, 48),
     rewire.GMP(to=0.25, when=OFTEN): (96, 24),
+    rewire.L1Shrinkage(to=0.25, l1=0.01): (96, 24),
     rewire.GraNet(to=0.25, when=OFTEN): (48, 24),
     rewire.DSR(threshold=0.05, when=OFTEN): (48, 48),
     rewire.SNFS(rewires=OFTEN): (48, 48),
