@@ -20,6 +20,7 @@ from . import listings
 from .errors import BUG, EXIT_CODES, ConfigError, exit_code_of
 from .graph_cli import graph_app, query
 from .printing import console, new_table, print_json, print_rows, shown
+from .reproduction_cli import reproduce
 
 app = App(
     name="rewire",
@@ -37,6 +38,7 @@ app.command(data_app)
 graph_app.group = (RUNS,)
 app.command(graph_app)
 app.command(query, group=RUNS)
+app.command(reproduce, group=RUNS)
 
 AsJson = Annotated[bool, Parameter(name="--json")]
 Times = Annotated[bool, Parameter(negative="--no-times")]

@@ -1,5 +1,9 @@
-"""Settings of every test: one thread, and property tests that draw the same examples each time."""
+"""Settings of every test: one thread, seeded, and property tests that draw the same examples."""
 
+import random
+
+import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -12,3 +16,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("rewire")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Random numbers of a test are the same in every run and in every order of the tests."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)

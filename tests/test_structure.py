@@ -94,7 +94,8 @@ _WITHIN: list[tuple[str, ...]] = [
     ("kinds",),
     ("report", "provenance"),
     ("runner", "worker", "opened"),
-    ("dry_run", "listings", "graph_cli"),
+    ("papers", "reproduction"),
+    ("dry_run", "listings", "graph_cli", "reproduction_cli"),
     ("cli", "__main__"),
 ]
 EXPERIMENTS = [
