@@ -35,6 +35,8 @@ _LAZY = {  # torch is imported with the first of these
     "ConvNet": "rewire.models.conv",
     "ResNet": "rewire.models.resnet",
     "RowReader": "rewire.models.recurrent",
+    "FrameReader": "rewire.models.recurrent",
+    "RecurrentLM": "rewire.models.recurrent",
     "GPT": "rewire.models.transformers",
     "ViT": "rewire.models.transformers",
     "Transformer": "rewire.models.transformers",
@@ -50,7 +52,8 @@ class ModelInfo:
     """A model by name: ``target`` ("module:callable") is imported when it is built, not before.
 
     inputs: "pictures", (N, C, H, W) of numbers; "tokens", (N, T) of whole numbers below ``classes``
-        (``input_shape`` is (T,), logits are (N, T, classes)); "token pairs", two of those.
+        (``input_shape`` is (T,), logits are (N, T, classes)); "token pairs", two of those;
+        "frames", (N, T, bands) of numbers, with logits (N, T, classes).
     """
 
     name: str
@@ -58,7 +61,7 @@ class ModelInfo:
     summary: str = ""
     source: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    inputs: Literal["pictures", "tokens", "token pairs"] = "pictures"
+    inputs: Literal["pictures", "tokens", "token pairs", "frames"] = "pictures"
 
     def builder(self) -> Callable[..., nn.Module]:
         """The callable behind the name (imports torch).
@@ -144,6 +147,28 @@ _BUILT_IN = (
             ("lstm", "LSTM units", 82_186, "Hochreiter & Schmidhuber 1997"),
             ("gru", "GRU units", 61_962, "Cho et al. 2014, arXiv:1406.1078"),
         )
+    ),
+    *(
+        ModelInfo(
+            f"{cell}-frames",
+            "rewire.models.recurrent:FrameReader",
+            f"a class at each frame, bidirectional {units} of any number and layers: {n:,} on fsdd",
+            source,
+            fixed={"cell": cell},
+            inputs="frames",
+        )
+        for cell, units, n, source in (
+            ("lstm", "LSTM units", 176_650, "Graves & Schmidhuber 2005, Neural Networks 18(5-6)"),
+            ("gru", "GRU units", 133_130, "Cho et al. 2014, arXiv:1406.1078"),
+        )
+    ),
+    ModelInfo(
+        "lstm-lm",
+        "rewire.models.recurrent:RecurrentLM",
+        "language model of LSTM layers, tied or not: 280,897 parameters at 65 tokens",
+        "Zaremba, Sutskever & Vinyals 2014, arXiv:1409.2329",
+        fixed={"cell": "lstm"},
+        inputs="tokens",
     ),
     ModelInfo(
         "vit",
