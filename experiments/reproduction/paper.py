@@ -251,7 +251,7 @@ class Paper(Table):
                     yield f"{protocol}.{name}: there is no experiment {name!r}{hint}"
                 elif not isinstance(table, dict):
                     yield f"{protocol}.{name}: should be a table of keys to replace"
-            for where, selectors in self._asked(protocol):
+            for where, selectors in self.asked(protocol):
                 for s in selectors:
                     if s.analysis is not None and s.analysis not in analyses:
                         yield f"{where}: there is no analysis {s.analysis!r}"
@@ -263,7 +263,8 @@ class Paper(Table):
             if experiment not in self.experiments:
                 yield f"analysis {name}: there is no experiment {experiment!r}"
 
-    def _asked(self, protocol: Protocol) -> Iterator[tuple[str, list[Selector]]]:
+    def asked(self, protocol: Protocol) -> Iterator[tuple[str, list[Selector]]]:
+        """What each row and figure of a protocol reads, under its name."""
         for row in self.rows:
             if protocol in row.protocols:
                 yield f"row {row.name}", list(row.selectors)

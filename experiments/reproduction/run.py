@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import kinds
 from ..engines.remains import is_finished
 from ..errors import ConfigError, RewireError
 from ..opened import OpenedRun
 from ..progress import Kind
 from ..runner import run_experiment
 from . import analyses, figures, record
+from .checking import planned
 from .costs import cpu_seconds
 from .judging import Judged, judge
 from .paper import AnalysisTable, Paper, Protocol
@@ -66,10 +66,7 @@ def reproduce(
     there.
     """
     folder = place(out, paper, protocol)
-    for tree in paper.trees(protocol).values():
-        kinds.plan(kinds.load(tree))  # every mistake before the first training
-    for table in paper.analyses:
-        analyses.of_table(table.analysis, table.fields)
+    planned(paper, protocol)  # every mistake before the first training
     failures, code = list[str](), 0
     for name, tree in paper.trees(protocol).items():
         finished = run_experiment(
