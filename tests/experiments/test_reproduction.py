@@ -95,7 +95,10 @@ certainty = "M"
 
 [[figures]]
 title = "Accuracy against density"
-lines = [{ experiment = "digits", label = "IMP" }, { experiment = "digits", label = "RandomReinit" }]
+lines = [
+    { experiment = "digits", label = "IMP" },
+    { experiment = "digits", label = "RandomReinit" },
+]
 published = [{ label = "IMP", points = [[0.3, 0.95]] }]
 
 [[figures]]
@@ -187,8 +190,8 @@ def test_a_finished_paper_is_judged_again_without_training(reproduced):
 
 
 def test_a_killed_paper_goes_on_to_the_same_rows(reproduced, tmp_path):
-    (tmp_path / "small.toml").write_text(SMALL)
-    command = [sys.executable, "-m", "rewire.experiments", "reproduce", str(tmp_path / "small.toml"),
+    (file := tmp_path / "small.toml").write_text(SMALL)
+    command = [sys.executable, "-m", "rewire.experiments", "reproduce", str(file),
                "--out", str(tmp_path), "--workers", "1", "--json"]  # fmt: skip
     running = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
