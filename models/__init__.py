@@ -34,6 +34,8 @@ _LAZY = {  # torch is imported with the first of these
     "lenet_300_100": "rewire.models.mlp",
     "ConvNet": "rewire.models.conv",
     "ResNet": "rewire.models.resnet",
+    "DeepResNet": "rewire.models.deep_resnet",
+    "VGG": "rewire.models.vgg",
     "RowReader": "rewire.models.recurrent",
     "FrameReader": "rewire.models.recurrent",
     "RecurrentLM": "rewire.models.recurrent",
@@ -133,7 +135,34 @@ _BUILT_IN = (
             "He et al. 2016, arXiv:1512.03385",
             fixed={"depth": depth},
         )
-        for depth, n in ((20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018))
+        for depth, n in (
+            (8, 75_290),
+            (14, 172_506),
+            (20, 269_722),
+            (32, 464_154),
+            (44, 658_586),
+            (56, 853_018),
+        )
+    ),
+    *(
+        ModelInfo(
+            f"resnet-{depth}",
+            "rewire.models.deep_resnet:DeepResNet",
+            f"residual network for ImageNet, {depth} layers: {n:,} parameters at 1,000 classes",
+            "He et al. 2016, arXiv:1512.03385",
+            fixed={"depth": depth},
+        )
+        for depth, n in ((18, 11_689_512), (34, 21_797_672), (50, 25_557_032))
+    ),
+    *(
+        ModelInfo(
+            f"vgg-{depth}",
+            "rewire.models.vgg:VGG",
+            f"VGG for CIFAR with batch norm, {depth} layers: {n:,} parameters on CIFAR-10",
+            "Simonyan & Zisserman 2015, arXiv:1409.1556; its end as in " + LTH,
+            fixed={"depth": depth},
+        )
+        for depth, n in ((11, 9_228_362), (13, 9_413_066), (16, 14_724_042), (19, 20_035_018))
     ),
     *(
         ModelInfo(

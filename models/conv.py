@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from torch import Generator, nn
 
-from .layers import Stack, convolution, dense_layers
+from .layers import Stack, convolution, dense_layers, scaled
+
+HIDDEN = (256, 256)
 
 
 class ConvNet(Stack):
@@ -18,6 +20,9 @@ class ConvNet(Stack):
     128 and 256 channels on 3 x 32 x 32 that is 4,301,642, 2,425,930 and 2,262,602 parameters by
     arithmetic; the 1.7 million that the paper gives Conv-6 do not follow from its own description,
     which is what is built here.
+
+    width: a factor of all channels and of both hidden layers, for networks that are narrower than
+    the paper's.
 
     ``dropout`` acts on the two hidden fully connected layers; the paper's variant has .5 and does
     not say where. Weights are drawn from ``generator`` by ``init``, biases start at 0.
@@ -35,24 +40,26 @@ class ConvNet(Stack):
         generator: Generator,
         input_shape: Sequence[int] = (3, 32, 32),
         classes: int = 10,
+        width: float = 1.0,
         bias: bool = True,
         init: str = "glorot_normal",
         dropout: float = 0.0,
     ):
-        n_pre, height, width = input_shape
-        height, width = height >> len(channels), width >> len(channels)
-        if not height or not width:
+        n_pre, height, breadth = input_shape
+        height, breadth = height >> len(channels), breadth >> len(channels)
+        if not height or not breadth:
             raise ValueError(
                 f"inputs of {tuple(input_shape)} are too small to be halved {len(channels)} times: "
                 f"take at least {2 ** len(channels)} x {2 ** len(channels)} or a shallower model."
             )
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for pair, n_post in enumerate(channels, start=1):
+        for pair, n_post in enumerate(scaled(channels, width), start=1):
             for i in (2 * pair - 1, 2 * pair):
                 layers[f"conv{i}"] = convolution(n_pre, n_post, bias)
                 layers[f"conv_relu{i}"] = nn.ReLU()
                 n_pre = n_post
             layers[f"pool{pair}"] = nn.MaxPool2d(2)
         layers["flatten"] = nn.Flatten()
-        layers.update(dense_layers([n_pre * height * width, 256, 256, classes], bias, dropout))
+        sizes = [n_pre * height * breadth, *scaled(HIDDEN, width), classes]
+        layers.update(dense_layers(sizes, bias, dropout))
         super().__init__(layers, init, generator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
@@ -69,6 +69,20 @@ def convolution(n_pre: int, n_post: int, bias: bool) -> nn.Conv2d:
     """A 3 x 3 convolution that keeps height and width, not initialised yet."""
     device = torch.get_default_device()
     return skip_init(nn.Conv2d, n_pre, n_post, kernel_size=3, padding=1, bias=bias, device=device)
+
+
+def scaled(sizes: Sequence[int], width: float) -> list[int]:
+    """``sizes`` times ``width``, rounded, at least 1 each.
+
+    >>> scaled([64, 128, 2], 0.25)
+    [16, 32, 1]
+
+    Raises:
+        ValueError: a width that is not above 0.
+    """
+    if not width > 0:
+        raise ValueError(f"width = {width}: choose a factor above 0; 1 is the paper's network.")
+    return [max(1, round(size * width)) for size in sizes]
 
 
 def dense_layers(sizes: list[int], bias: bool, dropout: float) -> OrderedDict[str, nn.Module]:

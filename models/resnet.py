@@ -75,12 +75,15 @@ class ResNet(nn.Module):
     """A 3 x 3 convolution, three stages of ``blocks`` blocks each, global average pooling, linear.
 
     The stages have ``widths`` channels; the second and third begin with stride 2. ``depth`` counts
-    the layers with weights, 6 * blocks + 2: 20, 32, 44 and 56 have 3, 5, 7 and 9 blocks a stage.
-    With widths 16, 32, 64, option A and 10 classes on 3 x 32 x 32 that is 269,722, 464,154, 658,586
-    and 853,018 parameters (the paper gives .27, .46, .66 and .85 million).
+    the layers with weights, 6 * blocks + 2: 20, 32, 44 and 56 have 3, 5, 7 and 9 blocks a stage, 8
+    and 14 (not in the paper) 1 and 2. With widths 16, 32, 64, option A and 10 classes on 3 x 32 x
+    32 depths of 20 to 56 have 269,722, 464,154, 658,586 and 853,018 parameters (the paper gives
+    .27, .46, .66 and .85 million).
 
     shortcut: "A", zero-padded channels without parameters, as in the paper's results on CIFAR; "B",
-        a 1 x 1 convolution with batch norm, where the shape changes.
+        a 1 x 1 convolution with batch norm, where the shape changes. The "Resnet-18" of the Lottery
+        Ticket Hypothesis is depth 20 with B: 272,474 parameters, 270,256 of them convolutions.
+        That paper prunes neither shortcuts nor the output: ``exclude=["*.shortcut.*", "fc.*"]``.
 
     Weights are drawn from ``generator`` by ``init`` (the paper: He et al. 2015, which is
     "kaiming_normal"); norms start at weight 1 and bias 0.
