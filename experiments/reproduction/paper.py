@@ -23,7 +23,7 @@
     least = 0.0
     certainty = "mem"
 
-A protocol runs the experiments that it names. `docs/reproductions.md` describes every key.
+A protocol runs the experiments that it names. `docs/adding-a-paper.md` describes every key.
 """
 
 from __future__ import annotations
