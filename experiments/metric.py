@@ -41,6 +41,11 @@ class Metric:
         return f"val_{self.key}"
 
     @property
+    def train(self) -> str:
+        """Column of the training set, after the last step of a level."""
+        return f"train_{self.key}"
+
+    @property
     def factor(self) -> int:
         """What a value is multiplied by where it is drawn."""
         return 100 if self.percent else 1

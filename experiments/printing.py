@@ -52,7 +52,7 @@ def shown(name: str, value: Any, metric: Metric = ACCURACY) -> str:
     """
     if value is None:
         return ""
-    if name in (metric.test, metric.at_early_stop, metric.validation):
+    if name in (metric.test, metric.at_early_stop, metric.validation, metric.train):
         return metric.text(value)
     if name.endswith("accuracy"):
         return ACCURACY.text(value)

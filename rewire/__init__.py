@@ -26,6 +26,7 @@ _HOMES = {
     "Dale": "limits", "FixedPoint": "limits",
     "signal": "signals", "Signals": "signals",
     "World": "world", "attach": "torch_loop", "train": "torch_loop", "Session": "session",
+    "recompute_norms": "norms",
     "save": "saving", "load": "loading", "open": "experiments.opened",
     "History": "edit_log", "read_graph": "files", "write_graph": "files",
     "rng_for": "streams", "Stream": "streams",
@@ -52,7 +53,7 @@ _MODULES = frozenset({
     "branches", "budget", "checkpoint", "citations", "compatibility", "coverage",
     "edit_log", "experiments", "files", "graph", "graph_of", "integrations", "limits", "listening",
     "measures", "models",
-    "networkx_backend", "nulls", "pictures", "rule",
+    "networkx_backend", "norms", "nulls", "pictures", "rule",
     "rule_budget",
     "rules", "select", "session", "signals", "starting_graph", "starts", "strategy", "streams",
     "substrates",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from .limits import FixedPoint as FixedPoint
     from .limits import Memory as Memory
     from .loading import load as load
+    from .norms import recompute_norms as recompute_norms
     from .rule import Rule as Rule
     from .rule_budget import Budget as Budget
     from .rules import ACDC as ACDC

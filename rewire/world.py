@@ -271,7 +271,12 @@ class World(ABC):
 
 
 class Trainable(World):
-    """A world that can make a whole training step, and show saved states."""
+    """A world that can make a whole training step, and show saved states.
+
+    clips: the joint norm that :meth:`learn` clips gradients to before it steps, or None.
+    """
+
+    clips: float | None = None
 
     @property
     @abstractmethod

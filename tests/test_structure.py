@@ -32,7 +32,7 @@ FLOORS: list[tuple[str, ...]] = [
         "rewire.atomic",
         "rewire.streams",
     ),
-    ("rewire.when", "rewire.trackers"),
+    ("rewire.when", "rewire.norms", "rewire.trackers"),
     ("rewire.strategy", "rewire.rule_budget"),
     ("rewire.graph",),
     (

@@ -21,6 +21,7 @@ from .values import (
     Limits,
     Name,
     Period,
+    Positive,
     Seeds,
     Table,
     TaskTable,
@@ -36,6 +37,12 @@ class Training(Table):
     steps: Count | None = Field(default=None, description="optimiser steps of one level")
     epochs: Count | None = Field(default=None, description="instead of steps")
     evaluate_every: Period = 100
+    evaluate_train: bool = Field(
+        default=False, description="on the training set as well, at the end of each level"
+    )
+    clip: Positive | None = Field(
+        default=None, description="joint norm that gradients are clipped to"
+    )
     seeds_apart: SeedsApart | None = Field(
         default=None, description="seeds of initialisation, data and augmentation of their own"
     )

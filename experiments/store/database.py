@@ -40,6 +40,8 @@ ROW_FIELDS = (
         "cell",
     ),
 )
+# in rows of cells that are also evaluated on what they trained on
+OPTIONAL_FIELDS = ("train_loss", "train_accuracy")
 # not the same when a run is repeated
 TIMES = ("seconds", "cpu_seconds", "peak_memory_mb", "images_per_second")
 EVAL_FIELDS = (
@@ -94,6 +96,7 @@ _COLUMNS = {
     table: tuple(dict.fromkeys(f for kind in kinds.values() for f in kind))
     for table, kinds in _FIELDS.items()
 }
+_COLUMNS["levels"] += OPTIONAL_FIELDS
 _TABLES = (
     "CREATE TABLE cells (hash TEXT PRIMARY KEY, label, rule, seed, config, status, "
     "stamp, levels_digest, evals_digest) WITHOUT ROWID",
@@ -114,7 +117,8 @@ class _Damaged(Exception):
 def results(out: str | Path, *, listed: bool = False) -> list[Row]:
     """What every cell of the run in ``out`` found: one row per cell and level.
 
-    Rows have `ROW_FIELDS`, those of spiking cells `SPIKING_ROW_FIELDS`, those of trained networks
+    Rows have `ROW_FIELDS`, and before "val_loss" those of `OPTIONAL_FIELDS` that a cell has; those
+    of spiking cells `SPIKING_ROW_FIELDS`, those of trained networks
     run in spikes `SPIKES_ROW_FIELDS`; those in the world of an installed package
     `OWN_WORLD_ROW_FIELDS`, and after "step" what the world measures; those of another task than
     classification `TASK_ROW_FIELDS`, and before "val_loss" what the task's metric measured.
@@ -300,9 +304,10 @@ def _verified(db: sqlite3.Connection, table: str, cell: str) -> list[Row]:
 
 def _is_whole(row: Row, table: str) -> bool:
     """Whether a row has the fields of its kind."""
-    if tuple(row) in _FIELDS[table].values():
-        return True
     of_level = table == "levels"
+    optional = OPTIONAL_FIELDS if of_level else ()
+    if tuple(name for name in row if name not in optional) in _FIELDS[table].values():
+        return True
     return any(row.keys() >= set(fields[not of_level]) for fields in _OPEN.values())
 
 
@@ -410,10 +415,12 @@ def _read_cell(folder: Path) -> _Reading:
 
 def _ordered(fields: Sequence[str], event: Row, kind: str) -> Sequence[str]:
     """The fields of a row, among them the measures that an event of an open kind has."""
-    if kind not in _OPEN:
+    if kind not in _OPEN and fields is not ROW_FIELDS:
         return fields
     at = fields.index("val_loss" if "val_loss" in fields else "formed")
-    measures = [name for name in event if name not in fields and name not in ("event", "crc")]
+    names = OPTIONAL_FIELDS if fields is ROW_FIELDS else event
+    known = {*fields, "event", "crc"}
+    measures = [name for name in names if name in event and name not in known]
     return (*fields[:at], *measures, *fields[at:])
 
 

@@ -24,16 +24,27 @@ class Classification(Task):
     """One class an example: cross-entropy, judged by accuracy.
 
     In the sparse world both passes and the step are one native call, where a model can be traced.
+
+    smoothing: of the labels that training learns (Szegedy et al. 2016, arXiv:1512.00567): the
+        target of every class is this fraction over the number of classes, and the rest is that of
+        the right one. What is measured is the cross-entropy of the labels as they are.
     """
 
     kind: ClassVar[str] = "a class an example"
     targets: ClassVar[Targets] = "classes"
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
 
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing is a fraction from 0 to below 1, got {self.smoothing}.")
+
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(outputs, y)
+        return cross_entropy(outputs, y, label_smoothing=self.smoothing)
 
     def tally(self, outputs: Tensor, y: Tensor) -> Tensor:
         return _tally_classes(outputs, y)
@@ -42,7 +53,7 @@ class Classification(Task):
         return sums[2] / sums[1]
 
     def learn(self, net: Session, x: Tensor, y: Tensor) -> float:
-        return net.learn(x, y)
+        return net.learn(x, y, loss=self.loss if self.smoothing else None)
 
     def measure(self, world: Trainable, split: Examples) -> tuple[float, float]:
         return loss_and_accuracy(world.evaluate, split, self.at_once)

@@ -174,6 +174,8 @@ class Twig:
                 y = labels[batches.rows(step)]
             optimizer.zero_grad(set_to_none=True)
             nn.functional.cross_entropy(model(x)[:, :outputs], y).backward()
+            if training.clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), training.clip)
             optimizer.step()
         state = {name: value.detach().clone() for name, value in model.state_dict().items()}
         if branch.task == "rotation":

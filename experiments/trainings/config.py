@@ -90,7 +90,7 @@ def _with_digest(table: Mapping[str, Any], problems: Problems) -> Mapping[str, A
 
 def check(experiment: Experiment, problems: Problems) -> None:
     """What rules, model and densities cannot be together goes to ``problems``."""
-    problems += _unfeasible(experiment) + _no_passes(experiment)
+    problems += _unfeasible(experiment) + _no_passes(experiment) + _unclipped(experiment)
     problems += initial_problems(experiment, can_draw=not problems)
     if not problems:
         problems += _beyond_limits(experiment)
@@ -299,6 +299,19 @@ def _no_passes(experiment: Experiment) -> Problems:
         if not any(p.dim() in (4, 5) for p in model.parameters()):
             problems.add("memory_format", f"{experiment.model.name} has no convolution whose "
                          "channels could come last: leave it out")  # fmt: skip
+    return problems
+
+
+def _unclipped(experiment: Experiment) -> Problems:
+    """Rules whose edges are not all moved by their gradients, which then have no joint norm."""
+    from rewire.rule import Rule, silences
+
+    problems = Problems()
+    for entry in experiment.rules:
+        rule = entry.build(1)
+        if entry.training.clip is not None and isinstance(rule, Rule) and silences(rule):
+            problems.add(f"rules.{entry.label}", f"{entry.rule} keeps silent edges, over which no "
+                         "norm of gradients is defined: leave out clip")  # fmt: skip
     return problems
 
 

@@ -60,6 +60,7 @@ def build(
     )  # fmt: skip
     world.space = limited(world.space, s.limits)
     make_passes(world, s)
+    world.clips = s.training.clip
     rule, graph = start(world)
     net = Session(world, graph, rule, span=span, seed=s.seed, rewinds=True, limits=s.limits)
     return Built(model, optimizer, world, net)

@@ -330,6 +330,7 @@ class TrainingRun(CellRun):
             "early_stop_step": self.best.step,
             metric.test: at_end,
             metric.at_early_stop: at_best,
+            **self._on_training_set(),
             "val_loss": self._last[0],
             metric.validation: self._last[1],
             **self.spent,
@@ -341,6 +342,14 @@ class TrainingRun(CellRun):
         row = self.level_row(self._level, values)
         self._keep_level(self._level, row)
         self.best = _Best()
+
+    def _on_training_set(self) -> dict[str, float]:
+        """Loss and metric on the examples as they are stored, where the cell asks for them."""
+        task = self.settings.task
+        if not self.settings.training.evaluate_train:
+            return {}
+        loss, value = task.measure(self.world, self.data.train)
+        return {"train_loss": loss, task.judged_by.train: value}
 
     @property
     def _judged(self) -> dict[str, str]:

@@ -46,6 +46,13 @@ def weights(training):
     return {name: value.clone() for name, value in training.world.model_state().items()}
 
 
+def dense_weights(training):
+    """Parameters by name, sparse ones with their zeros, whatever the world."""
+    graph, state = training.net.graph, training.world.model_state()
+    dense = {p.name: graph.dense(i).view(p.shape) for i, p in enumerate(graph.projections)}
+    return {name: dense.get(name, state.get(name)) for name, _ in training.model.named_parameters()}
+
+
 def level(store):
     """The row of its last level."""
     return [event for event in store.events() if event["event"] == "level"][-1]

@@ -73,6 +73,7 @@ class Gradients:
         self._weights, self._native = weights, native
         self.keeping = False
         self.wanted = False
+        self.factor = 1.0  # what learn() multiplied the gradients by to clip them
         self.ranks: Ranks | None = None
         self._whole: dict[str, Tensor] = {}
         self._scales: dict[str, float] = {}
@@ -133,7 +134,7 @@ class Gradients:
 
     def want(self, wanted: bool) -> None:
         """Forget those of the last step; keep the next ones if they are wanted."""
-        self.wanted = wanted
+        self.wanted, self.factor = wanted, 1.0
         self._whole.clear()
         self._scales.clear()
         if self._backward is not None:
@@ -177,7 +178,7 @@ class Gradients:
         width = w.wires.width
         rows, columns = local // width, local % width
         if self._native.plan is not None:
-            return self._native.plan.sddmm(w.name, rows, columns)
+            return self._clipped(self._native.plan.sddmm(w.name, rows, columns))
         return self._scaled(w, edge_layers.gradient_at(w.wires, rows, columns))
 
     def dense(self, i: int) -> Tensor:
@@ -187,7 +188,7 @@ class Gradients:
             if plan is None:
                 own = self._scaled(w, edge_layers.dense_gradient(w.wires))
             else:
-                own = plan.dense_gradient(w.name)
+                own = self._clipped(plan.dense_gradient(w.name))
             return own.reshape(-1) if self.ranks is None else self.ranks.mean(own.reshape(-1))
         grad = self._whole.get(w.name)
         if grad is None:
@@ -204,13 +205,18 @@ class Gradients:
         if w.wires is None or self.ranks is not None:
             return None
         if self._native.plan is not None:
-            return self._native.plan.top_absent(w.name, k, leaving)  # type: ignore[return-value]
+            native = self._native.plan
+            keys, scores, absent, nan = native.top_absent(w.name, k, leaving)  # type: ignore[misc]
+            return keys, self._clipped(scores), absent, nan  # type: ignore[return-value]
         keys, scores, absent, nan = edge_layers.top_absent(w.wires, k, leaving)
         return keys, self._scaled(w, scores), absent, nan  # type: ignore[return-value]
 
     def _scaled(self, w: Weight, gradient: Tensor) -> Tensor:
-        scale = self._scales.get(w.name, 1.0)
+        scale = self._scales.get(w.name, self.factor)
         return gradient if scale == 1 else gradient * scale
+
+    def _clipped(self, gradient: Tensor) -> Tensor:
+        return gradient if self.factor == 1 else gradient * self.factor
 
     def at_keys(self, space: Space, keys: Tensor, dtype: torch.dtype) -> Tensor:
         """Those at keys, existing or absent, (k,)."""

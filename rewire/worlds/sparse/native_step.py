@@ -22,6 +22,7 @@ class NativeStep:
     plan: of the training step; None until the first batch, and where there can be none.
     untraceable: why there can be none; the model then runs layer by layer.
     fused: whether the plan makes the optimiser's step as well.
+    fuses: whether it may, where it can.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class NativeStep:
         self.model, self.optimizer, self.weights = model, optimizer, weights
         self.plan: plan.Plan | None = None
         self.untraceable: str | None = None
-        self.fused = False
+        self.fused, self.fuses = False, True
         self._edges: dict[str, tracing.Edges] = {}  # as the plan holds them
         self._stepped: dict[str, nn.Parameter] | None = None  # the parameters that the plan steps
         self._options: list[dict[str, Any]] = []  # of the optimiser, as the plan follows them
@@ -139,6 +140,8 @@ class NativeStep:
         """Forward and backward pass and, where the plan makes it and but for ``skip``, the
         optimiser's step: the loss."""
         assert self.plan is not None
+        if self.fused and not self.fuses:
+            self._stale = True
         if self._stale or self.optimizer.state is not self._state:  # load_state_dict makes another
             self._adopt()
         elif self.fused and self._options != (now := _options(self.optimizer)):
@@ -149,6 +152,9 @@ class NativeStep:
         """Let the plan step the optimiser's parameters, if it has such an optimiser."""
         assert self.plan is not None
         self._stale, self._state = False, self.optimizer.state
+        if not self.fuses:
+            self.fused = False
+            return
         if self._stepped is None:
             named = self.model.named_parameters()
             self._stepped = {n: p for n, p in named if n in self.plan.places and p.requires_grad}

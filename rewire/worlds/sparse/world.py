@@ -278,6 +278,12 @@ class Sparse(CopiedWhole, Looking, Guarded):
         self.gradients.keep() if skip else self.gradients.mask()
         stepping(True)
 
+    def clip_gradients(self, most: float) -> float | Tensor:
+        """As in every world; gradients at absent synapses, which rules may ask for, with it."""
+        factor = super().clip_gradients(most)
+        self.gradients.factor = float(factor)
+        return factor
+
     def stepped(self, graph: Graph, skip: bool) -> None:
         """The passes of this step are over."""
         stepping(False)
@@ -309,6 +315,7 @@ class Sparse(CopiedWhole, Looking, Guarded):
         """
         self.guard()
         native = self.native
+        native.fuses = self.clips is None
         if loss is not None:
             return self.learn_by_layers(self.model, graph, x, y, rows, skip, loss)
         if not native.ready(x, self.held.flat.dtype, self.gradients.keeping):
@@ -320,8 +327,10 @@ class Sparse(CopiedWhole, Looking, Guarded):
             return mean
         if native.fused:
             self.dense_forms.clear()
-        else:  # an optimiser of torch's that the engine does not have
+        else:  # an optimiser of torch's that the engine does not have, or clipped gradients
             native.give_gradients()
+            if self.clips is not None:
+                self.clip_gradients(self.clips)
             self.prepare(graph, skip)
             self.optimizer.step()
             stepping(False)

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from ...graph import Graph, Space
 from ...world import Loss, Trainable
+from .clipping import clipped
 from .covering import coverage_of
 from .group import Ranks
 from .layers import Site, discover
@@ -210,8 +211,17 @@ class TorchWorld(Trainable):
         self.optimizer.zero_grad(set_to_none=True)
         total = loss(passes(x), y)
         total.backward()
+        if self.clips is not None and not skip:
+            self.clip_gradients(self.clips)
         self.advance(graph, skip)
         return float(total.detach())
+
+    def clip_gradients(self, most: float) -> float | Tensor:
+        """Bring the joint norm of what the optimiser steps by down to ``most``: the factor."""
+        masks = {id(p): mask for i, p in enumerate(self.sparse_parameters())
+                 if (mask := self.mask_of(i)) is not None}  # fmt: skip
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        return clipped(parameters, masks, most)
 
     def learn(
         self,
