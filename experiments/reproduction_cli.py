@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -23,6 +23,8 @@ def reproduce(
     list_: Annotated[bool, Parameter(name="--list")] = False,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
+    device: Literal["auto", "cpu", "cuda"] | None = None,
+    engine: str = "local",
     record: Path | None = None,
     document: Path | None = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
@@ -44,6 +46,10 @@ def reproduce(
         The folder of the runs [default: runs/reproductions].
     workers
         Processes of one thread each [default: one per core]; 0 trains in this process.
+    device
+        auto takes a GPU where there is one, cpu or cuda [default: what the file says].
+    engine
+        Where the trainings run: local [default], or the name of an installed engine.
     record
         A folder to write NAME.json into, as experiments/papers/results.
     document
@@ -62,7 +68,8 @@ def reproduce(
         return 0
     if workers is not None and workers < 0:
         raise ConfigError(f"--workers is {workers}; it takes a number of processes, 0 or more")
-    return _reproduce(_named(papers), "full" if full else "short", out, workers, record, json)
+    options = {"workers": workers, "device": device, "engine": engine, "keep": record}
+    return _reproduce(_named(papers), "full" if full else "short", out, options, json)
 
 
 def _named(papers: tuple[str, ...]) -> list[Any]:
@@ -76,7 +83,7 @@ def _named(papers: tuple[str, ...]) -> list[Any]:
 
 
 def _reproduce(
-    papers: list[Any], protocol: Any, out: Path, workers: int | None, keep: Path | None, json: bool
+    papers: list[Any], protocol: Any, out: Path, options: dict[str, Any], json: bool
 ) -> int:
     from . import provenance
     from .reproduction.run import reproduce
@@ -87,11 +94,10 @@ def _reproduce(
             paper,
             protocol,
             out,
-            workers=workers,
             progress="json" if json else "auto",
             command=provenance.command_line(),
             warn=_warn,
-            keep=keep,
+            **options,
         )
         for failure in ended.failures:
             _warn(failure)

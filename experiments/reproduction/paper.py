@@ -284,6 +284,11 @@ class Paper(Table):
             for name, changes in getattr(self, protocol).experiments.items()
         }
 
+    def on_device(self, protocol: Protocol, device: str | None) -> dict[str, dict[str, Any]]:
+        """The same trees with another device, where one is named."""
+        trees = self.trees(protocol)
+        return trees if device is None else {n: {**t, "device": device} for n, t in trees.items()}
+
     def shortened(self) -> list[str]:
         """What the short protocol does otherwise than the full one, a sentence for each key."""
         sentences = []

@@ -52,6 +52,8 @@ def reproduce(
     out: Path = OUT,
     *,
     workers: int | None = None,
+    device: str | None = None,
+    engine: str = "local",
     progress: Kind = "auto",
     command: Sequence[str] = (),
     warn: Callable[[str], None] = lambda text: None,
@@ -59,8 +61,9 @@ def reproduce(
 ) -> Reproduced:
     """Run what is not run yet of a protocol, judge its rows and write them down with a page.
 
-    What is finished is skipped, so the same command goes on after a kill. keep: a folder that the
-    record is written to as well.
+    What is finished is skipped, so the same command goes on after a kill. device: "auto", "cpu" or
+    "cuda", where it is not to be that of the file. engine: where it trains (see `engines`). keep: a
+    folder that the record is written to as well.
 
     Raises what `runner.run_experiment` raises, and ConfigError for a row that reads what is not
     there.
@@ -68,11 +71,12 @@ def reproduce(
     folder = place(out, paper, protocol)
     planned(paper, protocol)  # every mistake before the first training
     failures, code = list[str](), 0
-    for name, tree in paper.trees(protocol).items():
+    for name, tree in paper.on_device(protocol, device).items():
         finished = run_experiment(
             tree,
             out=folder / name,
             workers=workers,
+            engine=engine,
             progress=progress,
             command=command,
             warn=warn,

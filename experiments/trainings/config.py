@@ -290,6 +290,9 @@ def _beyond_limits(experiment: Experiment) -> Problems:
 def _no_passes(experiment: Experiment) -> Problems:
     """Ways to make training passes that the world, or the model, does not have."""
     problems = Problems()
+    if experiment.world == "sparse" and experiment.device == "cuda":
+        problems.add("device", "lists of edges are kept on the CPU: set world = 'masked', or leave "
+                     "the device out")  # fmt: skip
     if experiment.world != "masked":
         for key in experiment.passes:
             problems.add(key, f"is of dense weights under masks: leave it out with world = "

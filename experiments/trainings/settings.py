@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rewire.limits import Limit, from_tables
@@ -46,6 +46,11 @@ class Settings:
     def init_seed(self) -> int:
         """The seed of first weights, and of where edges begin."""
         return (self.training.seeds_apart or NONE_APART).of("init", self.seed)
+
+
+def on_device(s: Settings, device: str) -> Settings:
+    """The same on a device: lists of edges are kept on the CPU, so "auto" is masks elsewhere."""
+    return replace(s, world="masked") if s.world == "auto" and device != "cpu" else s
 
 
 def _needs_masks(rule: Any) -> bool:

@@ -35,7 +35,7 @@ from .batches import Batches
 from .branch_start import data_of
 from .passes import form_of
 from .session import build
-from .settings import settings
+from .settings import on_device, settings
 from .stages import COSTS, Stage, stages_of
 
 PROBED = 10  # examples of each class that rules see before the first step, at least
@@ -44,7 +44,8 @@ HELD = 2**23  # bytes of edits that wait in memory at the most, until they are w
 
 def work(experiment: Experiment) -> Work:
     """What trains any cell of an experiment, on its device and its data set."""
-    device, dataset = resolve_device(experiment.device), experiment.dataset
+    device = "cpu" if experiment.world == "sparse" else resolve_device(experiment.device)
+    dataset = experiment.dataset
 
     def train(
         cell: Any,
@@ -100,7 +101,7 @@ class TrainingRun(CellRun):
         device: str,
     ):
         super().__init__(cell, folder, emit, should_stop)
-        self.settings = settings(cell.config)
+        self.settings = on_device(settings(cell.config), device)
         self.parents = {role: CellStore(path) for role, path in parents.items()}
         self.data, self.device = data_of(self.settings, dataset).to(device), device
         self.batches = Batches(self.data.train, self.settings.training.batch, self.settings.seed,

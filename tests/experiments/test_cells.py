@@ -268,3 +268,12 @@ def test_auto_stays_auto_for_branches_and_for_rules_that_need_no_silent_edges(ru
     cells = kinds.plan(kinds.parse({**experiment, "rules": rules, "contrasts": []}))
     config = next(cell.config for cell in cells if cell.rule == rule)
     assert settings.settings(config).world == world
+
+
+@pytest.mark.parametrize(
+    ("world", "device", "held"),
+    [("auto", "cuda", "masked"), ("auto", "cpu", "auto"), ("masked", "cuda", "masked")],
+)
+def test_lists_of_edges_stay_on_the_cpu(world, device, held):
+    config = {**plan()[0].config, "substrate": world}
+    assert settings.on_device(settings.settings(config), device).world == held

@@ -300,6 +300,7 @@ MISTAKES = {
     "contrast of three": ({"contrasts": [["IMP", "DeepR", "Dense"]]}, "contrasts[0]", "at most 2"),
     "name with a slash": ({"name": "../../etc"}, "name", "names a folder"),
     "device": ({"device": "gpu"}, "device", "'cuda'"),
+    "lists of edges on a GPU": ({"device": "cuda", "world": "sparse"}, "device", "kept on the CPU"),
     "threads": ({"threads": 0}, "threads", "greater than or equal to 1"),
     "infinity": ({"optimizer": {"name": "adam", "lr": float("inf")}}, "optimizer.lr", "finite"),
     "not a number in a rule": ({"rules": [{"rule": "IMP", "fraction": float("nan")}]}, "rules[0].fraction", "finite"),
