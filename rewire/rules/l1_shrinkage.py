@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from ..graph import NOTHING, Edit, Graph
 from ..rule import State
 from ..signals import Signals
@@ -85,7 +87,8 @@ class L1Shrinkage(Ranked):
         if clock.step > self.when.last(clock.span, self.until):
             return NOTHING, state
         # w <- sign(w) max(|w| - lr l1, 0), for each of the steps that the tick stands for
-        weight, amount = graph["weight"], self.when.n * self.l1 * rate_of(self, signals, graph.keys)
+        weight = graph["weight"]
+        amount = torch.as_tensor(self.when.n * self.l1 * rate_of(self, signals, graph.keys))
         shrunk = weight - weight.clamp(-amount, amount)
         edit, state = super().update(
             graph.with_columns({"weight": shrunk}), signals, state, rng, clock
