@@ -73,9 +73,8 @@ class Twig:
 
     @cached_property
     def rewind(self) -> int:
-        """The step that the ticket goes back to."""
-        rule = settings(self.store.cell()["config"]).rule
-        return max(rule.saves, default=0)
+        """The step of the ticket's training that it begins at."""
+        return self.branch.starts_at(settings(self.store.cell()["config"]).rule)
 
     def _rng(self, what: str) -> Any:
         return rng_for(self.settings.seed, f"branch/{self.branch.name}/{what}", self.level)
@@ -132,6 +131,9 @@ class Twig:
         branch = self.branch
         if branch.begins == "fresh":
             return 0
+        if self.settings.world != "masked":
+            self._go_back(net)
+            return 0
         world, graph = net.world, net.graph
         base = dict(self._final if branch.begins == "end" else self._early)
         ticket, steps = self._ticket(graph.space), 0
@@ -147,6 +149,15 @@ class Twig:
         net.clock = net.clock._replace(step=step, total=step)
         net.data_step = net.schedule_step = step if branch.restores else net.clock.span
         return steps
+
+    def _go_back(self, net: Session) -> None:
+        """Stand where the ticket's training began, in a world that keeps weights of edges alone."""
+        if self.rewind:  # the model is drawn as it was at step 0
+            graph = net.graph
+            net.world.restore(self._early, frozenset({"model", "optimiser"}), graph)
+            net.edit(Edit(set={"weight": net.world.read(graph)["weight"]}))
+        net.clock = net.clock._replace(step=self.rewind, total=self.rewind)
+        net.data_step = net.schedule_step = self.rewind
 
     def _pretrained(
         self, branch: Pretrained, steps: int, world: Any, batches: Any, training: Any, space: Space

@@ -353,7 +353,8 @@ def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Prob
     problems = Problems()
     labels = [entry.label for entry in entries]
     visiting = [entry for entry in entries if visits_densities(entry.cls)]
-    grown = [entry for entry in entries if not is_branch(entry.cls) and not is_dense(entry.cls)]
+    trained = [entry for entry in entries if not is_branch(entry.cls)]
+    grown = [entry for entry in trained if not is_dense(entry.cls)]
     for entry in entries:
         if not is_branch(entry.cls):
             continue
@@ -364,7 +365,8 @@ def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Prob
                 f"{entry.rule} branches off another rule's tickets: it needs a rule such as IMP "
                 "in the same experiment, or the label of another rule as of",
             ))  # fmt: skip
-        elif of is not None and not is_cell(of) and of not in (names := [g.label for g in grown]):
+        names = [one.label for one in (trained if entry.cls.copies else grown)]
+        if of is not None and not is_cell(of) and of not in names:
             problems.append((f"rules.{entry.label}.of", unknown("ticket rule", of, names)))
         if other and other not in (names := [v.label for v in visiting]):
             problems.append((f"rules.{entry.label}.other", unknown("ticket rule", other, names)))
@@ -377,7 +379,8 @@ def _across(entries: Sequence[RuleEntry], experiment: Experiment | None) -> Prob
     ]
     problems += check_contrasts(experiment.contrasts, labels)
     spread = experiment.distribution
-    sparse = [entry for entry in entries if not is_dense(entry.cls)]
+    dense = {entry.label for entry in entries if is_dense(entry.cls)}
+    sparse = [entry for entry in entries if entry.label not in dense and entry.of not in dense]
     if isinstance(spread, dict):
         if experiment.densities:
             problems.append(("densities", "follow from the table 'distribution'; give only one"))

@@ -73,6 +73,14 @@ class _Planner:
             self.rules[entry.label] = rule
         self.dense = [entry for entry in self.entries if is_dense(entry.cls)]
         self.visiting = [entry for entry in self.entries if visits_densities(entry.cls)]
+        self.trainings = {entry.label: entry.training for entry in self.entries}
+        # of dense trainings: label, and the step whose state a copy starts from
+        self.copied = [
+            (entry.of, self.rules[entry.label].step)
+            for entry in self.entries
+            if is_branch(entry.cls) and entry.cls.copies and entry.of in self.trainings
+            if is_dense(self.rules[entry.of])
+        ]
         self.task = {
             "model": _model_table(experiment.model),
             "data": _data_table(experiment.data),
@@ -104,6 +112,7 @@ class _Planner:
             tickets[entry.label] = ticket
             yield from (start, ticket)
         grown = {label: [ticket] for label, ticket in tickets.items()}
+        grown |= {entry.label: [self.level0(entry, seed)] for entry in self.dense}
         for entry in self.entries:
             if is_branch(entry.cls) or entry in self.dense or entry in self.visiting:
                 continue
@@ -118,12 +127,13 @@ class _Planner:
         from rewire.rules import Dense
 
         alike = [other for other in self.visiting if other.training == entry.training]
-        saves = {step for other in alike for step in self.rules[other.label].saves} - {0}
+        saves = {step for other in alike for step in self.rules[other.label].saves}
+        saves |= {step for of, step in self.copied if self.trainings[of] == entry.training}
         same = [d.label for d in self.dense if d.training == entry.training]
         hidden = f"Dense for {entry.label}" if self.dense else "Dense"
         label = entry.label if entry in self.dense else same[0] if same else hidden
         dense = RuleEntry("Dense", Dense, label, entry.training)
-        return self.cell(dense, Dense(), seed, {}, 1, saves=sorted(saves))
+        return self.cell(dense, Dense(), seed, {}, 1, saves=sorted(saves - {0}))
 
     def branches(
         self,
@@ -142,6 +152,9 @@ class _Planner:
         several = len({of for of, _ in parents}) > 1
         for of, parent in parents:
             why = _unfit(rule, self.rules[of], self.experiment)
+            if why is None and rule.copies:
+                why = _no_copy(entry, rule, parent)
+                entry = replace(entry, training=self.trainings[of])
             if why is not None:
                 raise ConfigError(f"rules.{entry.label}: {entry.rule} {why}")
             at = parent.config.get("densities") or [parent.density]
@@ -240,13 +253,30 @@ def _task_table(task: Task) -> dict[str, Any]:
 def _unfit(branch: Any, parent: Any, experiment: Experiment) -> str | None:
     """Why an experiment cannot branch so off what the rule ``parent`` leaves, or None."""
     why = branch.unfit(parent)
-    if why is None and branch.begins != "fresh" and experiment.world != "masked":
+    if why is None and is_dense(parent) and not branch.copies:
+        why = "branches off tickets, and a dense training leaves none"
+    if why is None and not branch.anywhere and experiment.world != "masked":
         why = f"begins with weights that world = {experiment.world!r} does not keep"
     if why is None and branch.pretrains and experiment.objective.targets != "classes":
         why = "pre-trains a classifier: leave it out of an experiment with another task"
     if why is None and (branch.data or isinstance(branch, Transfer)):
         why = _no_transfer(branch.data, experiment)
     return why
+
+
+def _no_copy(entry: RuleEntry, branch: Any, parent: Cell) -> str | None:
+    """Why the training of a cell cannot be copied from the branch's step on, or None."""
+    if entry.train:
+        return "trains as what it copies does: leave out its table train"
+    kept = [0, *parent.config.get("saves", ())]
+    if parent.rule == "Dense" and branch.step not in kept:
+        return (
+            f"needs the state of step {branch.step} of {parent.label}, which has kept those of "
+            f"{', '.join(map(str, kept))}: name the copy in the experiment's file, before it runs"
+        )
+    if branch.step >= parent.weight:
+        return f"starts at step {branch.step} of {parent.label}, which ends at {parent.weight:g}"
+    return None
 
 
 def _no_transfer(name: str, experiment: Experiment) -> str | None:

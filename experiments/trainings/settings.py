@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rewire.branches import Sibling
 from rewire.limits import Limit, from_tables
 from rewire.rule import Rule
 from rewire.rules import of_class
+from rewire.streams import rng_for
 from rewire.torch_loop import masked_only
 
 from ..cells import SCHEMA
 from ..config.schema import PASSES, Data, Model, Training, available
-from ..config.seeds import NONE_APART
+from ..config.seeds import NONE_APART, SeedsApart
 from ..errors import ConfigError
 from ..tasks import Task, of_table
 
@@ -46,6 +48,15 @@ class Settings:
     def init_seed(self) -> int:
         """The seed of first weights, and of where edges begin."""
         return (self.training.seeds_apart or NONE_APART).of("init", self.seed)
+
+    @property
+    def seeds_apart(self) -> SeedsApart:
+        """What is drawn by another seed than the cell's; of a copy, its noise."""
+        apart = self.training.seeds_apart or NONE_APART
+        if not isinstance(self.rule, Sibling):
+            return apart
+        noise = rng_for(self.seed, "sibling", self.rule.noise).key >> 65
+        return apart.model_copy(update={"data": noise, "augment": noise, "since": 0})
 
 
 def on_device(s: Settings, device: str) -> Settings:

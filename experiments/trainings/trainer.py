@@ -105,7 +105,7 @@ class TrainingRun(CellRun):
         self.parents = {role: CellStore(path) for role, path in parents.items()}
         self.data, self.device = data_of(self.settings, dataset).to(device), device
         self.batches = Batches(self.data.train, self.settings.training.batch, self.settings.seed,
-                               self.settings.training.seeds_apart)  # fmt: skip
+                               self.settings.seeds_apart)  # fmt: skip
         self.stages = list(stages_of(self.settings, self.parents, self.data))
         self.stage = 0
         self.best = _Best()

@@ -21,6 +21,7 @@ from .kinds import (
     RandomTicket,
     RateRewind,
     Shuffle,
+    Sibling,
     Signs,
     Transfer,
     WeightNoise,
@@ -42,7 +43,7 @@ from .operations import (
 
 BUILT_IN: tuple[type[Branch], ...] = (
     RandomReinit, RandomMask, RandomTicket, OneShot, FineTune, RateRewind, Signs, Shuffle,
-    WeightNoise, Pretrained, Transfer, MaskAlgebra,
+    WeightNoise, Pretrained, Sibling, Transfer, MaskAlgebra,
 )  # fmt: skip
 
 __all__ = [

@@ -48,6 +48,17 @@ REWINDING = """
   year = {2020},
 }
 """
+MODES = """
+@inproceedings{frankle2020linear,
+  title = {Linear Mode Connectivity and the Lottery Ticket Hypothesis},
+  author = {Frankle, Jonathan and Dziugaite, Gintare Karolina and Roy, Daniel M. and
+    Carbin, Michael},
+  booktitle = {International Conference on Machine Learning},
+  eprint = {1912.05671},
+  archiveprefix = {arXiv},
+  year = {2020},
+}
+"""
 TRANSFERS = """
 @inproceedings{morcos2019one,
   title = {One ticket to win them all: generalizing lottery ticket initializations across datasets
@@ -101,6 +112,8 @@ class Branch(Plain):
     restores: whether a branch from the "end" takes back the schedule of the rate and the data.
     asks_dense: whether it asks for a ticket that began as a dense training.
     pretrains: whether its weights come from another task, before anything else.
+    copies: whether it copies what it branches off, which may then be a dense training, and trains
+        as that does.
     kept: how many edges it has, compared with the ticket: "exact" as many, or "reported".
     data: the name of another data set to train on, where it is about that.
     other: the label of a second rule whose ticket it takes, where it is about two.
@@ -112,6 +125,7 @@ class Branch(Plain):
     restores: ClassVar[bool] = True
     asks_dense: ClassVar[bool] = False
     pretrains: ClassVar[bool] = False
+    copies: ClassVar[bool] = False
     kept: ClassVar[Kept] = "exact"
     data: ClassVar[str] = ""
     other: ClassVar[str] = ""
@@ -120,6 +134,16 @@ class Branch(Plain):
     def once(self) -> bool:
         """Whether it is the same at all densities of a ticket, and trained once for all."""
         return False
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether every world that can rewind can start it: its weights are fresh, or just those
+        that the ticket was trained from."""
+        return self.begins == "fresh" or (self.moments and not self.asks_dense)
+
+    def starts_at(self, rule: Rule) -> int:
+        """The step that it begins at of what ``rule`` left: the one that the rule rewinds to."""
+        return max(rule.saves, default=0)
 
     def mask(self, ticket: Ticket, rng: Stream) -> Graph:
         """The edges to train: the ticket's, unless the branch is about them."""
@@ -331,6 +355,52 @@ class Pretrained(Branch):
         if self.steps is None and not max(rule.saves, default=0):
             return f"needs steps=, since {rule.name} goes back to step 0"
         return super().unfit(rule)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sibling(Branch):
+    """A second copy of a training with other SGD noise, from the same state: another order of the
+    examples, other augmentation, other dropout (instability analysis, Frankle et al. 2020,
+    arXiv:1912.05671, algorithm 1).
+
+    Of a rule with tickets: each ticket again from the state that it was rewound to. Of the dense
+    training (``of = "Dense"``): the network again from its state at ``step``. All else is kept:
+    mask, weights, moments, buffers, schedule. ``rewire barrier`` measures the error on the line
+    between the two.
+
+    step: of a dense training: where the copies part; 0 is the initialisation.
+    noise: which sample of noise: 1, 2, ... are as many copies.
+    """
+
+    source: ClassVar[str] = "Frankle et al. 2020, arXiv:1912.05671"
+    bibtex: ClassVar[str] = MODES
+    moments: ClassVar[bool] = True
+    copies: ClassVar[bool] = True
+
+    step: int = 0
+    noise: int = 1
+
+    def __post_init__(self) -> None:
+        if self.step < 0 or self.noise < 1:
+            raise ValueError(
+                "Sibling.step is 0 or more, and Sibling.noise, the number of the copy, 1 or more: "
+                f"got step={self.step}, noise={self.noise}."
+            )
+
+    def starts_at(self, rule: Rule) -> int:
+        return self.step or super().starts_at(rule)
+
+    def unfit(self, rule: Rule) -> str | None:
+        if rule.name == "Dense":
+            return None
+        if not (budget_of(rule).visits and rule.saves):
+            return (
+                "copies the dense training, or tickets that were rewound, whose edges stay: "
+                f"{rule.name} leaves no state to start a copy from"
+            )
+        if self.step:
+            return f"takes no step= of tickets: their copies start where {rule.name} rewinds to"
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
