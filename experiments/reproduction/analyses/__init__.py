@@ -23,6 +23,7 @@ __all__ = ["Analysis", "available", "of_table", "trained"]
 ENTRY_POINTS = "rewire.analyses"
 BUILT_IN = {  # "module:class", imported when it is asked for
     "Evaluation": ".evaluation:Evaluation",
+    "WeightNoise": ".weight_noise:WeightNoise",
 }
 
 
