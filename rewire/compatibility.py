@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .branches import Branch
@@ -163,6 +163,40 @@ def _needs_span(rule: Rule) -> bool:
         return False
 
     return any(relative(value) for value in vars(rule).values())
+
+
+LEAST_RATE = 1e-3  # of a schedule's largest factor: below it a last one moves no weight
+
+
+def no_last_rate(rule: Any, schedule: Callable[[int], float], span: int) -> str | None:
+    """Why a rule, or a branch, cannot train on at the rate of the last of ``span`` steps, or None.
+
+    schedule: step, from 0 -> factor on the learning rate.
+
+    >>> import rewire
+    >>> no_last_rate(rewire.IMP(restore="nothing"), lambda step: 1 - step / 100, 100) is None
+    True
+    >>> no_last_rate(rewire.IMP(restore="nothing"), lambda step: 0.9**step, 100)
+    'IMP trains on at the learning rate of a round\'s last step, and the schedule leaves ...'
+    """
+    if not rule.at_last_rate:
+        return None
+    last, highest = schedule(span - 1), max(map(schedule, range(0, span, max(1, span // 100))))
+    if last >= LEAST_RATE * highest and last > 0:
+        return None
+    return (
+        f"{rule.name} trains on at the learning rate of a round's last step, and the schedule "
+        f"leaves {last:.2g} of the rate there, where its largest factor is {highest:.2g}: hardly a "
+        "weight would move. Take a schedule that ends at a rate to fine-tune at (a constant one, "
+        "or steps), or rewind the rate: IMP(restore='learning_rate'), the branch RateRewind."
+    )
+
+
+def refuse_no_last_rate(rules: Sequence[Rule], schedule: Callable[[int], float], span: int) -> None:
+    """Raise ValueError, before step 0, for a rule that would train on at no rate."""
+    for rule in rules:
+        if (why := no_last_rate(rule, schedule, span)) is not None:
+            raise ValueError(why)
 
 
 def beyond_limits(graph: Graph, rules: Sequence[Rule], limits: Sequence[Limit]) -> str | None:

@@ -169,7 +169,8 @@ class Session(Listening):
         if not self._planned:
             raise RuntimeError("nothing was stepped since the last tick: call step() once a batch.")
         self._planned = False
-        self.schedule_step += 1
+        # a rate's schedule ends with the round: whoever trains on does so at its last factor
+        self.schedule_step = min(self.schedule_step + 1, self.clock.span - 1)
         self.data_step += 1
         for i in self._due:
             graph = self.world.read(self._graph)
@@ -381,7 +382,8 @@ model's weights)
         step, span, round_, total = state["clock"]
         self.clock = Clock(step, self.clock.span if self.endless else span, round_, total,
                            self.world.dt)  # fmt: skip
-        self.schedule_step, self.data_step = state["schedule_step"], state["data_step"]
+        self.schedule_step = min(state["schedule_step"], self.clock.span - 1)
+        self.data_step = state["data_step"]
         self.stopped = state["stopped"]
         graph = Graph(self._graph.space, keys, state["columns"], self._graph.births)
         self._graph = graph if "weight" in state["columns"] else self.world.read(graph)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import rules as _rules  # noqa: F401  # their files bring signals, and have names to suggest
-from .compatibility import as_rules
+from .compatibility import as_rules, refuse_no_last_rate
 from .limits import Limit, limited
 from .names import did_you_mean
 from .rule import Rule
@@ -278,7 +278,8 @@ def train(
         iterable, which starts afresh where it ends and at every rewind of the data.
     steps: optimiser steps in a round.
     density: for rules that prune the density to end at (their ``to``); for others the one to keep.
-    schedule: step -> factor on the optimiser's learning rates, as LambdaLR.
+    schedule: step -> factor on the optimiser's learning rates, as LambdaLR; it is called for the
+        steps of one round, from 0, whose last factor holds for rules that train on at it.
     on_step: called after each optimiser step, before the rules, with the session and the loss.
     on_round: called at the end of each round, before the rules act on it.
     options: as for :func:`attach` (distribution, initial, include, exclude, limits, ...).
@@ -305,6 +306,8 @@ def train(
     warn_of_zeros(world, graph, initial)
     net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits)
     world.stand()
+    if schedule is not None:
+        refuse_no_last_rate(net.rules, schedule, steps)
     rates = [group["lr"] for group in optimizer.param_groups]
     batches = data if callable(data) else _Replay(data)
     while not net.done:

@@ -61,7 +61,11 @@ class _Schedule(Table):
     warmup: Annotated[int, Field(ge=0)] = 0
 
     def at(self, step: int, steps: int) -> float:
-        """What the learning rate is multiplied by at ``step`` (0-based) of a level of ``steps``."""
+        """What the learning rate is multiplied by at ``step`` (0-based) of a level of ``steps``.
+
+        After the level's last step its factor holds: fine-tuning goes on at it.
+        """
+        step = min(step, steps - 1)
         ramp = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         return ramp * self._factor(step, steps)
 

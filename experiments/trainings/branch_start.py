@@ -147,7 +147,8 @@ class Twig:
         net.edit(Edit(set={"weight": weight.to(graph["weight"].dtype)}))
         step = self.rewind if branch.restores else 0
         net.clock = net.clock._replace(step=step, total=step)
-        net.data_step = net.schedule_step = step if branch.restores else net.clock.span
+        span = net.clock.span
+        net.data_step, net.schedule_step = (step, step) if branch.restores else (span, span - 1)
         return steps
 
     def _go_back(self, net: Session) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rewire.names import did_you_mean, short, unknown
@@ -90,7 +91,8 @@ def _with_digest(table: Mapping[str, Any], problems: Problems) -> Mapping[str, A
 
 def check(experiment: Experiment, problems: Problems) -> None:
     """What rules, model and densities cannot be together goes to ``problems``."""
-    problems += _unfeasible(experiment) + _no_passes(experiment) + _unclipped(experiment)
+    problems += _unfeasible(experiment) + _no_passes(experiment)
+    problems += _unclipped(experiment) + _no_last_rate(experiment)
     problems += initial_problems(experiment, can_draw=not problems)
     if not problems:
         problems += _beyond_limits(experiment)
@@ -244,6 +246,22 @@ def _unfeasible(experiment: Experiment) -> Problems:
         for entry in experiment.rules:
             if not is_branch(entry.cls):
                 problems += _refused(experiment, entry)
+    return problems
+
+
+def _no_last_rate(experiment: Experiment) -> Problems:
+    """Rules and branches that train on at a rate that their schedule does not leave."""
+    from rewire.compatibility import no_last_rate
+
+    problems, n = Problems(), n_train(experiment.data)
+    for entry in experiment.rules:
+        training = entry.training.resolved(n)
+        if training.schedule is None:
+            continue
+        rule, steps = entry.build(steps_per_epoch(n, training.batch)), int(training.steps or 0)
+        why = no_last_rate(rule, partial(training.schedule.at, steps=steps), steps)
+        if why is not None:
+            problems.add(f"rules.{entry.label}", why)
     return problems
 
 

@@ -131,6 +131,11 @@ class Branch(Plain):
     other: ClassVar[str] = ""
 
     @property
+    def at_last_rate(self) -> bool:
+        """Whether it trains on at the learning rate of the dense training's last step."""
+        return self.begins == "end" and not self.restores
+
+    @property
     def once(self) -> bool:
         """Whether it is the same at all densities of a ticket, and trained once for all."""
         return False
@@ -228,8 +233,9 @@ class OneShot(Branch):
 class FineTune(Branch):
     """The ticket's mask on the dense training's last weights, trained on at the last learning rate.
 
-    A whole training more; moments start at 0, the order of data goes on. Iterative pruning with
-    fine-tuning in every round is ``IMP(restore="nothing")``.
+    A whole training more; moments start at 0, the order of data goes on. The schedule's factor at
+    the dense training's last step holds throughout; one that leaves no rate there (a cosine) is
+    refused. Iterative pruning with fine-tuning in every round is ``IMP(restore="nothing")``.
     """
 
     source: ClassVar[str] = "Renda, Frankle & Carbin 2020, arXiv:2003.02389"

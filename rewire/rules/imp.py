@@ -54,7 +54,9 @@ class IMP(Rule):
     rewind:   the step to go back to: 0 is the initialisation; k > 0 late rewinding (Frankle et
               al. 2020, arXiv:1912.05671).
     restore:  what goes back: "weights" (and all the rest); "learning_rate" only, weights trained
-              on (Renda et al. 2020, arXiv:2003.02389); "nothing": fine-tuning at the last rate.
+              on (Renda et al. 2020, arXiv:2003.02389); "nothing": fine-tuning, at the factor that
+              a schedule of the rate has at the round's last step. One that leaves none there (a
+              cosine) is refused before step 0.
 
     One-shot pruning is ``IMP.one_shot(density)``. Deviation: the paper's code draws a new data
     order for each level; here a rewind restores the order, as "all else equal" asks.
@@ -106,6 +108,10 @@ class IMP(Rule):
     @property
     def saves(self) -> frozenset[int]:  # type: ignore[override]
         return frozenset() if self.restore != "weights" else frozenset({self.rewind})
+
+    @property
+    def at_last_rate(self) -> bool:  # type: ignore[override]
+        return self.restore == "nothing"
 
     def ladder(self, counts: Sequence[int], names: Sequence[str]) -> list[list[int]]:
         """Edges dropped in each round, from these counts on: per projection under scope "layer",

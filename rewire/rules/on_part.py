@@ -95,6 +95,7 @@ class On(Rule):
     timed = property(lambda self: self.rule.timed)  # type: ignore[assignment]
     skips_step = property(lambda self: self.rule.skips_step)  # type: ignore[assignment]
     saves = property(lambda self: self.rule.saves)  # type: ignore[assignment]
+    at_last_rate = property(lambda self: self.rule.at_last_rate)  # type: ignore[assignment]
     source = property(lambda self: self.rule.source)  # type: ignore[assignment]
     bibtex = property(lambda self: self.rule.bibtex)  # type: ignore[assignment]
 

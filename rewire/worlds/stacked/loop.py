@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...compatibility import refuse_no_last_rate
 from ...streams import rng_for
 from ...world import Run
 from .stack import Loss, Replicate, Stacked
@@ -80,7 +81,8 @@ def drive(
     graphs: replay CUDA graphs, which needs a loss that reads no number on the way (no ``item()``);
         by default where the stack is on a CUDA device.
 
-    Raises ValueError for sessions of other worlds and for graphs without a CUDA device.
+    Raises ValueError for sessions of other worlds, for graphs without a CUDA device, and for rules
+    that train on at a last rate of 0.
     """
     stack = _shared(sessions)
     graphs = stack.device.type == "cuda" if graphs is None else graphs
@@ -93,6 +95,9 @@ def drive(
         raise ValueError("a session without an end needs a number of steps: pass steps=.")
     if len({m.training for m in stack.models}) > 1:
         raise ValueError("some models are in training mode, some not: stacked ones share it.")
+    if schedule is not None:
+        for net in sessions:
+            refuse_no_last_rate(net.rules, schedule, net.clock.span)
     stack.read_numbers()
     nets = sorted(sessions, key=lambda s: s.world.index)
     order = [sessions.index(s) for s in nets]
