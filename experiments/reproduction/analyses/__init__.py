@@ -24,6 +24,7 @@ ENTRY_POINTS = "rewire.analyses"
 BUILT_IN = {  # "module:class", imported when it is asked for
     "Deletion": ".deletion:Deletion",
     "Evaluation": ".evaluation:Evaluation",
+    "Relabelling": ".relabelling:Relabelling",
     "WeightNoise": ".weight_noise:WeightNoise",
 }
 
