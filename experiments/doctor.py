@@ -27,6 +27,7 @@ EXTRAS = {
     "trainers": (("lightning", "transformers", "accelerate"), "training by others"),
     "tables": (("pandas", "pyarrow"), "tables of pandas, and Parquet"),
     "files": (("h5py", "nir"), "SONATA and NIR files of graphs"),
+    "language": (("tokenizers", "sacrebleu"), "subword tokens, and BLEU"),
     "trackers": (("tensorboard", "trackio", "mlflow", "wandb"), "numbers elsewhere"),
 }
 

@@ -54,8 +54,8 @@ class ModelInfo:
     """A model by name: ``target`` ("module:callable") is imported when it is built, not before.
 
     inputs: "pictures", (N, C, H, W) of numbers; "tokens", (N, T) of whole numbers below ``classes``
-        (``input_shape`` is (T,), logits are (N, T, classes)); "token pairs", two of those;
-        "frames", (N, T, bands) of numbers, with logits (N, T, classes).
+        (``input_shape`` is (T,), logits are (N, T, classes)); "token pairs", two of those as one,
+        (N, 2, T); "frames", (N, T, bands) of numbers, with logits (N, T, classes).
     """
 
     name: str

@@ -246,7 +246,8 @@ class ViT(nn.Module):
 
 class Transformer(nn.Module):
     """An encoder and a decoder (Vaswani et al. 2017, arXiv:1706.03762): source (N, S) and target
-    (N, T) of tokens to logits (N, T, classes) of what follows each place of the target.
+    (N, T) of tokens to logits (N, T, classes) of what follows each place of the target. One tensor
+    (N, 2, T) holds both, filled up with token 0 where ``padding`` names no other.
 
     input_shape: its largest number is the longest sequence. classes: the size of the vocabulary
     that both sides share, and with it the embedding. Positions are sines and cosines. tied: the
@@ -300,8 +301,12 @@ class Transformer(nn.Module):
             self.head.weight = self.token.weight
         _draw_glorot(self, generator)
 
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        mask = None if self.padding is None else source != self.padding
+    def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor:
+        padding = self.padding
+        if target is None:
+            source, target = _of_pair(source)
+            padding = 0 if padding is None else padding
+        mask = None if padding is None else source != padding
         return self.decode(target, self.encode(source, mask), mask)
 
     def encode(self, source: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -341,6 +346,16 @@ def sinusoids(places: int, width: int) -> Tensor:
     t = torch.arange(places)[:, None]
     rate = 10_000.0 ** (-torch.arange(0, width, 2) / width)
     return torch.stack([(t * rate).sin(), (t * rate).cos()], 2).flatten(1)
+
+
+def _of_pair(pair: Tensor) -> tuple[Tensor, Tensor]:
+    """Source and target of one tensor that holds both."""
+    if pair.dim() != 3 or pair.shape[1] != 2:
+        raise ValueError(
+            f"one tensor of shape {tuple(pair.shape)} where a source and a target belong: give two "
+            "of shape (N, T), or one of shape (N, 2, T)."
+        )
+    return pair[:, 0], pair[:, 1]
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -12,7 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TOPS = {"rewire": "rewire", "models": "rewire.models", "experiments": "rewire.experiments"}
-NEEDS_BRIAN = ("rewire.worlds.brian", "rewire.models.spiking")
+NEEDS = {  # beginnings of modules whose examples run with a package of an extra
+    "rewire.worlds.brian": "brian2",
+    "rewire.models.spiking": "brian2",
+    "rewire.experiments.data.pairs": "tokenizers",
+    "rewire.experiments.tasks.translation": "sacrebleu",
+}
 
 
 @cache
@@ -45,8 +50,9 @@ def runnable(text: str) -> bool:
 def test_the_examples_of_a_module_run(
     module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if module.startswith(NEEDS_BRIAN):
-        pytest.importorskip("brian2")
+    for beginning, package in NEEDS.items():
+        if module.startswith(beginning):
+            pytest.importorskip(package)
     loaded = importlib.import_module(module)
     monkeypatch.chdir(tmp_path)  # an example may write files
     failed, tried = doctest.testmod(

@@ -154,9 +154,9 @@ def load(
     y_train, y_test = (_targets(entry, y, normalise) for y in (raw.y_train, raw.y_test))
     return Dataset(
         name=name,
-        train=_split(raw.x_train, y_train, ~held_out, scaling, by_batch=True),
-        validation=_split(raw.x_train, y_train, held_out, scaling),
-        test=_split(raw.x_test, y_test, slice(None), scaling),
+        train=_split(raw.x_train, y_train, ~held_out, scaling, raw.pieces, by_batch=True),
+        validation=_split(raw.x_train, y_train, held_out, scaling, raw.pieces),
+        test=_split(raw.x_test, y_test, slice(None), scaling, raw.pieces),
         classes=entry.classes,
         shape=entry.shape,
         scaling=scaling,
@@ -168,6 +168,7 @@ def _split(
     y: np.ndarray,
     rows: np.ndarray | slice,
     scaling: Scaling,
+    pieces: tuple[bytes, ...],
     *,
     by_batch: bool = False,
 ) -> Split:
@@ -175,8 +176,8 @@ def _split(
     # a boolean index copies; the copy also frees torch from arrays that numpy made read-only
     stored, labels = _tensor(x[rows]), _tensor(y[rows])
     if by_batch and x.dtype == np.uint8 and scaling.name != "none" and 4 * stored.numel() > LARGE:
-        return Split(stored, labels, scaling)
-    return Split(scaling.apply(stored), labels)
+        return Split(stored, labels, scaling, pieces)
+    return Split(scaling.apply(stored), labels, pieces=pieces)
 
 
 def _targets(entry: Source, y: np.ndarray, normalise: str) -> np.ndarray:
@@ -202,10 +203,16 @@ def _check(entry: Source, raw: Raw) -> None:
         wrong = _wrong_inputs(entry, x, len(y)) or _WRONG_TARGETS[entry.task.targets](entry, x, y)
         if wrong:
             raise DataError(f"{entry.name}: its {part} {wrong}: mend the source's `read`.")
+    if entry.inputs == "token pairs" and len(raw.pieces) != entry.classes:
+        raise DataError(
+            f"{entry.name}: {len(raw.pieces)} pieces of text for {entry.classes} tokens: mend the "
+            "source's `read`."
+        )
 
 
 def _wrong_inputs(entry: Source, x: np.ndarray, n: int) -> str | None:
-    if entry.inputs == "tokens":
+    tokens = entry.inputs != "numbers"
+    if tokens:
         kinds, fits = "whole numbers", x.dtype.kind in "iu"
     else:
         kinds, fits = "uint8 or float32", x.dtype in (np.uint8, np.float32)
@@ -214,7 +221,7 @@ def _wrong_inputs(entry: Source, x: np.ndarray, n: int) -> str | None:
             f"inputs are {x.dtype} of shape {x.shape}, expected {kinds} of shape "
             f"{(n, *entry.shape)}"
         )
-    if entry.inputs == "tokens" and n and (x.min() < 0 or x.max() >= entry.classes):
+    if tokens and n and (x.min() < 0 or x.max() >= entry.classes):
         return f"tokens go from {x.min()} to {x.max()}, expected 0 to {entry.classes - 1}"
     if x.dtype == np.float32 and not np.isfinite(x).all():
         return "inputs hold NaN or infinite numbers, expected finite ones"
@@ -246,7 +253,7 @@ def _wrong_numbers(entry: Source, x: np.ndarray, y: np.ndarray) -> str | None:
 
 
 def _wrong_places(entry: Source, x: np.ndarray, y: np.ndarray) -> str | None:
-    expected = (len(x), entry.shape[0])
+    expected = (len(x), entry.task.targets_of(entry.shape))
     if y.dtype.kind not in "iu" or y.shape != expected or not len(y):
         return (
             f"targets are {y.dtype} of shape {y.shape}, expected whole numbers of shape {expected}"
@@ -261,4 +268,5 @@ _WRONG_TARGETS = {
     "classes": _wrong_classes,
     "numbers": _wrong_numbers,
     "classes by place": _wrong_places,
+    "classes by place of a pair": _wrong_places,
 }

@@ -20,12 +20,14 @@ class Split:
     (N, T) int64 classes by place.
 
     stored: the inputs; or, with a ``scaling``, uint8 pixels that it turns into inputs batch by
-    batch, the same numbers in a quarter of the memory.
+    batch, the same numbers in a quarter of the memory. pieces: the text that each token stands for,
+    of pairs of tokens.
     """
 
     stored: Tensor
     y: Tensor
     scaling: Scaling | None = None
+    pieces: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)
@@ -74,8 +76,8 @@ class Split:
         import torch
 
         if torch.device(device).type == "cpu":
-            return Split(self.stored.to(device), self.y.to(device), self.scaling)
-        return Split(self.x.to(device), self.y.to(device))
+            return replace(self, stored=self.stored.to(device), y=self.y.to(device))
+        return Split(self.x.to(device), self.y.to(device), pieces=self.pieces)
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,16 @@ class Dataset:
 @dataclass(frozen=True, eq=False)
 class Raw:
     """What a source reads: inputs uint8 or float32 (N, ...), or tokens, which are whole numbers;
-    and targets: whole numbers (N,), numbers (N, outputs), or whole numbers by place (N, T)."""
+    and targets: whole numbers (N,), numbers (N, outputs), or whole numbers by place (N, T).
+
+    pieces: of pairs of tokens (N, 2, T), the text that each token stands for.
+    """
 
     x_train: np.ndarray
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+    pieces: tuple[bytes, ...] = ()
 
 
 def shuffled(n: int, seed: int) -> np.ndarray:

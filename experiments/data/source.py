@@ -29,7 +29,8 @@ class Source:
     """A data set that can be loaded; an entry point ``rewire.datasets`` names one of these.
 
     ``classes`` is how many outputs a model has: classes, numbers, or tokens. ``task`` is what it is
-    for, and says what its targets are. ``inputs`` "tokens" are whole numbers below ``classes``.
+    for, and says what its targets are. ``inputs`` "tokens" are whole numbers below ``classes``,
+    "token pairs" two sequences of those, (2, T), as `tasks.Translation` has them.
     ``train``, ``validation`` and ``test`` are the default numbers of examples. ``mean`` and ``std``
     are per channel (the first dimension of ``shape``), in units of ``peak``, over training and
     validation together; left empty, inputs are used as they are read. ``target_mean`` and
@@ -61,7 +62,7 @@ class Source:
     remotes: tuple[Remote, ...] = ()
     mirrors: tuple[str, ...] = ()
     task: Task = Classification()
-    inputs: Literal["numbers", "tokens"] = "numbers"
+    inputs: Literal["numbers", "tokens", "token pairs"] = "numbers"
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
     digest: str = ""

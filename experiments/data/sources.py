@@ -19,6 +19,7 @@ from .dataset import Raw
 from .idx import read_idx
 from .own import is_own, source_of
 from .packaged import Numbers, Table
+from .pairs import MULTI30K
 from .places import Place
 from .source import Remote, Source
 from .text import LICENCE_SHA256, SHAKESPEARE, SHAKESPEARE_SHA256, Licence, Shakespeare
@@ -408,6 +409,7 @@ BUILT_IN = {
             task=NextToken(metric="bpc"),
             inputs="tokens",
         ),
+        *MULTI30K,
     )
 }
 

@@ -18,9 +18,10 @@ from ..errors import ConfigError
 from ..metric import ACCURACY, Metric
 from .built_in import Classification, Frames, NextToken, Regression
 from .task import IGNORED, Task
+from .translation import Translation
 
 __all__ = ["ACCURACY", "IGNORED", "Classification", "Frames", "Metric", "NextToken", "Regression",
-           "Task", "available", "metric_of", "of_table", "table_of"]  # fmt: skip
+           "Task", "Translation", "available", "metric_of", "of_table", "table_of"]  # fmt: skip
 
 ENTRY_POINTS = "rewire.tasks"
 TASKS: dict[str, type[Task]] = {
@@ -28,6 +29,7 @@ TASKS: dict[str, type[Task]] = {
     "regression": Regression,
     "next-token": NextToken,
     "frames": Frames,
+    "translation": Translation,
 }
 
 

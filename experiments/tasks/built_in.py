@@ -47,7 +47,7 @@ class Classification(Task):
         return cross_entropy(outputs, y, label_smoothing=self.smoothing)
 
     def tally(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return _tally_classes(outputs, y)
+        return tally_classes(outputs, y)
 
     def metric_of(self, sums: Sequence[float]) -> float:
         return sums[2] / sums[1]
@@ -123,7 +123,7 @@ class NextToken(Task):
         return _cross_entropy_by_place(outputs, y)
 
     def tally(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return _tally_classes(outputs, y)
+        return tally_classes(outputs, y)
 
     def metric_of(self, sums: Sequence[float]) -> float:
         loss = sums[0] / sums[1]
@@ -143,7 +143,7 @@ class Frames(Task):
         return _cross_entropy_by_place(outputs, y)
 
     def tally(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return _tally_classes(outputs, y)
+        return tally_classes(outputs, y)
 
     def metric_of(self, sums: Sequence[float]) -> float:
         return sums[2] / sums[1]
@@ -171,7 +171,7 @@ def _cross_entropy_by_place(outputs: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(outputs.flatten(0, 1), y.flatten(), ignore_index=IGNORED)
 
 
-def _tally_classes(outputs: Tensor, y: Tensor) -> Tensor:
+def tally_classes(outputs: Tensor, y: Tensor) -> Tensor:
     """Summed cross-entropy, targets that count, and how many of them have the largest output."""
     import torch
     from torch.nn.functional import cross_entropy

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from rewire.session import Session
     from rewire.world import Trainable
 
-Targets = Literal["classes", "numbers", "classes by place"]
+Targets = Literal["classes", "numbers", "classes by place", "classes by place of a pair"]
 IGNORED = -100  # a target at a place that does not count
 
 
 class Examples(Protocol):
     """A part of a data set, as `experiments.data.Split`."""
 
+    @property
+    def pieces(self) -> Sequence[bytes]: ...
     def __len__(self) -> int: ...
     def part(self, rows: slice) -> tuple[Tensor, Tensor]: ...
 
@@ -37,7 +39,8 @@ class Task(Plain):
     A subclass defines `loss`, `tally` and `metric_of`, and says what it is for:
 
     targets: of its data: "classes", (N,) whole numbers; "numbers", (N, outputs); "classes by
-             place", (N, T) whole numbers, -100 where a place does not count.
+             place", (N, T) whole numbers, -100 where a place does not count; "classes by place
+             of a pair", the same of inputs (N, 2, T).
     metrics: those that the field ``metric`` can name; the first is the default.
     at_once: examples in a pass of evaluation.
     """
@@ -81,6 +84,11 @@ class Task(Plain):
             return (shape[0], outputs)
         return (outputs,)
 
+    @property
+    def lacks(self) -> str | None:
+        """What is not installed that its metrics need, as the end of a sentence; None: nothing."""
+        return None
+
     # -- what experiments do with it ------------------------------------------------------------
 
     def learn(self, net: Session, x: Tensor, y: Tensor) -> float:
@@ -91,12 +99,20 @@ class Task(Plain):
         """Mean loss and metric over a part of the data, in evaluation mode."""
         sums: list[float] | None = None
         for lo in range(0, len(split), self.at_once):
-            x, y = split.part(slice(lo, lo + self.at_once))
+            x, y = self.shortened(*split.part(slice(lo, lo + self.at_once)))
             batch = self.tally(world.outputs(x), y).double().tolist()
             sums = batch if sums is None else [a + b for a, b in zip(sums, batch, strict=True)]
         if sums is None or not sums[1]:
             return math.nan, math.nan
         return sums[0] / sums[1], self.metric_of(sums)
+
+    def shortened(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The same examples without places that nothing reads."""
+        return x, y
+
+    def beside(self, world: Trainable, split: Examples) -> dict[str, float]:
+        """Its other metrics of the test part at the end of a level, by key."""
+        return {}
 
     def example(self, info: Any, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """``n`` made-up examples of a data set's shapes, for timing a step."""

@@ -91,6 +91,8 @@ def _with_digest(table: Mapping[str, Any], problems: Problems) -> Mapping[str, A
 
 def check(experiment: Experiment, problems: Problems) -> None:
     """What rules, model and densities cannot be together goes to ``problems``."""
+    if (lack := experiment.objective.lacks) is not None:
+        problems.add("task", f"{tasks.table_of(experiment.objective)['name']} {lack}")
     problems += _unfeasible(experiment) + _no_passes(experiment)
     problems += _unclipped(experiment) + _no_last_rate(experiment)
     problems += initial_problems(experiment, can_draw=not problems)

@@ -311,16 +311,9 @@ class TrainingRun(CellRun):
 
     def _finish_level(self) -> None:
         """Test at the end and at the early-stopping point, and write the level down."""
-        net, task = self.net, self.settings.task
-        _, at_end = task.measure(self.world, self.data.test)
-        at_best = at_end
-        if self.best.step != net.clock.step:
-            end = self.world.model_state()
-            self.world.show(self.best.model)
-            _, at_best = task.measure(self.world, self.data.test)
-            self.world.show(end)
+        net, tested = self.net, self._tested()
         self.note_times()
-        history, metric = net.history, task.judged_by
+        history, metric = net.history, self.settings.task.judged_by
         values = {
             **self._judged,
             "requested_density": self._requested(),
@@ -329,8 +322,7 @@ class TrainingRun(CellRun):
             "possible": net.world.space.possible,
             "step": net.clock.step,
             "early_stop_step": self.best.step,
-            metric.test: at_end,
-            metric.at_early_stop: at_best,
+            **tested,
             **self._on_training_set(),
             "val_loss": self._last[0],
             metric.validation: self._last[1],
@@ -351,6 +343,24 @@ class TrainingRun(CellRun):
             return {}
         loss, value = task.measure(self.world, self.data.train)
         return {"train_loss": loss, task.judged_by.train: value}
+
+    def _tested(self) -> dict[str, float]:
+        """The metrics of the test part, by column."""
+        at_end = at_best = self._test()
+        if self.best.step != self.net.clock.step:
+            end = self.world.model_state()
+            self.world.show(self.best.model)
+            at_best = self._test()
+            self.world.show(end)
+        metrics = {metric.key: metric for metric in self.settings.task.metrics}
+        return {metrics[key].test: value for key, value in at_end.items()} | {
+            metrics[key].at_early_stop: value for key, value in at_best.items()
+        }
+
+    def _test(self) -> dict[str, float]:
+        """The metrics of the test part by key, the one that the task is judged by first."""
+        task, test = self.settings.task, self.data.test
+        return {task.metric: task.measure(self.world, test)[1], **task.beside(self.world, test)}
 
     @property
     def _judged(self) -> dict[str, str]:
