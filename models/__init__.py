@@ -33,6 +33,7 @@ _LAZY = {  # torch is imported with the first of these
     "MLP": "rewire.models.mlp",
     "lenet_300_100": "rewire.models.mlp",
     "ConvNet": "rewire.models.conv",
+    "TutorialNet": "rewire.models.conv",
     "ResNet": "rewire.models.resnet",
     "DeepResNet": "rewire.models.deep_resnet",
     "VGG": "rewire.models.vgg",
@@ -126,6 +127,12 @@ _BUILT_IN = (
         "3x3 convolutions, two each of 64, 128 and 256, then 256-256: 2,262,602 parameters",
         LTH,
         fixed={"channels": (64, 128, 256)},
+    ),
+    ModelInfo(
+        "cifar-cnn",
+        "rewire.models.conv:TutorialNet",
+        "two 5x5 convolutions of 64, then 384-192: 1,068,298 parameters on crops of 24 x 24",
+        "TensorFlow's tutorial on CIFAR-10, after Krizhevsky's cuda-convnet",
     ),
     *(
         ModelInfo(

@@ -65,10 +65,12 @@ def linear(n_pre: int, n_post: int, bias: bool) -> nn.Linear:
     return skip_init(nn.Linear, n_pre, n_post, bias=bias, device=torch.get_default_device())
 
 
-def convolution(n_pre: int, n_post: int, bias: bool) -> nn.Conv2d:
-    """A 3 x 3 convolution that keeps height and width, not initialised yet."""
-    device = torch.get_default_device()
-    return skip_init(nn.Conv2d, n_pre, n_post, kernel_size=3, padding=1, bias=bias, device=device)
+def convolution(n_pre: int, n_post: int, bias: bool, size: int = 3) -> nn.Conv2d:
+    """A convolution of odd ``size`` that keeps height and width, not initialised yet."""
+    return skip_init(
+        nn.Conv2d, n_pre, n_post, kernel_size=size, padding=size // 2, bias=bias,
+        device=torch.get_default_device(),
+    )  # fmt: skip
 
 
 def scaled(sizes: Sequence[int], width: float) -> list[int]:
