@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 import rewire
 
 from . import listings
+from .barrier_cli import barrier
 from .errors import BUG, EXIT_CODES, ConfigError, exit_code_of
 from .graph_cli import graph_app, query
 from .printing import console, new_table, print_json, print_rows, shown
@@ -39,6 +40,7 @@ graph_app.group = (RUNS,)
 app.command(graph_app)
 app.command(query, group=RUNS)
 app.command(reproduce, group=RUNS)
+app.command(barrier, group=RUNS)
 
 AsJson = Annotated[bool, Parameter(name="--json")]
 Times = Annotated[bool, Parameter(negative="--no-times")]

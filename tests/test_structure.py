@@ -94,8 +94,8 @@ _WITHIN: list[tuple[str, ...]] = [
     ("kinds",),
     ("report", "provenance"),
     ("runner", "worker", "opened"),
-    ("papers", "reproduction"),
-    ("dry_run", "listings", "graph_cli", "reproduction_cli"),
+    ("papers", "reproduction", "interpolation"),
+    ("dry_run", "barrier_cli", "listings", "graph_cli", "reproduction_cli"),
     ("cli", "__main__"),
 ]
 EXPERIMENTS = [

@@ -1,7 +1,7 @@
 """What is measured on trained cells for a paper's rows, each a class in a file of its own.
 
->>> sorted(BUILT_IN)[:1]
-['Deletion']
+>>> "Barrier" in available()
+True
 
 One of your own is a subclass of :class:`Analysis` under the entry point ``rewire.analyses``.
 """
@@ -22,6 +22,7 @@ __all__ = ["Analysis", "available", "of_table", "trained"]
 
 ENTRY_POINTS = "rewire.analyses"
 BUILT_IN = {  # "module:class", imported when it is asked for
+    "Barrier": ".barrier:Barrier",
     "Deletion": ".deletion:Deletion",
     "Evaluation": ".evaluation:Evaluation",
     "Relabelling": ".relabelling:Relabelling",
