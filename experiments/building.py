@@ -55,8 +55,11 @@ def space_of(experiment: Experiment) -> Any:
 
 
 def n_train(data: Data) -> int:
-    """Training examples of a data set, its validation split held out. Reads no data."""
+    """Training examples of a data set, its validation split held out; 0 where they are made while
+    a model trains. Reads no data."""
     info = data.info
+    if info.endless:
+        return 0
     return info.train + (info.validation - data.validation if data.validation else 0)
 
 

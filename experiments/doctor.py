@@ -28,6 +28,7 @@ EXTRAS = {
     "tables": (("pandas", "pyarrow"), "tables of pandas, and Parquet"),
     "files": (("h5py", "nir"), "SONATA and NIR files of graphs"),
     "language": (("tokenizers", "sacrebleu"), "subword tokens, and BLEU"),
+    "control": (("gymnasium",), "reinforcement learning"),
     "trackers": (("tensorboard", "trackio", "mlflow", "wandb"), "numbers elsewhere"),
 }
 

@@ -43,6 +43,7 @@ _LAZY = {  # torch is imported with the first of these
     "GPT": "rewire.models.transformers",
     "ViT": "rewire.models.transformers",
     "Transformer": "rewire.models.transformers",
+    "ActorCritic": "rewire.models.actor_critic",
     "INITS": "rewire.models.layers",
     "initialise": "rewire.models.layers",
 }
@@ -107,6 +108,12 @@ _BUILT_IN = (
         fixed={"hidden": (300, 100)},
     ),
     ModelInfo("mlp", "rewire.models.mlp:mlp", "fully connected, hidden layers of any widths"),
+    ModelInfo(
+        "actor-critic",
+        "rewire.models.actor_critic:ActorCritic",
+        "policy and value on hidden layers of any widths: 4,675 parameters on CartPole",
+        "Mnih et al. 2016, arXiv:1602.01783",
+    ),
     ModelInfo(
         "conv-2",
         "rewire.models.conv:ConvNet",

@@ -286,6 +286,13 @@ def in_steps(value: Any, epoch: int) -> Any:
     return epoch if value == "epoch" else value
 
 
+def has_epochs(training: Training, fields: Mapping[str, Any]) -> bool:
+    """Whether steps, or a period of the training or of a rule's fields, are counted in epochs."""
+    every = getattr(training.schedule, "every", None)
+    periods = "epoch" in (training.evaluate_every, every)
+    return bool(training.epochs) or periods or in_steps(dict(fields), 1) != dict(fields)
+
+
 def named(value: Any) -> Any:
     """``"adam"`` as the table that it is short for."""
     return {"name": value} if isinstance(value, str) else value

@@ -20,9 +20,11 @@ from rewire.names import unknown
 
 from ..errors import ConfigError, DataError
 from ..tasks import IGNORED, Classification, Task
+from .control import Simulator, is_control
 from .dataset import Dataset, Raw, Scaling, Split, stratified
 from .events import Events, Recording, load_events
 from .fetch import fetch
+from .own import is_own
 from .places import Place, cache_folder
 from .sources import BUILT_IN, Remote, Source, plugins, source
 
@@ -80,6 +82,17 @@ class DatasetInfo:
     task: Task = Classification()
     inputs: str = "numbers"
     digest: str = ""
+    steps: int = 1
+
+    @property
+    def endless(self) -> bool:
+        """Whether its examples are made while a model trains, so that there are no epochs."""
+        return self.inputs == "observations"
+
+
+def is_free(name: str) -> bool:
+    """Whether it is no name of a list, but says itself where the data are: ``folder:PATH``."""
+    return is_own(name) or is_control(name)
 
 
 def available() -> dict[str, DatasetInfo]:
@@ -99,7 +112,7 @@ def info(name: str) -> DatasetInfo:
     except (ConfigError, DataError) as error:
         return DatasetInfo(name, problem=str(error))
     same = ["title", "shape", "classes", "train", "validation", "test"]
-    same += ["origin", "licence", "citation", "task", "inputs", "digest"]
+    same += ["origin", "licence", "citation", "task", "inputs", "digest", "steps"]
     return DatasetInfo(
         name,
         **{field: getattr(entry, field) for field in same},
@@ -137,6 +150,11 @@ def load(
     entry = source(name)
     if normalise not in NORMALISE:
         raise ConfigError(unknown("way to normalise", normalise, NORMALISE))
+    if isinstance(entry, Simulator):
+        episodes = entry.validation if validation is None else validation
+        if episodes < 1:
+            raise ConfigError(f"validation = {episodes} episodes of {name}: at least 1")
+        return entry.dataset(episodes, seed or 0)
     raw = entry.read()
     _check(entry, raw)
     n, k = len(raw.y_train), entry.validation if validation is None else validation

@@ -30,7 +30,8 @@ class Source:
 
     ``classes`` is how many outputs a model has: classes, numbers, or tokens. ``task`` is what it is
     for, and says what its targets are. ``inputs`` "tokens" are whole numbers below ``classes``,
-    "token pairs" two sequences of those, (2, T), as `tasks.Translation` has them.
+    "token pairs" two sequences of those, (2, T), as `tasks.Translation` has them, "observations"
+    those of an environment, played while a model trains.
     ``train``, ``validation`` and ``test`` are the default numbers of examples. ``mean`` and ``std``
     are per channel (the first dimension of ``shape``), in units of ``peak``, over training and
     validation together; left empty, inputs are used as they are read. ``target_mean`` and
@@ -40,7 +41,8 @@ class Source:
     always here.
     ``split_seed`` None makes the validation set the end of the training file, as papers do; a
     number makes it a stratified draw, as a file sorted by class or writer needs. ``digest`` is that
-    of data which no package vouches for: cells are known by it.
+    of data which no package vouches for: cells are known by it. ``steps``: forward passes of an
+    example at most, more than 1 of episodes.
     """
 
     name: str
@@ -62,10 +64,11 @@ class Source:
     remotes: tuple[Remote, ...] = ()
     mirrors: tuple[str, ...] = ()
     task: Task = Classification()
-    inputs: Literal["numbers", "tokens", "token pairs"] = "numbers"
+    inputs: Literal["numbers", "tokens", "token pairs", "observations"] = "numbers"
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
     digest: str = ""
+    steps: int = 1
 
     def place(self) -> Place:
         """Where its files are; a place without a path where there are none.

@@ -14,7 +14,7 @@ from rewire.names import unknown
 
 from ..errors import ConfigError
 from ..tasks import Frames, NextToken, Regression
-from . import cifar, events, places, speech
+from . import cifar, control, events, places, speech
 from .dataset import Raw
 from .idx import read_idx
 from .own import is_own, source_of
@@ -430,6 +430,8 @@ def source(name: str) -> Source:
         return BUILT_IN[name]
     if is_own(name):
         return source_of(name)
+    if control.is_control(name):
+        return control.source_of(name)
     others = plugins()
     if name not in others:
         raise ConfigError(unknown("data set", name, [*BUILT_IN, *others]))

@@ -16,12 +16,14 @@ from rewire.names import unknown
 from .. import installed
 from ..errors import ConfigError
 from ..metric import ACCURACY, Metric
+from .actor_critic import ActorCritic
 from .built_in import Classification, Frames, NextToken, Regression
 from .task import IGNORED, Task
 from .translation import Translation
 
-__all__ = ["ACCURACY", "IGNORED", "Classification", "Frames", "Metric", "NextToken", "Regression",
-           "Task", "Translation", "available", "metric_of", "of_table", "table_of"]  # fmt: skip
+__all__ = ["ACCURACY", "IGNORED", "ActorCritic", "Classification", "Frames", "Metric", "NextToken",
+           "Regression", "Task", "Translation", "available", "metric_of", "of_table",
+           "table_of"]  # fmt: skip
 
 ENTRY_POINTS = "rewire.tasks"
 TASKS: dict[str, type[Task]] = {
@@ -30,6 +32,7 @@ TASKS: dict[str, type[Task]] = {
     "next-token": NextToken,
     "frames": Frames,
     "translation": Translation,
+    "actor-critic": ActorCritic,
 }
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rewire.session import Session
     from rewire.world import Trainable
 
-Targets = Literal["classes", "numbers", "classes by place", "classes by place of a pair"]
+Targets = Literal["classes", "numbers", "classes by place", "classes by place of a pair", "actions"]
 IGNORED = -100  # a target at a place that does not count
 
 
@@ -40,7 +40,8 @@ class Task(Plain):
 
     targets: of its data: "classes", (N,) whole numbers; "numbers", (N, outputs); "classes by
              place", (N, T) whole numbers, -100 where a place does not count; "classes by place
-             of a pair", the same of inputs (N, 2, T).
+             of a pair", the same of inputs (N, 2, T); "actions", (N, 2), an action and the return
+             from there on.
     metrics: those that the field ``metric`` can name; the first is the default.
     at_once: examples in a pass of evaluation.
     """
@@ -87,6 +88,10 @@ class Task(Plain):
     @property
     def lacks(self) -> str | None:
         """What is not installed that its metrics need, as the end of a sentence; None: nothing."""
+        return None
+
+    def unfit(self, batch: int) -> str | None:
+        """Why batches of this size cannot be had, or None."""
         return None
 
     # -- what experiments do with it ------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -16,6 +19,8 @@ class Batches:
 
     A batch lies where the one before it lay, in memory that is still in the processor's cache.
     """
+
+    looks = 0  # forward passes of each example before the step
 
     def __init__(self, split: Split, size: int, seed: int, apart: SeedsApart | None = None):
         self.split, self.size, self.seed = split, size, seed
@@ -40,3 +45,30 @@ class Batches:
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         rows = self.rows(step)
         return self.split.batch(rows, self._into if len(rows) == self.size else None)
+
+    def probe(self, n: int) -> list[tuple[Tensor, Tensor]]:
+        """``n`` batches of a draw of their own, for what is looked at before the first step."""
+        order = rng_for(self.seed, "probe").permutation(len(self.split)).to(self.split.y.device)
+        return [self.split.batch(rows) for rows in order[: n * self.size].split(self.size)]
+
+    # -- what batches of acting in an environment do, see `rollouts` ------------------------------
+
+    def attend(self, policy: Any) -> None:
+        """The model that is trained."""
+
+    def restart(self) -> None:
+        """A level begins."""
+
+    def note(self, value: float) -> None:
+        """The validation metric of the model as it is."""
+
+    def columns(self) -> dict[str, Any]:
+        """More columns of results."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of them: nothing, they follow from seed and step."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Stand where :meth:`state` was asked for."""

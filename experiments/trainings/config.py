@@ -18,6 +18,7 @@ from ..config.schema import (
     RuleEntry,
     Training,
     available,
+    has_epochs,
     is_branch,
     is_cell,
     is_dense,
@@ -63,6 +64,8 @@ def parse(tree: Mapping[str, Any], problems: Problems) -> Experiment | None:
     entries = _rules(listed, training, problems) if isinstance(listed, list) else []
     _look_up(tables, problems)
     problems += _across(entries, experiment)
+    if experiment is not None and not problems:
+        problems += _unfit_batches(experiment.model_copy(update={"rules": entries}))
     if experiment is not None and not problems:
         problems += _unfit_task(experiment)
     if experiment is None:
@@ -141,7 +144,7 @@ def _look_up(tables: Mapping[str, Any], problems: Problems) -> None:
     from rewire.models import info as model_info
 
     from ..data import info as data_info
-    from ..data.own import is_own
+    from ..data import is_free
 
     infos = {}
     for kind, what in (("model", "model"), ("data", "data set")):
@@ -152,14 +155,18 @@ def _look_up(tables: Mapping[str, Any], problems: Problems) -> None:
         known = available(kind)
         if name in known:
             infos[kind] = known[name]
-        elif ":" in name and (kind == "model" or is_own(name)):
+        elif ":" in name and (kind == "model" or is_free(name)):
             infos[kind] = model_info(name) if kind == "model" else data_info(name)
         else:
             problems.append((f"{kind}.name", unknown(what, name, known)))
     info = infos.get("data")
     if info is not None and info.problem:
         problems.append(("data", info.problem))
-    elif info is not None and type(size := tables["data"].get("validation")) is int:
+    elif (
+        info is not None
+        and not info.endless
+        and type(size := tables["data"].get("validation")) is int
+    ):
         most = info.train + info.validation - 1
         if size > most:
             problems.append(("data.validation", f"{info.name} has no {size:,} to hold out; "
@@ -202,6 +209,28 @@ def _unfit_task(experiment: Experiment) -> Problems:
                           f"leave it out, or choose one of {', '.join(fitting)}"
                           + (points if info.digest else ""))])  # fmt: skip
     return _other_outputs(experiment, task, info)
+
+
+def _unfit_batches(experiment: Experiment) -> Problems:
+    """Batches that the task cannot have, and epochs of what has none."""
+    problems = Problems()
+    tables: list[tuple[str, Training | None, Any]] = [("", experiment, {})]
+    tables += [(f"rules.{entry.label}.", entry.training, entry.fields)
+               for entry in experiment.rules]  # fmt: skip
+    for path, training, fields in tables:
+        if training is None:
+            continue
+        if (why := experiment.objective.unfit(training.batch)) is not None:
+            problems.add(f"{path}batch", why)
+        if not experiment.data.info.endless:
+            continue
+        if training.evaluate_train:
+            problems.add(f"{path}evaluate_train", f"{experiment.data.name} has no training set: "
+                         "rows have the mean return of the training as they are")  # fmt: skip
+        if has_epochs(training, fields):
+            problems.add(f"{path}epochs", f"{experiment.data.name} has no epochs, its examples are "
+                         "made while a model trains: give numbers of steps")  # fmt: skip
+    return problems
 
 
 def _other_outputs(experiment: Experiment, task: tasks.Task, info: Any) -> Problems:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rewire.rule_budget import budget_of
@@ -49,6 +49,7 @@ def _evaluations(experiment: Experiment, cell: Cell, s: Settings) -> float:
     held_out = experiment.data.validation or info.validation
     levels = cell.weight / int(s.training.steps or 1)
     examples = cell.weight / int(s.training.evaluate_every) * held_out + 2 * levels * info.test
+    examples *= info.steps  # of an episode at most
     return examples / s.training.batch
 
 
@@ -67,6 +68,7 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
         generator = torch.Generator().manual_seed(0)
         examples = torch.Generator().manual_seed(1)
         x, y = task.example(info, s.training.batch, examples)
+        batch = _batches(experiment, s) if info.endless else lambda step: (x, y)
         built = build(
             s,
             info,
@@ -79,12 +81,19 @@ def _calibrate(experiment: Experiment, s: Settings, least: float = 0.1) -> tuple
         times: list[float] = []
         while len(times) < 8 or sum(times) < least:
             start = time.process_time()  # what others do on this machine is no cost of the cell
-            task.learn(net, x, y)
+            task.learn(net, *batch(len(times)))
             net.rewire()
             times.append((time.process_time() - start) / experiment.threads)
         return sum(p.numel() for p in built.model.parameters()), statistics.median(times)
     finally:
         torch.set_num_threads(threads)
+
+
+def _batches(experiment: Experiment, s: Settings) -> Callable[[int], tuple[Any, Any]]:
+    """Batches of acting at random."""
+    from .rollouts import batches_of
+
+    return batches_of(experiment.dataset.train, s)
 
 
 def _rule(s: Settings) -> Rule:

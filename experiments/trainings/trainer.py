@@ -31,9 +31,9 @@ from ..machine import resolve_device
 from ..store import CellStore
 from ..tasks import Classification, table_of
 from . import flops
-from .batches import Batches
 from .branch_start import data_of
 from .passes import form_of
+from .rollouts import batches_of
 from .session import build
 from .settings import on_device, settings
 from .stages import COSTS, Stage, stages_of
@@ -104,8 +104,7 @@ class TrainingRun(CellRun):
         self.settings = on_device(settings(cell.config), device)
         self.parents = {role: CellStore(path) for role, path in parents.items()}
         self.data, self.device = data_of(self.settings, dataset).to(device), device
-        self.batches = Batches(self.data.train, self.settings.training.batch, self.settings.seed,
-                               self.settings.seeds_apart)  # fmt: skip
+        self.batches = batches_of(self.data.train, self.settings)
         self.stages = list(stages_of(self.settings, self.parents, self.data))
         self.stage = 0
         self.best = _Best()
@@ -151,6 +150,8 @@ class TrainingRun(CellRun):
         )
         self.model, self.optimizer, self.world = built.model, built.optimizer, built.world
         self.net = built.net
+        self.batches.attend(self.world.outputs)
+        self.batches.restart()
         self.net.saves |= frozenset(s.saves)  # what later levels rewind to
         self._drops = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p
                           for m in self.model.modules())  # fmt: skip
@@ -177,13 +178,11 @@ class TrainingRun(CellRun):
     def _probe(self) -> Probe:
         """What rules see of the training set before the first step: batches of a draw of their
         own, as many as hold ten examples a class; the mean loss."""
-        train, size = self.data.train, self.settings.training.batch
         task = self.settings.task
-        targets = size * task.targets_of(self.data.shape)
+        targets = self.settings.training.batch * task.targets_of(self.data.shape)
         n = max(1, -(-PROBED * self.data.classes // targets))
-        order = rng_for(self.settings.seed, "probe").permutation(len(train)).to(train.y.device)
         return Probe(
-            [train.batch(rows) for rows in order[: n * size].split(size)],
+            self.batches.probe(n),
             lambda model, batch: task.loss(model(batch[0]), batch[1]),
         )
 
@@ -193,6 +192,8 @@ class TrainingRun(CellRun):
             self.net.saved[step] = self.store.read_snapshot(step)[0]
             self._kept.add(step)
         self.net.load_state_dict(saved["net"])
+        if "batches" in saved:
+            self.batches.load(saved["batches"])
         best = saved["best"]
         self.best = _Best(best["step"], best["loss"], dict(best["model"]))
         if torch.get_num_threads() != saved["threads"]:
@@ -261,6 +262,8 @@ class TrainingRun(CellRun):
             self._macs = self.macs.sparse(counts)
         spent["train_flops_dense"] += flops.STEP * batch * self.macs.dense
         spent["train_flops_sparse"] += flops.STEP * batch * self._macs
+        for name, macs in (("dense", self.macs.dense), ("sparse", self._macs)):
+            spent[f"train_flops_{name}"] += self.batches.looks * flops.FORWARD * batch * macs
         # the weight gradient of synapses that compute nothing is computed as well
         if net.wants_grads or net.trains_silent:
             absent = self.macs.dense - self._macs
@@ -288,6 +291,7 @@ class TrainingRun(CellRun):
             self.best = _Best()  # two copies of a model may be more than there is room for
             self.best = _Best(clock.step, loss, self.world.model_state())
         self.note_times()
+        self.batches.note(value)
         event = {
             "event": "eval",
             "level": self._level,
@@ -301,6 +305,7 @@ class TrainingRun(CellRun):
             "formed": net.history.formed,
             "dropped": net.history.dropped,
             "seconds": self.spent["seconds"],
+            **self.batches.columns(),
         }
         self.record(event, steps=clock.span, levels=self._levels())
         self._last = (loss, value)
@@ -326,6 +331,7 @@ class TrainingRun(CellRun):
             **self._on_training_set(),
             "val_loss": self._last[0],
             metric.validation: self._last[1],
+            **self.batches.columns(),
             **self.spent,
             "formed": self.spent["formed"] + history.formed,
             "dropped": self.spent["dropped"] + history.dropped,
@@ -335,6 +341,7 @@ class TrainingRun(CellRun):
         row = self.level_row(self._level, values)
         self._keep_level(self._level, row)
         self.best = _Best()
+        self.batches.restart()
 
     def _on_training_set(self) -> dict[str, float]:
         """Loss and metric on the examples as they are stored, where the cell asks for them."""
@@ -411,8 +418,10 @@ class TrainingRun(CellRun):
         self.store.edit_log.append(self.net.history.take())
 
     def state(self) -> dict[str, Any]:
+        batches = self.batches.state()
         return {
             "stage": self.stage,
+            **({"batches": batches} if batches else {}),
             **self.world.snapshot(),
             "net": self.net.state_dict(history=False, saved=False),
             "best": vars(self.best),

@@ -23,7 +23,6 @@ DISTRIBUTIONS = {
 # Used without an import of ours, and by whom.
 NOT_IMPORTED = {
     "cython": "Brian2 compiles with it",
-    "gymnasium": "stable-baselines3 makes its environments with it",
     "onnx": "torch.onnx writes with it",
     "onnxscript": "torch.onnx writes with it",
     "pytest-xdist": "pytest -n",

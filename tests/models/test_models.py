@@ -66,7 +66,7 @@ def test_every_model_takes_every_input_shape(name, shape):
     assert model(torch.zeros(2, *shape)).shape == (2, 7)
 
 
-OTHERS = ("resnet", "vgg", "lstm", "gru", "vit")
+OTHERS = ("resnet", "vgg", "lstm", "gru", "vit", "actor-critic")
 SEQUENTIAL = [name for name in PICTURES if not name.startswith(OTHERS)]
 
 
