@@ -21,6 +21,7 @@ class Batches:
     """
 
     looks = 0  # forward passes of each example before the step
+    packages: tuple[str, ...] = ()  # that the examples are made by
 
     def __init__(self, split: Split, size: int, seed: int, apart: SeedsApart | None = None):
         self.split, self.size, self.seed = split, size, seed

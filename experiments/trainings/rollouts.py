@@ -28,6 +28,7 @@ class Rollouts:
     """
 
     looks = 1  # forward passes of each example before the step
+    packages: tuple[str, ...] = ("gymnasium",)
 
     def __init__(
         self,

@@ -207,6 +207,7 @@ def run(out, stop_after=None, **changes):
                  lambda calls=calls: next(calls) > stop_after)  # fmt: skip
             assert not is_finished(path)
         work(cell, path, parents, lambda event: None, lambda: False)
+        assert folder.cell(cell.hash).cell()["versions"]["gymnasium"] == gymnasium.__version__
         rows += [row for row in folder.cell(cell.hash).events() if row["event"] == "level"]
     return rows
 
