@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,11 +40,17 @@ def hedges_g(differences: ArrayLike) -> tuple[float, float, float]:
     return float(t * scale), low * scale, high * scale
 
 
-def sign_flip_test(differences: ArrayLike) -> float:
-    """Two-sided p-value of a mean difference of 0, by flipping signs (exact up to 13 seeds).
+def sign_flip_test(
+    differences: ArrayLike, alternative: Literal["two-sided", "greater", "less"] = "two-sided"
+) -> float:
+    """p-value of a mean difference of 0, by flipping signs (exact up to 13 seeds).
+
+    alternative: "greater" and "less" are for claims that name a side.
 
     >>> sign_flip_test([0.1, 0.2, 0.3])  # 2 of 8 assignments of signs are as extreme
     0.25
+    >>> sign_flip_test([0.1, 0.2, 0.3], "greater")
+    0.125
     """
     d = np.asarray(differences, dtype=float)
     return float(
@@ -53,6 +60,7 @@ def sign_flip_test(differences: ArrayLike) -> float:
             permutation_type="samples",
             vectorized=True,
             n_resamples=RESAMPLES,
+            alternative=alternative,
             random_state=np.random.default_rng(0),
         ).pvalue
     )

@@ -20,9 +20,10 @@ page is written by `rewire reproduce --document docs/reproductions.md` from the 
 - *Short* protocols run in CPU minutes; what they do otherwise than the paper is listed. *Full*
   ones are the paper's.
 - Measured: the mean over seeds ± half its interval at 95 % (Student's t); in brackets the means
-  that are compared. Effect: Hedges' g of the paired differences, from three seeds; p by flipping
-  signs, from six seeds, corrected (Holm) over the rows of a paper. "Within the seeds' spread": the
-  interval crosses the bound.
+  that are compared. Effect: Hedges' g of the paired differences, from three seeds. p: of the few
+  rows of a paper that its file names as tested, from six seeds, one-sided by flipping signs,
+  corrected (Holm) over those rows; nothing else is called significant. "Within the seeds' spread":
+  the interval crosses the bound.
 - Certainty of what was published: """
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
+from textwrap import wrap
 from typing import Any
 
 from ..errors import ConfigError
 from .paper import Figure, Paper, Protocol, Selector
 from .tables import Tables
 
+TITLE, LINE = 52, 0.17  # letters in a line of a title, and its height in inches
 Point = tuple[float, float, float, float]  # x, mean, least and largest of the seeds
 
 
@@ -90,8 +92,10 @@ def draw(figure: Figure, curve: Mapping[str, Any]) -> Any:
     from ..report.axes import PANEL, panel
     from ..report.style import looks
 
-    picture = new_figure(*PANEL)
-    axes = panel(picture, left=0.62, bottom=0.52, top=0.3)
+    title = wrap(figure.title, TITLE)
+    more = LINE * (len(title) - 1)
+    picture = new_figure(PANEL[0], PANEL[1] + more)
+    axes = panel(picture, left=0.62, bottom=0.52, top=0.3 + more)
     lines: Sequence[Mapping[str, Any]] = curve["lines"]
     published = {line.label: line.points for line in figure.published}
     names = dict.fromkeys([*(line["label"] for line in lines), *published])
@@ -111,7 +115,7 @@ def draw(figure: Figure, curve: Mapping[str, Any]) -> Any:
                   markerfacecolor="none", markeredgecolor=look.hex,
                   label=f"{name}, published")  # fmt: skip
     _axis(figure, axes, lines)
-    axes.set_title(figure.title)
+    axes.set_title("\n".join(title))
     axes.set_ylabel(
         figure.ylabel or _named(figure.y or "test metric") + (", %" if scale > 1 else "")
     )

@@ -25,8 +25,9 @@ class Judged:
     """A row with what was measured, in the row's unit.
 
     mean: over seeds. low, high: its interval at 95 % (Student's t), where there are two seeds.
-    g: Hedges' g of the paired differences, from three seeds. p: of a mean difference at the bound,
-    by flipping signs, corrected (Holm) over the rows of the paper; from six seeds.
+    g: Hedges' g of the paired differences, from three seeds. p: of rows that the paper names as
+    tested, of a mean difference at the bound against the side of the claim, by flipping signs,
+    corrected (Holm) over those rows; from six seeds.
     clear: whether the whole interval is on the same side of the bounds as the mean.
     """
 
@@ -133,12 +134,13 @@ def _with_spread(
     judged = replace(judged, low=bottom, high=top, clear=clear)
     if row.minus is None and row.order is None:
         return judged
-    bound = low if math.isfinite(low) else high
-    one_sided = math.isinf(low) or math.isinf(high)
     g = hedges_g(values)[0] if n >= MIN_EFFECT and deviation > 0 else None
     p = None
-    if n >= MIN_TESTED and one_sided:
-        p = sign_flip_test([value - bound for value in values])
+    if n >= MIN_TESTED and row.tested:
+        if row.least is not None:
+            p = sign_flip_test([value - low for value in values], "greater")
+        else:
+            p = sign_flip_test([value - high for value in values], "less")
     return replace(judged, g=g, p=p)
 
 

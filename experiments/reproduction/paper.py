@@ -111,6 +111,10 @@ class Row(Table):
     most: Number | None = None
     between: list[float] | dict[Protocol, list[float]] | None = None
     certainty: Literal["text", "code", "R", "M", "mem"]
+    tested: Annotated[
+        bool,
+        Field(description="whether it is one of the few claims that are tested, from six seeds"),
+    ] = False
     protocols: list[Protocol] = list(PROTOCOLS)
     note: str = ""
 
@@ -127,6 +131,10 @@ class Row(Table):
             raise ValueError("give one of 'expected', 'least', 'most' and 'between'")
         if (self.expected is None) != (self.tolerance is None):
             raise ValueError("'expected' and 'tolerance' go together")
+        if self.tested and (self.order is None and self.minus is None):
+            raise ValueError("'tested' is of a difference: give 'minus' or 'order'")
+        if self.tested and self.least is None and self.most is None:
+            raise ValueError("'tested' is of a claim with one side: give 'least' or 'most'")
         for protocol in self.protocols:
             low, high = self.bounds(protocol)
             if not low <= high:

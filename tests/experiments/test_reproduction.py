@@ -239,11 +239,14 @@ A, B = Selector(experiment="e", label="a"), Selector(experiment="e", label="b")
 
 def test_differences_are_paired_by_seed_and_tested_from_six_seeds():
     six = tables(a=[0.9, 0.91, 0.92, 0.93, 0.94, 0.95], b=[0.8, 0.82, 0.8, 0.82, 0.84, 0.8])
-    judged = only(row(of=A, minus=B, unit="pp", least=0), six)
-    assert judged.verdict == "holds" and judged.p == 2 / 2**6 and judged.clear
+    judged = only(row(of=A, minus=B, unit="pp", least=0, tested=True), six)
+    assert judged.verdict == "holds" and judged.p == 1 / 2**6 and judged.clear
+    assert only(row(of=A, minus=B, unit="pp", least=0), six).p is None
+    assert only(row(of=B, minus=A, unit="pp", most=0, tested=True), six).p == 1 / 2**6
+    assert only(row(of=B, minus=A, unit="pp", least=0, tested=True), six).p == 1.0
     assert judged.g > 1 and math.isclose(judged.mean, 11.1666667, rel_tol=1e-6)
     five = tables(a=[0.9, 0.91, 0.92, 0.93, 0.94], b=[0.8, 0.82, 0.8, 0.82, 0.84])
-    assert only(row(of=A, minus=B, unit="pp", least=0), five).p is None
+    assert only(row(of=A, minus=B, unit="pp", least=0, tested=True), five).p is None
 
 
 def test_seeds_that_one_side_lacks_are_left_out():
@@ -329,6 +332,7 @@ def test_mistakes_are_found_before_the_first_step(tmp_path, old, new, message):
         ('analysis = "gap", label', 'analysis = "gup", label', "no analysis 'gup'"),
         ('certainty = "M"', 'certainty = "sure"', "certainty"),
         ('title = "Tickets in a small network"', "", "title: field required"),
+        ("least = 50\n", "least = 50\ntested = true\n", "'tested' is of a difference"),
     ],
 )
 def test_wrong_files_are_refused_with_the_place(tmp_path, old, new, message):
