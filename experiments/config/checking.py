@@ -20,8 +20,10 @@ from .optimizers import (
     RMSprop,
     StepSchedule,
 )
+from .pictures import Augment
 from .problems import Problems
 from .schema import Data, Spikes
+from .seeds import SeedsApart
 from .values import Table
 
 _TABLES: dict[tuple[str, ...], tuple[str, dict[str, type[Table]]]] = {
@@ -37,6 +39,9 @@ _TABLES: dict[tuple[str, ...], tuple[str, dict[str, type[Table]]]] = {
 }  # fmt: skip
 
 
+_NESTED: dict[str, type[Table]] = {"data": Data, "spikes": Spikes, "seeds_apart": SeedsApart}
+
+
 def _keys(cls: type[BaseModel]) -> list[str]:
     return [info.alias or name for name, info in cls.model_fields.items()]
 
@@ -49,8 +54,10 @@ def _problem(error: ErrorDetails, root: type[Table]) -> tuple[str, str]:
         kinds = _TABLES[(str(loc[0]),)][1]
         if len(loc) > 1 and loc[1] in kinds:  # pydantic writes the union's tag into the path
             table = kinds[str(loc.pop(1))]
-    elif loc and loc[0] in ("data", "spikes"):
-        table = Data if loc[0] == "data" else Spikes
+    elif loc and loc[:2] == ["data", "augment"]:
+        table = Augment
+    elif loc and loc[0] in _NESTED:
+        table = _NESTED[str(loc[0])]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
     kind, value = error["type"], error.get("input")
     if kind == "extra_forbidden":

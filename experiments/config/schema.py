@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from .optimizers import Optimizer, Schedule
+from .pictures import Augmented
 from .seeds import SeedsApart
 from .values import (
     Contrasts,
@@ -95,19 +96,36 @@ class Data(Table):
     normalise: Literal["standard", "unit"] = "standard"
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None  # None: the published split
     digest: str | None = Field(default=None, description="of data in files of one's own")
+    size: Count | None = Field(
+        default=None, description="pixels of a side, to which pictures are averaged"
+    )
+    blur: Annotated[int, Field(ge=2)] | None = Field(
+        default=None, description="pixels of a side of blocks that are averaged and enlarged again"
+    )
+    labels: Literal["random", "rotation"] | None = Field(
+        default=None, description="other ones: random, or by how much a picture is turned"
+    )
+    augment: Augmented = Field(default=None, description="of pictures that are trained on")
 
     def load(self) -> Any:
         """The data set in memory. Raises DataError where its files are missing or damaged."""
         from ..data import load
 
-        return load(**self.model_dump(exclude={"digest"}))
+        return load(**self.model_dump(exclude={"digest", "augment"}))
 
     @property
     def info(self) -> Any:
-        """What the data set is, none of it read."""
+        """What the data set is to a model, none of it read."""
         from ..data import info
+        from ..data.changes import Changes
 
-        return info(self.name)
+        known = info(self.name)
+        return known if known.problem else Changes(self.size, self.blur, self.labels).seen(known)
+
+    def of_name(self, name: str) -> "Data":
+        """The same of another data set, whose validation examples are the usual ones."""
+        usual = {"name": name, "validation": None, "seed": None, "digest": None}
+        return self.model_copy(update=usual)
 
 
 @dataclass(frozen=True)

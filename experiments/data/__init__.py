@@ -20,6 +20,7 @@ from rewire.names import unknown
 
 from ..errors import ConfigError, DataError
 from ..tasks import IGNORED, Classification, Task
+from .changes import Changes
 from .control import Simulator, is_control
 from .dataset import Dataset, Raw, Scaling, Split, stratified
 from .events import Events, Recording, load_events
@@ -129,6 +130,9 @@ def load(
     validation: int | None = None,
     normalise: str = "standard",
     seed: int | None = None,
+    size: int | None = None,
+    blur: int | None = None,
+    labels: str | None = None,
 ) -> Dataset:
     """The data set called ``name``, in memory, every file of it checked.
 
@@ -142,6 +146,9 @@ def load(
         seed: None for the standard validation set: the last examples of the training file, as in
             the papers (for mnist5k and digits a fixed stratified draw). A number draws another
             one, stratified by class. Not the seed of an experiment unless you mean it to be.
+        size: pixels of a side, to which pictures are averaged.
+        blur: pixels of a side of the blocks that are averaged and enlarged again.
+        labels: "random" or "rotation" in their place: see `Changes`.
 
     Raises:
         ConfigError: no such data set or way to normalise; validation or seed out of range.
@@ -168,6 +175,10 @@ def load(
     if seed is not None:
         by_class = entry.task.targets == "classes"
         held_out = stratified(raw.y_train if by_class else np.zeros(n, int), k, seed)
+    changes, now = Changes(size, blur, labels), info(name)
+    for key, sentence in changes.problems(now, None):
+        raise ConfigError(f"{key} of the data set {name}: {sentence}")
+    raw, now = changes.apply(raw, entry.classes, seed or 0), changes.seen(now)
     scaling = Scaling(normalise if entry.mean else "none", entry.peak, entry.mean, entry.std)
     y_train, y_test = (_targets(entry, y, normalise) for y in (raw.y_train, raw.y_test))
     return Dataset(
@@ -175,8 +186,8 @@ def load(
         train=_split(raw.x_train, y_train, ~held_out, scaling, raw.pieces, by_batch=True),
         validation=_split(raw.x_train, y_train, held_out, scaling, raw.pieces),
         test=_split(raw.x_test, y_test, slice(None), scaling, raw.pieces),
-        classes=entry.classes,
-        shape=entry.shape,
+        classes=now.classes,
+        shape=now.shape,
         scaling=scaling,
     )
 

@@ -12,6 +12,7 @@ from rewire import rng_for
 
 from ..config.seeds import NONE_APART, SeedsApart
 from ..data import Split
+from ..data.augment import Augmenter
 
 
 class Batches:
@@ -23,9 +24,16 @@ class Batches:
     looks = 0  # forward passes of each example before the step
     packages: tuple[str, ...] = ()  # that the examples are made by
 
-    def __init__(self, split: Split, size: int, seed: int, apart: SeedsApart | None = None):
+    def __init__(
+        self,
+        split: Split,
+        size: int,
+        seed: int,
+        apart: SeedsApart | None = None,
+        augmenter: Augmenter | None = None,
+    ):
         self.split, self.size, self.seed = split, size, seed
-        self.apart = apart or NONE_APART
+        self.apart, self.augmenter = apart or NONE_APART, augmenter
         self.per_epoch = -(-len(split) // size)
         self._ordered, self._order = (-1, -1), torch.empty(0, dtype=torch.int64)
         self._into = split.empty(size)
@@ -45,7 +53,11 @@ class Batches:
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         rows = self.rows(step)
-        return self.split.batch(rows, self._into if len(rows) == self.size else None)
+        into = self._into if len(rows) == self.size else None
+        if self.augmenter is None:
+            return self.split.batch(rows, into)
+        seed = self.apart.of("augment", self.seed, step)
+        return self.augmenter.batch(rows, rng_for(seed, "augment", step), into)
 
     def probe(self, n: int) -> list[tuple[Tensor, Tensor]]:
         """``n`` batches of a draw of their own, for what is looked at before the first step."""

@@ -20,7 +20,6 @@ from rewire.branches.kinds import Branch, Pretrained, Ticket
 from rewire.graph import Edit, Graph, Space
 
 from ..building import build_model, build_optimizer
-from ..config.schema import Data
 from ..data import Dataset
 from ..errors import StoreError
 from ..store import CellStore
@@ -36,7 +35,7 @@ TURNS = 4  # classes of the rotation task
 def data_of(s: Settings, dataset: Dataset) -> Dataset:
     """The data that a cell trains on: the experiment's, unless its ticket is transferred."""
     name = s.rule.data if isinstance(s.rule, Branch) else None
-    return Data(name=name, normalise=s.data.normalise).load() if name else dataset
+    return s.data.of_name(name).load() if name else dataset
 
 
 def twigs(s: Settings, ticket: CellStore, other: CellStore | None, data: Dataset) -> Iterator[Twig]:

@@ -145,6 +145,7 @@ def _look_up(tables: Mapping[str, Any], problems: Problems) -> None:
 
     from ..data import info as data_info
     from ..data import is_free
+    from ..data.changes import Changes
 
     infos = {}
     for kind, what in (("model", "model"), ("data", "data set")):
@@ -171,6 +172,11 @@ def _look_up(tables: Mapping[str, Any], problems: Problems) -> None:
         if size > most:
             problems.append(("data.validation", f"{info.name} has no {size:,} to hold out; "
                              f"1 to {most:,}, {info.validation:,} by default"))  # fmt: skip
+    if info is not None and not info.problem:
+        changes = Changes.of(tables["data"])
+        wrong = list(changes.problems(info, tables["data"].get("augment")))
+        problems += Problems((f"data.{key}", sentence) for key, sentence in wrong)
+        info = info if wrong else changes.seen(info)
     if "model" in infos:
         options = {key: value for key, value in tables["model"].items() if key != "name"}
         problems += _model_problems(infos["model"], options, info)

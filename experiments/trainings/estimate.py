@@ -93,7 +93,7 @@ def _batches(experiment: Experiment, s: Settings) -> Callable[[int], tuple[Any, 
     """Batches of acting at random."""
     from .rollouts import batches_of
 
-    return batches_of(experiment.dataset.train, s)
+    return batches_of(experiment.dataset, s)
 
 
 def _rule(s: Settings) -> Rule:

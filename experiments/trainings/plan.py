@@ -283,7 +283,9 @@ def _no_transfer(name: str, experiment: Experiment) -> str | None:
     known = available("data")
     if name not in known:
         return f"needs data, a data set to train on: one of {', '.join(known)}; found {name!r}"
-    ours, there = experiment.data.info, known[name]
+    if known[name].problem:
+        return known[name].problem
+    ours, there = experiment.data.info, experiment.data.of_name(name).info
     if (ours.shape, ours.classes) != (there.shape, there.classes):
         return (
             f"cannot go from {ours.name} to {name}: inputs {ours.shape} and {ours.classes} classes "
@@ -291,7 +293,7 @@ def _no_transfer(name: str, experiment: Experiment) -> str | None:
         )
     if there.task.targets != experiment.objective.targets:
         return f"cannot go from {ours.name} to {name}: {name} is for {there.task.kind}"
-    return there.problem or None
+    return None
 
 
 def _rungs(rule: Any) -> int:

@@ -12,6 +12,8 @@ from torch import Tensor
 from rewire import rng_for
 
 from ..config.seeds import NONE_APART, SeedsApart
+from ..data import Dataset
+from ..data.augment import Augmenter
 from ..data.environments import SEEDS, Environments, Group, sample
 from ..tasks import ActorCritic
 from .batches import Batches
@@ -168,9 +170,10 @@ class Rollouts:
             self.group.load(state["group"])
 
 
-def batches_of(part: Any, s: Settings) -> Batches | Rollouts:
+def batches_of(data: Dataset, s: Settings) -> Batches | Rollouts:
     """What a training learns from, batch by batch: stored examples, or what acting brings."""
-    training = s.training
+    training, part, ways = s.training, data.train, s.data.augment
     if isinstance(part, Environments):
         return Rollouts(part, training.batch, s.seed, s.task, s.seeds_apart)  # type: ignore[arg-type]
-    return Batches(part, training.batch, s.seed, s.seeds_apart)
+    augmenter = None if ways is None else Augmenter(ways, data)
+    return Batches(part, training.batch, s.seed, s.seeds_apart, augmenter)

@@ -104,7 +104,7 @@ class TrainingRun(CellRun):
         self.settings = on_device(settings(cell.config), device)
         self.parents = {role: CellStore(path) for role, path in parents.items()}
         self.data, self.device = data_of(self.settings, dataset).to(device), device
-        self.batches = batches_of(self.data.train, self.settings)
+        self.batches = batches_of(self.data, self.settings)
         self.packages = (*self.packages, *self.batches.packages)
         self.stages = list(stages_of(self.settings, self.parents, self.data))
         self.stage = 0

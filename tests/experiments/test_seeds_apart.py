@@ -100,7 +100,7 @@ def test_examples_are_visited_once_an_epoch_in_either_order():
     ({"init": 1, "from": 5}, r"'from' says since when"),
     ({"data": -1}, r"seeds_apart\.data"),
     ({"data": "two"}, r"seeds_apart\.data"),
-    ({"order": 1}, r"seeds_apart\.order"),
+    ({"order": 1}, r"seeds_apart\.order: unknown key; it takes init, data, augment, from"),
     ({"data": 1, "from": 0}, r"seeds_apart\.from"),
     (1, r"seeds_apart"),
 ])  # fmt: skip
