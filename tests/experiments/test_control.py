@@ -78,6 +78,21 @@ def test_targets_are_the_sums_of_lambda_returns_written_out(part, discount, trac
         assert found[t, i] == pytest.approx(np.dot(weights, by_steps))
 
 
+def test_targets_are_the_returns_of_stable_baselines(part):
+    buffers = pytest.importorskip("stable_baselines3.common.buffers")
+    env = gymnasium.make("CartPole-v1")
+    buffer = buffers.RolloutBuffer(5, env.observation_space, env.action_space, gae_lambda=0.8,
+                                   gamma=0.95, n_envs=4)  # fmt: skip
+    rng = np.random.default_rng(0)
+    rewards, values = rng.normal(size=(5, 4)), rng.normal(size=(6, 4))
+    ended = rng.random((5, 4)) < 0.3
+    buffer.rewards[:], buffer.values[:] = rewards, values[:5]
+    buffer.episode_starts[1:] = ended[:4]
+    buffer.compute_returns_and_advantage(torch.from_numpy(values[5]), ended[4])
+    ours = rollouts(part, discount=0.95, trace=0.8)._targets(rewards, values, 1.0 - ended)
+    assert ours == pytest.approx(buffer.returns, abs=1e-5)
+
+
 def test_a_batch_holds_what_was_seen_and_done_and_the_rewards_that_followed(part):
     stream = rollouts(part, discount=1.0)
     stream.attend(lambda x: torch.zeros(len(x), 3))
