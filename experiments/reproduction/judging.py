@@ -97,12 +97,11 @@ def _measured(
     """The value of each seed, their mean, and the means of what is compared; in the row's unit."""
     scale = row.scale
     means = [scale * fmean(values[seed] for seed in seeds) for values in parts]
-    if row.order is not None:
-        gaps = {
-            seed: scale * min(a[seed] - b[seed] for a, b in zip(parts, parts[1:], strict=False))
-            for seed in seeds
-        }
-        return gaps, min(a - b for a, b in zip(means, means[1:], strict=False)), means
+    if row.order is not None:  # the pair of neighbours that are nearest
+        pairs = list(zip(parts, parts[1:], strict=False))
+        gaps = [{seed: scale * (a[seed] - b[seed]) for seed in seeds} for a, b in pairs]
+        nearest = min(gaps, key=lambda gap: fmean(gap.values()))
+        return nearest, fmean(nearest.values()), means
     if row.minus is not None:
         differences = {seed: scale * (parts[0][seed] - parts[1][seed]) for seed in seeds}
         return differences, fmean(differences.values()), means

@@ -100,7 +100,7 @@ class Row(Table):
     minus: Selector | None = Field(default=None, description="difference, paired by seed")
     over: Selector | None = Field(default=None, description="ratio of the means of common seeds")
     order: Annotated[list[Selector], Field(min_length=2)] | None = Field(
-        default=None, description="each above the next: the smallest gap"
+        default=None, description="each above the next: the smallest difference of neighbours"
     )
     column: str | None = None
     unit: str = ""
