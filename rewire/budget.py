@@ -120,11 +120,11 @@ def counts_for(
     density: edges / possible edges over all projections, in (0, 1].
     distribution: "uniform", "er", "erk" or "balanced" (equally many edges in each projection,
         those with too little room full); or a mapping from projection names (patterns with *
-        allowed, a trailing ".weight" may be left out) to their own densities, where ``density``
-        may be None; or the counts themselves.
+        allowed, a trailing ".weight" may be left out) to their own densities; or the counts
+        themselves. With those two ``density`` is None, or says the same.
 
     Raises ValueError for a density outside (0, 1], an unknown distribution, a pattern that
-    matches nothing, or a projection without a density.
+    matches nothing, a projection without a density, or a density that they do not come to.
 
     >>> from rewire.graph import Population
     >>> space = Space(
@@ -141,14 +141,14 @@ def counts_for(
     """
     rooms = space.sizes
     if isinstance(distribution, Mapping):
-        return _per_projection(space, distribution)
+        return _agreed(space, density, _per_projection(space, distribution))
     if not isinstance(distribution, str):
         counts = [int(n) for n in distribution]
         if len(counts) != len(rooms) or any(
             not 0 <= n <= r for n, r in zip(counts, rooms, strict=True)
         ):
             raise ValueError(f"counts {counts} do not fit projections of sizes {rooms}.")
-        return counts
+        return _agreed(space, density, counts)
     if distribution not in DISTRIBUTIONS:
         raise ValueError(
             f"distribution {distribution!r} is not known; it is one of "
@@ -162,6 +162,19 @@ def counts_for(
         return list(rooms)
     shares = [DISTRIBUTIONS[distribution](p) for p in space.projections]
     return apportion(shares, round(density * space.possible), rooms)
+
+
+def _agreed(space: Space, density: float | None, counts: list[int]) -> list[int]:
+    """The counts, which must come to ``density`` where one was asked for as well."""
+    edges = sum(counts)
+    # each count may have been rounded by itself
+    if density is None or abs(density * space.possible - edges) <= len(counts):
+        return counts
+    raise ValueError(
+        f"density={density:g} asks for {round(density * space.possible):,} of {space.possible:,} "
+        f"edges, and the distribution by projection comes to {edges:,}, density "
+        f"{edges / space.possible:.4g}: leave one of the two out."
+    )
 
 
 def match(name: str, patterns: Mapping[str, float]) -> float | None:

@@ -179,7 +179,8 @@ def no_last_rate(rule: Any, schedule: Callable[[int], float], span: int) -> str 
     >>> no_last_rate(rewire.IMP(restore="nothing"), lambda step: 0.9**step, 100)
     'IMP trains on at the learning rate of a round\'s last step, and the schedule leaves ...'
     """
-    if not rule.at_last_rate:
+    branch = isinstance(rule, Branch)
+    if not (rule.at_last_rate if branch else budget_of(rule).at_last_rate(rule)):
         return None
     last, highest = schedule(span - 1), max(map(schedule, range(0, span, max(1, span // 100))))
     if last >= LEAST_RATE * highest and last > 0:

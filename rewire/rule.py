@@ -41,7 +41,6 @@ class Rule(Plain):
     budget:     how many edges it leaves: "exact", "cap" or "reported", or a value of
                 :mod:`rewire.rule_budget` that says more.
     saves:      training steps whose state must be kept for a rewind.
-    at_last_rate: whether it trains on at the learning rate of a round's last step (fine-tuning).
     lives_under: kinds of limits on who may connect that the rule keeps: all where it grows by
                 ``sample_absent`` or ``Signals.largest`` alone, in each projection as many as it
                 drops there, or over all of them together.
@@ -56,7 +55,6 @@ class Rule(Plain):
     skips_step: ClassVar[bool] = False
     budget: ClassVar[Budget | Kept] = Budget()
     saves: ClassVar[frozenset[int]] = frozenset()
-    at_last_rate: ClassVar[bool] = False
     lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in", "fan_out", "distance", "memory"})
     kind: ClassVar[str] = "during training"
 

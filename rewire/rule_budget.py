@@ -40,6 +40,10 @@ class Budget:
         """Whether one run visits several densities, from dense downwards."""
         return False
 
+    def at_last_rate(self, rule: Any) -> bool:
+        """Whether it trains on at the learning rate of a round's last step (fine-tuning)."""
+        return False
+
     def starts_at(self, density: float) -> float:
         """The density that a run asked for ``density`` begins with."""
         return density
@@ -132,11 +136,17 @@ class AtStart(Budget):
 
 @dataclass(frozen=True)
 class Ladder(Budget):
-    """Visits the densities in the rule's field ``to`` by the rounds of its method ``ladder``."""
+    """Visits the densities in the rule's field ``to`` by the rounds of its method ``ladder``.
+
+    A rule whose field ``restore`` is "nothing" trains on at the last rate in each.
+    """
 
     @property
     def visits(self) -> bool:
         return True
+
+    def at_last_rate(self, rule: Any) -> bool:
+        return getattr(rule, "restore", None) == "nothing"
 
     def towards(self, rule: R, densities: Sequence[float]) -> R:
         """The same rule visiting these densities, unless it names its own."""

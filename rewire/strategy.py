@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Self
 
+from .fields import Checked
 from .names import did_you_mean
 from .when import Schedule, When, from_table, to_table
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Checked):
     """Frozen dataclasses that the plain tables of experiment files are written from and read to.
 
     >>> import rewire
@@ -132,7 +133,7 @@ def _sentence(error: ValueError, plain: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Strategy:
+class Strategy(Checked):
     """A part of a rule that can be exchanged: a frozen value, ``{kind = "Name", ...}`` in a file.
 
     A class of yours that derives from one that a rule's field takes can stand in that field.

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-Bound = int | float
+from .fields import Checked, Range, Steps
+
+Bound = Annotated[int | float, Range(0, above=True)]
 
 
 def step_of(bound: Bound, span: int) -> float:
@@ -24,7 +26,7 @@ def step_of(bound: Bound, span: int) -> float:
 
 
 @dataclass(frozen=True)
-class When:
+class When(Checked):
     """Base of the schedules that say at which steps a rule is due."""
 
     def __call__(self, clock: Clock) -> bool:
@@ -43,7 +45,7 @@ class Every(When):
     """
 
     n: int = 1
-    first: int | None = None
+    first: Steps | None = None
     stop: Bound | None = None
 
     def __post_init__(self) -> None:
@@ -140,7 +142,7 @@ never = Never()
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Checked):
     """Base of numbers that change over a round: called with a clock, they return a float."""
 
     def __call__(self, clock: Clock) -> float:
@@ -178,13 +180,17 @@ class Cubic(Schedule):
 
     start: float
     end: float
-    begin: Bound = 0
+    begin: Annotated[int | float, Range(0)] = 0
     stop: Bound = 1.0
 
     def __call__(self, clock: Clock) -> float:
         begin, stop = step_of(self.begin, clock.span), step_of(self.stop, clock.span)
         progress = min(max((clock.step - begin) / (stop - begin), 0.0), 1.0)
         return self.end + (self.start - self.end) * (1 - progress) ** 3
+
+
+Fraction = Annotated[float | Schedule, Range(0, 1)]
+Rate = Annotated[float | Schedule, Range(0)]
 
 
 def cosine(start: float, stop: Bound = 1.0) -> Cosine:

@@ -133,7 +133,8 @@ def test_density_tables_name_projections_by_pattern():
     ]  # fmt: skip  # DEEP R's 3552 of 266200
     assert counts_for(space, None, {"fc2": 1.0, "*": 0.5}) == [117600, 15000, 1000]
     assert counts_for(space, None, {"*": 1e-9}) == [1, 1, 1]
-    assert counts_for(space, 0.5, [5, 6, 7]) == [5, 6, 7]
+    assert counts_for(space, None, [5, 6, 7]) == [5, 6, 7]
+    assert counts_for(space, 18 / 266200, [5, 6, 7]) == [5, 6, 7]  # which comes to that density
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,8 @@ def test_density_tables_name_projections_by_pattern():
         (None, {"fc0": 0.5}, "projection 'fc1.weight' needs a density in .* the table gives None"),
         (None, {"*": 2.0}, "the table gives 2.0"),
         (None, {"*": 0.5, "fc7": 0.5}, "'fc7' names no projection; there are fc0.weight"),
+        (0.5, [5, 6, 7], "density=0.5 asks for 133,100 of .* edges, .* comes to 18"),
+        (0.5, {"*": 0.1}, "density=0.5 asks for .* leave one of the two out"),
         (None, [1, 2], r"counts \[1, 2\] do not fit projections of sizes"),
         (None, [1, 2, 1001], "do not fit"),
         (1e-6, "erk", "cannot give 3 projections 0 edges in all: each keeps at least one"),

@@ -28,6 +28,7 @@ FLOORS: list[tuple[str, ...]] = [
         "rewire.kernels",
         "rewire.coverage",
         "rewire.names",
+        "rewire.fields",
         "rewire.plugins",
         "rewire.atomic",
         "rewire.streams",

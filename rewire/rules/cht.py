@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..fields import Share
 from ..graph import Edit, Graph
 from ..kernels.paths import paths_of_three
 from ..rule import Rule, State
@@ -16,7 +17,7 @@ from ..select.choose import groups, largest, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Every, Schedule, When, value
+from ..when import Clock, Every, Fraction, When, value
 from .shared.exchange import exchange
 
 PAPER = """
@@ -81,10 +82,10 @@ class CHT(Rule):
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
 
-    fraction: float | Schedule = 0.3
+    fraction: Fraction = 0.3
     soft: bool = False
     chain: bool = True
-    stop_at: float | None = 0.9
+    stop_at: Share | None = 0.9
     when: When = Every(100)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:

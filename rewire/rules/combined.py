@@ -73,13 +73,14 @@ class Combined(Rule):
     kind: ClassVar[str] = "composition"
     source: ClassVar[str] = "control: the sources are those of its parts"
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Any, ...] = ()  # rules, which are looked at below
     when: When = never
 
     def __post_init__(self) -> None:
         for rule in self.rules:
             if not isinstance(rule, Rule) or budget_of(rule).visits or isinstance(rule, Combined):
-                raise ValueError(f"Combined takes rules that act in one training, not {rule.name}.")
+                what = getattr(rule, "name", short(rule))
+                raise ValueError(f"Combined takes rules that act in one training, not {what}.")
 
     @property
     def parts(self) -> tuple[Rule, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..fields import NonNegative
 from ..graph import Edit, Graph
 from ..kernels.walk import Walked, walk, walk_and_draw
 from ..rule import Budget, Rule, State
@@ -50,11 +51,11 @@ class _Walk(Rule):
     columns: ClassVar[dict[str, Any]] = {"sign": pair_sign}
     kind: ClassVar[str] = "during training, constant budget"
 
-    l1: float = 1e-5
-    temperature: float | None = None
-    noise: float = 1e-5
-    eta: float | None = None
-    birth: float = 0.0
+    l1: NonNegative = 1e-5
+    temperature: NonNegative | None = None
+    noise: NonNegative = 1e-5
+    eta: NonNegative | None = None
+    birth: NonNegative = 0.0
     when: When = Every(1)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:

@@ -16,7 +16,7 @@ from ..select.choose import groups, largest, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Every, Schedule, When, value
+from ..when import Clock, Every, Fraction, When, value
 from .shared.exchange import exchange
 
 Drops = Callable[[Graph, Signals], Tensor]  # -> a score of each edge, (E,)
@@ -50,7 +50,7 @@ class DropGrow(Rule):
 
     drop: str | Drops = "magnitude"
     grow: str | Grows = "random"
-    fraction: float | Schedule = 0.1
+    fraction: Fraction = 0.1
     asks: tuple[str, ...] = ()
     skips: bool = False
     label: str = ""

@@ -83,7 +83,7 @@ class EarlyBird(Gradual):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.history < 1:
-            raise ValueError(f"EarlyBird looks back at one mask or more, got {self.history}.")
+            raise ValueError(f"EarlyBird's history is one mask or more, got {self.history}.")
         if not 0 < self.distance <= 1:
             raise ValueError(f"EarlyBird's distance is in (0, 1], got {self.distance}.")
 

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ..fields import NonNegative, Share
 from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Cosine, Schedule, value
+from ..when import Clock, Cosine, Rate, value
 from .shared.silencing import Silencing, foremost
 
 PAPER = """
@@ -71,9 +72,9 @@ class EdgePopup(Silencing):
 
     weights: Literal["signed", "given"] = "signed"
     scaled: bool = True
-    rate: float | Schedule = Cosine(0.1)
-    momentum: float = 0.9
-    decay: float = 1e-4
+    rate: Rate = Cosine(0.1)
+    momentum: Share = 0.9
+    decay: NonNegative = 1e-4
     ranks: Literal["magnitude", "value"] = "magnitude"
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:

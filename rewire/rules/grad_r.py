@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from ..fields import NonNegative
 from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State
 from ..rule_budget import Falling
@@ -70,12 +71,13 @@ class GradR(Rule):
 
     to: float | None = None
     alpha: float = 1e-3
-    rate: float | None = None
+    rate: NonNegative | None = None
 
     def __post_init__(self) -> None:
         if self.to is not None and not 0 < self.to <= 0.5:
             raise ValueError(
-                f"GradR's prior has its centre below 0: the density is in (0, 0.5], got {self.to}."
+                f"GradR.to: its prior has its centre below 0, so that the density is in (0, 0.5], "
+                f"got {self.to}."
             )
         if not self.alpha > 0:
             raise ValueError(f"GradR's prior has a positive alpha, got {self.alpha}.")

@@ -14,7 +14,7 @@ from ..rule_budget import Scheduled
 from ..select.choose import smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Bound, Clock, Cosine, Every, Schedule, When, value
+from ..when import Bound, Clock, Cosine, Every, Fraction, When, value
 from .shared.exchange import exchange
 from .shared.gradual import Gradual
 
@@ -73,7 +73,7 @@ class GraNet(Gradual):
     bibtex: ClassVar[str] = PAPER
 
     begins: float = 0.5
-    fraction: float | Schedule = Cosine(0.5)
+    fraction: Fraction = Cosine(0.5)
     when: When = Every(100)
     until: Bound | None = 0.75
 

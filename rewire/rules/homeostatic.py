@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..fields import NonNegative
 from ..graph import NOTHING, Edit, Graph
 from ..rule import Budget, Rule, State
 from ..signals import Signals
@@ -47,7 +48,8 @@ class HomeostaticGrowth(Rule):
     ``epsilon``, and those below ``eta`` wither. "linear" is growth (1 - C / epsilon): silent units
     grow. A unit with fewer elements, rounded down, than synapses loses as many of them, drawn at
     random; elements that hold no synapse are then paired at random, as many as there are of the
-    scarcer kind, and of what is left vacant a fraction ``tau_vacant`` is lost.
+    scarcer kind, and of the whole ones that are left vacant a fraction ``tau_vacant`` is lost
+    (NEST's; an element that is still growing loses nothing).
 
     signal: of units, what calcium follows: "activity" (artificial networks: the standard deviation
         of a unit's value over the last batch) or "rate" (spiking ones, Hz).
@@ -77,7 +79,7 @@ class HomeostaticGrowth(Rule):
     signal: str = "activity"
     epsilon: float = 0.7
     eta: float = 0.1
-    growth: float = 0.01
+    growth: NonNegative = 0.01
     tau: float = 100.0
     curve: Literal["gaussian", "linear"] = "gaussian"
     tau_vacant: float = 0.1
@@ -197,7 +199,8 @@ class HomeostaticGrowth(Rule):
         _, pre, post = space.locate(torch.tensor(formed, dtype=torch.int64))
         for z, n, unit in zip(elements, bound, (pre, post), strict=True):
             n += np.bincount(unit.numpy(), minlength=len(n))
-            z -= self.tau_vacant * np.maximum(z - n, 0)  # what is still vacant decays
+            # whole elements that are still vacant decay, the one that is growing does not
+            z -= self.tau_vacant * np.maximum(np.floor(z) - n, 0)
         room.take(i, post.numpy())
         return formed
 

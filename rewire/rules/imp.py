@@ -9,7 +9,9 @@ from typing import ClassVar, Literal
 import torch
 
 from ..budget import apportion, match
+from ..fields import Count, Steps
 from ..graph import PARTS, Edit, Graph, Rewind
+from ..names import did_you_mean
 from ..rule import Budget, Rule, State
 from ..rule_budget import Ladder
 from ..select.choose import groups, smallest
@@ -82,9 +84,9 @@ class IMP(Rule):
     fraction: float = 0.2
     rates: Mapping[str, float] = field(default_factory=dict, hash=False)
     scope: Literal["global", "layer"] = "global"
-    rounds: int | None = None
+    rounds: Count | None = None
     to: tuple[float, ...] = ()
-    rewind: int = 0
+    rewind: Steps = 0
     restore: Literal["weights", "learning_rate", "nothing"] = "weights"
     when: When = at_end
 
@@ -109,17 +111,15 @@ class IMP(Rule):
     def saves(self) -> frozenset[int]:  # type: ignore[override]
         return frozenset() if self.restore != "weights" else frozenset({self.rewind})
 
-    @property
-    def at_last_rate(self) -> bool:  # type: ignore[override]
-        return self.restore == "nothing"
-
     def ladder(self, counts: Sequence[int], names: Sequence[str]) -> list[list[int]]:
         """Edges dropped in each round, from these counts on: per projection under scope "layer",
         one number in all under "global".
 
         Raises ValueError for a density in ``to`` that is below the smallest graph: one edge in
-        each projection (one in all under "global"), and all edges of projections at rate 0.
+        each projection (one in all under "global"), and all edges of projections at rate 0; and
+        for a pattern in ``rates`` that fits no name ("*" stands for names not known).
         """
+        self._check_names(names)
         rates = [self.fraction if (r := match(n, self.rates)) is None else r for n in names]
         fixed = 0  # edges of projections at rate 0, which a global ranking leaves out
         if self.scope == "global":
@@ -149,6 +149,14 @@ class IMP(Rule):
             out.append(drop)
             have = [n - d for n, d in zip(have, drop, strict=True)]
         return out
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        for pattern in self.rates:
+            if not any(n == "*" or match(n, {pattern: 0.0}) is not None for n in names):
+                raise ValueError(
+                    f"IMP.rates names {pattern!r}, and no projection here is called so"
+                    f"{did_you_mean(pattern, names)}; there are {', '.join(names)}."
+                )
 
     @staticmethod
     def _cut(have: Sequence[int], rates: Sequence[float], floor: int) -> list[int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..fields import NonNegative
 from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State
 from ..select.choose import groups, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Every, Linear, Schedule, When, value
+from ..when import Clock, Every, Fraction, Linear, When, value
 
 PAPER = """
 @inproceedings{yuan2021mest,
@@ -66,8 +67,8 @@ class MEST(Rule):
     source: ClassVar[str] = "Yuan et al. 2021, arXiv:2110.14032"
     bibtex: ClassVar[str] = PAPER
 
-    lam: float = 0.01
-    fraction: float | Schedule = Linear(0.2, 0.0, 0.75)
+    lam: NonNegative = 0.01
+    fraction: Fraction = Linear(0.2, 0.0, 0.75)
     soft: bool = False
     when: When = Every(100)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from ..fields import NonNegative
 from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals
@@ -69,7 +70,7 @@ class MovementPruning(Gradual):
     bibtex: ClassVar[str] = PAPER
 
     scope: Literal["layer", "global"] = "global"
-    rate: float = 0.01
+    rate: NonNegative = 0.01
     when: When = Every(1)
     until: Bound | None = 0.75
 

@@ -34,6 +34,9 @@ class OnPart(Budget):
     def visits(self) -> bool:
         return self.inner.visits
 
+    def at_last_rate(self, rule: Any) -> bool:
+        return self.inner.at_last_rate(rule.rule)
+
     def starts_at(self, density: float) -> float:
         return self.inner.starts_at(density)
 
@@ -95,7 +98,6 @@ class On(Rule):
     timed = property(lambda self: self.rule.timed)  # type: ignore[assignment]
     skips_step = property(lambda self: self.rule.skips_step)  # type: ignore[assignment]
     saves = property(lambda self: self.rule.saves)  # type: ignore[assignment]
-    at_last_rate = property(lambda self: self.rule.at_last_rate)  # type: ignore[assignment]
     source = property(lambda self: self.rule.source)  # type: ignore[assignment]
     bibtex = property(lambda self: self.rule.bibtex)  # type: ignore[assignment]
 

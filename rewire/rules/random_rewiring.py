@@ -13,7 +13,7 @@ from ..select.choose import groups, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Cosine, Every, Schedule, When, value
+from ..when import Clock, Cosine, Every, Fraction, Schedule, When, value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class RandomRewiring(Rule):
     kind: ClassVar[str] = "control"
     source: ClassVar[str] = "control: rewiring at random, at matched churn"
 
-    fraction: float | Schedule = Cosine(0.3, 0.75)
+    fraction: Fraction = Cosine(0.3, 0.75)
     skips: bool = False
     when: When = Every(100, stop=0.75)
 

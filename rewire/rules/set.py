@@ -14,7 +14,7 @@ from ..select.choose import groups, largest, ranked_numbers, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Cosine, Every, Schedule, When, value
+from ..when import Clock, Cosine, Every, Fraction, When, value
 
 PAPER = """
 @article{mocanu2018scalable,
@@ -65,7 +65,7 @@ class SET(Rule):
     source: ClassVar[str] = "Mocanu et al. 2018, doi:10.1038/s41467-018-04316-3"
     bibtex: ClassVar[str] = PAPER
 
-    fraction: float | Schedule = 0.3
+    fraction: Fraction = 0.3
     drop: Literal["signed", "magnitude"] = "signed"
     birth: float = 0.0
     when: When = Every(100)

@@ -15,7 +15,7 @@ from ..rule import Rule, State
 from ..select.choose import groups, smallest
 from ..signals import Signals, top_absent
 from ..streams import Stream
-from ..when import Clock, Cosine, Every, Schedule, When, value
+from ..when import Clock, Cosine, Every, Fraction, When, value
 from .shared.exchange import exchange
 
 PAPER = """
@@ -76,7 +76,7 @@ class SNFS(Rule):
     lives_under: ClassVar[frozenset[str]] = frozenset()  # layers gain what others lose
 
     momentum: float = 0.9
-    fraction: float | Schedule = Cosine(0.5)
+    fraction: Fraction = Cosine(0.5)
     rewires: When = Every(100)
     when: When = Every(1)
 

@@ -75,7 +75,7 @@ class SparseGPT(ByInputs):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.block < 1:
-            raise ValueError(f"SparseGPT's blocks have one column or more, got {self.block}.")
+            raise ValueError(f"SparseGPT's block has one column or more, got {self.block}.")
         if not self.damp > 0:
             raise ValueError(f"SparseGPT's damp must be above 0, got {self.damp}.")
         if self.m is not None and self.block % self.m:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from ..fields import NonNegative
 from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State
 from ..signals import Signals
@@ -65,7 +66,7 @@ class SRSTE(Rule):
 
     n: int = 2
     m: int = 4
-    decay: float = 2e-4
+    decay: NonNegative = 2e-4
 
     def __post_init__(self) -> None:
         check(self.name, self.n, self.m)

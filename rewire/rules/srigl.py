@@ -14,7 +14,7 @@ from ..rule import Rule, State
 from ..select.rows import matrix_of, place_of
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Cosine, Every, Schedule, When, value
+from ..when import Clock, Cosine, Every, Fraction, When, value
 
 PAPER = """
 @misc{lasby2023dynamic,
@@ -74,7 +74,7 @@ class SRigL(Rule):
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
 
-    fraction: float | Schedule = Cosine(0.3, 0.75)
+    fraction: Fraction = Cosine(0.3, 0.75)
     min_salient: float = 0.3
     when: When = Every(100, stop=0.75)
 

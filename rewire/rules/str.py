@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..fields import NonNegative
 from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State
 from ..rule_budget import Falling
@@ -74,8 +75,8 @@ class STR(Rule):
     bibtex: ClassVar[str] = PAPER
 
     initial: float = -8.0
-    decay: float = 5e-3
-    rate: float | None = None
+    decay: NonNegative = 5e-3
+    rate: NonNegative | None = None
     to: float | None = None
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from ..fields import Count, Length, Positive
 from ..graph import NOTHING, Edit, Graph, Space
 from ..kernels.attempts import Triple
 from ..rule import Budget, Rule, State
@@ -103,14 +104,14 @@ class StructuralPlasticity(Rule):
     bibtex: ClassVar[str] = PAPER
 
     attempts: float = 0.01
-    rate: float | None = None
-    slots: int | None = None
+    rate: Positive | None = None
+    slots: Count | None = None
     initial: Literal["uniform", "kernel", "given"] = "uniform"
     partner: str = "activity"
     p_form: float = 0.16
-    sigma_form: float = 2.5 / SHEET
+    sigma_form: Length = 2.5 / SHEET
     p_form_lateral: float = 1.0
-    sigma_form_lateral: float = 1.0 / SHEET
+    sigma_form_lateral: Length = 1.0 / SHEET
     p_elim_dep: float = 0.0245
     p_elim_pot: float = 1.36e-4
     threshold: float | None = None

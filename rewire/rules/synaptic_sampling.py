@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..fields import NonNegative
 from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State
 from ..select.capacity import Room
@@ -77,7 +78,7 @@ class SynapticSampling(Rule):
     theta_0: float = 3.0
     prior: float = 1e-4
     temperature: float = 1.0
-    eta: float | None = None
+    eta: NonNegative | None = None
     when: When = Every(1)
 
     def __post_init__(self) -> None:

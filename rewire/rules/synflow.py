@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..fields import Count
 from ..graph import Edit, Graph
 from ..signals import Signals, dense_signal
 from ..streams import Stream
@@ -65,7 +66,7 @@ class SynFlow(PruneAtStart):
     bibtex: ClassVar[str] = PAPER
 
     rounds: int = 100
-    input: tuple[int, ...] | None = None
+    input: tuple[Count, ...] | None = None
     precision: Literal["double", "single"] = "double"
 
     def __post_init__(self) -> None:

@@ -84,7 +84,7 @@ class WoodFisher(Ranked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.block < 1:
-            raise ValueError(f"WoodFisher's blocks hold one synapse or more, got {self.block}.")
+            raise ValueError(f"WoodFisher's block holds one synapse or more, got {self.block}.")
         if not self.damp > 0:
             raise ValueError(f"WoodFisher's damp must be above 0, got {self.damp}.")
 

@@ -109,7 +109,8 @@ def test_schedules_multiply_the_learning_rate_as_they_say():
     stones = optimizers.MilestoneSchedule(kind="milestones", at=[5, 8])
     assert [stones.at(s, 10) for s in (4, 5, 8)] == pytest.approx([1, 0.1, 0.01])
     cosine = optimizers.CosineSchedule(kind="cosine")
-    assert [cosine.at(s, 10) for s in (0, 5, 10)] == pytest.approx([1, 0.5, 0])
+    assert [cosine.at(s, 10) for s in (0, 5)] == pytest.approx([1, 0.5])
+    assert cosine.at(9, 10) == pytest.approx(0.0245, abs=1e-4)  # at 10, after the level, it is 0
 
 
 def test_every_optimiser_is_torchs():
@@ -277,6 +278,7 @@ MISTAKES = {
     "distribution of no layer": ({"densities": ..., "rules": ["SET"], "distribution": {"fc9": 0.1}}, "distribution", "fc9"),
     "distribution of some layers": ({"densities": ..., "rules": ["SET"], "distribution": {"fc1": 0.1}}, "distribution", "fc2"),
     "density of less than an edge": ({"densities": [1e-6]}, "densities", "at least one"),
+    "rates of no layer": ({"rules": [{"rule": "IMP", "scope": "layer", "rates": {"fc9": 0.1}}], "densities": [0.2]}, "rules.IMP", "fc9"),
     "density below IMP's smallest graph": ({"rules": [{"rule": "IMP", "rates": {"fc1": 0}}], "densities": [0.2]}, "rules.IMP", "cannot reach density 0.2"),
     "no such parameter": ({"include": ["conv*"]}, "include", "conv"),
     "no rules": ({"rules": []}, "rules", "at least 1"),

@@ -558,7 +558,7 @@ def test_what_cannot_be_done_at_the_end_is_refused_before_the_first_step():
         (lambda: rewire.Wanda(scope="global"), "Wanda compares weights within a layer or a row"),
         (lambda: rewire.SparseGPT(n=2), "SparseGPT keeps n of every m: give both, or neither"),
         (lambda: rewire.SparseGPT(n=2, m=4, block=6), "block=6 is no multiple of m=4"),
-        (lambda: rewire.SparseGPT(block=0), "blocks have one column or more, got 0"),
+        (lambda: rewire.SparseGPT(block=0), "block has one column or more, got 0"),
         (lambda: rewire.SparseGPT(damp=0.0), r"damp must be above 0, got 0\.0"),
         (lambda: rewire.Wanda(n=5, m=4), "1 <= n <= m; got n=5, m=4"),
         (lambda: rewire.Wanda(n=2, m=4, layers=rewire.LAMP()), "leave out layers= and to="),

@@ -144,6 +144,33 @@ def test_scarcer_boutons_limit_what_spines_can_do():
     assert float(z.max()) < 1 + 1 / 0.1  # a tenth of the vacant ones goes each time
 
 
+def test_an_element_that_is_still_growing_does_not_decay():
+    """At the peak of the curve an element takes 100 steps: each unit forms a synapse in each."""
+    where = space(10, 10)
+    nodes = {"activity": lambda p: torch.full((10,), 0.4)}
+    rule = rewire.HomeostaticGrowth()
+    graph = Graph(where, torch.arange(10) * 11, {"weight": torch.zeros(10)})
+    net = rewire.Session(rewire.Bare(where, nodes=nodes), graph, rule, span=1000)
+    for _ in range(450):
+        net.step()
+    assert net.history.formed == pytest.approx(40, abs=4)  # some pairs are there already
+
+
+def test_of_whole_vacant_elements_the_fraction_is_lost_and_the_rest_of_one_stays():
+    """NEST: z loses tau_vacant (floor(z) - synapses) after pairing, with nobody to pair with."""
+    where = space(4, 4)
+    nodes = {"activity": lambda p: torch.full((4,), 0.7 if p == "in" else 0.4)}
+    rule = rewire.HomeostaticGrowth(growth=0.7, when=when.every(1), tau_vacant=0.25)
+    graph = Graph(where, torch.arange(4) * 5, {"weight": torch.zeros(4)})
+    net = rewire.Session(rewire.Bare(where, nodes=nodes), graph, rule, span=9)
+    z = 1.0
+    for _ in range(9):
+        net.step()
+        z += 0.7
+        z -= 0.25 * (int(z) - 1)
+        assert net.states[0]["post/ff"].numpy() == pytest.approx(z)
+
+
 # -- pruning by STDP -----------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...fields import Length
 from ...graph import Graph
 from ...strategy import Strategy
 
@@ -44,9 +45,9 @@ class DistanceDependentFormation(Formation):
     """
 
     p: float = 0.16
-    sigma: float = 2.5 / SHEET
+    sigma: Length = 2.5 / SHEET
     p_lateral: float = 1.0
-    sigma_lateral: float = 1.0 / SHEET
+    sigma_lateral: Length = 1.0 / SHEET
 
     def __post_init__(self) -> None:
         check_probabilities(self, "p", "p_lateral")
