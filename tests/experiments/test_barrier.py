@@ -7,6 +7,8 @@ import torch
 
 pytest.importorskip("sklearn")
 
+from copies_run import trained
+
 import rewire
 from rewire.experiments import cli
 from rewire.experiments.choice import Choice
@@ -14,7 +16,6 @@ from rewire.experiments.errors import ConfigError, StoreError
 from rewire.experiments.interpolation import Barrier, between, line, pairs_at, pairs_of
 from rewire.experiments.reproduction import analyses
 from rewire.experiments.reproduction.analyses.evaluating import judge_of
-from rewire.experiments.runner import run_experiment
 
 BASE = {
     "name": "copies",
@@ -42,16 +43,22 @@ RULES = [
 
 
 def made(out, **more):
-    done = run_experiment({**BASE, **more}, out=out, workers=0)
-    assert done.exit_code == 0
-    return done.out
+    return trained(out, {**BASE, **more})
 
 
-@pytest.fixture(scope="module", params=["masked", "sparse"])
-def copies(request, tmp_path_factory):
-    """A run with copies of its networks, in both worlds."""
-    out = tmp_path_factory.mktemp("copies") / request.param
-    return rewire.open(made(out, rules=RULES, world=request.param))
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory):
+    """A run with copies of its networks."""
+    return rewire.open(made(tmp_path_factory.mktemp("copies") / "masked", rules=RULES))
+
+
+def test_a_line_is_looked_at_in_the_sparse_world_too(tmp_path):
+    run = rewire.open(made(tmp_path / "out", rules=RULES[:4], world="sparse", seeds=1))
+    (dense, ticket) = sorted(pairs_of(run), key=lambda pair: pair.first.label)
+    tested = [1 - cell.results[-1]["test_accuracy"] for cell in (ticket.first, ticket.second)]
+    bar = between(ticket.first, ticket.second, points=3)
+    assert [bar.errors["test"][i] for i in (0, -1)] == pytest.approx(tested)
+    assert (ticket.density, dense.density, dense.step) == (0.3, 1.0, 20)
 
 
 def test_copies_of_a_run_are_paired_with_what_they_copy(copies):
@@ -101,9 +108,7 @@ def test_batch_norms_are_made_anew_on_the_line_or_go_along_with_the_weights():
 
 
 def test_two_runs_are_paired_by_label_density_and_seed(copies, tmp_path):
-    world = copies.experiment["config"].get("world", "masked")
-    other = made(tmp_path / "other", rules=["Dense"], world=world, seeds=1, densities=[0.3],
-                 seeds_apart={"data": 7})  # fmt: skip
+    other = made(tmp_path / "other", rules=["Dense"], seeds=1, seeds_apart={"data": 7})
     (pair,) = pairs_at([copies.path, other], Choice())
     assert (pair.first.label, pair.second.label, pair.density, pair.step) == (
         "Dense", "Dense", 1.0, None

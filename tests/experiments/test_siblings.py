@@ -5,6 +5,8 @@ import torch
 
 pytest.importorskip("sklearn")
 
+from copies_run import trained
+
 from rewire.experiments import cli, store
 from rewire.experiments.config.seeds import NONE_APART
 from rewire.experiments.errors import ConfigError
@@ -31,9 +33,7 @@ WORLDS = pytest.mark.parametrize("world", ["masked", "sparse"])
 
 
 def run(out, rules, **more):
-    done = run_experiment({**BASE, **more, "rules": rules}, out=out, workers=0)
-    assert done.exit_code == 0
-    return done.out
+    return trained(out, {**BASE, **more, "rules": rules})
 
 
 def level(out, label, density):
@@ -101,7 +101,8 @@ def test_a_copy_trains_as_its_original_does():
 
 
 def test_the_command_copies_a_finished_training_from_its_initialisation(tmp_path, capsys):
-    out = run(tmp_path / "out", ["Dense", TICKET])
+    tree = {**BASE, "densities": [0.5], "rules": ["Dense", TICKET]}
+    out = run_experiment(tree, out=tmp_path / "out", workers=0).out
     (dense,) = {r["cell"] for r in store.results(out) if r["label"] == "Dense"}
     folder = str(out / "cells" / dense)
     assert cli.main(["branch", folder, "sibling", "--label", "again", "-j", "0"]) == 0
