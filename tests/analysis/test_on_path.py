@@ -33,6 +33,13 @@ ARCHITECTURES = {
     "gru both ways": (
         lambda: built("gru", (1, 7, 5), hidden=8, layers=2, bidirectional=True),
         torch.ones(1, 1, 7, 5)),
+    "vgg-11": (
+        lambda: built("vgg-11", (3, 16, 16), width=0.0625), torch.ones(1, 3, 16, 16)),
+    "resnet-50": (
+        lambda: built("resnet-50", (3, 12, 12), width=0.03125), torch.ones(1, 3, 12, 12)),
+    "lstm-frames": (lambda: built("lstm-frames", (6, 4), hidden=7), torch.ones(1, 6, 4)),
+    "lstm-lm": (lambda: built("lstm-lm", (6,), hidden=8), TOKENS),
+    "lstm-lm tied": (lambda: built("lstm-lm", (6,), hidden=8, tied=True), TOKENS),
     "vit": (
         lambda: built("vit", (1, 8, 8), width=16, heads=2, layers=2), torch.ones(1, 1, 8, 8)),
     "gpt": (lambda: built("gpt", (6,), width=16, heads=2, layers=2), TOKENS),
