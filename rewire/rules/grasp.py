@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..graph import Edit, Graph
 from ..signals import Signals, dense_signal
@@ -79,6 +80,7 @@ class GraSP(PruneAtStart):
 
 @dense_signal("gradient_flow", needs_probe=True)
 @torch.enable_grad()
+@sdpa_kernel(SDPBackend.MATH)  # torch's faster ones have no second derivative
 def gradient_flow(
     world: DenseModel, graph: Graph, keys: Tensor, *, temperature: float = 1.0
 ) -> Tensor:

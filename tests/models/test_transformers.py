@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 import rewire
 from rewire import models
 from rewire.models.transformers import Attention, sinusoids
+from rewire.signals import Signals
 from rewire.when import every
 
 
@@ -222,6 +223,34 @@ def trained(name, rule, world, steps=9):
         net.step()
         losses.append(loss.item())
     return net, losses
+
+
+def test_grasp_derives_twice_through_attention():
+    """w * Hg at the first weight of each projection, against a difference of |g|^2 / 2."""
+    model, batch = gpt().double(), (tokens(4, 6), tokens(4, 6, seed=2))
+
+    def loss(model, batch):
+        return cross_entropy(model(batch[0]).flatten(0, 1), batch[1].flatten())
+
+    def norm(change):
+        """|g|^2 / 2 with a first weight multiplied by 1 + change."""
+        with torch.no_grad():
+            before = first.item()
+            first.mul_(1 + change)
+        slopes = torch.autograd.grad(loss(model, batch), weights)
+        first.data.fill_(before)
+        return float(sum(g.square().sum() for g in slopes)) / 2
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    probe = rewire.Probe([batch], loss)
+    net = rewire.attach(model, optimizer, rewire.Dense(), probe=probe)
+    weights = [dict(model.named_parameters())[p.name] for p in net.graph.projections]
+    keys = torch.tensor([0, *net.graph.space.sizes[:-1]]).cumsum(0)
+    scores = Signals(net.world, net.graph).pair("gradient_flow", keys)
+    assert scores.abs().max() > 1e-6
+    for score, weight in zip(scores, weights, strict=True):
+        first = weight.data.view(-1)[:1]
+        assert float(score) == pytest.approx((norm(1e-4) - norm(-1e-4)) / 2e-4, rel=1e-4, abs=1e-10)
 
 
 @every_model
