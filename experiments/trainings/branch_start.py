@@ -29,13 +29,29 @@ if TYPE_CHECKING:
     from rewire.session import Session
     from rewire.world import Trainable
 
+    from ..config.schema import Data
+
 TURNS = 4  # classes of the rotation task
 
 
-def data_of(s: Settings, dataset: Dataset) -> Dataset:
-    """The data that a cell trains on: the experiment's, unless its ticket is transferred."""
+def table_of_data(s: Settings) -> Data:
+    """What a cell trains on: the experiment's data, unless its ticket is transferred.
+
+    >>> from rewire.experiments.trainings.settings import settings
+    >>> config = {"schema": 1, "kind": "branch", "rule": {"rule": "Transfer", "data": "mnist5k"},
+    ...           "model": {"name": "mlp"}, "data": {"name": "mnist"}, "seed": 0, "batch": 8,
+    ...           "steps": 9, "optimizer": {"name": "sgd", "lr": 0.1}}
+    >>> table_of_data(settings(config)).name
+    'mnist5k'
+    """
     name = s.rule.data if isinstance(s.rule, Branch) else None
-    return s.data.of_name(name).load() if name else dataset
+    return s.data.of_name(name) if name else s.data
+
+
+def data_of(s: Settings, dataset: Dataset) -> Dataset:
+    """The data set that a cell trains on, where ``dataset`` is the experiment's."""
+    table = table_of_data(s)
+    return dataset if table is s.data else table.load()
 
 
 def twigs(s: Settings, ticket: CellStore, other: CellStore | None, data: Dataset) -> Iterator[Twig]:

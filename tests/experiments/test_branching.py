@@ -8,7 +8,6 @@ import torch
 pytest.importorskip("sklearn")
 
 from rewire.experiments import cli, store
-from rewire.experiments.config.schema import Data
 from rewire.experiments.config.schema import available as avail
 from rewire.experiments.engines.remains import is_finished
 from rewire.experiments.errors import ConfigError
@@ -171,26 +170,21 @@ def rows_of(out, cell):
 
 def test_a_ticket_is_transferred_to_another_data_set(tmp_path, monkeypatch):
     """Trained on its images, tested on its images: the accuracies are those of the other set."""
-    from rewire.experiments.data import available
-    from rewire.experiments.trainings import branch_start
+    from rewire.experiments import data
 
-    digits = available()["digits"]
+    digits = data.available()["digits"]
     monkeypatch.setattr(
         "rewire.experiments.trainings.plan.available",
         lambda kind: {**avail(kind), **({"turned": digits} if kind == "data" else {})},
     )
-    seen = []
-
-    class Other:
-        def __init__(self, name, normalise):
-            seen.append(name)
-
-        def load(self):
-            return Data(name="digits").load()
-
-    monkeypatch.setattr(branch_start, "Data", Other)
+    named, source = [], data.source
+    monkeypatch.setattr(data, "source", lambda name: source("digits" if name == "turned" else name))
+    load = data.load
+    monkeypatch.setattr(
+        data, "load", lambda name, **how: (named.append(name), load(name, **how))[1]
+    )
     done = run(tmp_path, [TICKET, {"rule": "Transfer", "data": "turned"}], densities=[0.3])
-    assert seen == ["turned"]
+    assert named == ["digits", "turned"]
     (row,) = rows(done.out, "Transfer")
     (ticket,) = [r for r in rows(done.out, "IMP") if r["requested_density"] == 0.3]
     assert row["edges"] == ticket["edges"] and row["test_accuracy"] > 0.3

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...config.schema import Data
 from ...data import Dataset, Split
 from ...tasks import Task
+from ...trainings.branch_start import table_of_data
 from ...trainings.settings import settings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Judge:
 def judge_of(cell: OpenedCell) -> Judge:
     """The data and the task that a cell was trained for; data are read once a process."""
     s = settings(cell.config)
-    return Judge(_loaded(s.data), s.task)
+    return Judge(_loaded(table_of_data(s)), s.task)
 
 
 @lru_cache(maxsize=2)
