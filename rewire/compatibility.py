@@ -11,9 +11,9 @@ from .limits import Limit
 from .names import did_you_mean, short
 from .offer import Offer
 from .rule import Rule, silences
-from .rule_budget import budget_of
+from .rule_budget import Budget, Falling, budget_of
 from .strategy import derived
-from .when import AtEnd, Last, Schedule, When
+from .when import AtEnd, Last, Schedule, When, never
 
 
 class Problem(NamedTuple):
@@ -102,6 +102,7 @@ def problems(
         names = " and ".join(rule.name for rule in silencing)
         text = f"{names} both set the gain of every edge: one rule may."
         reasons.append(Problem(silencing[1], text))
+    reasons += _side_by_side(parts)
     for rule in parts:
         reasons += (Problem(rule, text) for text in _of_world(rule, world))
         reasons += (Problem(rule, text) for text in _of_loop(rule, span, rewinds))
@@ -110,6 +111,41 @@ def problems(
                 text = f"{rule.name} cannot live under {limit!r}: {why}."
                 reasons.append(Problem(rule, text, limit))
     return reasons
+
+
+def _side_by_side(parts: Sequence[Rule]) -> Iterator[Problem]:
+    """Rules that cannot keep what they promise beside each other."""
+    for rule in parts:
+        others = [o for o in parts if o is not rule and not silences(o)]
+        if silences(rule):
+            for other in others:
+                if other.when != never:
+                    yield Problem(other, f"{rule.name} keeps a number of live edges by silencing "
+                                  f"the others, and {other.name} adds or drops edges beside it, "
+                                  "so that neither holds its number: use one of them.")  # fmt: skip
+        elif isinstance(budget_of(rule), Falling):
+            for other in others:
+                budget = budget_of(other)
+                if type(budget) is Budget and budget.kept == "cap":
+                    yield Problem(other, f"{other.name} adds edges up to the number that it starts "
+                                  f"with, and {rule.name} goes down to a density beside it: use "
+                                  "one of them.")  # fmt: skip
+        elif budget_of(rule).starting:
+            for other in others:
+                if not _keeps_counts(other):
+                    yield Problem(rule, f"{rule.name} holds each projection to the number of "
+                                  f"edges that it starts with, which {other.name} changes: use "
+                                  "one of them.")  # fmt: skip
+
+
+def _keeps_counts(rule: Rule) -> bool:
+    """Whether a rule leaves as many edges in each projection as there are when training starts."""
+    if isinstance(part := getattr(rule, "rule", None), Rule):  # one that acts on some projections
+        return _keeps_counts(part)
+    budget = budget_of(rule)
+    layered = getattr(rule, "scope", "layer") != "global"
+    at_start = budget.at_start or rule.when == never
+    return at_start or (budget.kept == "exact" and type(budget) is Budget and layered)
 
 
 def _of_world(rule: Rule, world: Offer) -> Iterator[str]:

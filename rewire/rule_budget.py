@@ -8,8 +8,10 @@ field ``to``; ``Scheduled`` does so at the ticks of its ``when``; ``AtStart`` cu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
+
+from .when import AtEnd, Clock, When
 
 Kept = Literal["exact", "cap", "reported"]
 R = TypeVar("R")
@@ -21,6 +23,8 @@ class Budget:
 
     kept: "exact" keeps the number of live edges (per projection, or over all where the rule's
         ``scope`` is "global"), "cap" stays at or below it, "reported" lets it float.
+    starting: whether the rule goes back to the starting number of each projection by itself, so
+        that no other may change it.
 
     Methods that may depend on the rule's fields are given the rule.
 
@@ -29,6 +33,7 @@ class Budget:
     """
 
     kept: Kept = "exact"
+    starting: bool = field(default=False, kw_only=True)
 
     @property
     def at_start(self) -> bool:
@@ -157,8 +162,30 @@ class Ladder(Budget):
     def named(self, rule: Any) -> tuple[float, ...]:
         return tuple(rule.to)
 
+    def unsuited(self, rule: Any, span: int | None) -> str | None:
+        """Why a round of ``span`` steps cannot be gone back into: it is not longer than that."""
+        back, first = getattr(rule, "rewind", 0), _first_due(rule.when, span)
+        if span is None or self.at_last_rate(rule):
+            return None
+        if first is None:
+            return f"{rule.when} is never due in {span} steps: it would never prune"
+        if back < first:
+            return None
+        return (
+            f"it goes back to step {back} of a round that it ends at step {first}, and would "
+            f"train no step of the next one: set rewind below {first}, or train longer"
+        )
+
     def rungs(self, rule: Any, counts: Sequence[int], names: Sequence[str]) -> list[list[int]]:
         return rule.ladder(counts, names)
+
+
+def _first_due(when: When, span: int | None) -> int | None:
+    """The first step of a round at which a schedule is due; None where none is."""
+    if span is None:
+        return None
+    last = range(span, span + 1) if isinstance(when, AtEnd) else range(1, span + 1)
+    return next((step for step in last if when(Clock(step, span))), None)
 
 
 def budget_of(rule: Any) -> Budget:

@@ -17,6 +17,7 @@ from .graph.display import to_html
 from .limits import Limit, limited
 from .listening import Listening
 from .rule import Rule, State, births_of, silences
+from .rule_budget import budget_of
 from .saving import refuse_other
 from .streams import Stream, rng_for
 from .when import Clock
@@ -106,13 +107,15 @@ class Session(Listening):
                 self._graph = self._graph.with_columns({"weight": first})
         for name, birth in births.items():
             self._graph = self._graph.with_birth(name, birth)
-        self.states: list[State] = []
-        for rule, name in () if resumes else zip(self.rules, self.names, strict=True):
-            edit, state = rule.start(
-                self._graph, world.signals(self._graph), rng_for(seed, f"{name}/start")
+        self.states: list[State] = [{} for _ in self.rules]
+        # the others begin with what those leave that cut at the start, whatever their order
+        cut_first = sorted(range(len(self.rules)),
+                           key=lambda i: not budget_of(self.rules[i]).at_start)  # fmt: skip
+        for i in () if resumes else cut_first:
+            edit, self.states[i] = self.rules[i].start(
+                self._graph, world.signals(self._graph), rng_for(seed, f"{self.names[i]}/start")
             )
             self._graph = self._graph.apply(edit)
-            self.states.append(state)
         if (why := beyond_limits(self._graph, self.rules, self.limits)) is not None:
             raise ValueError(why)
         world.begin(self._graph)

@@ -209,3 +209,76 @@ def test_a_signal_of_everything_is_of_what_the_part_sees():
     first = whole.graph.space.bounds[1]
     mine, its = (net.graph.keys[net.graph.keys >= first] for net in (part, whole))
     assert torch.equal(mine, its)
+
+
+SILENCING = [rewire.TopKAST(), rewire.EdgePopup(), rewire.STR(),
+             rewire.SoftThreshold(when=EVERY), rewire.MovementPruning(when=EVERY)]  # fmt: skip
+
+
+@pytest.mark.parametrize("other", [rewire.SET(when=EVERY), rewire.GMP(when=EVERY), rewire.DeepR()],
+                         ids=lambda rule: rule.name)  # fmt: skip
+@pytest.mark.parametrize("silent", SILENCING, ids=lambda rule: rule.name)
+def test_a_rule_that_silences_edges_stands_beside_none_that_adds_or_drops_some(silent, other):
+    """SET's newborn edges were live: 656 where Top-KAST keeps 165."""
+    for pair in ([silent, other], [other, silent]):
+        with pytest.raises(
+            ValueError, match=f"{silent.name} keeps a number of live .*{other.name}"
+        ):
+            net(pair, density=0.175)
+
+
+def test_a_rule_that_silences_edges_stands_beside_one_that_rests():
+    both = net([rewire.Static(), rewire.TopKAST()], density=0.175)
+    assert {g.live_counts()[0] + sum(g.live_counts()[1:]) for g in both.graphs} == {165}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [rewire.GMP(when=EVERY), rewire.L1Shrinkage(when=EVERY), rewire.GraNet(when=EVERY),
+     rewire.SNFS(rewires=EVERY), rewire.DSR(when=EVERY), rewire.DeepR(scope="global"),
+     rewire.StructuralPlasticity(), rewire.On(rule=rewire.GMP(when=EVERY), projections=("2",))],
+    ids=lambda rule: rule.name,
+)  # fmt: skip
+def test_a_soft_memory_bound_stands_beside_none_that_changes_layers(other):
+    soft = rewire.MEST(soft=True, when=EVERY)
+    for pair in ([soft, other], [other, soft]):
+        with pytest.raises(ValueError, match="MEST holds each projection to the number"):
+            net(pair)
+
+
+def test_mest_replaces_a_fraction_of_what_another_rule_leaves():
+    parts = [rewire.GMP(when=when.every(3)), rewire.MEST(when=EVERY)]
+    both = net(parts, density=0.05)
+    assert both.edges == round(0.05 * 944)
+    assert sum(len(r.add) for r in both.history if r.rule == 1) > 0
+    net([rewire.MEST(when=EVERY, soft=True), rewire.SET(when=EVERY)])  # which keeps its counts
+
+
+def test_a_rule_that_fills_slots_does_not_undo_one_that_prunes():
+    with pytest.raises(ValueError, match="StructuralPlasticity adds edges up to .* GMP goes down"):
+        net([rewire.GMP(when=EVERY), rewire.StructuralPlasticity()], density=0.1)
+
+
+def test_what_is_cut_at_the_start_is_cut_before_others_look_at_the_graph():
+    """Slots are counted from the edges that are left, whichever stands first."""
+    torch.manual_seed(0)
+    data = [(torch.randn(24, 20), torch.arange(24) % 5)]
+    probe = rewire.Probe(data, lambda m, b: torch.nn.functional.cross_entropy(m(b[0]), b[1]))
+    for pair in ([rewire.StructuralPlasticity(), rewire.SNIP()],
+                 [rewire.SNIP(), rewire.StructuralPlasticity()]):  # fmt: skip
+        session = net(pair, density=0.1, probe=probe)
+        assert max(map(len, session.graphs)) <= round(0.1 * 944)
+        assert len(session.graphs[0]) == round(0.1 * 944)
+
+
+def test_the_networks_last_projection_is_its_own_under_on_as_well():
+    """SRigL ablates units of a hidden layer that it is alone on, and none of the outputs."""
+    rule = rewire.SRigL(min_salient=1.0, fraction=0.2, when=EVERY)
+    ablated = {}
+    for name in ("0", "2", "4"):
+        session = net(rewire.On(rule=rule, projections=(name,)), density=0.3)
+        mask = session.masks()[f"{name}.weight"]
+        ablated[name] = int((mask.sum(1) == 0).sum())
+    assert ablated["0"] > 0 and ablated["2"] > 0 and ablated["4"] == 0
+    pair = net(rewire.On(rule=rule, projections=("0", "4")), density=0.3)
+    assert (pair.masks()["4.weight"].sum(1) > 0).all()

@@ -178,8 +178,8 @@ def test_an_initial_graph_must_fit_the_model():
 
 def test_soft_deep_r_names_a_projection_that_starts_empty():
     with pytest.raises(ValueError, match="needs synapses at the start: '2.weight' has none"):
-        attached(rewire.SoftDeepR(), distribution=[10, 0])
-    attached(rewire.SoftDeepR(theta_min=-0.1), distribution=[10, 0])
+        attached(rewire.SoftDeepR(), density=None, distribution=[10, 0])
+    attached(rewire.SoftDeepR(theta_min=-0.1), density=None, distribution=[10, 0])
 
 
 # -- stepping ---------------------------------------------------------------------------------

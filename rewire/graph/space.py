@@ -179,6 +179,8 @@ class Space:
         self.populations = tuple(populations)
         self.limits = tuple(limits)  # of rewire.limits
         self.projections = tuple(projections)
+        # number of the network's last projection, None in a part that lacks it
+        self.last: int | None = len(self.projections) - 1
         self.population = {p.name: p for p in self.populations}
         for what, things in (("population", self.populations), ("projection", self.projections)):
             names = [t.name for t in things]
@@ -234,7 +236,9 @@ class Space:
         if which not in self._parts:
             limits = [limit for limit in self.limits if not limit.caps(self)]
             projections = [self.projections[i] for i in which]
-            self._parts[which] = Space(self.populations, projections, limits, self._wiring_of_part)
+            part = Space(self.populations, projections, limits, self._wiring_of_part)
+            part.last = which.index(self.last) if self.last in which else None
+            self._parts[which] = part
         return self._parts[which]
 
     def _wiring_of_part(self) -> Wiring | None:

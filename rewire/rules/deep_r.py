@@ -224,7 +224,9 @@ class SoftDeepR(_Walk):
 
     which makes p_min the least expected density, a bound from below and not from above: the
     number of synapses floats and is reported. p_min of a projection is its density at the start,
-    T = eta * noise^2 / 2 at the first learning rate.
+    T = eta * noise^2 / 2 at its own learning rate now: where a schedule changes the rate, the
+    floor and the dormant thetas above it scale along. A rate of 0 at the start (a warm-up) is
+    refused; later it leaves everything where it is.
 
     Deviation: the authors start each theta with probability p at N(0, 1) / sqrt(n_in), so that
     half of those start dormant; here the synapses of the starting graph are all active, so that
@@ -267,9 +269,7 @@ class SoftDeepR(_Walk):
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         edit, state = super().start(graph, signals, rng)
-        eta = self._rate(graph, signals)
-        first = float(eta.max()) if isinstance(eta, Tensor) else float(eta)
-        temperature = first * self.noise**2 / 2 if self.temperature is None else self.temperature
+        rates = self._rates(graph, signals)
         # dormant thetas start uniform in (theta_min, 0)
         theta = rng.uniform(graph.possible).to(graph["weight"].dtype)
         floor = []
@@ -281,15 +281,52 @@ class SoftDeepR(_Walk):
                     f"SoftDeepR's theta_min = -T (1 - p) / (l1 p) needs synapses at the start: "
                     f"{graph.projections[i].name!r} has none. Give it some, or set theta_min."
                 )
-            low = self.theta_min or -temperature * (1 - p) / (self.l1 * p) or -1e-30
+            low = self.theta_min or self._floor(graph, i, rates[i], p) or -1e-30
             floor.append(low)
             theta[lo:hi] *= low
-        return edit, {**state, "theta": theta, "floor": floor}
+        follows = {"rates": rates} if self._follows else {}
+        return edit, {**state, "theta": theta, "floor": floor, **follows}
+
+    @property
+    def _follows(self) -> bool:
+        """Whether the floor follows the learning rate."""
+        return self.theta_min is None and self.temperature is None
+
+    def _rates(self, graph: Graph, signals: Signals) -> list[float]:
+        """The learning rate of each projection now."""
+        first = torch.tensor(graph.space.bounds[:-1])
+        eta = signals.lr(first) if self.eta is None else self.eta
+        return eta.tolist() if isinstance(eta, Tensor) else [float(eta or 0.0)] * len(first)
+
+    def _floor(self, graph: Graph, i: int, rate: float, p: float) -> float:
+        if self._follows and not rate:
+            raise ValueError(
+                "SoftDeepR's theta_min follows the learning rate, and that of "
+                f"{graph.projections[i].name!r} is 0 at the start (a warm-up begins so): begin at "
+                "a rate above 0, or set theta_min, temperature or eta."
+            )
+        temperature = rate * self.noise**2 / 2 if self.temperature is None else self.temperature
+        return -temperature * (1 - p) / (self.l1 * p)
+
+    def _moved(self, graph: Graph, signals: Signals, state: State) -> State:
+        """The state with the floors, and all that is dormant above them, at today's rates."""
+        before = state.get("rates")
+        if before is None:  # the floor stands; or a checkpoint of an earlier version
+            return state
+        now = [new or old for new, old in zip(self._rates(graph, signals), before, strict=True)]
+        if now == before:
+            return state
+        theta, floor, bounds = state["theta"].clone(), list(state["floor"]), graph.space.bounds
+        for i, (old, new) in enumerate(zip(before, now, strict=True)):
+            theta[bounds[i] : bounds[i + 1]] *= new / old
+            floor[i] *= new / old
+        return {**state, "theta": theta, "floor": floor, "rates": now}
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         sign, space = graph["sign"], graph.space
+        state = self._moved(graph, signals, state)
         drift, spread = self._scales(self._rate(graph, signals))
         if isinstance(spread, Tensor):  # of the edges: dormant synapses have rates as well
             spread = self._scales(signals.lr(torch.arange(space.possible)))[1]  # type: ignore[arg-type]

@@ -50,11 +50,12 @@ class IMP(Rule):
               but 0.
     scope:    "layer" ranks within each projection, as the paper does for LeNet and Conv-2/4/6;
               "global" over all, as for ResNet-18 and VGG-19.
-    rounds:   prunings in all; by default 5, or as many as ``to`` needs.
+    rounds:   prunings in all; by default 5, or as many as ``to`` needs. With ``to`` they must reach
+              it.
     to:       densities to visit: the cut that would pass one is made exactly to it (under
               "layer", with every rate scaled alike).
-    rewind:   the step to go back to: 0 is the initialisation; k > 0 late rewinding (Frankle et
-              al. 2020, arXiv:1912.05671).
+    rewind:   the step to go back to, before the end of the round: 0 is the initialisation; k > 0
+              late rewinding (Frankle et al. 2020, arXiv:1912.05671).
     restore:  what goes back: "weights" (and all the rest); "learning_rate" only, weights trained
               on (Renda et al. 2020, arXiv:2003.02389); "nothing": fine-tuning, at the factor that
               a schedule of the rate has at the round's last step. One that leaves none there (a
@@ -116,8 +117,9 @@ class IMP(Rule):
         one number in all under "global".
 
         Raises ValueError for a density in ``to`` that is below the smallest graph: one edge in
-        each projection (one in all under "global"), and all edges of projections at rate 0; and
-        for a pattern in ``rates`` that fits no name ("*" stands for names not known).
+        each projection (one in all under "global"), and all edges of projections at rate 0; for
+        one that ``rounds`` do not reach; and for a pattern in ``rates`` that fits no name ("*"
+        stands for names not known).
         """
         self._check_names(names)
         rates = [self.fraction if (r := match(n, self.rates)) is None else r for n in names]
@@ -148,7 +150,17 @@ class IMP(Rule):
                 break
             out.append(drop)
             have = [n - d for n, d in zip(have, drop, strict=True)]
+        if any(t < sum(have) for t in targets):
+            self._refuse_few_rounds(sum(have) + fixed, possible, names)
         return out
+
+    def _refuse_few_rounds(self, edges: int, possible: int, names: Sequence[str]) -> None:
+        if list(names) != ["*"]:  # a guess at projections that are not known
+            raise ValueError(
+                f"IMP cannot reach density {min(self.to):g} in {self.rounds} rounds: they end at "
+                f"{edges:,} of {possible:,} edges, {edges / possible:.3g}. Leave rounds out, or "
+                "drop a larger fraction (IMP.one_shot(density) prunes once)."
+            )
 
     def _check_names(self, names: Sequence[str]) -> None:
         for pattern in self.rates:

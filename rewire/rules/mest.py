@@ -61,7 +61,6 @@ class MEST(Rule):
     (40, True)
     """
 
-    budget: ClassVar[Budget] = Budget("reported")  # K exactly, but under ``soft``
     needs: ClassVar[frozenset[str]] = frozenset({"growth"})
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Yuan et al. 2021, arXiv:2110.14032"
@@ -71,6 +70,11 @@ class MEST(Rule):
     fraction: Fraction = Linear(0.2, 0.0, 0.75)
     soft: bool = False
     when: When = Every(100)
+
+    @property
+    def budget(self) -> Budget:  # type: ignore[override]
+        """K exactly, but under ``soft``, which no rule that changes K may stand beside."""
+        return Budget("reported", starting=self.soft)
 
     @property
     def lives_under(self) -> frozenset[str]:  # type: ignore[override]
@@ -84,7 +88,8 @@ class MEST(Rule):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         fraction, ranges = value(self.fraction, clock), groups(graph, "layer")
-        more = [int(fraction * n) for n in state["edges"]]
+        counts = state["edges"] if self.soft else [hi - lo for lo, hi in ranges]
+        more = [int(fraction * n) for n in counts]
         if self.soft:  # drop first what was grown beyond K a tick ago: more are tried meanwhile
             less = [hi - lo - n for (lo, hi), n in zip(ranges, state["edges"], strict=True)]
             possible = zip(more, graph.space.sizes, state["edges"], strict=True)

@@ -86,7 +86,7 @@ class On(Rule):
     @property
     def budget(self) -> Budget:  # type: ignore[override]
         budget = budget_of(self.rule)
-        return OnPart(budget.kept, budget)
+        return OnPart(budget.kept, budget, starting=budget.starting)
 
     @property
     def lives_under(self) -> frozenset[str]:  # type: ignore[override]

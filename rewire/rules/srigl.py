@@ -42,9 +42,9 @@ class SRigL(Rule):
 
     fraction, when: as for RigL.
     min_salient: the paper's gamma_sal: .3 for convolutional nets, .95 for vision transformers; 0
-        ablates no unit with a salient synapse. The last projection's units are never ablated.
-        Above 1 - fraction, units go into which nothing new grows, and a layer may shrink to the
-        few units that its K synapses need.
+        ablates no unit with a salient synapse. The units of the network's last projection are never
+        ablated (under `On` those of the part's last one are). Above 1 - fraction, units go into
+        which nothing new grows, and a layer may shrink to the few units that its K synapses need.
 
     A unit is a row of the parameter: an output unit, an output channel, a gate of a recurrent
     unit. Its fan-in is what divides evenly: K is kept exactly, so that the fan-ins of the units
@@ -148,7 +148,7 @@ class SRigL(Rule):
         before = int((np.bincount(unit[local], minlength=n) > 0).sum())
         least = self.min_salient * len(local) / max(before, 1)
         lives = (salient >= least) & (salient > 0)
-        if i == len(graph.projections) - 1:  # outputs are never ablated
+        if i == graph.space.last:  # outputs are never ablated
             lives[:] = True
         # one fan-in for the others, filled by |w| first, then by gradient
         fan_in = _even(len(local), np.where(lives, salient, -1), width)

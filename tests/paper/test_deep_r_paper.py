@@ -193,6 +193,61 @@ def test_soft_deep_rs_floor_is_the_formula_of_each_projection():
     assert net.states[0]["floor"] == [-0.5, -0.5]
 
 
+def soft_net(rates, rule, density=0.3):
+    """Two layers without a gradient, each with a rate of its own."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(100, 80), nn.Linear(80, 60))
+    optimizer = torch.optim.SGD([{"params": layer.parameters(), "lr": rate}
+                                 for layer, rate in zip(model, rates, strict=True)])  # fmt: skip
+    net = rewire.attach(model, optimizer, rule, density=density, distribution="uniform")
+    return model, optimizer, net
+
+
+def walk_on(model, optimizer, net, steps, factor=lambda step: 1.0):
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for step in range(steps):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * factor(step)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        net.step()
+    return [n / p.size for n, p in zip(net.counts, net.graph.projections, strict=True)]
+
+
+SOFT = rewire.SoftDeepR(l1=0.4, noise=sqrt(2 * 3.2 / 0.1))  # T = 3.2 at a rate of 0.1
+
+
+def test_soft_deep_rs_floor_has_the_rate_of_its_own_projection():
+    """A layer at a tenth of the rate has a tenth of the floor, and both stay near their density."""
+    model, optimizer, net = soft_net((0.1, 0.01), SOFT)
+    floor = net.states[0]["floor"]
+    assert floor[0] / floor[1] == pytest.approx(10)
+    fast, slow = walk_on(model, optimizer, net, 300)
+    assert fast == pytest.approx(0.3, abs=0.05)
+    # it goes on from the start, far below its drift: nothing wakes but what the noise lifts
+    assert slow < 0.35
+
+
+@pytest.mark.parametrize("first", [0.01, 10.0])
+def test_soft_deep_rs_floor_follows_a_schedule_of_the_rate(first):
+    model, optimizer, net = soft_net((0.1, 0.1), SOFT)
+    ramp = lambda step: first + (1 - first) * min(step / 100, 1)  # noqa: E731
+    followed = walk_on(model, optimizer, net, 300, ramp)
+    assert net.states[0]["floor"] == pytest.approx(soft_net((0.1, 0.1), SOFT)[2].states[0]["floor"])
+    assert followed == pytest.approx([0.3, 0.3], abs=0.08)
+
+
+def test_soft_deep_r_is_refused_at_a_rate_of_0_and_rests_at_one_later():
+    with pytest.raises(ValueError, match="theta_min follows the learning rate.*'1.weight' is 0"):
+        soft_net((0.1, 0.0), SOFT)
+    soft_net((0.0, 0.0), rewire.SoftDeepR(theta_min=-0.5))
+    soft_net((0.0, 0.0), rewire.SoftDeepR(temperature=1.0, l1=0.1))
+    model, optimizer, net = soft_net((0.1, 0.1), SOFT)
+    floor, counts = net.states[0]["floor"], net.counts
+    walk_on(model, optimizer, net, 3, lambda step: 0.0)
+    assert net.states[0]["floor"] == floor and net.counts == counts
+
+
 def test_noise_and_temperature_are_the_same_thing():
     """The authors' gdnoise is T = eta noise^2 / 2: equal edits, step by step."""
     space = one_layer(20, 20)

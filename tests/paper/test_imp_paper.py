@@ -6,6 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import rewire
+from rewire import when
 
 LENET, NAMES = [235_200, 30_000, 1_000], ["fc1.weight", "fc2.weight", "fc3.weight"]
 
@@ -123,7 +124,8 @@ def test_the_smallest_weights_of_all_layers_or_of_each_go():
 
 def test_default_and_asked_rounds():
     assert len(rewire.IMP().ladder(LENET, NAMES)) == 5
-    assert len(rewire.IMP(rounds=3, to=(0.01,)).ladder(LENET, NAMES)) == 3
+    with pytest.raises(ValueError, match="cannot reach density 0.01 in 3 rounds: they end at 136,"):
+        rewire.IMP(rounds=3, to=(0.01,)).ladder(LENET, NAMES)
     assert rewire.IMP(to=(1.0,)).ladder(LENET, NAMES) == []
     for rule, densities in ((rewire.IMP(), (0.2, 0.05)), (rewire.IMP(to=(0.1,)), (0.1,))):
         assert rule.budget.towards(rule, (0.05, 0.2)).to == densities
@@ -171,3 +173,39 @@ def test_a_density_below_one_edge_a_layer_is_refused_before_step_0():
             steps=3,
         )
     assert all(map(torch.equal, before, model.parameters()))
+
+
+# -- schedules that cannot work ------------------------------------------------------------------
+
+
+def short_training(rule, steps=6, **more):
+    model = torch.nn.Linear(8, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return rewire.train(
+        model, optimizer, rule, steps=steps, data=lambda step: torch.ones(2, 8),
+        loss=lambda m, batch: m(batch).square().mean(), **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("restore", ["weights", "learning_rate"])
+@pytest.mark.parametrize("rewind", [6, 7, 1000])
+def test_a_rewind_to_the_end_of_a_round_is_refused(restore, rewind):
+    with pytest.raises(ValueError, match=f"be trained so: it goes back to step {rewind} of"):
+        short_training(rewire.IMP(rewind=rewind, restore=restore))
+    assert short_training(rewire.IMP(rewind=5, restore=restore, rounds=1)).clock.round == 1
+
+
+def test_a_round_ends_where_imp_is_due():
+    early = dict(rounds=1, when=when.at_steps(3))
+    with pytest.raises(ValueError, match="back to step 3 of a round that it ends at step 3"):
+        short_training(rewire.IMP(rewind=3, **early))
+    with pytest.raises(ValueError, match="is never due in 6 steps: it would never prune"):
+        short_training(rewire.IMP(when=when.at_steps(7)))
+
+
+def test_rounds_that_do_not_reach_the_density_are_refused():
+    with pytest.raises(ValueError, match="cannot reach density 0.1 in 2 rounds: .* 0.656"):
+        short_training(rewire.IMP(rounds=2), density=0.1)
+    assert short_training(rewire.IMP(rounds=2, fraction=0.7), density=0.1).edges == 3
+    assert short_training(rewire.IMP.one_shot(0.1)).edges == 3
+    assert short_training(rewire.IMP(rounds=2)).edges == 21  # where no density is asked for
