@@ -117,9 +117,13 @@ class Data(Table):
     def info(self) -> Any:
         """What the data set is to a model, none of it read."""
         from ..data import info
+
+        return self.seen(info(self.name))
+
+    def seen(self, known: Any) -> Any:
+        """The same of any data set's line: as models get it."""
         from ..data.changes import Changes
 
-        known = info(self.name)
         return known if known.problem else Changes(self.size, self.blur, self.labels).seen(known)
 
     def of_name(self, name: str) -> "Data":

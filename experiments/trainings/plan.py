@@ -285,7 +285,7 @@ def _no_transfer(name: str, experiment: Experiment) -> str | None:
         return f"needs data, a data set to train on: one of {', '.join(known)}; found {name!r}"
     if known[name].problem:
         return known[name].problem
-    ours, there = experiment.data.info, experiment.data.of_name(name).info
+    ours, there = experiment.data.info, experiment.data.seen(known[name])
     if (ours.shape, ours.classes) != (there.shape, there.classes):
         return (
             f"cannot go from {ours.name} to {name}: inputs {ours.shape} and {ours.classes} classes "
