@@ -308,6 +308,7 @@ def test_what_is_no_pair_is_refused_before_anything_runs(small, changes, message
         parse(**changes)
 
 
+@pytest.mark.slow
 def test_the_real_captions_are_read_and_are_those_of_the_files():
     if not data.available()["multi30k-de-en"].present:
         pytest.skip("multi30k is not on this machine: set $REWIRE_DATA")
