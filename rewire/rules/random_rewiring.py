@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 import torch
 
 from ..graph import Edit, Graph
-from ..rule import Rule, State
+from ..rule import Budget, Rule, State, silences
 from ..select.choose import groups, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Cosine, Every, Fraction, Schedule, When, value
+from ..when import AtSteps, Clock, Cosine, Every, Fraction, Schedule, When, value
+from .drop_grow import DropGrow
+from .mest import MEST
+from .rigl import RigL
+from .set import SET
+
+Churn: TypeAlias = tuple[int, tuple[int, ...], tuple[int, ...]]  # step; dropped and grown by layer
+REPLACING = (RigL, SET, MEST, DropGrow)  # int(fraction K) of each projection at each tick
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +36,16 @@ class RandomRewiring(Rule):
 
     fraction, when: those of the rule it is set beside; the defaults are RigL's.
     skips: whether a tick takes the place of the optimiser's step, as RigL's does.
+    churn: instead of ``fraction``, what a run was measured to do: (step, dropped, grown), the last
+        two by projection.
+    edges: the number by projection that such a run started with.
 
-    ``RandomRewiring.beside(rule)`` takes all three from a rule such as RigL() or SET().
-    RigL may grow again what it drops, SET may draw it; then their own churn is lower than this.
-    In a projection more than half full no more are dropped than there are absent positions. Where
+    ``RandomRewiring.beside(net)`` takes them from a session that has run: as many dropped and grown
+    in each projection at each step, whatever its rules are. ``RandomRewiring.beside(rule)`` needs
+    no run, for rules that replace ``rule.fraction`` of each projection at each tick (RigL, SET,
+    MEST, DropGrow). RigL may grow again what it drops, SET may draw it; then their own churn is
+    lower than that of a rule's control. In a projection more than half full that one drops no more
+    than there are absent positions; the control of a run takes those just dropped as well. Where
     units have slots, or limits hold, those just dropped may be drawn again.
 
     >>> import rewire
@@ -44,30 +60,98 @@ class RandomRewiring(Rule):
     fraction: Fraction = Cosine(0.3, 0.75)
     skips: bool = False
     when: When = Every(100, stop=0.75)
+    churn: tuple[Churn, ...] = ()
+    edges: tuple[int, ...] = ()
 
     @classmethod
-    def beside(cls, rule: Any) -> RandomRewiring:
-        """The control of a rule that replaces ``rule.fraction`` of each projection."""
-        fraction = vars(rule).get("fraction")
-        if not isinstance(fraction, int | float | Schedule):
+    def beside(cls, of: Any) -> RandomRewiring:
+        """The control of a rule that replaces a fraction of each projection, or of a session's run.
+
+        Raises ValueError for a rule whose churn only a run can tell, and for a run that cannot be
+        followed: one that went back to earlier steps, or silenced edges.
+        """
+        if hasattr(of, "history"):
+            return cls._of_run(of)
+        fraction = vars(of).get("fraction")
+        if not (isinstance(of, REPLACING) or type(of) is cls) or getattr(of, "soft", False):
+            lack = (
+                f"{of.name} has no fraction that it replaces at each tick"
+                if not isinstance(fraction, int | float | Schedule)
+                else f"{of.name}'s fraction does not say how many edges of each projection it "
+                "drops and grows at which step"
+            )
             raise ValueError(
-                f"{rule.name} has no fraction that it replaces at each tick: give "
+                f"{lack}: run it, and give its session, RandomRewiring.beside(net); or "
                 "RandomRewiring(fraction=, when=) yourself."
             )
-        return cls(fraction=fraction, when=rule.when, skips=rule.skips_step)
+        return cls(fraction=of.fraction, when=of.when, skips=of.skips_step)
+
+    @classmethod
+    def _of_run(cls, net: Any) -> RandomRewiring:
+        if any(r.round for r in net.history):
+            raise ValueError("this run went back to earlier steps, which no control can follow.")
+        if silent := [r.name for r in net.rules if silences(r)]:
+            raise ValueError(f"{silent[0]} silences edges, and the log of a run holds none of it.")
+        space = net.graph.space
+        first = Graph(space, net.history.start).counts().numpy()
+        counts, ticks = first.copy(), dict[int, tuple[np.ndarray, np.ndarray]]()
+        for record in net.history:
+            bounds = np.concatenate([[0], counts.cumsum()])
+            dropped = np.histogram(record.drop, bounds)[0]
+            grown = np.histogram(record.add, space.ends)[0]
+            before = ticks.get(record.total, (0 * counts, 0 * counts))
+            ticks[record.total] = before[0] + dropped, before[1] + grown
+            counts = counts - dropped + grown
+        churn = tuple(
+            (step, tuple(d.tolist()), tuple(g.tolist())) for step, (d, g) in ticks.items()
+        )
+        skips = any(rule.skips_step for rule in net.rules)
+        if skips and len(net.rules) > 1:
+            raise ValueError(
+                "one of these rules takes the place of the optimizer's step on its ticks, which "
+                "one control of several rules cannot follow."
+            )
+        when = net.rules[0].when if skips else AtSteps(tuple(ticks))
+        return cls(when=when, skips=skips, churn=churn, edges=tuple(first.tolist()))
 
     @property
     def skips_step(self) -> bool:  # type: ignore[override]
         return self.skips
 
+    @property
+    def budget(self) -> Budget:  # type: ignore[override]
+        """What a measured churn leaves is whatever that run left."""
+        return Budget("reported") if self.churn else Budget()
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        if self.churn and graph.counts().tolist() != list(self.edges):
+            raise ValueError(
+                f"this RandomRewiring follows a run that started with {list(self.edges)} edges, "
+                f"and this one starts with {graph.counts().tolist()}: start from the same counts."
+            )
+        return Edit(), {}
+
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        fraction, ranges = value(self.fraction, clock), groups(graph, "layer")
-        # in a projection more than half full: no more than there are absent positions
-        room = [size - (hi - lo) for size, (lo, hi) in zip(graph.space.sizes, ranges, strict=True)]
-        k = [min(int(fraction * (hi - lo)), r) for (lo, hi), r in zip(ranges, room, strict=True)]
+        ranges = groups(graph, "layer")
+        have = [hi - lo for lo, hi in ranges]
+        room = [size - n for size, n in zip(graph.space.sizes, have, strict=True)]
+        if self.churn:
+            none = [0] * len(have)
+            dropped, grown = self._at.get(clock.total, (none, none))
+        else:  # in a projection more than half full: no more than there are absent positions
+            fraction = value(self.fraction, clock)
+            dropped = [min(int(fraction * n), r) for n, r in zip(have, room, strict=True)]
+            grown = dropped
         # the first k of a random order are a uniform sample
-        drop = smallest(torch.from_numpy(rng.doubles(len(graph))), k, ranges)
-        freed = drop if graph.space.capped else None  # room for as many, the same among them
-        return Edit(drop=drop, add=sample_absent(graph, k, rng, without=freed)), state
+        drop = smallest(torch.from_numpy(rng.doubles(len(graph))), dropped, ranges)
+        # room for as many, the same among them
+        again = graph.space.capped or any(g > r for g, r in zip(grown, room, strict=True))
+        return Edit(
+            drop=drop, add=sample_absent(graph, grown, rng, without=drop if again else None)
+        ), state
+
+    @cached_property
+    def _at(self) -> dict[int, tuple[Sequence[int], Sequence[int]]]:
+        return {step: (dropped, grown) for step, dropped, grown in self.churn}

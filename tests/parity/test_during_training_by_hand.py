@@ -288,3 +288,70 @@ def test_random_rewiring_makes_the_churn_it_is_told_and_chooses_uniformly():
     assert abs(alive - p) < 4 * (p * (1 - p) / 2000) ** 0.5 + 0.003
     with pytest.raises(ValueError, match="DeepR has no fraction"):
         rewire.RandomRewiring.beside(rewire.DeepR())
+
+
+def short_run(rule, density=0.3, **more):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    net = rewire.attach(model, optimizer, rule, density=density, steps=40, **more)
+    counts = []
+    for step in range(40):
+        optimizer.zero_grad()
+        x = torch.randn(16, 20, generator=torch.Generator().manual_seed(step))
+        nn.functional.cross_entropy(model(x), torch.arange(16) % 10).backward()
+        net.step()
+        counts.append((net.history.formed, net.history.dropped, net.counts))
+    return net, counts
+
+
+OFTEN = when.every(5)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [rewire.SNFS(rewires=when.every(5)), rewire.RigL(when=OFTEN), rewire.SRigL(when=OFTEN),
+     rewire.SET(when=OFTEN), rewire.DeepR(noise=0.3), rewire.DeepR(noise=0.3, scope="global"),
+     rewire.DSR(when=OFTEN), rewire.CHT(when=OFTEN), rewire.GMP(when=OFTEN),
+     rewire.MEST(when=OFTEN, soft=True), rewire.AgeLimit(most=7), [rewire.SET(), rewire.DeepR()]],
+    ids=lambda rule: str(getattr(rule, "name", "several")),
+)  # fmt: skip
+def test_the_control_of_a_run_has_its_churn_in_each_layer_at_each_step(rule):
+    net, measured = short_run(rule)
+    control, followed = short_run(rewire.RandomRewiring.beside(net), density=None,
+                                  distribution=starting(net))  # fmt: skip
+    assert followed == measured and net.history.formed + net.history.dropped > 0
+    assert not torch.equal(control.graph.keys, net.graph.keys)
+
+
+def starting(net):
+    return rewire.Graph(net.graph.space, net.history.start).counts().tolist()
+
+
+def test_a_control_beside_a_rule_has_its_churn_or_is_refused_by_name():
+    for rule in (rewire.SET(when=OFTEN), rewire.MEST(when=OFTEN)):
+        _, measured = short_run(rule)
+        _, followed = short_run(rewire.RandomRewiring.beside(rule))
+        formed = [formed for formed, _, _ in measured]
+        # SET counts each sign by itself: up to one edge less a layer and tick
+        assert [formed for formed, _, _ in followed] == pytest.approx(formed, abs=2 * 8)
+    for rule, why in (
+        (rewire.SNFS(), "SNFS's fraction does not say"), (rewire.IMP(), "IMP's fraction does"),
+        (rewire.SRigL(), "SRigL's fraction"), (rewire.CHT(), "CHT's fraction"),
+        (rewire.GraNet(), "GraNet's fraction"), (rewire.MEST(soft=True), "MEST's fraction"),
+        (rewire.DeepR(), "DeepR has no fraction"), (rewire.GMP(), "GMP has no fraction"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{why}.*beside"):
+            rewire.RandomRewiring.beside(rule)
+
+
+def test_a_control_of_a_run_is_a_value_and_asks_for_the_runs_counts():
+    net, _ = short_run(rewire.SNFS(rewires=OFTEN))
+    control = rewire.RandomRewiring.beside(net)
+    assert control.budget.kept == "reported" and hash(control)
+    assert rewire.RandomRewiring.from_table(control.to_table()) == control
+    with pytest.raises(ValueError, match="started with .*: start from the same counts"):
+        short_run(control, density=0.2)
+    net, _ = short_run(rewire.TopKAST())
+    with pytest.raises(ValueError, match="TopKAST silences edges"):
+        rewire.RandomRewiring.beside(net)
