@@ -112,8 +112,9 @@ def test_augmentation_has_a_seed_of_its_own():
 
 
 def test_cells_without_the_keys_are_named_as_before():
-    """Hashes of cells that were trained before these keys existed."""
+    """The hash is that of a cell which was trained before these keys existed."""
     _, (usual,) = planned()
+    assert usual.hash == "896c50bf71621730"
     assert usual.config["data"] == {"name": "digits"}
     changes = [BOTH, {"size": 4}, {"blur": 2}, {"labels": "random"}, {"labels": "rotation"}]
     tables = [{"name": "digits", **change} for change in changes]
