@@ -212,8 +212,8 @@ def no_last_rate(rule: Any, schedule: Callable[[int], float], span: int) -> str 
     >>> import rewire
     >>> no_last_rate(rewire.IMP(restore="nothing"), lambda step: 1 - step / 100, 100) is None
     True
-    >>> no_last_rate(rewire.IMP(restore="nothing"), lambda step: 0.9**step, 100)
-    'IMP trains on at the learning rate of a round\'s last step, and the schedule leaves ...'
+    >>> print(no_last_rate(rewire.IMP(restore="nothing"), lambda step: 0.9**step, 100))
+    IMP trains on at the learning rate of a round's last step, and the schedule leaves 3e-05 ...
     """
     branch = isinstance(rule, Branch)
     if not (rule.at_last_rate if branch else budget_of(rule).at_last_rate(rule)):

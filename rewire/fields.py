@@ -27,7 +27,7 @@ class Range:
     taken. A schedule's numbers at both ends are in it as well.
 
     >>> print(Range(0, 1), Range(0, above=True), Range(0), sep=", ")
-    a number from 0 to 1, a number above 0, a number from 0 on
+    a number from 0 to 1, a number above 0, a number from 0 up
     """
 
     low: float = -inf
@@ -72,7 +72,7 @@ class Checked:
     >>> rewire.DeepR(l1=float("nan"))
     Traceback (most recent call last):
     ...
-    ValueError: DeepR.l1 = nan: expected a number from 0 on.
+    ValueError: DeepR.l1 = nan: expected a number from 0 up.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:

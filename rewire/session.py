@@ -19,6 +19,7 @@ from .listening import Listening
 from .rule import Rule, State, births_of, silences
 from .rule_budget import budget_of
 from .saving import refuse_other
+from .select.choose import refuse_nan
 from .streams import Stream, rng_for
 from .when import Clock
 from .world import Loss, Trainable, World
@@ -177,6 +178,7 @@ class Session(Listening):
         self.data_step += 1
         for i in self._due:
             graph = self.world.read(self._graph)
+            refuse_nan(graph, self.rules[i].name, self.clock.step)
             rng = Stream(self.seed, self.names[i], self.clock.total)
             edit, self.states[i] = self.rules[i].update(
                 graph, self.world.signals(graph), self.states[i], rng, self.clock

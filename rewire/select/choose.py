@@ -128,6 +128,19 @@ def _nan(values: np.ndarray, what: str) -> ValueError:
     )
 
 
+def refuse_nan(graph: Graph, rule: str, step: int) -> None:
+    """Raise ValueError for weights that are NaN, which ``rule`` would go on from for ever."""
+    if not has_nan(graph.numbers("weight")):
+        return
+    bad = torch.isnan(graph["weight"])
+    counts = {p.name: int(bad[graph.rows(i)].sum()) for i, p in enumerate(graph.projections)}
+    listed = ", ".join(f"{n:,} in {name!r}" for name, n in counts.items() if n)
+    raise ValueError(
+        f"{rule} found NaN among the weights at step {step} ({listed}): training has diverged. "
+        "Lower the learning rate, or look at the loss and its gradients."
+    )
+
+
 def _smallest_by_number(
     values: np.ndarray, counts: list[int], group: np.ndarray, what: str
 ) -> np.ndarray:

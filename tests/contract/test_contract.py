@@ -458,6 +458,17 @@ def test_every_rule_runs_in_the_bare_world(rule):
         assert not torch.equal(net.graph.keys, through(bare(rule, 1)).graph.keys)
 
 
+@pytest.mark.parametrize("rule", [name for name in RULES if name not in STILL - SILENCING])
+def test_every_rule_that_acts_stops_at_a_gradient_that_is_nan(rule):
+    run = Run(rule).steps(2)
+    with pytest.raises(ValueError, match="NaN"):
+        while not run.net.done:
+            x, y = run.batch()
+            run.optimizer.zero_grad()
+            (nn.functional.cross_entropy(run.model(x), y) * torch.nan).backward()
+            run.net.step()
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rules_update_leaves_graph_and_state_as_they_were(rule):
     """Pure functions: asked twice they answer twice the same, and nothing was written to."""
