@@ -149,10 +149,8 @@ def _lack(hint: Any, value: Any) -> str | None:
 def _beyond(meta: Sequence[Any], hint: Any, value: Any) -> str | None:
     """As `_lack`, of a hint with ranges."""
     ranges = [m for m in meta if isinstance(m, Range)]
-    if ranges and value is not None and not isinstance(value, str | tuple):
-        lack = None if isinstance(value, Real) and isinf(float(value)) else _lack(hint, value)
-    else:
-        lack = _lack(hint, value)
+    infinite = isinstance(value, Real) and isinf(float(value))  # which the ranges take or not
+    lack = None if ranges and infinite else _lack(hint, value)
     if lack is not None and not ranges:
         return lack
     for range_ in ranges:

@@ -78,6 +78,19 @@ def test_synflow_in_100_rounds_keeps_every_layer_where_one_round_loses_some(seed
     assert counts["one"].count(0) == counts["magnitude"].count(0) == 5
 
 
+@pytest.mark.parametrize("bias", ["of torch", 0.0])
+def test_biases_begin_paths_behind_the_first_layer(bias):
+    """The authors' code takes them by magnitude too: torch's own let the first layers empty."""
+    torch.manual_seed(0)
+    widths = (20, 30, 30, 30, 30, 10)
+    layers = [nn.Linear(i, o) for i, o in zip(widths, widths[1:], strict=False)]
+    model = nn.Sequential(*(m for layer in layers for m in (layer, nn.ReLU())))[:-1]
+    for layer in layers if bias == 0.0 else ():
+        nn.init.zeros_(layer.bias)
+    counts = attach(model, rewire.SynFlow(input=(20,)), 0.002, None).counts
+    assert counts == ([0, 0, 0, 0, 7] if bias else [2, 1, 1, 1, 2])
+
+
 def counts_of(widths):
     return [i * o for i, o in zip(widths, widths[1:], strict=False)]
 
