@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from math import prod
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from .graph import Graph, Projection, Space
@@ -144,6 +145,8 @@ def counts_for(
         return _agreed(space, density, _per_projection(space, distribution))
     if not isinstance(distribution, str):
         counts = [int(n) for n in distribution]
+        if counts != list(distribution):
+            raise ValueError(f"counts of edges are whole numbers, got {list(distribution)}.")
         if len(counts) != len(rooms) or any(
             not 0 <= n <= r for n, r in zip(counts, rooms, strict=True)
         ):
@@ -154,7 +157,7 @@ def counts_for(
             f"distribution {distribution!r} is not known; it is one of "
             f"{', '.join(DISTRIBUTIONS)}, or a table of densities by projection."
         )
-    if density is None or not 0 < density <= 1:
+    if not isinstance(density, Real) or not 0 < density <= 1:
         raise ValueError(
             f"density {density} is not in (0, 1]: it is the fraction of possible edges kept."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from .branches import Branch
@@ -73,6 +74,23 @@ def _no_rule(value: Any) -> str:
         f"{value!r} is a text, not a rule{did_you_mean(value, names)}: pass an instance, such as "
         "rewire.RigL(); rewire.rules.get finds the class of a name."
     )
+
+
+def check_numbers(span: Any, seed: Any) -> None:
+    """Raise ValueError for a length of a round, or a seed, that is none.
+
+    >>> check_numbers(0, 7)
+    Traceback (most recent call last):
+    ...
+    ValueError: steps (a session's span) is a whole number from 1 up, or None; got 0.
+    """
+    whole = isinstance(span, Integral) and not isinstance(span, bool) and int(span) > 0
+    if span is not None and not whole:
+        raise ValueError(
+            f"steps (a session's span) is a whole number from 1 up, or None; got {short(span)}."
+        )
+    if not isinstance(seed, Integral) or isinstance(seed, bool):
+        raise ValueError(f"seed is a whole number, got {short(seed)}.")
 
 
 def problems(

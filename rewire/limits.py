@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from .graph import Birth, Graph, Space
-from .names import did_you_mean
+from .names import did_you_mean, short
 from .plugins import with_installed
 from .rule import Rule
 from .strategy import Plain
@@ -452,6 +452,11 @@ def limited(space: Space, limits: Sequence[Limit]) -> Space:
     2
     """
     for limit in limits:
+        if not isinstance(limit, Limit):
+            raise TypeError(
+                f"{short(limit)} is no limit: pass instances of classes of rewire.limits, such as "
+                "rewire.limits.FanIn(most=9)."
+            )
         space = limit.narrowed(space)
     if not limits:
         return space

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import edit_log as log
-from .compatibility import as_rules, beyond_limits, problems
+from .compatibility import as_rules, beyond_limits, check_numbers, problems
 from .coverage import Coverage
 from .edit_log import History
 from .graph import NOTHING, Edit, Graph, Rewind
@@ -70,6 +70,7 @@ class Session(Listening):
     ):
         if not isinstance(world, World):
             raise TypeError(f"a world is an instance of a subclass of rewire.World, got {world!r}.")
+        check_numbers(span, seed)
         self.world = world
         self.limits = tuple(limits)
         if limits and world.space.limits != self.limits:

@@ -13,7 +13,9 @@ from . import rules as _rules  # noqa: F401  # their files bring signals, and ha
 from .compatibility import as_rules, refuse_no_last_rate
 from .limits import Limit, limited
 from .names import did_you_mean
+from .rates import Factors, Scheduled
 from .rule import Rule
+from .rule_budget import budget_of
 from .session import Session
 from .starting_graph import Initial, _start_of, is_spread
 from .world import World
@@ -255,6 +257,7 @@ def train(
     density: float | None = None,
     seed: int = 0,
     schedule: Callable[[int], float] | None = None,
+    scheduler: Any = None,
     on_step: Callable[[Session, float], None] | None = None,
     on_round: Callable[[Session], None] | None = None,
     **options: Any,
@@ -280,6 +283,8 @@ def train(
     density: for rules that prune the density to end at (their ``to``); for others the one to keep.
     schedule: step -> factor on the optimiser's learning rates, as LambdaLR; it is called for the
         steps of one round, from 0, whose last factor holds for rules that train on at it.
+    scheduler: instead of it a scheduler of torch, of this optimizer and not yet stepped; it is
+        stepped here after each step, and goes back with a rewind of the schedule.
     on_step: called after each optimiser step, before the rules, with the session and the loss.
     on_round: called at the end of each round, before the rules act on it.
     options: as for :func:`attach` (distribution, initial, include, exclude, limits, ...).
@@ -306,14 +311,17 @@ def train(
     warn_of_zeros(world, graph, initial)
     net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits)
     world.stand()
-    if schedule is not None:
-        refuse_no_last_rate(net.rules, schedule, steps)
-    rates = [group["lr"] for group in optimizer.param_groups]
+    rate = _rate(optimizer, schedule, scheduler)
+    if any(budget_of(part).at_last_rate(part) for part in net.rules):
+        factors = rate.factors(steps)
+        refuse_no_last_rate(net.rules, factors.__getitem__, steps)
     batches = data if callable(data) else _Replay(data)
+    round_ = net.clock.round
     while not net.done:
-        if schedule is not None:
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * schedule(net.schedule_step)
+        if net.clock.round != round_:  # whose rewind may have brought back an earlier rate
+            round_ = net.clock.round
+            rate.start_anew()
+        rate.go_to(net.schedule_step)
         optimizer.zero_grad(set_to_none=True)
         batch = batches(net.data_step)
         if world.trace is not None and world.trace.probe is None:
@@ -327,6 +335,16 @@ def train(
             on_round(net)
         net.rewire()
     return net
+
+
+def _rate(
+    optimizer: torch.optim.Optimizer, schedule: Callable[[int], float] | None, scheduler: Any
+) -> Scheduled | Factors:
+    if scheduler is None:
+        return Factors(schedule, optimizer)
+    if schedule is not None:
+        raise ValueError("schedule= and scheduler= both set the learning rate: give one of them.")
+    return Scheduled(scheduler, optimizer)
 
 
 class _Replay:

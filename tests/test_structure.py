@@ -33,7 +33,7 @@ FLOORS: list[tuple[str, ...]] = [
         "rewire.atomic",
         "rewire.streams",
     ),
-    ("rewire.when", "rewire.norms", "rewire.trackers"),
+    ("rewire.when", "rewire.norms", "rewire.rates", "rewire.trackers"),
     ("rewire.strategy", "rewire.rule_budget"),
     ("rewire.graph",),
     (

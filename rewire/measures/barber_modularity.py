@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..fields import Count
 from .communities import communities, modularity
 from .measure import Measure, Weights
 
@@ -49,7 +50,7 @@ class BarberModularity(Measure):
     numbered: ClassVar[bool] = True
 
     seed: int = 0
-    tries: int = 3
+    tries: Count = 3
 
     def values(self, graph: Graph) -> Mapping[str, float]:
         return largest_found(graph, self.seed, self.tries, self.weights)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from ..fields import Count
 from ..streams import rng_for
 from .measure import Measure
 from .shared.reach import reach
@@ -52,7 +53,7 @@ class Efficiency(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"joined"})
     bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)
 
-    most: int = 4096
+    most: Count = 4096
     seed: int = 0
 
     def values(self, graph: Graph) -> Mapping[str, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from ..fields import Share
 from .measure import Measure
 from .shared.simple import degrees, neighbours
 
@@ -51,7 +52,7 @@ class RichClub(Measure):
     bibtex: ClassVar[str] = PAPER
     needs: ClassVar[frozenset[str]] = frozenset({"joined"})
 
-    share: float = 0.1
+    share: Share = 0.1
 
     def values(self, graph: Graph) -> Mapping[str, float]:
         joined = neighbours(graph.network)

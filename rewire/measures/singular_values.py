@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..fields import Count
 from .bipartite import projections
 from .measure import Measure
 from .shared.spectra import leading, normalised
@@ -44,7 +45,7 @@ class SingularValues(Measure):
     bibtex: ClassVar[str] = PAPER
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)  # 1, but for rounding
 
-    count: int = 5
+    count: Count = 5
 
     def values(self, graph: Graph) -> Mapping[str, float]:
         return {

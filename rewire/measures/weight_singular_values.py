@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..fields import Count
 from .bipartite import projections
 from .measure import Measure, Weights
 from .shared.spectra import leading
@@ -49,7 +50,7 @@ class WeightSingularValues(Measure):
     weights: ClassVar[Weights] = "signed"
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)
 
-    count: int = 5
+    count: Count = 5
 
     def values(self, graph: Graph) -> Mapping[str, float]:
         out = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from ..fields import Count
 from ..streams import rng_for
 from .measure import Measure, Weights
 
@@ -52,7 +53,7 @@ class WeightedEfficiency(Measure):
     weights: ClassVar[Weights] = "absolute"
     bounds: ClassVar[tuple[float | None, float | None]] = (0, None)
 
-    most: int = 256
+    most: Count = 256
     seed: int = 0
 
     def values(self, graph: Graph) -> Mapping[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..fields import Count
 from .barber_modularity import PAPER, largest_found
 from .measure import Measure, Weights
 
@@ -37,7 +38,7 @@ class WeightedModularity(Measure):
     numbered: ClassVar[bool] = True
 
     seed: int = 0
-    tries: int = 3
+    tries: Count = 3
 
     def values(self, graph: Graph) -> Mapping[str, float]:
         return largest_found(graph, self.seed, self.tries, self.weights)

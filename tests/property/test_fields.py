@@ -154,3 +154,25 @@ def test_a_density_and_densities_by_layer_say_the_same_or_are_refused():
         attached(density=0.1, distribution=[60, 60])
     assert attached(density=0.375, distribution=by_layer) == [100, 50]
     assert attached(distribution=by_layer) == [100, 50] == attached(distribution=[100, 50])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"steps": 0}, "steps .* from 1 up, or None; got 0"), ({"steps": 1.5}, "got 1.5"),
+     ({"steps": math.nan}, "got nan"), ({"seed": "x"}, "seed is a whole number, got 'x'"),
+     ({"density": "a"}, "density a is not in"), ({"density": -1}, "density -1 is not in"),
+     ({"density": None, "distribution": [1.5]}, "counts of edges are whole numbers, got .1.5"),
+     ({"limits": ["FanIn"]}, "'FanIn' is no limit")],
+)  # fmt: skip
+def test_a_senseless_number_of_attach_is_refused(options, message):
+    model = torch.nn.Linear(9, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises((ValueError, TypeError), match=message):
+        rewire.attach(model, optimizer, rewire.SET(), **{"density": 0.5, **options})
+
+
+def test_the_numbers_of_measures_are_checked():
+    for cls in derived(measures.Measure):
+        for name in {"tries", "most", "count", "share"} & {f.name for f in fields(cls)}:
+            with pytest.raises(ValueError, match=f"{cls.__name__}.{name} = -5: expected"):
+                cls(**{name: -5})
