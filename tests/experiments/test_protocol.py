@@ -51,9 +51,8 @@ def test_a_step_is_as_long_as_torch_clips_it(world, optimizer, tmp_path):
 
 
 @WORLDS
-@OPTIMIZERS
-def test_a_norm_that_is_never_reached_changes_next_to_nothing(world, optimizer, tmp_path):
-    ends = [weights(trained(tmp_path, world=world, optimizer=optimizer, **changes)[0])
+def test_a_norm_that_is_never_reached_changes_next_to_nothing(world, tmp_path):
+    ends = [weights(trained(tmp_path, world=world, optimizer=MOMENTUM, **changes)[0])
             for changes in ({}, {"clip": 1e9})]  # fmt: skip
     assert all(torch.allclose(ends[0][n], ends[1][n], atol=1e-5) for n in ends[0])
 

@@ -57,7 +57,8 @@ def test_two_runs_part_at_the_step_that_they_name(world, tmp_path):
 
 def test_dropout_is_noise_of_the_data(tmp_path):
     model = {"name": "conv-2", "dropout": 0.5}
-    at = {"model": model, "steps": 1, "evaluate_every": 1, "batch": 1297, "rules": ["Static"]}
+    at = {"model": model, "steps": 1, "evaluate_every": 1, "batch": 97, "rules": ["Static"],
+          "data": {"name": "digits", "validation": 1450}}  # fmt: skip
     ends = [
         weights(trained(tmp_path, **at, **changes)[0])
         for changes in ({}, {"seeds_apart": {"data": 9}}, {"seeds_apart": {"augment": 9}})
