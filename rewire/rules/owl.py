@@ -70,8 +70,6 @@ class OWL(LayerBudget):
                 "OWL takes a multiple of the mean above 0 and a spread in [0, 1), got "
                 f"outlier={self.outlier}, spread={self.spread}."
             )
-        if self.per not in ("block", "layer"):
-            raise ValueError(f"OWL's densities are per 'block' or 'layer', got {self.per!r}.")
 
     def assure(self, graph: Graph, total: int) -> None:
         density, blocks = total / max(len(graph), 1), len(self._parts(graph))

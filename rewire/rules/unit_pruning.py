@@ -89,10 +89,6 @@ class UnitPruning(PruneAtStart):
         super().__post_init__()
         if self.scope == "row":
             raise ValueError(f"{self.name} drops whole rows: choose scope='layer' or 'global'.")
-        if self.of not in ("incoming", "outgoing", "both"):
-            raise ValueError(
-                f"{self.name} scores 'incoming', 'outgoing' or 'both' synapses, got {self.of!r}."
-            )
         if self.keep is not None and not 0 < self.keep <= 1:
             raise ValueError(f"{self.name} keeps a fraction in (0, 1], got keep={self.keep}.")
         if self.keep is not None and self.to is not None:

@@ -567,10 +567,13 @@ def test_what_cannot_be_done_at_the_end_is_refused_before_the_first_step():
         (lambda: rewire.SNIP(when=rewire.every(5)), r"SNIP cuts once, .* got Every\(n=5"),
         (lambda: rewire.SNIP(when=rewire.at_end, to=(3, 4)), "at a density, not at counts, got"),
         (lambda: rewire.UnitPruning(scope="row"), "drops whole rows: choose scope='layer'"),
-        (lambda: rewire.UnitPruning(of="all"), "'outgoing' or 'both' synapses, got 'all'"),
+        (
+            lambda: rewire.UnitPruning(of="all"),
+            "of = 'all': expected 'incoming', 'outgoing' or 'both'",
+        ),
         (lambda: rewire.UnitPruning(keep=0.0), r"keeps a fraction in \(0, 1\], got keep=0.0"),
         (lambda: rewire.UnitPruning(keep=0.5, to=0.5), "takes keep= or to=, not both"),
-        (lambda: rewire.OWL(per="head"), "per 'block' or 'layer', got 'head'"),
+        (lambda: rewire.OWL(per="head"), "per = 'head': expected 'block' or 'layer'"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(build, message):
