@@ -136,7 +136,8 @@ def _side_by_side(parts: Sequence[Rule]) -> Iterator[Problem]:
     for rule in parts:
         others = [o for o in parts if o is not rule and not silences(o)]
         if silences(rule):
-            for other in others:
+            keeps = type(budget_of(rule)) is not Budget  # a density of its own of live edges
+            for other in others if keeps else ():
                 if other.when != never:
                     yield Problem(other, f"{rule.name} keeps a number of live edges by silencing "
                                   f"the others, and {other.name} adds or drops edges beside it, "

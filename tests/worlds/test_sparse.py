@@ -94,7 +94,7 @@ def test_newborns_start_at_the_step_size_of_their_own_group(world_name):
     rates = {"0.weight": 0.01, "2.weight": 0.02, "4.weight": 0.03}
     groups = [{"params": model.get_submodule(n[0]).parameters(), "lr": r} for n, r in rates.items()]
     net = rewire.attach(
-        model, torch.optim.Rprop(groups), rewire.SET(when=every(2), fraction=0.5), density=0.3,
+        model, torch.optim.Rprop(groups), rewire.SET(when=every(2), fraction=0.5),
         seed=3, steps=9, world=world_name, distribution={"0": 0.2, "2": 0.9, "4": 0.5},
     )  # fmt: skip
     for x, y in batches(4):

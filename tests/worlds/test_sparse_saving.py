@@ -218,7 +218,7 @@ def test_a_copy_of_a_session_trains_as_the_original_and_apart_from_it(
         distribution = {"0": 0.2, "2": 0.9, "3": 0.5}
         model = mlp(0)
         return rewire.attach(
-            model, adam(model.parameters()), RULES[rule], density=0.3, seed=3, steps=100,
+            model, adam(model.parameters()), RULES[rule], seed=3, steps=100,
             distribution=distribution, world=world,
         )  # fmt: skip
 
