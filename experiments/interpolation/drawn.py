@@ -34,7 +34,7 @@ def draw(measured: Sequence[tuple[Pair, Barrier]], file: Path) -> None:
         )
     with drawing(standalone=True):
         metadata = {"Date": None} if file.suffix.lower() == ".svg" else {}
-        picture(measured).savefig(file, metadata=metadata, dpi=200)
+        picture(measured).savefig(file, metadata=metadata, dpi=200, bbox_inches="tight")
 
 
 def check_file(file: Path) -> None:
