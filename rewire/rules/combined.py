@@ -67,7 +67,9 @@ class Combined(Rule):
         rules = [{ rule = "GMP" }, { rule = "RigL", fraction = 0.1, on = ["fc1"] }]
 
     ``on`` restricts a part to projections whose names fit a pattern, see `On`. It starts at the
-    highest density that a part starts at; parts that go back to saved steps (IMP) stand alone.
+    highest density that a part starts at; parts that go back to saved steps (IMP) stand alone, and
+    parts that cannot keep what they promise beside each other are refused before step 0: one that
+    silences edges down to a density (TopKAST) beside one that adds or drops some, say.
     """
 
     kind: ClassVar[str] = "composition"
