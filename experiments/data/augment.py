@@ -39,7 +39,7 @@ def moves(ways: Ways, n: int, rng: Stream) -> Moves:
     >>> from types import SimpleNamespace
     >>> from rewire import rng_for
     >>> drawn = moves(SimpleNamespace(flip=True, shift=4), 1000, rng_for(0, "augment"))
-    >>> 400 < drawn.flips.sum() < 600, drawn.down.min().item(), drawn.right.max().item()
+    >>> 400 < int(drawn.flips.sum()) < 600, drawn.down.min().item(), drawn.right.max().item()
     (True, -4, 4)
     """
     draws = rng.doubles(3 * n).reshape(3, n)

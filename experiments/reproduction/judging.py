@@ -141,20 +141,3 @@ def _with_spread(
         else:
             p = sign_flip_test([value - high for value in values], "less")
     return replace(judged, g=g, p=p)
-
-
-def shown_selectors(row: Row) -> str:
-    """What a row compares, in words.
-
-    >>> row = Row(name="a", claim="b", of=Selector(experiment="c", density=0.2), least=0.0,
-    ...           certainty="text")
-    >>> shown_selectors(row)
-    'c, density 0.2'
-    """
-    if row.order is not None:
-        return " > ".join(map(str, row.order))
-    if row.minus is not None:
-        return f"{row.of} − {row.minus}"
-    if row.over is not None:
-        return f"{row.of} / {row.over}"
-    return str(row.of)
