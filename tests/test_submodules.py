@@ -10,7 +10,8 @@ import pytest
 import rewire
 
 ROOT = Path(__file__).parents[1]
-INTERNAL = {"atomic", "kernels", "names", "native", "offer", "plugins"}  # nobody's to import
+# nobody's to import
+INTERNAL = {"atomic", "fields", "kernels", "names", "native", "offer", "plugins", "rates"}
 
 
 def public() -> list[str]:

@@ -92,7 +92,7 @@ def test_a_nested_layer_has_the_highest_nestedness() -> None:
 
 
 def test_a_mode_that_latapy_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="mode is 'mean'; it must be dot, max or min"):
+    with pytest.raises(ValueError, match="mode = 'mean': expected 'dot', 'max' or 'min'"):
         measures.Latapy("mean")
 
 
