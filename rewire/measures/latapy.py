@@ -51,10 +51,6 @@ class Latapy(Measure):
     bibtex: ClassVar[str] = PAPER
     bounds: ClassVar[tuple[float | None, float | None]] = (0, 1)
 
-    def __post_init__(self) -> None:
-        if self.mode not in ("dot", "max", "min"):
-            raise ValueError(f"Latapy.mode is {self.mode!r}; it must be dot, max or min.")
-
     def values(self, graph: Graph) -> Mapping[str, float]:
         out = {}
         for name, joined in projections(graph):
