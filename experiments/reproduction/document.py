@@ -90,11 +90,11 @@ def _paper(paper: Paper, records: Mapping[Protocol, Any]) -> Iterator[str]:
 
 
 def _protocol(paper: Paper, protocol: Protocol, record: Mapping[str, Any]) -> Iterator[str]:
-    about = getattr(paper, protocol).about
+    about = _text(getattr(paper, protocol).about).rstrip(".")
     yield (f"### {paper.name}: {protocol} protocol")
     yield ""
     yield (
-        f"{_text(about) + '. ' if about else ''}{record['date']}, {record['machine']}, torch "
+        f"{about + '. ' if about else ''}{record['date']}, {record['machine']}, torch "
         f"{record['versions']['torch']}; {words.minutes(record)} CPU minutes, "
         f"{record['seeds']} seeds."
     )
@@ -132,8 +132,8 @@ def _protocol(paper: Paper, protocol: Protocol, record: Mapping[str, Any]) -> It
 
 
 def _text(text: str) -> str:
-    return PATTERN.sub(" ", text).strip().rstrip(".") + "." if "\n" in text else text.strip()
+    return PATTERN.sub(" ", text).strip()
 
 
 def _cell(text: str) -> str:
-    return PATTERN.sub(" ", text).strip().replace("|", "\\|")
+    return _text(text).replace("|", "\\|")
