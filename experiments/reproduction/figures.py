@@ -39,13 +39,7 @@ def label(s: Selector, figure: Figure) -> str:
     >>> label(dense, Figure(title="a", lines=[dense, Selector(experiment="lenet", label="IMP")]))
     'Dense'
     """
-    words = {"of": s.table, **s.columns}
-    if isinstance(s.density, float):
-        words["density"] = s.density
-    others = [
-        {"of": o.table, **o.columns, **({"density": o.density} if o.density else {})}
-        for o in figure.lines
-    ]
+    words, others = _words(s), [_words(line) for line in figure.lines]
     telling = [
         key for key in words if key == "label" or any(o.get(key) != words[key] for o in others)
     ]
@@ -55,6 +49,11 @@ def label(s: Selector, figure: Figure) -> str:
         for key in telling
     ]  # fmt: skip
     return ", ".join(texts) or str(s)
+
+
+def _words(s: Selector) -> dict[str, Any]:
+    density = {"density": s.density} if isinstance(s.density, float) else {}
+    return {"of": s.table, **s.columns, **density}
 
 
 def _points(figure: Figure, s: Selector, tables: Tables) -> Iterator[Point]:

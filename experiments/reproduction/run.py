@@ -95,21 +95,21 @@ def reproduce(
 
 def written_record(paper: Paper, protocol: Protocol, folder: Path) -> dict[str, Any]:
     """What the runs in a folder say of a paper, as plain values."""
-    tables = read_tables(paper, protocol, folder)
+    runs = {name: OpenedRun(folder / name) for name in paper.trees(protocol)}
+    tables = read_tables(paper, runs, folder)
     return record.new(
         paper,
         protocol,
         judge(paper, tables, protocol),
         figures.curves(paper, tables, protocol),
-        seconds=sum(cpu_seconds(OpenedRun(folder / name)) for name in paper.trees(protocol)),
+        seconds=sum(map(cpu_seconds, runs.values())),
         seeds=tables.seeds,
     )
 
 
-def read_tables(paper: Paper, protocol: Protocol, folder: Path) -> Tables:
+def read_tables(paper: Paper, runs: Mapping[str, OpenedRun], folder: Path) -> Tables:
     """The rows of every run of a protocol, and of every analysis of them."""
     rows, evals = dict[str, Any](), dict[str, Any]()
-    runs = {name: OpenedRun(folder / name) for name in paper.trees(protocol)}
     for name, run in runs.items():
         rows[name], evals[name] = run.rows(), run.rows("evals")
     for table in paper.analyses:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -102,14 +102,22 @@ class Task(Plain):
 
     def measure(self, world: Trainable, split: Examples) -> tuple[float, float]:
         """Mean loss and metric over a part of the data, in evaluation mode."""
-        sums: list[float] | None = None
-        for lo in range(0, len(split), self.at_once):
-            x, y = self.shortened(*split.part(slice(lo, lo + self.at_once)))
-            batch = self.tally(world.outputs(x), y).double().tolist()
-            sums = batch if sums is None else [a + b for a, b in zip(sums, batch, strict=True)]
-        if sums is None or not sums[1]:
+        sums = self.sums(world.outputs, split)
+        if not sums or not sums[1]:
             return math.nan, math.nan
         return sums[0] / sums[1], self.metric_of(sums)
+
+    def sums(
+        self, outputs: Callable[[Tensor], Tensor], split: Examples, most: int | None = None
+    ) -> list[float]:
+        """The sums of all tallies over a part of the data, or its first ``most`` examples."""
+        sums: list[float] = []
+        n = len(split) if most is None else min(most, len(split))
+        for lo in range(0, n, self.at_once):
+            x, y = self.shortened(*split.part(slice(lo, min(lo + self.at_once, n))))
+            batch = self.tally(outputs(x), y).double().tolist()
+            sums = [a + b for a, b in zip(sums, batch, strict=True)] if sums else batch
+        return sums
 
     def shortened(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The same examples without places that nothing reads."""

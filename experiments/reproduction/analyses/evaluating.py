@@ -55,13 +55,8 @@ def measured(
     """
     import torch
 
-    sums: list[float] | None = None
-    n = len(split) if most is None else min(most, len(split))
     with torch.no_grad():
-        for lo in range(0, n, task.at_once):
-            x, y = split.part(slice(lo, min(lo + task.at_once, n)))
-            batch = task.tally(model(x), y).double().tolist()
-            sums = batch if sums is None else [a + b for a, b in zip(sums, batch, strict=True)]
-    if sums is None or not sums[1]:
+        sums = task.sums(model, split, most)
+    if not sums or not sums[1]:
         raise ValueError("there is no target that counts in this part of the data.")
     return sums[0] / sums[1] if math.isfinite(sums[0]) else math.nan, task.metric_of(sums)
