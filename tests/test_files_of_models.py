@@ -129,6 +129,23 @@ def test_numpy_reads_a_connection_list_as_pynn_does(tmp_path):
     assert small.projections[0].shape == (4, 2) and small["weight"].tolist() == [0.25]
 
 
+def test_pynn_connects_what_a_connection_list_says(tmp_path):
+    sim = pytest.importorskip("pyNN.brian2")
+    graph = layered()
+    write_graph(graph, tmp_path / "a.conn", projection="fc2", delay=1.5)
+    sim.setup(timestep=0.1)
+    post, pre = graph.projections[2].shape
+    sources, targets = (sim.Population(n, sim.IF_curr_exp()) for n in (pre, post))
+    connector = sim.FromFileConnector(str(tmp_path / "a.conn"))
+    projection = sim.Projection(sources, targets, connector)
+    rows = np.asarray(projection.get(["weight", "delay"], format="list"))
+    rows = rows[np.lexsort((rows[:, 0], rows[:, 1]))]
+    _, pres, posts = (x[graph.rows(2)].numpy() for x in graph.locate())
+    assert rows[:, 0].tolist() == pres.tolist() and rows[:, 1].tolist() == posts.tolist()
+    assert np.allclose(rows[:, 2], graph["weight"][graph.rows(2)].numpy(), rtol=1e-6)
+    assert np.allclose(rows[:, 3], 1.5)
+
+
 def test_others_sonata_is_read(tmp_path):
     h5py = pytest.importorskip("h5py")
     graph = layered()

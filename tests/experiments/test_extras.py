@@ -19,6 +19,7 @@ FOLDERS = ("rewire", "models", "experiments", "benchmarks", "tests")
 # What a module is called where its distribution is not.
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "PIL": "pillow", "mlflow": "mlflow-skinny", "bct": "bctpy",
+    "pyNN": "pynn",
 }  # fmt: skip
 # Used without an import of ours, and by whom.
 NOT_IMPORTED = {
