@@ -35,6 +35,7 @@ _HOMES = {
     "Dense": "rules", "Static": "rules", "RandomReinit": "branches", "IMP": "rules",
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
+    "FORCE": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
     "HomeostaticGrowth": "rules", "SynapticSampling": "rules", "STDPPruning": "rules",
     "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from .rules import ACDC as ACDC
     from .rules import CHT as CHT
     from .rules import DSR as DSR
+    from .rules import FORCE as FORCE
     from .rules import GMP as GMP
     from .rules import IMP as IMP
     from .rules import LAMP as LAMP

@@ -47,6 +47,7 @@ from .drop_grow import DropGrow
 from .dsr import DSR
 from .early_bird import EarlyBird
 from .edge_popup import EdgePopup
+from .force import FORCE
 from .gmp import GMP
 from .grad_r import GradR
 from .granet import GraNet
@@ -94,7 +95,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
     RigL, SRigL, CHT, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
-    Magnitude, SNIP, GraSP, SynFlow, NM,
+    Magnitude, SNIP, FORCE, GraSP, SynFlow, NM,
     Wanda, SparseGPT, UnitPruning,
     EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
     HomeostaticGrowth, SynapticSampling, STDPPruning,

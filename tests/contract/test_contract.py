@@ -67,6 +67,8 @@ RULES = {
     "sparse-gpt-n-of-m": rewire.SparseGPT(n=1, m=4, block=8),
     "snip": rewire.SNIP(to=DENSITY),
     "snip-iterative": rewire.SNIP(to=DENSITY, rounds=5, scope="layer"),
+    "force": rewire.FORCE(to=DENSITY, rounds=5),
+    "force-row": rewire.FORCE(to=DENSITY, rounds=3, scope="row"),
     "grasp": rewire.GraSP(to=DENSITY),
     "synflow": rewire.SynFlow(to=DENSITY, rounds=20),
     "gmp": rewire.GMP(to=0.1, when=when.every(3)),
@@ -373,7 +375,7 @@ def test_a_deep_copy_is_a_run_of_its_own(rule, optimiser, model):
 
 PAIRS = (
     "growth", "connection_sensitivity", "gradient_flow", "synaptic_flow", "fisher", "hessian_diag",
-    "input_norm",
+    "input_norm", "probe_gradient",
 )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ RULES = {
     "EarlyBird": rewire.EarlyBird(to=0.1, distance=0.3, history=3, until=1.0, when=every(1)),
     "Magnitude": rewire.Magnitude(to=0.3),
     "SNIP": rewire.SNIP(to=0.3, rounds=2),
+    "FORCE": rewire.FORCE(to=0.3, rounds=3),
     "GraSP": rewire.GraSP(to=0.3),
     "SynFlow": rewire.SynFlow(to=0.3, rounds=5),
     "NM": rewire.NM(),

@@ -113,26 +113,32 @@ class PruneAtStart(Rule):
         score: Callable[[Graph], Tensor],
         rounds: int = 1,
         counts: Sequence[int] | None = None,
+        *,
+        returning: bool = False,
     ) -> Edit:
         """The edit that drops what scores least, in rounds that shrink the graph alike.
 
         score: (E,) of the edges of a graph; each round's is computed in what the one before left.
         counts: edges to keep of each projection, in the place of the rule's own.
+        returning: every round ranks the edges of the whole graph, those dropped before as well;
+            the score is of all of them then, in what the round before left.
         """
         # round i of n leaves first^(1 - i/n) last^(i/n) edges, ranked in what is left before it
         counts = self.counts(graph) if counts is None else counts
         first, last = _sizes(graph, self.scope), self._shares(graph, counts)
         smaller, left = graph, torch.arange(len(graph))
         for i in range(1, rounds + 1):
-            have = _sizes(smaller, self.scope)
+            pool = graph if returning else smaller
+            have = _sizes(pool, self.scope)
             keep = [_after(*n, i / rounds) for n in zip(first, last, have, strict=True)]
             drop = [n - k for n, k in zip(have, keep, strict=True)]
             if any(drop):
-                within = _groups(smaller, self.scope)
+                within = _groups(pool, self.scope)
                 rows = smallest(score(smaller), drop, within, what=self._what)
-                stays = torch.ones(len(smaller), dtype=torch.bool)
+                stays = torch.ones(len(pool), dtype=torch.bool)
                 stays[rows] = False
-                left, smaller = left[stays], smaller.apply(Edit(drop=rows))
+                left = stays.nonzero().squeeze(1) if returning else left[stays]
+                smaller = pool.apply(Edit(drop=rows))
         dropped = torch.ones(len(graph), dtype=torch.bool)
         dropped[left] = False
         return Edit(drop=dropped.nonzero().squeeze(1))
