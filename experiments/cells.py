@@ -16,7 +16,7 @@ decides its result: nothing else is in its `config`, so the same training is nev
   "counts").
 
 Labels, titles, device and thread count are not part of a cell's identity; the hashes of the cells
-it starts from are.
+it starts from are, and versions of its rule other than 1 (``versions``).
 """
 
 from __future__ import annotations

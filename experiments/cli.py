@@ -216,12 +216,13 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
     from . import kinds, store
     from .report.measures import with_measures
     from .tasks import metric_of
+    from .versions import outdated
 
     if json and csv:
         raise ConfigError("--json and --csv exclude each other")
     rows = store.results(directory, listed=(directory / "experiment.json").exists())
     rows, measures, problems = with_measures(directory, rows)
-    for problem in problems:
+    for problem in (*problems, *outdated(directory)):
         _warn(problem)
     if not times:
         rows = store.without_times(rows)

@@ -15,7 +15,7 @@ from . import kinds, store
 from .cells import Cell, in_order
 from .config.problems import Problems
 from .config.toml import to_toml
-from .errors import ConfigError
+from .errors import ConfigError, RewireError
 from .kind import Experiment
 
 TOP = ("name", "title", "about", "source", "time", "device", "threads", "contrasts")  # no identity
@@ -79,7 +79,8 @@ def refuse_another(
     if before is None:
         return
     listed = [item.get("hash") for item in before.get("cells", []) if isinstance(item, Mapping)]
-    if set(listed) <= {cell.hash for cell in cells}:
+    planned = {cell.hash for cell in cells}
+    if set(listed) <= planned or (_as_today(before) or {None}) <= planned:
         return
     config = before.get("config")
     old = kinds.in_todays_words(config if isinstance(config, Mapping) else {}, Problems())
@@ -94,6 +95,36 @@ def refuse_another(
         "\n".join([f"{out} holds another experiment:", *lines[:20],
                    "Give this one a folder of its own with --out DIR, or remove that one."])
     )  # fmt: skip
+
+
+def replaced(before: Mapping[str, Any] | None, cells: Sequence[Cell]) -> list[str]:
+    """What is said of cells that are listed no longer, since their rule has another version."""
+    listed = [item for item in (before or {}).get("cells", []) if isinstance(item, Mapping)]
+    planned = {cell.hash for cell in cells}
+    left = [str(item.get("label")) for item in listed if item.get("hash") not in planned]
+    return [
+        f"cells of {label} by an earlier version of the rule, or begun from one: "
+        f"{left.count(label)}, trained again; the old ones stay in cells/, and are in no table"
+        for label in dict.fromkeys(left)
+    ]
+
+
+def _as_today(before: Mapping[str, Any]) -> set[str | None] | None:
+    """The cells that the experiment of a folder has today, where those that it has no longer are
+    of rules whose version was raised; else None."""
+    try:
+        cells = kinds.plan(kinds.parse(before["config"]))
+    except (RewireError, KeyError, TypeError):
+        return None
+    listed = {item.get("hash"): item for item in before["cells"]}
+    raised = {cell.hash for cell in cells if cell.config.get("versions")}
+    for cell in cells:  # parents come first
+        if raised.intersection(cell.parents.values()):
+            raised.add(cell.hash)
+    ours = {(cell.label, cell.seed) for cell in cells if cell.hash in raised}
+    gone = [item for name, item in listed.items() if name not in {cell.hash for cell in cells}]
+    fits = all((item.get("label"), item.get("seed")) in ours for item in gone)
+    return {cell.hash for cell in cells} if fits else None
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str]]:

@@ -89,6 +89,8 @@ def run_experiment(
         provenance.refuse_another(run.path, before, experiment, cells)
         for text in provenance.changed_versions(before, experiment):
             warn(text)
+        for text in provenance.replaced(before, cells):
+            warn(text)
         provenance.describe(run, before, experiment, cells, command)
         report = run.path / "report.html"
         waiting = [cell for cell in cells if not is_finished(run.cell(cell.hash).path)]

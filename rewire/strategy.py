@@ -34,11 +34,17 @@ class Plain(Checked):
     source: "Authors year, arXiv:NUMBER" (or doi:...), or "control: what it is for".
     bibtex: the full BibTeX entry of that source; without it, one is made of ``source``, with no
             title.
+
+    And for experiments:
+
+    version: raised by whoever changes what it computes from the same fields. From 2 on it is part
+             of a cell's hash, so that no result of an earlier version stands for a later one.
     """
 
     kind: ClassVar[str] = ""
     source: ClassVar[str] = ""
     bibtex: ClassVar[str] = ""
+    version: ClassVar[int] = 1
 
     def __new__(cls, *args: Any, **values: Any) -> Self:
         if not values.keys() <= cls.__dataclass_fields__.keys():
@@ -48,6 +54,16 @@ class Plain(Checked):
     @property
     def name(self) -> str:
         return type(self).__name__
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Versions other than 1, by name, of the rules that it is made of.
+
+        >>> import rewire
+        >>> rewire.RandomRewiring().versions
+        {}
+        """
+        return {} if self.version == 1 else {type(self).__name__: self.version}
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:

@@ -90,12 +90,14 @@ def _cells_of(experiment: OwnExperiment, entry: OwnEntry, seed: int) -> Iterator
 
 def _cell(experiment: OwnExperiment, entry: OwnEntry, seed: int, **budget: Any) -> Cell:
     chosen = {"evaluate_every", "distribution", "limits"}
+    rule = entry.build()
     config = {
         "schema": SCHEMA,
         "kind": "own_world",
         "world": experiment.world,
         "model": dict(experiment.model),
-        "rule": {"rule": entry.rule, **entry.build().to_table()},
+        "rule": {"rule": entry.rule, **rule.to_table()},
+        **({"versions": rule.versions} if rule.versions else {}),
         "seed": seed,
         "steps": experiment.steps,
         **experiment.model_dump(exclude_defaults=True, include=chosen),

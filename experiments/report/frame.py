@@ -16,6 +16,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from ..versions import outdated
 from . import rounding
 from .run import RunData
 from .sections import Section, installed_sections
@@ -53,7 +54,7 @@ def page(
         style=Markup(theme_css() + (frame.files / "style.css").read_text()),
         about=" ".join(str(run.experiment.get("about") or "").split()),
         headline=headline,
-        qualifications=qualifications,
+        qualifications=[*qualifications, *_of_other_versions(run)],
         facts=[(name, value) for name, value in facts if value],
         missing=missing(run) + failures,
         unfinished=sum(cell.status != "finished" for cell in run.cells),
@@ -135,6 +136,12 @@ def _parts(content: Any) -> Iterable[tuple[int, Any]]:
     rows = isinstance(content, Sequence) and all(isinstance(row, Mapping) for row in content)
     single = isinstance(content, Figure | str) or rows
     return enumerate([content] if single else content)
+
+
+def _of_other_versions(run: RunData) -> list[str]:
+    with run.reading("the versions of its rules"):
+        return [f"{sentence}." for sentence in outdated(run.out)]
+    return []
 
 
 def missing(run: RunData) -> list[str]:

@@ -82,11 +82,13 @@ def plan(experiment: SpikingExperiment, before: Sequence[Cell] = ()) -> list[Cel
 
 def cell_of(experiment: SpikingExperiment, entry: SpikingEntry, seed: int) -> Cell:
     """One simulation. What has its default value is no part of its identity."""
+    rule = entry.build()
     timed = experiment.model_dump(exclude_defaults=True, include=set(KEYS))
     config = {
         "schema": SCHEMA,
         "kind": "spiking",
-        "rule": {"rule": entry.rule, **entry.build().to_table()},
+        "rule": {"rule": entry.rule, **rule.to_table()},
+        **({"versions": rule.versions} if rule.versions else {}),
         "model": {"name": experiment.model.name, **_changed(experiment.model.name, entry.model)},
         "seed": seed,
         **timed,

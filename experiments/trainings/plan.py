@@ -205,6 +205,7 @@ class _Planner:
         # the dense network is what the others are measured against: nothing limits it
         limits = {} if is_dense(rule) else self.limits
         optional = {**self.task, **limits, **more, "parents": dict(parents)}
+        optional["versions"] = rule.versions
         config = {
             "schema": SCHEMA,
             "kind": "branch" if is_branch(rule) else "rule",

@@ -89,6 +89,10 @@ class Combined(Rule):
         return self.rules
 
     @property
+    def versions(self) -> dict[str, int]:
+        return {name: n for rule in self.rules for name, n in rule.versions.items()}
+
+    @property
     def budget(self) -> Budget:  # type: ignore[override]
         return together([budget_of(rule) for rule in self.rules])
 

@@ -84,6 +84,10 @@ class On(Rule):
         return f"{self.rule.name} on {', '.join(self.projections)}"
 
     @property
+    def versions(self) -> dict[str, int]:
+        return self.rule.versions
+
+    @property
     def budget(self) -> Budget:  # type: ignore[override]
         budget = budget_of(self.rule)
         return OnPart(budget.kept, budget, starting=budget.starting)
