@@ -35,7 +35,7 @@ _HOMES = {
     "Dense": "rules", "Static": "rules", "RandomReinit": "branches", "IMP": "rules",
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
-    "FORCE": "rules",
+    "FORCE": "rules", "ProsPr": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
     "HomeostaticGrowth": "rules", "SynapticSampling": "rules", "STDPPruning": "rules",
     "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
@@ -117,6 +117,7 @@ if TYPE_CHECKING:
     from .rules import Magnitude as Magnitude
     from .rules import MovementPruning as MovementPruning
     from .rules import On as On
+    from .rules import ProsPr as ProsPr
     from .rules import RandomRewiring as RandomRewiring
     from .rules import RigL as RigL
     from .rules import SoftDeepR as SoftDeepR

@@ -26,7 +26,7 @@ RULES = [
     rewire.SET(), rewire.SET(fraction=when.linear(0.5, 0.1), drop="magnitude", when=when.at_end),
     rewire.RigL(), rewire.RigL(fraction=0.3, when=when.every(10, stop=100)),
     rewire.Magnitude(), rewire.Magnitude(to=(3, 5), scope="layer"), rewire.SNIP(to=0.1, rounds=5),
-    rewire.FORCE(rounds=5),
+    rewire.FORCE(rounds=5), rewire.ProsPr(steps=2, gradient="first_order"),
     rewire.GraSP(temperature=1.0), rewire.SynFlow(input=(1, 28, 28)), rewire.SynFlow.one_shot(),
     rewire.L1Shrinkage(l1=0.0, until=0.5),
     rewire.RigL.itop(), rewire.SET.itop(), rewire.GMP(), rewire.GMP(to=0.05, scope="global"),

@@ -63,6 +63,7 @@ from .nm import NM
 from .obd import OBD
 from .on_part import On
 from .owl import OWL
+from .prospr import ProsPr
 from .random_rewiring import RandomRewiring
 from .rigl import RigL
 from .set import SET
@@ -95,7 +96,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
     RigL, SRigL, CHT, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
-    Magnitude, SNIP, FORCE, GraSP, SynFlow, NM,
+    Magnitude, SNIP, FORCE, ProsPr, GraSP, SynFlow, NM,
     Wanda, SparseGPT, UnitPruning,
     EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
     HomeostaticGrowth, SynapticSampling, STDPPruning,

@@ -69,6 +69,7 @@ RULES = {
     "snip-iterative": rewire.SNIP(to=DENSITY, rounds=5, scope="layer"),
     "force": rewire.FORCE(to=DENSITY, rounds=5),
     "force-row": rewire.FORCE(to=DENSITY, rounds=3, scope="row"),
+    "prospr": rewire.ProsPr(to=DENSITY, momentum=0.9),
     "grasp": rewire.GraSP(to=DENSITY),
     "synflow": rewire.SynFlow(to=DENSITY, rounds=20),
     "gmp": rewire.GMP(to=0.1, when=when.every(3)),
@@ -375,7 +376,7 @@ def test_a_deep_copy_is_a_run_of_its_own(rule, optimiser, model):
 
 PAIRS = (
     "growth", "connection_sensitivity", "gradient_flow", "synaptic_flow", "fisher", "hessian_diag",
-    "input_norm", "probe_gradient",
+    "input_norm", "probe_gradient", "meta_gradient",
 )  # fmt: skip
 
 

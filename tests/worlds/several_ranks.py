@@ -46,6 +46,7 @@ RULES = {
     "Magnitude": rewire.Magnitude(to=0.3),
     "SNIP": rewire.SNIP(to=0.3, rounds=2),
     "FORCE": rewire.FORCE(to=0.3, rounds=3),
+    "ProsPr": rewire.ProsPr(to=0.3),
     "GraSP": rewire.GraSP(to=0.3),
     "SynFlow": rewire.SynFlow(to=0.3, rounds=5),
     "NM": rewire.NM(),

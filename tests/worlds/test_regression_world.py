@@ -63,6 +63,7 @@ REFUSED = {
     rewire.WoodFisher(to=0.25): "'example_gradients'",
     rewire.SNIP(to=0.25): "'connection_sensitivity'",
     rewire.FORCE(to=0.25): "'probe_gradient'",
+    rewire.ProsPr(to=0.25): "'meta_gradient'",
     rewire.GraSP(to=0.25): "'gradient_flow'",
     rewire.SynFlow(to=0.25): "'synaptic_flow'",
     rewire.Wanda(to=0.25): "'input_norm'",

@@ -38,7 +38,7 @@ MODELS = {
 }  # fmt: skip
 no_engine = pytest.mark.skipif(engine is None, reason="the engine was not built")
 HELD = ["mlp", pytest.param("conv", marks=no_engine), "lstm"]  # as lists of edges, without it too
-SCORES = ("connection_sensitivity", "gradient_flow", "synaptic_flow")
+SCORES = ("connection_sensitivity", "gradient_flow", "synaptic_flow", "meta_gradient")
 CURVATURE = ("fisher", "example_gradients", "hessian_diag")
 DENSE = ("grad", "growth", "weight", "probe_gradient")
 PROBED = dict.fromkeys((*SCORES, *CURVATURE, *DENSE), {}) | {"gradient_flow": {"temperature": 2.0}}
@@ -46,6 +46,7 @@ RULES = {
     "snip": rewire.SNIP(),
     "iterative": rewire.SNIP(rounds=5),
     "force": rewire.FORCE(rounds=5),
+    "prospr": rewire.ProsPr(),
     "grasp": rewire.GraSP(),
     "synflow": rewire.SynFlow(rounds=10),
     "snip-rigl": [rewire.SNIP(), rewire.RigL(when=every(4))],
