@@ -41,7 +41,7 @@ _HOMES = {
     "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
     "On": "rules",
     "OBD": "rules", "DiagonalFisher": "rules", "WoodFisher": "rules", "EarlyBird": "rules",
-    "SRigL": "rules", "CHT": "rules",
+    "SRigL": "rules", "CHT": "rules", "CHTs": "rules", "CHTss": "rules",
     "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
     "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
     "ACDC": "rules", "GradR": "rules", "L1Shrinkage": "rules",
@@ -102,6 +102,8 @@ if TYPE_CHECKING:
     from .rules import SRSTE as SRSTE
     from .rules import STR as STR
     from .rules import AgeLimit as AgeLimit
+    from .rules import CHTs as CHTs
+    from .rules import CHTss as CHTss
     from .rules import Combined as Combined
     from .rules import DeepR as DeepR
     from .rules import Dense as Dense

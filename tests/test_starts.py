@@ -12,11 +12,19 @@ from rewire.budget import random_graph
 from rewire.graph import Graph, Population, Projection, Space, square_sheet
 from rewire.measures import measure
 from rewire.rules import StructuralPlasticity
-from rewire.starts import Block, ReceptiveField, SmallWorld, StartingTopology
+from rewire.starts import (
+    BipartiteReceptiveField,
+    Block,
+    ReceptiveField,
+    SmallWorld,
+    StartingTopology,
+)
 from rewire.streams import rng_for
 
 LINE = {"name": "receptive-field", "places": "line"}
-NAMES = ["small-world", "scale-free", "regular", "ramanujan", LINE]
+RANDOM_FIELDS = {"name": "bipartite-receptive-field", "r": 0.5, "degrees": "random"}
+NAMES = ["small-world", "scale-free", "regular", "ramanujan", LINE, "bipartite-receptive-field",
+         RANDOM_FIELDS]  # fmt: skip
 
 
 def layer(rows: int, columns: int, **more) -> Space:
@@ -149,6 +157,24 @@ def test_a_line_of_fields_lies_along_the_diagonal():
     graph = drawn({**LINE, "sigma": 0.03}, layer(40, 80), 400)
     _, pre, post = (x.numpy() for x in graph.locate())
     assert np.abs((pre + 0.5) / 80 - (post + 0.5) / 40).mean() < 0.05
+
+
+def test_bipartite_fields_are_drawn_by_the_ring_distance_of_the_paper():
+    """Zhang et al. 2025: p of the larger side's units in proportion to (1 + d)^-((1 - r) / r)."""
+    space, times = layer(1, 24), np.zeros(24)
+    for seed in range(4000):
+        times[drawn(BipartiteReceptiveField(r=0.4), space, 1, seed=seed).keys.numpy()] += 1
+    ring = np.minimum(np.arange(24), 24 - np.arange(24))
+    p = (1.0 + ring) ** -1.5
+    expected = 4000 * p / p.sum()
+    assert ((times - expected) ** 2 / expected).sum() < 24 + 4 * 48**0.5
+    nearest = drawn(BipartiteReceptiveField(r=0.0), layer(24, 8), 8 * 5)
+    assert nearest.fan_out("a").unique().tolist() == [5]
+    _, pre, post = (x.numpy() for x in nearest.locate())
+    apart = np.abs(pre * 3 - post)
+    assert np.minimum(apart, 24 - apart).max() == 2
+    dealt = drawn(BipartiteReceptiveField(degrees="random"), layer(8, 24), 40).fan_in("b")
+    assert int(dealt.min()) >= 1 and len(dealt.unique()) > 2
 
 
 def test_ramanujan_meets_the_bound_and_regular_need_not():

@@ -39,6 +39,8 @@ from ..strategy import Plain
 from .ac_dc import ACDC
 from .age_limit import AgeLimit
 from .cht import CHT
+from .chts import CHTs
+from .chtss import CHTss
 from .combined import Combined
 from .controls import Dense, Static
 from .deep_r import DeepR, SoftDeepR
@@ -94,7 +96,7 @@ from .woodfisher import WoodFisher
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
-    RigL, SRigL, CHT, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
+    RigL, SRigL, CHT, CHTs, CHTss, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
     Magnitude, SNIP, FORCE, ProsPr, GraSP, SynFlow, NM,
     Wanda, SparseGPT, UnitPruning,

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from ..fields import Share
 from ..graph import Edit, Graph
-from ..kernels.paths import paths_of_three
 from ..rule import Rule, State
 from ..select.choose import groups, largest, smallest
-from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock, Every, Fraction, When, value
 from .shared.exchange import exchange
+from .shared.link_prediction import ch3_l3, fed_and_heard, grown, refuse_multapses
 
 PAPER = """
 @inproceedings{zhang2024epitopological,
@@ -49,8 +48,8 @@ class CHT(Rule):
     gradient is asked for. One dropped and grown in one tick keeps its value: it never left.
 
     fraction: the paper's zeta, .3.
-    soft:    draw the new ones, without replacement, in proportion to their score (CHTs, Zhang et
-        al. 2025) in the place of taking the largest.
+    soft:    draw the new ones, without replacement, in proportion to their score in the place of
+        taking the largest: a part of what `CHTs` does, which also drops softly, by another score.
     chain:   whether to do (2).
     stop_at: a projection of which more than this share of the dropped synapses came back at once
         rests from then on (the paper's early stop, .9); None: none ever rests.
@@ -89,12 +88,7 @@ class CHT(Rule):
     when: When = Every(100)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        for p in graph.projections:
-            if p.multapses:
-                raise ValueError(
-                    f"CHT scores pairs that are not joined, and {p.name!r} may join a pair twice. "
-                    "Use a projection without multapses."
-                )
+        refuse_multapses(graph, self.name)
         return Edit(), {"rests": [0] * len(graph.projections)}
 
     def update(
@@ -110,17 +104,12 @@ class CHT(Rule):
         stays[drop] = False
         # (2) what hidden units without inputs or outputs still have
         if self.chain:
-            stays = _fed_and_heard(graph, stays, rests)
+            stays = fed_and_heard(graph, stays, rests)
         drop = (~stays).nonzero().squeeze(1)
         # (3) as many by CH3-L3 in what is left, the rest at random
         left = graph.apply(Edit(drop=drop))
         lost = [a - b for a, b in zip(graph.counts().tolist(), left.counts().tolist(), strict=True)]
-        grown = [self._best(left, i, n, rng) for i, n in enumerate(lost)]
-        missing = [n - len(g) for n, g in zip(lost, grown, strict=True)]
-        grow = torch.cat(grown)
-        if any(missing):
-            more = sample_absent(left.apply(Edit(add=grow)), missing, rng)
-            grow = torch.cat([grow, more]).sort().values
+        grow = grown(left, lost, lambda i, n: self._best(left, i, n, rng), rng)
         # a projection rests once most of what it drops comes back at once
         came_back = np.intersect1d(grow.numpy(), graph.array[drop.numpy()], assume_unique=True)
         back = np.histogram(came_back, graph.space.ends)[0].tolist()
@@ -139,44 +128,3 @@ class CHT(Rule):
             scores = np.log(rng.doubles(len(at))) / scores
         rows = largest(torch.from_numpy(scores), n, what="CHT's CH3-L3 score")
         return torch.from_numpy(at)[rows] + left.space.bounds[i]
-
-
-def ch3_l3(graph: Graph, i: int) -> tuple[np.ndarray, np.ndarray]:
-    """Flat indices of projection i's absent pairs that a path of three edges joins, ascending, and
-    their CH3-L3 scores, float64, both (n,)."""
-    p = graph.projections[i]
-    local = graph.local(i).numpy()
-    if p.kind.startswith("stacked"):  # rows and columns of each layer by themselves
-        parts, rows, inner = p.shape
-        row = local // inner
-        starts = local.searchsorted(np.arange(parts * rows + 1, dtype=np.int64) * inner)
-        columns = local % inner + row // rows * inner
-        at, scores = paths_of_three(starts, columns, parts * inner)
-        return at // (parts * inner) * inner + at % inner, scores
-    width = p.size // p.shape[0]
-    starts = local.searchsorted(np.arange(p.shape[0] + 1, dtype=np.int64) * width)
-    return paths_of_three(starts, local % width, width)
-
-
-def _fed_and_heard(graph: Graph, stays: Tensor, rests: list[int]) -> Tensor:
-    """Of the edges that stay, (E,) bool, those whose hidden units have both inputs and outputs.
-
-    Edges of projections that rest are left alone.
-    """
-    which, pre, post = graph.locate()
-    free = ~torch.tensor(rests, dtype=torch.bool)[which]
-    ends = []
-    for population in graph.populations:
-        into = [p.target == population.name for p in graph.projections]
-        out_of = [p.source == population.name for p in graph.projections]
-        if any(into) and any(out_of):
-            ends.append((torch.tensor(into)[which], torch.tensor(out_of)[which], population.size))
-    stays, before = stays.clone(), -1
-    while int(stays.sum()) != before:
-        before = int(stays.sum())
-        for arrives, leaves, size in ends:
-            fan_in = torch.bincount(post[arrives & stays], minlength=size)
-            fan_out = torch.bincount(pre[leaves & stays], minlength=size)
-            dead = (fan_in == 0) | (fan_out == 0)
-            stays &= ~(free & ((arrives & dead[post % size]) | (leaves & dead[pre % size])))
-    return stays

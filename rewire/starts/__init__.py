@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .bipartite_receptive_field import BipartiteReceptiveField as BipartiteReceptiveField
 from .ramanujan import Ramanujan as Ramanujan
 from .receptive_field import ReceptiveField as ReceptiveField
 from .regular import Regular as Regular
@@ -29,6 +30,7 @@ BUILT_IN: Mapping[str, type[StartingTopology]] = {
     "small-world": SmallWorld,
     "scale-free": ScaleFree,
     "receptive-field": ReceptiveField,
+    "bipartite-receptive-field": BipartiteReceptiveField,
     "regular": Regular,
     "ramanujan": Ramanujan,
 }

@@ -25,12 +25,12 @@ class ReceptiveField(StartingTopology):
     sigma:  spread, in sides of the sheet.
     places: "sheet", positions of the units (`attach(positions=)`; by default a square sheet for
             each population that has outgoing synapses); or "line", where unit i of n lies at i / n,
-            for populations without positions: fields near the diagonal of the weight matrix, as the
-            bipartite receptive field of Zhang et al. 2025, arXiv:2501.19107.
+            for populations without positions: fields near the diagonal of the weight matrix. The
+            published model of that kind is `BipartiteReceptiveField`.
     """
 
     kind: ClassVar[str] = "local"
-    source: ClassVar[str] = "Zhang et al. 2025, arXiv:2501.19107"
+    source: ClassVar[str] = "Bogdan et al. 2018, doi:10.3389/fnins.2018.00434"
 
     sigma: float = 0.1
     places: Literal["sheet", "line"] = "sheet"

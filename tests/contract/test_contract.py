@@ -90,6 +90,11 @@ RULES = {
     "srigl": rewire.SRigL(when=when.every(3), fraction=0.4, min_salient=0.8),
     "cht": rewire.CHT(when=when.every(3), fraction=0.4),
     "cht-soft": rewire.CHT(when=when.every(3), fraction=0.4, soft=True, stop_at=0.5),
+    "chts": rewire.CHTs(when=when.every(3), fraction=0.4),
+    "chts-paths": rewire.CHTs(
+        when=when.every(3), fraction=0.4, score="CH3-L3p", regrowth="largest", chain=False
+    ),
+    "chtss": rewire.CHTss(to=0.1, when=when.every(3), fraction=0.4),
     "nm": rewire.NM(),
     "edge-popup": rewire.EdgePopup(to=DENSITY),
     "edge-popup-given": rewire.EdgePopup(
@@ -131,7 +136,7 @@ BUDGETS = {name: budget_of(rule) for name, rule in RULES.items()}
 SILENCING = {n for n in RULES if silences(RULES[n])}
 STILL = {"dense", "static"} | {n for n in RULES if BUDGETS[n].at_start} | SILENCING
 DRAWING = ("age", "deep", "soft-deep", "plas", "set", "dsr", "mest", "random", "homeo", "synap",
-           "cht-soft")  # fmt: skip
+           "cht-soft", "chts")  # fmt: skip
 DRAWS = {name for name in RULES if name.startswith(DRAWING)}
 
 OPTIMISERS = {

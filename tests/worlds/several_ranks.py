@@ -33,6 +33,8 @@ RULES = {
     "RigL": rewire.RigL(fraction=0.3, when=every(2)),
     "SRigL": rewire.SRigL(fraction=0.4, min_salient=0.8, when=every(3)),
     "CHT": rewire.CHT(fraction=0.4, when=every(3)),
+    "CHTs": rewire.CHTs(fraction=0.4, when=every(3)),
+    "CHTss": rewire.CHTss(to=0.1, fraction=0.4, when=every(3)),
     "GMP": rewire.GMP(to=0.1, when=every(2)),
     "L1Shrinkage": rewire.L1Shrinkage(to=0.1, l1=0.05),
     "GraNet": rewire.GraNet(to=0.1, when=every(3)),

@@ -34,6 +34,8 @@ RUNS = {
     rewire.RigL(when=OFTEN, fraction=0.4): (48, 48),
     rewire.SRigL(when=OFTEN, fraction=0.4): (48, 48),
     rewire.CHT(when=OFTEN, fraction=0.4): (48, 48),
+    rewire.CHTs(when=OFTEN, fraction=0.4): (48, 48),
+    rewire.CHTss(to=0.25, when=OFTEN): (48, 24),
     rewire.GMP(to=0.25, when=OFTEN): (96, 24),
     rewire.L1Shrinkage(to=0.25, l1=0.01): (96, 24),
     rewire.GraNet(to=0.25, when=OFTEN): (48, 24),

@@ -65,7 +65,11 @@ class Gradual(Rule):
         last = self.when.last(clock.span, self.until)
         left = max(last - clock.step, 0) / max(last - begin, 1)
         start, end = sum(state["start"]), state["end"]
-        return round(end + (start - end) * left**3)
+        return round(end + (start - end) * self.remaining(left))
+
+    def remaining(self, left: float) -> float:
+        """What of the way is to go where a part ``left`` of the prunings is: the cubic."""
+        return left**3
 
 
 @dataclass(frozen=True, kw_only=True)
