@@ -180,16 +180,8 @@ def _alone() -> Iterator[None]:
 
 def _lines(path: Path, sha256: str) -> list[str]:
     """The sentences of a gzipped file, without blanks around them."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error}). Remove or replace it.") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != sha256:
-        raise DataError(
-            f"{path}: has sha256 {digest}, expected {sha256}. Remove or replace it "
-            "(`rewire data fetch` downloads a checked copy into the cache folder)."
-        )
+    remedy = " (`rewire data fetch` downloads a checked copy into the cache folder)"
+    content = places.content(path, sha256, remedy)
     try:
         text = gzip.decompress(content).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:

@@ -1,5 +1,6 @@
 """Where data files live: ``$REWIRE_DATA`` if it is set and has them, else the cache folder."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -61,3 +62,20 @@ def missing(name: str, place: Place, *, fetched: bool = True) -> DataError:
         f"{name} is not on this machine: looked in {where} ({hint}). "
         f"Point ${VARIABLE} at a folder that has it{fetch}."
     )
+
+
+def content(path: Path, sha256: str, remedy: str) -> bytes:
+    """The bytes of a file of that digest; ``remedy`` ends the message for another one.
+
+    Raises DataError for a file that cannot be read, or is another one.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}). Remove or replace it.") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sha256:
+        raise DataError(
+            f"{path}: has sha256 {digest}, expected {sha256}. Remove or replace it{remedy}."
+        )
+    return data

@@ -1,13 +1,11 @@
 """Text as sequences of characters, for models that foretell the next one."""
 
-import hashlib
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
 from . import places
 from .dataset import Raw
 from .places import Place
@@ -83,14 +81,5 @@ def windows(tokens: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _characters(name: str, path: Path, sha256: str) -> np.ndarray:
     """Each character of a file as its number in the sorted list of all of them, (N,) int64."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error}).") from error
-    digest = hashlib.sha256(text).hexdigest()
-    if digest != sha256:
-        raise DataError(
-            f"{path}: has sha256 {digest}, expected {sha256}. Remove or replace it: it is not the "
-            f"text that {name} stands for."
-        )
+    text = places.content(path, sha256, f": it is not the text that {name} stands for")
     return np.unique(np.frombuffer(text, np.uint8), return_inverse=True)[1].astype(np.int64)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from rewire.names import unknown
 
 from ..errors import ConfigError
-from ..reproduction.analyses.evaluating import Judge, judge_of
+from ..opened.evaluating import Judge, judge_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

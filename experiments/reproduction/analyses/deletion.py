@@ -77,7 +77,7 @@ class _Trained:
 
         import rewire
 
-        from .evaluating import judge_of
+        from ...opened.evaluating import judge_of
 
         self.judge, self.model, self.of = judge_of(cell), cell.model(), of
         self.seed = int(cell.seed or 0)

@@ -20,7 +20,7 @@ class Evaluation(Analysis):
     """
 
     def rows(self, run: OpenedRun) -> list[dict[str, Any]]:
-        from .evaluating import judge_of
+        from ...opened.evaluating import judge_of
 
         rows = []
         for cell, density in self.cells(run):

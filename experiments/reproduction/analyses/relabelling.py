@@ -54,9 +54,9 @@ class Relabelling(Analysis):
     def _of_cell(self, cell: OpenedCell) -> Iterator[dict[str, Any]]:
         from rewire import rng_for
 
+        from ...opened.evaluating import judge_of
         from ...trainings.batches import Batches
         from ...trainings.settings import settings
-        from .evaluating import judge_of
 
         judge, s, seed = judge_of(cell), settings(cell.config), int(cell.seed or 0)
         yield {"task": 0, "test_accuracy": judge.measure(cell.model())[1]}

@@ -53,7 +53,7 @@ class WeightNoise(Analysis):
 
     def _of(self, cell: OpenedCell) -> Iterator[dict[str, Any]]:
         """The rows of one network, whose model is built once: each draw sets all weights anew."""
-        from .evaluating import judge_of
+        from ...opened.evaluating import judge_of
 
         judge, model, graph = judge_of(cell), cell.model(), cell.graph()
         parameters = dict(model.named_parameters())

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ...config.schema import Data
-from ...data import Dataset, Split
-from ...tasks import Task
-from ...trainings.branch_start import table_of_data
-from ...trainings.settings import settings
+from ..config.schema import Data
+from ..data import Dataset, Split
+from ..tasks import Task
+from ..trainings.branch_start import table_of_data
+from ..trainings.settings import settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ...opened import OpenedCell
+    from .cell import OpenedCell
 
 
 @dataclass(frozen=True, eq=False)
