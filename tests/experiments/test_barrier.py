@@ -14,8 +14,8 @@ from rewire.experiments import cli
 from rewire.experiments.choice import Choice
 from rewire.experiments.errors import ConfigError, StoreError
 from rewire.experiments.interpolation import Barrier, between, line, pairs_at, pairs_of
-from rewire.experiments.reproduction import analyses
 from rewire.experiments.opened.evaluating import judge_of
+from rewire.experiments.reproduction import analyses
 
 BASE = {
     "name": "copies",
