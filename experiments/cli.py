@@ -200,6 +200,8 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
 
     Accuracies are fractions of 1, and other tasks have columns of their own metric; costs are
     cumulative and include those of earlier levels and of the trainings a row started from.
+    "Steps to dense loss" is the first evaluation at which the validation loss is no higher than
+    the dense network of the same seed ever has it, or never.
     Measures of installed packages (rewire.measures) are the last columns.
 
     Parameters
@@ -213,14 +215,17 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
     times
         With --no-times, leave out seconds and memory: the rest is the same in every repetition.
     """
-    from . import kinds, store
+    from . import early_stopping, kinds, store
     from .report.measures import with_measures
     from .tasks import metric_of
     from .versions import outdated
 
     if json and csv:
         raise ConfigError("--json and --csv exclude each other")
-    rows = store.results(directory, listed=(directory / "experiment.json").exists())
+    listed = (directory / "experiment.json").exists()
+    rows = store.results(directory, listed=listed)
+    evals = store.evals(directory, listed=listed)
+    rows = early_stopping.with_steps_to_dense_loss(rows, evals)
     rows, measures, problems = with_measures(directory, rows)
     for problem in (*problems, *outdated(directory)):
         _warn(problem)
@@ -230,12 +235,14 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
         print(store.to_json(rows) if json else store.to_csv(rows), end="")
         return
     titles = {"test_accuracy": "test", "test_accuracy_at_early_stop": "test at early stop",
-              "label": "rule", "simulated_seconds": "time (s)"}  # fmt: skip
+              "label": "rule", "simulated_seconds": "time (s)",
+              **early_stopping.TITLES}  # fmt: skip
     for kind, part in kinds.rows_by_kind(rows) or [(kinds.KINDS["trainings"], [])]:
         columns = list(dict.fromkeys((*kind.columns(part), *(m.name for m in measures))))
         table = new_table(*(titles.get(name, name.replace("_", " ")) for name in columns))
         for row in part:
             metric = metric_of(row)
+            row = {**row, early_stopping.STEPS: early_stopping.steps_text(row)}
             table.add_row(*(shown(name, row.get(name), metric) for name in columns))
         console().print(table)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -315,16 +315,27 @@ def contrasts(
 
     Pairs without a common density or seed (unfinished runs) are left out.
     """
-    by_label = points(rows)
-    compared = []
+    compared = [
+        contrast(left, right, density, column=column, named=named)
+        for left, right, density in paired(points(rows), pairs)
+    ]
+    return corrected(compared)
+
+
+def paired(
+    by_label: Mapping[str, Sequence[Point]], pairs: Iterable[Sequence[str]]
+) -> Iterator[tuple[Point, Point, float]]:
+    """The two points of every pair at every density that both were asked for, and the density.
+
+    Pairs without a common density or seed are left out.
+    """
     for a, b in pairs:
         if a not in by_label or b not in by_label:
             continue
         for density in requested_densities({a: by_label[a], b: by_label[b]}):
             left, right = at_density(by_label[a], density), at_density(by_label[b], density)
             if left and right and {*left.seeds} & {*right.seeds}:
-                compared.append(contrast(left, right, density, column=column, named=named))
-    return corrected(compared)
+                yield left, right, density
 
 
 def corrected(pairs: Sequence[Contrast]) -> list[Contrast]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import compare, store
+from ..early_stopping import with_steps_to_dense_loss
 from ..errors import StoreError
 from ..tasks import Metric, metric_of
 from .graphs import read_graph
@@ -259,12 +260,13 @@ def load(out: str | Path) -> RunData:
         raise StoreError(f"{path}: holds a {type(experiment).__name__} where an object belongs")
     toml = out / "experiment.toml"
     listed = bool(experiment.get("cells"))
-    rows = store.results(out, listed=listed)
+    evals = store.evals(out, listed=listed)
+    rows = with_steps_to_dense_loss(store.results(out, listed=listed), evals)
     return RunData(
         out,
         experiment,
         [row for row in rows if "spiking_accuracy" not in row],
-        store.evals(out, listed=listed),
+        evals,
         [_state(out, item) for item in experiment.get("cells", [])],
         toml.read_text(errors="replace") if toml.is_file() else "",
         [row for row in rows if "spiking_accuracy" in row],

@@ -12,6 +12,7 @@ from typing import Any
 
 from rewire.names import did_you_mean
 
+from ..early_stopping import with_steps_to_dense_loss
 from ..errors import ConfigError
 from .database import Row, evals, results
 from .folder import CellStore, cell_folders, listed_cells, read_experiment
@@ -36,9 +37,10 @@ def tables(out: str | Path) -> dict[str, list[Row]]:
     Raises StoreError as `results`.
     """
     listed = (Path(out) / "experiment.json").exists()
+    curves = evals(out, listed=listed)
     return {
-        "results": results(out, listed=listed),
-        "evals": evals(out, listed=listed),
+        "results": with_steps_to_dense_loss(results(out, listed=listed), curves),
+        "evals": curves,
         "cells": described_cells(out),
     }
 

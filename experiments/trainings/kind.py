@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..config.problems import Problems
+from ..early_stopping import LEAST, OWN, STEPS
 from ..engines.outcome import Work
 from ..kind import Costs, Kind, Page, Plan, Rows
 from ..summary import Summary
@@ -56,8 +57,9 @@ class Trainings(Kind):
     def columns(self, rows: Rows) -> Sequence[str]:
         metrics = dict.fromkeys(map(metric_of, rows or [{}]))
         judged = [name for m in metrics for name in (m.test, m.at_early_stop)]
-        return ("label", "seed", "level", "density", "edges", "step", *judged, "val_loss",
-                "updates", "seconds")  # fmt: skip
+        steps = (OWN, STEPS) if any(row.get(LEAST) is not None for row in rows) else (OWN,)
+        return ("label", "seed", "level", "density", "edges", "step", *judged, *steps,
+                "val_loss", "updates", "seconds")  # fmt: skip
 
     def summary(self, rows: Rows) -> Summary:
         from .summary import summary

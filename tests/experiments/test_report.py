@@ -201,7 +201,7 @@ def test_missing_and_failed_cells_are_named_and_the_rest_is_drawn(tmp_path):
     labels = {attrs["data-label"] for attrs, _ in page.rows if "data-label" in attrs}
     assert labels == {*RULES} - {"SET"}
     counts = {
-        attrs["data-label"]: cells[5][1] for attrs, cells in page.rows if "data-label" in attrs
+        attrs["data-label"]: cells[7][1] for attrs, cells in page.rows if "data-label" in attrs
     }
     assert (counts["IMP"], counts["RigL"], counts["DeepR"]) == ("2", "2", "3")
 

@@ -17,7 +17,7 @@ from ..run import RunData
 from ..sections import Section
 from ..style import inline
 from ..tables import Cell, Row, Table
-from . import chance, conversion, figures, results, rewiring, sentences, structure
+from . import chance, conversion, early, figures, results, rewiring, sentences, structure
 from .ranking import ranked
 
 MOST_DENSITIES = 4  # shown one by one in learning curves, maps and overlaps
@@ -332,6 +332,13 @@ SECTIONS = (
         _contrasts,
         link="contrasts",
         template="trainings/contrasts.html",
+    ),
+    Section(
+        "early",
+        "Steps of training, compared",
+        early.show,
+        link="steps",
+        template="trainings/early.html",
     ),
     Section(
         "made",

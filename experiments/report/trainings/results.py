@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import compare
+from ...early_stopping import LEAST, OWN, STEPS
 from ..measures import Measure
 from ..rounding import grouped, power_of_ten, times
 from ..run import RunData
@@ -76,6 +77,22 @@ def _early_stop(run: RunData, point: compare.Point) -> Cell:
     return Cell(run.metric.number(mean), data={"value": mean})
 
 
+def _own_steps(run: RunData, point: compare.Point) -> Cell:
+    mean = point.mean(OWN)
+    return Cell(grouped(mean), data={"value": mean})
+
+
+def _steps_to_dense(run: RunData, point: compare.Point) -> Cell:
+    """The mean over the seeds, where all of them reach the loss; else how many do."""
+    compared = [row for row in point.rows if row.get(LEAST) is not None]
+    steps = point.values(STEPS)
+    if not compared:
+        return Cell("–")
+    if len(steps) < len(compared):
+        return Cell("", note=f"{len(steps)} of {len(compared)} seeds")
+    return Cell(grouped(steps.mean()), data={"value": steps.mean()})
+
+
 def _density(run: RunData, point: compare.Point) -> Cell:
     kind = "over" if point.over_budget else ""
     return Cell(f"{point.density:.4g}", kind, {"value": point.density})
@@ -122,6 +139,8 @@ COLUMNS = (
     Column("metric", _judged),
     Column("interval", _interval),
     Column("early stop", _early_stop),
+    Column("at step", _own_steps),
+    Column("dense loss at step", _steps_to_dense),
     Column("n", lambda run, point: Cell(str(len(point.rows)))),
     Column("density", _density),
     Column("edges", _edges),

@@ -87,10 +87,13 @@ def _cost(run: RunData, best: compare.Point) -> str:
 
 def contrasts(run: RunData) -> list[compare.Contrast]:
     """The named contrasts; without any, every rule against the dense network (never tested)."""
+    pairs, named = compared_pairs(run)
+    return compare.contrasts(run.rows, pairs, column=run.metric.test, named=named)
+
+
+def compared_pairs(run: RunData) -> tuple[Sequence[Sequence[str]], bool]:
+    """Pairs of labels that a page compares, and whether the experiment named them."""
     pairs = run.experiment.get("contrasts") or run.config.get("contrasts") or []
-    if pairs:
-        return compare.contrasts(run.rows, pairs, column=run.metric.test)
-    if run.dense is None:
-        return []
-    others = [(label, run.dense.label) for label in run.points if label != run.dense.label]
-    return compare.contrasts(run.rows, others, column=run.metric.test, named=False)
+    if pairs or run.dense is None:
+        return pairs, True
+    return [(label, run.dense.label) for label in run.points if label != run.dense.label], False
