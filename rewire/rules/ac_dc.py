@@ -14,7 +14,8 @@ from ..rule_budget import Falling
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock, Every, When
-from .shared.gradual import level, weakest
+from .shared.gradual import level
+from .shared.magnitude import weakest
 
 PAPER = """
 @inproceedings{peste2021acdc,
@@ -52,7 +53,7 @@ class ACDC(Rule):
 
     to:    the density to end at; filled in by ``density`` of ``attach`` and ``train``.
     scope: "global" ranks all weights together, as the paper; "layer" gives every projection the
-           same density.
+           same density; "lamp" ranks all by their LAMP score (`LAMP`).
     when:  a phase's length. The paper's, on ImageNet: 10 of 100 epochs dense, phases of 5, and the
            last 15 compressed: ``every(5 epochs, first=10 epochs, stop=.85)``.
 
@@ -80,7 +81,7 @@ class ACDC(Rule):
     bibtex: ClassVar[str] = PAPER
 
     to: float | None = None
-    scope: Literal["layer", "global"] = "global"
+    scope: Literal["layer", "global", "lamp"] = "global"
     when: When = Every(100, stop=0.85)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 from ..graph import Edit, Graph
 from ..signals import Signals
-from .shared.gradual import Ranked, weakest
+from .shared.gradual import Ranked
+from .shared.magnitude import weakest
 
 PAPER = """
 @misc{zhu2017prune,
@@ -29,7 +30,7 @@ class GMP(Ranked):
     are dropped until the cubic's count is left; the last tick leaves exactly the density asked for.
 
     scope: "layer", the paper's way, gives every projection the same density; "global" ranks all
-           weights together.
+           weights together; "lamp" does so by their LAMP score (`LAMP`).
     when:  the paper's Delta t is 100 to 1,000 steps, and t_0 the tick before the first.
 
     Deviations: what is dropped is 0 and stays out (the paper's masked weights keep their values
@@ -54,7 +55,7 @@ class GMP(Ranked):
     source: ClassVar[str] = "Zhu & Gupta 2017, arXiv:1710.01878"
     bibtex: ClassVar[str] = PAPER
 
-    scope: Literal["layer", "global"] = "layer"
+    scope: Literal["layer", "global", "lamp"] = "layer"  # type: ignore[assignment]
 
     def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
         return Edit(drop=weakest(graph, k, self.scope))

@@ -14,10 +14,11 @@ from ..graph import PARTS, Edit, Graph, Rewind
 from ..names import did_you_mean
 from ..rule import Budget, Rule, State
 from ..rule_budget import Ladder
-from ..select.choose import groups, smallest
+from ..select.choose import smallest
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock, When, at_end
+from .shared.magnitude import lamp_of, weakest
 
 PAPER = """
 @inproceedings{frankle2019lottery,
@@ -46,10 +47,11 @@ class IMP(Rule):
 
     fraction: of the surviving weights dropped in a round.
     rates:    other fractions for some projections, by name or pattern ({"fc3": 0.1}); 0 keeps a
-              projection whole. Scope "global" ranks all projections together, and takes no rates
-              but 0.
+              projection whole. Scopes "global" and "lamp" rank all projections together, and take
+              no rates but 0.
     scope:    "layer" ranks within each projection, as the paper does for LeNet and Conv-2/4/6;
-              "global" over all, as for ResNet-18 and VGG-19.
+              "global" over all, as for ResNet-18 and VGG-19; "lamp" over all by the LAMP score
+              (`LAMP`), which keeps the largest weight of every projection.
     rounds:   prunings in all; by default 5, or as many as ``to`` needs. With ``to`` they must reach
               it.
     to:       densities to visit: the cut that would pass one is made exactly to it (under
@@ -84,7 +86,7 @@ class IMP(Rule):
 
     fraction: float = 0.2
     rates: Mapping[str, float] = field(default_factory=dict, hash=False)
-    scope: Literal["global", "layer"] = "global"
+    scope: Literal["global", "layer", "lamp"] = "global"
     rounds: Count | None = None
     to: tuple[float, ...] = ()
     rewind: Steps = 0
@@ -97,10 +99,10 @@ class IMP(Rule):
             raise ValueError(f"IMP drops a fraction in (0, 1) of the weights, got {rates}.")
         if not all(0 < d <= 1 for d in self.to):
             raise ValueError(f"IMP goes to densities in (0, 1], got {list(self.to)}.")
-        if self.scope == "global" and any(self.rates.values()):
+        if self.scope != "layer" and any(self.rates.values()):
             raise ValueError(
-                "IMP with scope 'global' ranks all projections together: rates may only be 0 "
-                "(keep a projection whole). Use scope='layer' for rates of their own."
+                f"IMP with scope {self.scope!r} ranks all projections together: rates may only be "
+                "0 (keep a projection whole). Use scope='layer' for rates of their own."
             )
 
     @classmethod
@@ -114,17 +116,17 @@ class IMP(Rule):
 
     def ladder(self, counts: Sequence[int], names: Sequence[str]) -> list[list[int]]:
         """Edges dropped in each round, from these counts on: per projection under scope "layer",
-        one number in all under "global".
+        one number in all under the others.
 
         Raises ValueError for a density in ``to`` that is below the smallest graph: one edge in
-        each projection (one in all under "global"), and all edges of projections at rate 0; for
+        each projection (one in all under the others), and all edges of projections at rate 0; for
         one that ``rounds`` do not reach; and for a pattern in ``rates`` that fits no name ("*"
         stands for names not known).
         """
         self._check_names(names)
         rates = [self.fraction if (r := match(n, self.rates)) is None else r for n in names]
         fixed = 0  # edges of projections at rate 0, which a global ranking leaves out
-        if self.scope == "global":
+        if self.scope != "layer":
             fixed = sum(n for n, r in zip(counts, rates, strict=True) if not r)
             counts, rates = [sum(counts) - fixed], [self.fraction]
         possible = sum(counts) + fixed
@@ -206,15 +208,13 @@ class IMP(Rule):
         return edit, {**state, "level": level + 1}
 
     def _smallest(self, graph: Graph, k: Sequence[int]) -> torch.Tensor:
-        weight, what = graph["weight"], "IMP's |weight|"
-        if self.scope == "layer":
-            return smallest(weight, k, groups(graph, "layer"), magnitude=True, what=what)
         whole = [i for i, p in enumerate(graph.projections) if match(p.name, self.rates) == 0]
-        if whole:
-            weight = weight.clone()
-            for i in whole:  # left out of the ranking
-                weight[graph.rows(i)] = torch.inf
-        return smallest(weight, k[0], magnitude=True, what=what)
+        if self.scope == "layer" or not whole:
+            return weakest(graph, k, self.scope, "IMP")
+        scores = lamp_of(graph) if self.scope == "lamp" else graph["weight"].abs()
+        for i in whole:  # left out of the ranking
+            scores[graph.rows(i)] = torch.inf
+        return smallest(scores, k[0], what="IMP's |weight|")
 
 
 def _shrunk(have: Sequence[int], rates: Sequence[float], exponent: float) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -13,7 +13,8 @@ from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Bound, Clock, Every, When
-from .shared.gradual import Ranked, weakest
+from .shared.gradual import Ranked
+from .shared.magnitude import weakest
 from .shared.silencing import rate_of
 
 PAPER = """
@@ -43,7 +44,8 @@ class L1Shrinkage(Ranked):
     l1:    strength. It has to be found by trying: too little leaves the cut to be that of the
            plain magnitude, too much leaves nothing to train with.
     scope: "global" ranks all projections together, so that the norm decides how many synapses
-           each layer keeps; "layer" gives every one the same density.
+           each layer keeps; "layer" gives every one the same density; "lamp" ranks all by their
+           LAMP score (`LAMP`).
 
     Deviations: the papers name no number of synapses, which follows from the strength and a
     threshold there; here it is exact, so that rules are compared at equal edges. Under other
@@ -67,6 +69,7 @@ class L1Shrinkage(Ranked):
     source: ClassVar[str] = "Collins & Kohli 2014, arXiv:1412.1442"
     bibtex: ClassVar[str] = PAPER
 
+    scope: Literal["layer", "global", "lamp"] = "global"  # type: ignore[assignment]
     l1: float = 1e-4
     when: When = Every(1)
     until: Bound | None = 0.75

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from ..graph import Graph
 from ..select.choose import counts_by, groups, largest
 from ..signals import Signals
 from .shared.layer_budget import LayerBudget
+from .shared.magnitude import lamp_of
 
 PAPER = """
 @inproceedings{lee2021layer,
@@ -32,7 +30,10 @@ class LAMP(LayerBudget):
     A weight's score is w^2 over the sum of the squares in its layer that are no smaller; the scores
     of all layers are ranked together, and each layer keeps as many edges as it has among the
     highest. The largest weight of a layer scores 1, so that none is lost. With
-    ``Magnitude(scope="layer", layers=LAMP())`` this is the paper's pruning, in one round.
+    ``Magnitude(scope="layer", layers=LAMP())`` this is the paper's pruning, in one round, and
+    ``scope="lamp"`` of `Magnitude`, `IMP`, `GMP`, `L1Shrinkage` and `ACDC` ranks by the same score
+    at each cut; the paper's own, in rounds with training on, is
+    ``IMP(scope="lamp", restore="nothing")``.
 
     Deviation: none; ties are broken by key.
 
@@ -49,19 +50,5 @@ class LAMP(LayerBudget):
     bibtex: ClassVar[str] = PAPER
 
     def counts(self, graph: Graph, signals: Signals, total: int) -> list[int]:
-        weight, layers = graph["weight"], groups(graph, "layer")
-        scores = torch.cat([lamp_scores(weight[lo:hi]) for lo, hi in layers])
-        return counts_by(largest(scores, total, what="the LAMP score"), layers)
-
-
-def lamp_scores(weight: Tensor) -> Tensor:
-    """w^2 / the sum of the squares of a layer's weights that rank at or above it, (E,) float64.
-
-    >>> lamp_scores(torch.tensor([3.0, -1.0, 2.0])).tolist()  # of 9, 1, 4
-    [1.0, 0.07142857142857142, 0.3076923076923077]
-    """
-    squares = weight.double().square()
-    order = squares.argsort(stable=True, descending=True)
-    scores = torch.zeros_like(squares)
-    scores[order] = (squares[order] / squares[order].cumsum(0)).nan_to_num(0.0)
-    return scores.where(squares.isfinite(), torch.nan)
+        kept = largest(lamp_of(graph), total, what="the LAMP score")
+        return counts_by(kept, groups(graph, "layer"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ..graph import Edit, Graph
 from ..signals import Signals
 from ..streams import Stream
 from .shared.layer_budget import Layered
+from .shared.magnitude import weakest
 from .shared.prune_at_start import Scope
 
 PAPER = """
@@ -33,7 +34,9 @@ class Magnitude(Layered):
     of a model that is trained already it is this rule.
 
     Under scope "global" a layer whose initial weights are small (a large fan-in) goes first, and
-    may vanish whole. ``layers`` shares the edges out over the layers anew: `LAMP` or `OWL`.
+    may vanish whole; under "lamp" all are ranked by their LAMP score, which is the same cut as
+    ``layers=LAMP()`` within layers. ``layers`` shares the edges out over the layers anew: `LAMP`
+    or `OWL`.
     Deviation: none; ties are broken by key.
 
     >>> import torch, rewire
@@ -48,8 +51,10 @@ class Magnitude(Layered):
     source: ClassVar[str] = "Frankle et al. 2021, arXiv:2009.08576"
     bibtex: ClassVar[str] = PAPER
 
-    scope: Scope = "global"
+    scope: Literal[Scope, "lamp"] = "global"  # type: ignore[assignment]
 
     def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         counts = self.shared_out(graph, signals)
+        if self.scope == "lamp":
+            return Edit(drop=weakest(graph, [len(graph) - sum(counts)], "lamp", self.name))
         return self.prune(graph, lambda graph: graph["weight"].abs(), counts=counts)

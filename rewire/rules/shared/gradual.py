@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import Tensor
-
 from ...budget import apportion
 from ...graph import NOTHING, Edit, Graph
 from ...rule import Budget, Rule, State
 from ...rule_budget import Scheduled
-from ...select.choose import groups, smallest
 from ...signals import Signals
 from ...streams import Stream
 from ...when import Bound, Clock, Every, When
@@ -105,10 +102,3 @@ def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:
     left = apportion([start[i] for i in some], keep, [counts[i] for i in some])
     by_projection = dict(zip(some, left, strict=True))
     return [by_projection.get(i, 0) for i in range(len(counts))]
-
-
-def weakest(graph: Graph, k: Sequence[int], scope: str, rule: str = "GMP") -> Tensor:
-    """Rows of the ``k`` smallest |w|, per projection or over all."""
-    return smallest(
-        graph["weight"], k, groups(graph, scope), magnitude=True, what=f"{rule}'s |weight|"
-    )

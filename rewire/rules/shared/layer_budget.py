@@ -47,9 +47,9 @@ class Layered(PruneAtStart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.layers is not None and self.scope == "global":
+        if self.layers is not None and self.wide:
             raise ValueError(
-                f"{self.name} ranks all layers together under scope='global', and "
+                f"{self.name} ranks all layers together under scope={self.scope!r}, and "
                 f"{type(self.layers).__name__} shares its edges out over them: choose "
                 "scope='layer' or 'row'."
             )

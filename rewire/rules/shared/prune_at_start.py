@@ -79,6 +79,11 @@ class PruneAtStart(Rule):
         return not isinstance(self.when, Never)
 
     @property
+    def wide(self) -> bool:
+        """Whether all projections are ranked together, and only the total is given."""
+        return self.scope not in ("layer", "row")
+
+    @property
     def skips_step(self) -> bool:  # type: ignore[override]
         return self.waits
 
@@ -148,9 +153,9 @@ class PruneAtStart(Rule):
         return f"{self.name}'s score"
 
     def counts(self, graph: Graph) -> list[int]:
-        """Edges to end at: one number under scope "global", else one for each projection."""
+        """Edges to end at: one number where all are ranked together, else one a projection."""
         possible = graph.possible
-        have = [len(graph)] if self.scope == "global" else graph.counts().tolist()
+        have = [len(graph)] if self.wide else graph.counts().tolist()
         if self.to is None:
             raise ValueError(
                 f"{self.name} cuts to a density, and none was given: pass density= to attach, or "
@@ -163,11 +168,11 @@ class PruneAtStart(Rule):
                     f"{len(graph.projections)} projections; give one for each."
                 )
             counts = list(self.to)
-        elif self.scope == "global":
+        elif self.wide:
             counts = [round(self.to * possible)]
         else:
             counts = counts_for(graph.space, self.to, self.spread)
-        if self.scope == "global":  # one ranking over all: only the total is kept
+        if self.wide:  # one ranking over all: only the total is kept
             counts = [sum(counts)]
         if self.waits:  # another rule may have dropped more already
             counts = [min(k, n) for k, n in zip(counts, have, strict=True)]
