@@ -10,7 +10,7 @@ from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
 from ..when import When, never
-from .shared.n_of_m import PatternAtStart, check, chosen
+from .shared.n_of_m import PatternAtStart, Undivided, check, chosen
 
 PAPER = """
 @misc{mishra2021accelerating,
@@ -30,10 +30,13 @@ class NM(Rule):
     (Mishra et al. 2021, arXiv:2104.08378, the one-shot recipe for sparse tensor cores).
 
     Of a trained model: its recipe, prune and train on with the same settings. Groups are of m
-    inputs to one output (of a convolution: at one place of the kernel); a last, shorter group
-    keeps n too. Exact: n in each group, the smaller key first among equals.
+    inputs to one output (of a convolution: at one place of the kernel). Exact: n in each group,
+    the smaller key first among equals.
 
     n, m: 2 of 4 is what NVIDIA's tensor cores run; the density is n / m, and no other.
+    undivided: layers whose inputs are no multiple of m (a picture's three channels, depthwise
+        convolutions) are "refused" by name, or left "dense", as NVIDIA's ASP leaves those that
+        its tensor cores cannot run; the density is then n / m of the others.
 
     Deviation: none of the paper's permutations of channels.
 
@@ -54,10 +57,11 @@ class NM(Rule):
 
     n: int = 2
     m: int = 4
+    undivided: Undivided = "refused"
     when: When = never
 
     def __post_init__(self) -> None:
         check(self.name, self.n, self.m)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        return Edit(drop=(~chosen(graph, self.n, self.m, "NM's |weight|")).nonzero().squeeze(1)), {}
+        return Edit(drop=(~chosen(self, graph)).nonzero().squeeze(1)), {}

@@ -14,7 +14,7 @@ from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock
-from .shared.n_of_m import LivePattern, check, chosen
+from .shared.n_of_m import LivePattern, Undivided, check, chosen
 from .shared.silencing import rate_of
 
 PAPER = """
@@ -39,7 +39,7 @@ class SRSTE(Rule):
     estimator); the sparse-refined term then pulls those that were silent in it towards 0,
     w <- w - lr decay w, so that they do not keep changing places with the live ones.
 
-    n, m:  groups as in :class:`NM`; the density is n / m, and no other.
+    n, m, undivided: groups as in :class:`NM`; the density is n / m, and no other.
     decay: lambda_w, 2e-4 in the paper. 0 is the plain straight-through estimator.
 
     Deviation: the pull is applied after the step (with plain SGD: the paper's, to order lr^2).
@@ -66,6 +66,7 @@ class SRSTE(Rule):
 
     n: int = 2
     m: int = 4
+    undivided: Undivided = "refused"
     decay: NonNegative = 2e-4
 
     def __post_init__(self) -> None:
@@ -87,4 +88,4 @@ class SRSTE(Rule):
         return Edit(set={**edit, "gain": self._gain(graph)}), state
 
     def _gain(self, graph: Graph) -> torch.Tensor:
-        return chosen(graph, self.n, self.m, "SRSTE's |weight|").float()
+        return chosen(self, graph).float()

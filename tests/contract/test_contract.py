@@ -57,14 +57,14 @@ RULES = {
     "snip-at-end": rewire.SNIP(to=0.1, when=when.at_end, rounds=2),
     "sparse-gpt-at-end": rewire.SparseGPT(to=0.1, when=when.at_end),
     "units-at-end": rewire.UnitPruning(keep=0.5, when=when.at_end),
-    "wanda-n-of-m": rewire.Wanda(n=2, m=4),
+    "wanda-n-of-m": rewire.Wanda(n=2, m=4, undivided="dense"),
     "sparse-gpt": rewire.SparseGPT(to=DENSITY),
     "sparse-gpt-row": rewire.SparseGPT(to=DENSITY, scope="row", block=5, layers=rewire.LAMP()),
     "units": rewire.UnitPruning(to=0.5),
     "units-by-wanda": rewire.UnitPruning(
         keep=0.5, scope="global", of="both", score="input_norm", times_weight=True
     ),
-    "sparse-gpt-n-of-m": rewire.SparseGPT(n=1, m=4, block=8),
+    "sparse-gpt-n-of-m": rewire.SparseGPT(n=1, m=4, block=8, undivided="dense"),
     "snip": rewire.SNIP(to=DENSITY),
     "snip-iterative": rewire.SNIP(to=DENSITY, rounds=5, scope="layer"),
     "force": rewire.FORCE(to=DENSITY, rounds=5),
@@ -99,7 +99,7 @@ RULES = {
         when=when.every(3), fraction=0.4, score="CH3-L3p", regrowth="largest", chain=False
     ),
     "chtss": rewire.CHTss(to=0.1, when=when.every(3), fraction=0.4),
-    "nm": rewire.NM(),
+    "nm": rewire.NM(undivided="dense"),
     "edge-popup": rewire.EdgePopup(to=DENSITY),
     "edge-popup-given": rewire.EdgePopup(
         to=DENSITY, scope="global", weights="given", ranks="value", rate=5.0
@@ -115,7 +115,7 @@ RULES = {
     ),
     "movement": rewire.MovementPruning(to=0.1),
     "top-kast": rewire.TopKAST(to=DENSITY, decay=1.0),
-    "sr-ste": rewire.SRSTE(n=1, m=3, decay=0.1),
+    "sr-ste": rewire.SRSTE(n=1, m=2, decay=0.1, undivided="dense"),
     "ac-dc": rewire.ACDC(to=DENSITY, when=when.every(3)),
     "grad-r": rewire.GradR(to=DENSITY, alpha=0.1),
     "random-rewiring": rewire.RandomRewiring(when=when.every(3), fraction=0.3),

@@ -51,7 +51,7 @@ RULES = {
     "ProsPr": rewire.ProsPr(to=0.3),
     "GraSP": rewire.GraSP(to=0.3),
     "SynFlow": rewire.SynFlow(to=0.3, rounds=5),
-    "NM": rewire.NM(),
+    "NM": rewire.NM(undivided="dense"),
     "Wanda": rewire.Wanda(to=0.3, layers=rewire.OWL(outlier=1.5)),
     "SparseGPT": rewire.SparseGPT(to=0.3, block=8),
     "UnitPruning": rewire.UnitPruning(to=0.3, score="input_norm", times_weight=True),
@@ -61,7 +61,7 @@ RULES = {
     "SoftThreshold": rewire.SoftThreshold(to=0.1),
     "MovementPruning": rewire.MovementPruning(to=0.1),
     "TopKAST": rewire.TopKAST(to=0.3),
-    "SRSTE": rewire.SRSTE(n=1, m=4, decay=0.1),
+    "SRSTE": rewire.SRSTE(n=1, m=4, decay=0.1, undivided="dense"),
     "ACDC": rewire.ACDC(to=0.3, when=every(2)),
     "GradR": rewire.GradR(to=0.3, alpha=0.1),
     "HomeostaticGrowth": rewire.HomeostaticGrowth(

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from ...graph import Edit, Graph
+from ...rule import State
 from ...rule_budget import Budget, R
 from ...signals import Signals
 from ...streams import Stream
 from .blocks import blocks_of
 from .layer_budget import Layered
-from .n_of_m import CountsOrPattern, check, suited
+from .n_of_m import CountsOrPattern, Undivided, check, suited, undivided
 from .prune_at_start import AtTheEnd
 
 
@@ -36,6 +37,7 @@ class ByInputs(Layered):
     sequential: False: all inputs are those of the whole model.
     n, m: keep n of every m weights of a row instead, in the order of its inputs; the density is
         n / m, and no other.
+    undivided: what becomes of layers whose inputs are no multiple of m, as in :class:`NM`.
     """
 
     at_once: ClassVar[Budget] = CountsOrPattern()
@@ -45,6 +47,7 @@ class ByInputs(Layered):
 
     n: int | None = None
     m: int | None = None
+    undivided: Undivided = "refused"
     sequential: bool = True
 
     def __post_init__(self) -> None:
@@ -64,11 +67,17 @@ class ByInputs(Layered):
                     "layers= and to=."
                 )
 
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        if self.n is not None and self.m is not None:
+            undivided(self, graph)
+        return super().start(graph, signals, rng)
+
     def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         counts = None if self.n is not None else self.shared_out(graph, signals)
         left, of_left = graph, signals
-        blocks = blocks_of(graph.space)
-        for block in blocks if self.sequential else [[i for part in blocks for i in part]]:
+        whole = undivided(self, graph) if self.m is not None else []
+        blocks = [[i for i in part if i not in whole] for part in blocks_of(graph.space)]
+        for block in filter(None, blocks if self.sequential else [sum(blocks, [])]):
             left = left.apply(self.pruned(left, of_left, block, counts))
             of_left = signals.at(left)
         row, stays = left.find(graph.keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,27 @@ def check(name: str, n: int, m: int) -> None:
     """Raise ValueError where n of m is no pattern."""
     if not 1 <= n <= m:
         raise ValueError(f"{name} keeps n of every m weights, 1 <= n <= m; got n={n}, m={m}.")
+
+
+Undivided = Literal["refused", "dense"]
+
+
+def undivided(rule: Any, graph: Graph) -> list[int]:
+    """The projections whose inputs are no whole number of groups of the rule's m, by position.
+
+    A group left over would hold another share than n of m. Raises ValueError, by name, where the
+    rule does not leave such projections dense.
+    """
+    odd = [i for i, p in enumerate(graph.projections) if p.shape[p.input_axis] % rule.m]
+    if odd and rule.undivided == "refused":
+        parts = [graph.projections[i] for i in odd]
+        listed = ", ".join(f"{p.name!r} has {p.shape[p.input_axis]}" for p in parts)
+        raise ValueError(
+            f"{rule.name} keeps {rule.n} of every {rule.m} inputs of a unit (of a convolution: of "
+            f"its group, at one place of the kernel), and {listed}, no multiple of {rule.m}: "
+            f"undivided='dense' leaves such layers dense, exclude={[p.name for p in parts]} out."
+        )
+    return odd
 
 
 def suits(name: str, n: int, m: int, densities: Sequence[float]) -> None:
@@ -71,16 +92,21 @@ def suited(rule: Any, densities: Sequence[float]) -> Any:
     return rule
 
 
-def chosen(graph: Graph, n: int, m: int, what: str) -> Tensor:
-    """Whether each edge is among the n largest |w| of its group of m, (E,) bool.
+def chosen(rule: Any, graph: Graph) -> Tensor:
+    """Whether each edge is among the rule's n largest |w| of its group of m, (E,) bool; all are
+    that belong to projections which are left dense.
 
-    Raises ValueError for NaN, naming ``what``.
+    Raises ValueError for NaN, and for such projections where the rule refuses them.
     """
-    size = graph["weight"].abs()
-    parts = [
-        largest_of_m(graph, i, size[graph.rows(i)], n, m, what)
-        for i in range(len(graph.projections))
-    ]
+    size, whole = graph["weight"].abs(), undivided(rule, graph)
+    what, parts = f"{rule.name}'s |weight|", list[Tensor]()
+    for i in range(len(graph.projections)):
+        of_part = size[graph.rows(i)]
+        parts.append(
+            torch.ones(len(of_part), dtype=torch.bool)
+            if i in whole
+            else largest_of_m(graph, i, of_part, rule.n, rule.m, what)
+        )
     return torch.cat(parts)
 
 
@@ -94,14 +120,9 @@ def largest_of_m(graph: Graph, i: int, size: Tensor, n: int, m: int, what: str) 
     scores = size.new_full((p.size,), -1.0)  # below every magnitude: absent
     scores[local] = size
     axis = p.input_axis
-    scores = scores.view(p.shape).movedim(axis, -1)
-    # inputs last, padded to whole groups of m by places that nothing there is as weak as
-    short = -scores.shape[-1] % m
-    padded = torch.nn.functional.pad(scores, (0, short), value=-1.0)
-    rows = padded.reshape(-1, m)
-    best = first_largest(rows, n)
-    best = best.view(padded.shape)[..., : scores.shape[-1]].movedim(-1, axis)
-    return best.reshape(-1)[local]
+    scores = scores.view(p.shape).movedim(axis, -1)  # inputs last
+    best = first_largest(scores.reshape(-1, m), n).view(scores.shape)
+    return best.movedim(-1, axis).reshape(-1)[local]
 
 
 def first_largest(rows: Tensor, n: int) -> Tensor:

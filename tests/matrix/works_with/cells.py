@@ -33,7 +33,7 @@ MORE_RULES: dict[str, tuple[Callable[[], Any], float | None]] = {
     "SNIP": (lambda: rewire.SNIP(to=0.3), None),
     "GraSP": (lambda: rewire.GraSP(to=0.3), None),
     "SynFlow": (lambda: rewire.SynFlow(to=0.3, rounds=10), None),
-    "NM": (lambda: rewire.NM(), None),
+    "NM": (lambda: rewire.NM(undivided="dense"), None),
     "DeepR": (lambda: rewire.DeepR(noise=0.01, l1=1e-3), 0.3),
     "SoftDeepR": (lambda: rewire.SoftDeepR(noise=0.01, l1=1e-3), 0.3),
     "StructuralPlasticity": (
