@@ -31,6 +31,7 @@ def load(
     rule: Rule | Sequence[Rule] | None = None,
     *,
     world: str | None = None,
+    scheduler: Any = None,
     **options: Any,
 ) -> Session:
     """Go on where :func:`rewire.save` was called: model, optimizer and session, to the same bits.
@@ -54,6 +55,7 @@ def load(
         fields that are set otherwise are refused.
     world: another one than it was saved in: "masked", "sparse" or "auto". The next steps are then
         equal to rounding.
+    scheduler: as for :func:`rewire.attach`; it is brought to the step of the file.
     options: of :func:`rewire.attach` that a file cannot hold: ``probe``.
 
     Raises :class:`rewire.checkpoint.CheckpointError` for a file that is missing, damaged or
@@ -77,7 +79,7 @@ def load(
     span = None if meta["endless"] else state["clock"][1]
     net = Session(
         into, Graph(into.space, state["keys"]), rules,
-        span=span, seed=state["seed"], limits=limits, resumes=True,
+        span=span, seed=state["seed"], limits=limits, resumes=True, scheduler=scheduler,
     )  # fmt: skip
     saving.refuse_other(net, state)
     if into.name != meta["world"]:

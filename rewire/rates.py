@@ -18,9 +18,6 @@ class Factors:
         self._schedule, self._optimizer = schedule, optimizer
         self._first = [group["lr"] for group in self._optimizer.param_groups]
 
-    def start_anew(self) -> None:
-        """Nothing to do: a factor says all."""
-
     def go_to(self, step: int) -> None:
         """Give the optimizer the rates of that step, counted from 0."""
         if self._schedule is not None:

@@ -16,6 +16,7 @@ from .graph import NOTHING, Edit, Graph, Rewind
 from .graph.display import to_html
 from .limits import Limit, limited
 from .listening import Listening
+from .rewinding import Rewinding
 from .rule import Rule, State, births_of, silences
 from .rule_budget import budget_of
 from .saving import refuse_other
@@ -26,7 +27,7 @@ from .world import Loss, Trainable, World
 from .worlds.torch_model.stepping import refuse_accumulating
 
 
-class Session(Listening):
+class Session(Rewinding, Listening):
     """The state of one run: the graph, the clock, and what each rule remembers.
 
     >>> import torch, rewire
@@ -52,6 +53,8 @@ class Session(Listening):
     rewinds: whether the loop around can go back to saved states.
     limits:  what holds whatever the rules do, see :mod:`rewire.limits`.
     resumes: whether a saved state is loaded next: rules do not start, and the graph is its.
+    scheduler: of torch, of the world's optimizer and not yet stepped: it is stepped here after each
+             step, and goes back with a rewind of the schedule. Nobody else may step it.
 
     Raises ValueError before step 0 for rules that this world, or this loop, cannot serve.
     """
@@ -67,6 +70,7 @@ class Session(Listening):
         rewinds: bool = False,
         limits: Sequence[Limit] = (),
         resumes: bool = False,
+        scheduler: Any = None,
     ):
         if not isinstance(world, World):
             raise TypeError(f"a world is an instance of a subclass of rewire.World, got {world!r}.")
@@ -88,6 +92,8 @@ class Session(Listening):
         if reasons := problems(self.rules, world, self.limits, span=span, rewinds=rewinds):
             raise ValueError("\n".join(reason.text for reason in reasons))
 
+        if scheduler is not None:
+            self.follow_schedule(scheduler)
         if world.ranks is not None:
             world.ranks.agree(self._settings(), "when it is attached")
         needs = frozenset[str]().union(*(r.needs for r in self.rules))
@@ -125,7 +131,7 @@ class Session(Listening):
         self._due: list[int] = []
         self._planned = False
         self.skipped = False  # whether a rule took the place of the last step
-        self._keep_if_asked()
+        self.keep_if_asked()
 
     def _under_limits(self, graph: Graph) -> Graph:
         """The same edges in the world's space, which has the limits."""
@@ -198,7 +204,7 @@ class Session(Listening):
         if self.limits:
             self._hold_weights("edits")
         if self.saves:
-            self._keep_if_asked()
+            self.keep_if_asked()
 
     def _hold_weights(self, after: str) -> None:
         """Make the weights what the limits let them be, after the world's step or rules' edits."""
@@ -227,41 +233,6 @@ class Session(Listening):
         self.world.write(shown, self._graph, edit)
         if edit.n_add:
             self._born(edit.add)
-
-    def _go_back(self, asking: int, shown: Graph, edit: Edit) -> None:
-        rewind = edit.rewind
-        assert rewind is not None
-        if rewind.restore & {"model", "optimiser", "rules"}:
-            saved = self.saved.get(rewind.step)
-            if saved is None:
-                raise RuntimeError(
-                    f"{self.rules[asking].name} asks for step {rewind.step}, which was not kept "
-                    f"(kept: {sorted(self.saved)}); a rule names such steps in Rule.saves."
-                )
-            self.world.restore(saved, rewind.restore, shown)
-            if "model" in rewind.restore:
-                self._restarted()
-            if "rules" in rewind.restore:
-                self.states = [
-                    own if j == asking else earlier
-                    for j, (own, earlier) in enumerate(
-                        zip(self.states, saved["rules"], strict=True)
-                    )
-                ]
-        restored = self.world.read(shown)
-        self._edit(restored, edit)
-        if rewind.again:
-            self.clock = self.clock._replace(step=rewind.step, round=self.clock.round + 1)
-        if "schedule" in rewind.restore:
-            self.schedule_step = rewind.step
-        if "data" in rewind.restore:
-            self.data_step = rewind.step
-        self.last_rewind = rewind
-
-    def _keep_if_asked(self) -> None:
-        step = self.clock.step
-        if step in self.saves and self.clock.round == 0 and step not in self.saved:
-            self.saved[step] = {**self.world.snapshot(), "rules": list(self.states)}
 
     # -- looking at it --------------------------------------------------------------------------
 
@@ -400,6 +371,7 @@ model's weights)
             self.history.records = log.parse(bytes(state["history"].numpy()))
         self.history.formed, self.history.dropped = state["formed"], state["dropped"]
         self._planned = self._joined = False
+        self.keep_rate(anew=True)
         self.world.begin(self._graph)
         self._foresee()
         self.world.note()
@@ -462,6 +434,7 @@ model's weights)
         stepped = self._planned  # not where mixed precision skipped the step
         if stepped:
             self.tick()
+            self.keep_rate()
             self._agree()
             self._stepped()
         self._foresee()

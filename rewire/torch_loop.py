@@ -13,7 +13,7 @@ from . import rules as _rules  # noqa: F401  # their files bring signals, and ha
 from .compatibility import as_rules, refuse_no_last_rate
 from .limits import Limit, limited
 from .names import did_you_mean
-from .rates import Factors, Scheduled
+from .rates import Factors
 from .rule import Rule
 from .rule_budget import budget_of
 from .session import Session
@@ -171,6 +171,7 @@ def attach(
     substrate: str | None = None,
     limits: Sequence[Limit] = (),
     group: Any = None,
+    scheduler: Any = None,
 ) -> Session:
     """Make a model sparse, and let ``rule`` rewire it in your own training loop.
 
@@ -217,6 +218,8 @@ def attach(
     group: a process group of torch.distributed whose processes train this model together. One that
         DistributedDataParallel wraps needs none, but for rules that look at data in ``attach``
         (SNIP) before it is wrapped; needed where gradients are averaged by hand.
+    scheduler: a scheduler of torch, of this optimizer and not yet stepped, which the session steps
+        after each step: leave out your own ``scheduler.step()``.
 
     Raises ValueError before the first step for whatever cannot work.
     """
@@ -241,7 +244,7 @@ def attach(
     check_born(held_by, initial)
     rules, graph = _start_of(held_by, rule, density, distribution, initial, seed)
     warn_of_zeros(held_by, graph, initial)
-    net = Session(held_by, graph, rules, span=steps, seed=seed, limits=limits)
+    net = Session(held_by, graph, rules, span=steps, seed=seed, limits=limits, scheduler=scheduler)
     net.listen()
     return net
 
@@ -309,18 +312,17 @@ def train(
     check_born(world, initial)
     rules, graph = _start_of(world, rule, density, distribution, initial, seed)
     warn_of_zeros(world, graph, initial)
-    net = Session(world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits)
+    if schedule is not None and scheduler is not None:
+        raise ValueError("schedule= and scheduler= both set the learning rate: give one of them.")
+    net = Session(
+        world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits, scheduler=scheduler
+    )
     world.stand()
-    rate = _rate(optimizer, schedule, scheduler)
-    if any(budget_of(part).at_last_rate(part) for part in net.rules):
-        factors = rate.factors(steps)
-        refuse_no_last_rate(net.rules, factors.__getitem__, steps)
+    rate = Factors(schedule, optimizer)
+    if scheduler is None and any(budget_of(part).at_last_rate(part) for part in net.rules):
+        refuse_no_last_rate(net.rules, rate.factors(steps).__getitem__, steps)
     batches = data if callable(data) else _Replay(data)
-    round_ = net.clock.round
     while not net.done:
-        if net.clock.round != round_:  # whose rewind may have brought back an earlier rate
-            round_ = net.clock.round
-            rate.start_anew()
         rate.go_to(net.schedule_step)
         optimizer.zero_grad(set_to_none=True)
         batch = batches(net.data_step)
@@ -335,16 +337,6 @@ def train(
             on_round(net)
         net.rewire()
     return net
-
-
-def _rate(
-    optimizer: torch.optim.Optimizer, schedule: Callable[[int], float] | None, scheduler: Any
-) -> Scheduled | Factors:
-    if scheduler is None:
-        return Factors(schedule, optimizer)
-    if schedule is not None:
-        raise ValueError("schedule= and scheduler= both set the learning rate: give one of them.")
-    return Scheduled(scheduler, optimizer)
 
 
 class _Replay:

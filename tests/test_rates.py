@@ -1,4 +1,4 @@
-"""Schedulers of torch in `rewire.train`: stepped there, and rewound with the rest."""
+"""Schedulers of torch, stepped by sessions and rewound with the rest."""
 
 import pytest
 import torch
@@ -103,3 +103,49 @@ def test_schedulers_that_cannot_be_taken_are_refused():
 def test_a_run_without_a_schedule_keeps_its_rate():
     _, seen = trained(rewire.IMP(rounds=1), None)
     assert {str(n) for _, n in seen} == {"[(0.1, 0.9), (0.05, 0.9)]"}
+
+
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_a_session_of_ones_own_loop_steps_its_scheduler(kind, world, tmp_path):
+    expected = by_hand(SCHEDULERS[kind])
+
+    def new():
+        torch.manual_seed(0)
+        model = torch.nn.Linear(8, 4)
+        optimizer = optimizer_of(model)
+        return model, optimizer, SCHEDULERS[kind](optimizer)
+
+    def attached():
+        model, optimizer, scheduler = new()
+        rule = rewire.RigL(when=rewire.every(2))
+        return rewire.attach(model, optimizer, rule, density=0.5, steps=STEPS, world=world,
+                             scheduler=scheduler)  # fmt: skip
+
+    def step(net):
+        seen = numbers(net.optimizer)
+        net.optimizer.zero_grad()
+        net.world.model(torch.ones(2, 8)).square().mean().backward()
+        net.optimizer.step()
+        return seen
+
+    net = attached()
+    assert [step(net) for _ in range(3)] == expected[:3]
+    rewire.save(net, tmp_path / "run.safetensors")
+    assert [step(net) for _ in range(3)] == expected[3:]
+    net = attached()
+    step(net)
+    net.load(tmp_path / "run.safetensors")  # from a step that is behind it
+    assert [step(net) for _ in range(3)] == expected[3:]
+    model, optimizer, scheduler = new()
+    net = rewire.load(tmp_path / "run.safetensors", model, optimizer, scheduler=scheduler)
+    assert [step(net) for _ in range(3)] == expected[3:]
+
+
+def test_a_world_without_an_optimizer_takes_no_scheduler():
+    space = rewire.Space([rewire.Population("a", 4), rewire.Population("b", 4)],
+                         [rewire.Projection("ab", "a", "b", "linear", (4, 4))])  # fmt: skip
+    world = rewire.Bare(space)
+    graph = rewire.Graph.full(space)
+    with pytest.raises(ValueError, match="the bare world has no optimizer to schedule"):
+        rewire.Session(world, graph, rewire.Static(), scheduler=object())

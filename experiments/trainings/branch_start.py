@@ -26,6 +26,7 @@ from ..store import CellStore
 from .settings import Settings, settings
 
 if TYPE_CHECKING:
+    from rewire.rule import Rule
     from rewire.session import Session
     from rewire.world import Trainable
 
@@ -89,7 +90,12 @@ class Twig:
     @cached_property
     def rewind(self) -> int:
         """The step of the ticket's training that it begins at."""
-        return self.branch.starts_at(settings(self.store.cell()["config"]).rule)
+        return self.branch.starts_at(self._of)
+
+    @cached_property
+    def _of(self) -> Rule:
+        """The rule that left the ticket."""
+        return settings(self.store.cell()["config"]).rule
 
     def _rng(self, what: str) -> Any:
         return rng_for(self.settings.seed, f"branch/{self.branch.name}/{what}", self.level)
@@ -156,7 +162,7 @@ class Twig:
             steps = branch.steps or self.rewind
             base["model"] = self._pretrained(branch, steps, world, batches, training, graph.space)
             ticket = Ticket(graph, early=_flat(graph.space, base["model"]))
-        keeps = branch.moments and "optimiser" in base
+        keeps = branch.keeps_moments(self._of) and "optimiser" in base
         world.restore(base, frozenset({"model", "optimiser"} if keeps else {"model"}), graph)
         weight = branch.weights(ticket, graph, self._rng("weights"))
         net.edit(Edit(set={"weight": weight.to(graph["weight"].dtype)}))
@@ -170,7 +176,8 @@ class Twig:
         """Stand where the ticket's training began, in a world that keeps weights of edges alone."""
         if self.rewind:  # the model is drawn as it was at step 0
             graph = net.graph
-            net.world.restore(self._early, frozenset({"model", "optimiser"}), graph)
+            moments = {"optimiser"} if self.branch.keeps_moments(self._of) else set()
+            net.world.restore(self._early, frozenset({"model", *moments}), graph)
             net.edit(Edit(set={"weight": net.world.read(graph)["weight"]}))
         net.clock = net.clock._replace(step=self.rewind, total=self.rewind)
         net.data_step = net.schedule_step = self.rewind

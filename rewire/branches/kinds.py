@@ -150,6 +150,10 @@ class Branch(Plain):
         """The step that it begins at of what ``rule`` left: the one that the rule rewinds to."""
         return max(rule.saves, default=0)
 
+    def keeps_moments(self, rule: Rule) -> bool:
+        """Whether the optimiser goes on from that step's moments, as the ticket of ``rule`` did."""
+        return self.moments and getattr(rule, "optimiser", "rewound") == "rewound"
+
     def mask(self, ticket: Ticket, rng: Stream) -> Graph:
         """The edges to train: the ticket's, unless the branch is about them."""
         return ticket.graph

@@ -24,6 +24,7 @@ class Rewind:
     ``restore`` is a subset of {"model", "optimiser", "schedule", "data", "rules"}: all five
     for rewinding, {"schedule"} for learning-rate rewinding, none for fine-tuning. ``again`` trains
     on from that step, in another round; else the parts go back and the clock does not.
+    ``optimiser``: the kept step whose optimiser is restored, where it is another than ``step``.
 
     >>> Rewind(500, frozenset({"schedule"})).again  # learning-rate rewinding
     True
@@ -32,6 +33,7 @@ class Rewind:
     step: int
     restore: frozenset[str] = PARTS
     again: bool = True
+    optimiser: int | None = None
 
     def __post_init__(self) -> None:
         if unknown := sorted(self.restore - PARTS):

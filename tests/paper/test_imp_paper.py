@@ -209,3 +209,46 @@ def test_rounds_that_do_not_reach_the_density_are_refused():
     assert short_training(rewire.IMP(rounds=2, fraction=0.7), density=0.1).edges == 3
     assert short_training(rewire.IMP.one_shot(0.1)).edges == 3
     assert short_training(rewire.IMP(rounds=2)).edges == 21  # where no density is asked for
+
+
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+@pytest.mark.parametrize(("optimiser", "velocity"), [("rewound", 1 + 0.9 + 0.81), ("fresh", 1.0)])
+def test_moments_after_a_late_rewind_are_those_of_its_step_or_none(optimiser, velocity, world):
+    """open_lth begins each level with a new optimiser: its first step has no momentum."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(6, 4, bias=False)
+    first, shown = model.weight.detach().clone(), {}
+
+    def note(net, loss):
+        shown.setdefault((net.clock.round, net.clock.step), net.graph)
+
+    rule = rewire.IMP(rounds=2, fraction=0.5, rewind=2, optimiser=optimiser)
+    rewire.train(
+        model, torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9), rule, world=world,
+        loss=lambda model, x: model(x).sum(), data=lambda step: torch.ones(1, 6), steps=5,
+        on_step=note,
+    )  # fmt: skip
+    rewound = first.flatten() - 0.01 * (1 + 1.9)  # the gradient is 1 everywhere
+    for round_ in (1, 2):
+        graph = shown[round_, 3]
+        expected = rewound[graph.keys] - 0.01 * velocity
+        torch.testing.assert_close(graph["weight"], expected)
+        assert len(graph) == 24 // 2**round_
+
+
+def test_half_a_weight_is_rounded_to_the_even_number():
+    """As numpy rounds in the authors' code; open_lth rounds up."""
+    assert rewire.IMP(fraction=0.5, rounds=2).ladder([5], ["*"]) == [[2], [2]]
+    assert rewire.IMP(fraction=0.5, rounds=1).ladder([7], ["*"]) == [[4]]
+
+
+def test_one_cut_and_rounds_differ_in_the_counts_of_layers_where_rates_do():
+    rates, names, counts = {"fc3": 0.1}, ["fc1", "fc3"], [8000, 1000]
+    rounds = rewire.IMP(scope="layer", rates=rates, to=(0.2,))
+    once = rewire.IMP.one_shot(0.2, scope="layer", rates=rates)
+    left = []
+    for rule in (rounds, once):
+        drops = zip(*rule.ladder(counts, names), strict=True)
+        left.append([n - sum(part) for n, part in zip(counts, drops, strict=True)])
+    assert [sum(part) for part in left] == [1800, 1800]
+    assert left == [[1366, 434], [895, 905]]
