@@ -349,6 +349,8 @@ class Dale(Limit):
     def unsuited(self, rule: Rule, world: Offer) -> str | None:
         if "sign" in world.births:
             return f"the {world.name} world gives all synapses one sign"
+        if getattr(rule, "signs", "fixed") == "drawn":
+            return "it draws the sign of a woken synapse anew, and here those of a unit share one"
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
@@ -96,11 +97,18 @@ class DeepR(_Walk):
     weight at the start where it has one, else that of a hash of (seed, synapse). Turn weight decay
     off.
 
-    Deviations: none with SGD, to rounding. Under other optimisers momentum is bypassed by drift
-    and noise, which is right only at every step: rarer ticks scale drift by n, noise by sqrt(n).
+    scope: "layer" keeps K in each projection (the authors' MNIST script); "global" over all.
+    draw:  under scope "global", how the woken are drawn: "synapse", uniformly among all dormant
+           ones (Algorithm 1); "layer", the projection first, in proportion to its edges at the
+           start (the authors' script with a global constraint), among those with room, then one of
+           its dormant synapses. By synapse most of the woken lie in the largest projection, and
+           a small one that started dense thins out.
+    signs: of a woken synapse: "fixed", its own for ever (the paper, the authors' TensorFlow
+           scripts); "drawn" anew at each waking (their C program).
 
-    scope: "layer" keeps K in each projection (the authors' MNIST script); "global" over all, the
-    woken ones drawn uniformly among all dormant synapses.
+    Deviations:
+    - None with SGD, to rounding. Under other optimisers drift and noise bypass momentum, which is
+      right only at every step: rarer ticks scale drift by n, noise by sqrt(n).
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
@@ -119,9 +127,29 @@ class DeepR(_Walk):
     bibtex: ClassVar[str] = PAPER
 
     scope: Literal["layer", "global"] = "layer"
+    draw: Literal["synapse", "layer"] = "synapse"
+    signs: Literal["fixed", "drawn"] = "fixed"
+
+    def __post_init__(self) -> None:
+        if self.draw == "layer" and self.scope != "global":
+            raise ValueError(
+                "DeepR draws a layer first where K is that of all layers: draw='layer' goes with "
+                "scope='global'."
+            )
+
+    @property
+    def lives_under(self) -> frozenset[str]:  # type: ignore[override]
+        """Where the layer is drawn first, that one may have no room under a cap."""
+        return frozenset() if self.draw == "layer" else Rule.lives_under
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         edit, state = super().start(graph, signals, rng)
+        if self.signs == "drawn" and not callable(graph.births["sign"]):
+            raise ValueError(
+                "DeepR.signs = 'drawn' draws the sign of a woken synapse, and here all have one."
+            )
+        if self.draw == "layer":
+            state = {**state, "shares": graph.counts().tolist()}
         if signals.lr(graph.keys) is None:  # no gradient lifts a newborn in its first step
             birth, drift = self.birth or graph.births["weight"], self._scales(self.eta or 0.0)[0]
             if not birth > drift:  # type: ignore[operator]
@@ -141,19 +169,53 @@ class DeepR(_Walk):
         #     theta_k <- theta_k - eta alpha + sqrt(2 eta T) nu_k
         #     if theta_k < 0 then set k dormant
         walked = _walk(
-            graph, drift, spread, rng, noisy=noisy, scope=self.scope, turned=state["turned"]
-        )
+            graph, drift, spread, rng, noisy=noisy, turned=state["turned"],
+            scope=self.scope if self.draw == "synapse" else None,
+        )  # fmt: skip
         weight, dormant = {"weight": walked.weight}, walked.dormant
         if not len(dormant):
             return Edit(set=weight), state
         # while the number of active k is below K:
         #     select a dormant k' with uniform probability and activate it
-        woken, sign = _wake(graph, walked, rng, scope=self.scope, turned=state["turned"])
+        woken, sign = self._woken(graph, walked, state, rng)
+        if self.signs == "drawn":
+            sign = np.where(rng.doubles(len(woken)) < 0.5, -1, 1).astype(np.int8)
         #     theta_k' <- 0, or ``birth``
         birth = {"sign": sign}
         if self.birth:
             birth["weight"] = sign * np.float32(self.birth)
         return Edit(set=weight, drop=dormant, add=woken, birth=birth), state
+
+    def _woken(
+        self, graph: Graph, walked: Walked, state: State, rng: Stream
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As many absent synapses as went dormant, those among them: keys, ascending, and signs."""
+        if walked.woken is not None and walked.signs is not None:
+            return walked.woken, walked.signs
+        dormant = torch.from_numpy(walked.dormant)
+        k: int | list[int] = counts_by(dormant, groups(graph, self.scope))
+        if self.draw == "layer":
+            k = _layers_of(graph, dormant, state["shares"], rng)
+        elif self.scope == "global":
+            k = len(dormant)
+        woken = sample_absent(graph, k, rng, without=dormant).numpy()
+        return woken, waking_signs(graph, woken, state["turned"])
+
+
+def _layers_of(graph: Graph, dormant: Tensor, shares: Sequence[int], rng: Stream) -> list[int]:
+    """How many synapses wake in each projection: each draws one in proportion to ``shares`` among
+    those that have a dormant synapse left."""
+    have, lost = graph.counts().tolist(), counts_by(dormant, groups(graph, "layer"))
+    room = np.array(graph.space.sizes) - have + lost
+    chance = np.array(shares, float)
+    woken = np.zeros(len(room), np.int64)
+    while left := len(dormant) - int(woken.sum()):
+        open_ = chance * (woken < room)
+        if not open_.any():  # only projections that started empty have any
+            open_ = (woken < room).astype(float)
+        woken += rng.numpy.multinomial(left, open_ / open_.sum())
+        woken = np.minimum(woken, room)
+    return woken.tolist()
 
 
 def _walk(
@@ -163,18 +225,18 @@ def _walk(
     rng: Stream,
     *,
     noisy: bool,
-    scope: str,
+    scope: str | None,
     turned: Tensor,
 ) -> Walked:
     """theta - drift + spread * N(0, 1) of every edge, and the rows whose theta falls below 0.
 
-    With their successors, where those can be drawn in the same pass: at a few thousand edges a
-    call of its own for each would cost as much as the walk.
+    With their successors, where those can be drawn in the same pass (None: another way than by
+    ``scope``): at a few thousand edges a call of its own for each would cost as much as the walk.
     """
     space, seed = graph.space, _hash_seed(graph)
     weight, sign = graph.numbers("weight"), graph.numbers("sign")
     counter = rng.skip_normals(len(weight)) if noisy else None
-    if isinstance(drift, Tensor) or isinstance(spread, Tensor) or seed is None:
+    if isinstance(drift, Tensor) or isinstance(spread, Tensor) or seed is None or scope is None:
         return walk(weight, sign, drift, spread, counter)
     if space.capped or space.multapses:  # successors are drawn one by one, or from a list
         return walk(weight, sign, drift, spread, counter)
@@ -194,18 +256,6 @@ def _hash_seed(graph: Graph) -> int | None:
     if isinstance(birth, partial) and birth.func is pair_sign:
         return birth.keywords["seed"]
     return None
-
-
-def _wake(
-    graph: Graph, walked: Walked, rng: Stream, *, scope: str, turned: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """As many absent synapses as went dormant, those among them: keys, ascending, and signs."""
-    if walked.woken is not None and walked.signs is not None:
-        return walked.woken, walked.signs
-    dormant = torch.from_numpy(walked.dormant)
-    k = counts_by(dormant, groups(graph, scope))
-    woken = sample_absent(graph, k if scope == "layer" else k[0], rng, without=dormant).numpy()
-    return woken, waking_signs(graph, woken, turned)
 
 
 def _where(condition: np.ndarray) -> Tensor:

@@ -35,6 +35,7 @@ RULES = {
     "imp-one-shot": rewire.IMP.one_shot(0.25),
     "deep-r": rewire.DeepR(noise=0.5, l1=0.02),
     "deep-r-global": rewire.DeepR(noise=0.5, l1=0.02, scope="global", when=when.every(2)),
+    "deep-r-layers": rewire.DeepR(noise=0.5, l1=0.02, scope="global", draw="layer"),
     "deep-r-birth": rewire.DeepR(temperature=0.02, birth=0.1),
     "soft-deep-r": rewire.SoftDeepR(noise=0.3, l1=0.02),
     "plasticity": rewire.StructuralPlasticity(attempts=0.3, p_form=0.9, p_elim_dep=0.9),

@@ -281,3 +281,83 @@ def test_a_pretrained_network_keeps_its_function_under_deep_r():
     model.weight.grad, model.bias.grad = torch.zeros(20, 20), torch.zeros(20)
     net.step()
     assert torch.equal(net.graph["weight"], before.reshape(-1)[largest])
+
+
+def two_layers(first=1200, second=600):
+    """A small projection that starts dense beside a large one that starts sparse."""
+    populations = [Population("a", 200), Population("b", 100), Population("c", 10)]
+    space = Space(populations, [Projection("ab", "a", "b", "linear", (100, 200)),
+                                Projection("bc", "b", "c", "linear", (10, 100))])  # fmt: skip
+    keys = torch.cat([torch.arange(first) * (20_000 // first), 20_000 + torch.arange(second)])
+    return space, Graph(space, keys)
+
+
+@pytest.mark.parametrize(("draw", "expected"), [("layer", 600.0), ("synapse", 1800 / 21)])
+def test_global_deep_r_wakes_by_synapse_or_by_the_layers_first_edges(draw, expected):
+    """The authors' script draws a layer by N_l p_l, which keeps the layers' counts on average."""
+    space, graph = two_layers()
+    rule = rewire.DeepR(l1=ALPHA, temperature=T, scope="global", draw=draw)
+    net = rewire.Session(rewire.Bare(space, lr=ETA), graph, rule, span=400)
+    counts = []
+    for _ in range(400):
+        net.step()
+        counts.append(net.counts)
+        assert net.edges == 1800
+    mean = float(np.array(counts[200:])[:, 1].mean())
+    assert abs(mean - expected) < 0.06 * 600
+    assert len({tuple(c) for c in counts}) > 20
+
+
+def test_a_layer_without_room_leaves_its_share_to_the_others():
+    space, graph = two_layers(first=2, second=999)
+    rule = rewire.DeepR(l1=ALPHA, temperature=T, scope="global", draw="layer")
+    net = rewire.Session(rewire.Bare(space, lr=ETA), graph, rule, span=50)
+    for _ in range(50):
+        net.step()
+        assert net.edges == 1001 and net.counts[1] <= 1000
+
+
+def test_a_layer_is_drawn_first_under_a_global_k_alone():
+    with pytest.raises(ValueError, match="draw='layer' goes with scope='global'"):
+        rewire.DeepR(draw="layer")
+
+
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+@pytest.mark.parametrize("signs", ["fixed", "drawn"])
+def test_a_sign_is_its_synapses_own_or_drawn_anew_at_each_waking(signs, world):
+    """Fixed in the paper; the authors' C program draws it anew."""
+    torch.manual_seed(0)
+    model = nn.Linear(10, 8, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rule = rewire.DeepR(l1=0.5, temperature=0.5, signs=signs)
+    net = rewire.attach(model, optimizer, rule, density=0.5, world=world, steps=60)
+    of_key, woken, plus = {}, 0, 0
+    for _ in range(60):
+        before = net.graph
+        model(torch.zeros(1, 10)).sum().backward()
+        net.step()
+        graph = net.graph
+        assert len(graph) == 40
+        born = net.history.records[-1].add if len(net.history) else []
+        row = dict(zip(graph.keys.tolist(), graph["sign"].tolist(), strict=True))
+        for key in (int(k) for k in born):
+            of_key.setdefault(key, []).append(row[key])
+            woken, plus = woken + 1, plus + (row[key] > 0)
+        lived = before.keys[torch.isin(before.keys, graph.keys)]
+        lived = lived[~torch.isin(lived, torch.tensor([int(k) for k in born]))]
+        signs_before = before["sign"][before.find(lived)[0]]
+        assert torch.equal(graph["sign"][graph.find(lived)[0]], signs_before)
+    several = [signs for signs in of_key.values() if len(signs) > 2]
+    assert len(several) > 20 and woken > 300
+    turns = any(len(set(signs)) > 1 for signs in several)
+    assert turns == (signs == "drawn")
+    if signs == "drawn":
+        assert abs(plus / woken - 0.5) < 4 * 0.5 / sqrt(woken)
+
+
+def test_signs_are_not_drawn_where_units_have_theirs():
+    model = nn.Linear(10, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="DeepR cannot live under Dale.*those of a unit share one"):
+        rewire.attach(model, optimizer, rewire.DeepR(signs="drawn"), density=0.5,
+                      limits=[rewire.limits.Dale()])  # fmt: skip
