@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..fields import NonNegative
+from ..fields import NonNegative, Positive
 from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State
 from ..rule_budget import Falling
@@ -70,7 +70,7 @@ class GradR(Rule):
     bibtex: ClassVar[str] = PAPER
 
     to: float | None = None
-    alpha: float = 1e-3
+    alpha: Positive = 1e-3
     rate: NonNegative | None = None
 
     def __post_init__(self) -> None:
@@ -79,8 +79,6 @@ class GradR(Rule):
                 f"GradR.to: its prior has its centre below 0, so that the density is in (0, 0.5], "
                 f"got {self.to}."
             )
-        if not self.alpha > 0:
-            raise ValueError(f"GradR's prior has a positive alpha, got {self.alpha}.")
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         if self.to is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
+from ..fields import NonNegative, Range
 from ..graph import NOTHING, Edit, Graph
 from ..rule import Budget, Rule, State
 from ..select.choose import largest, ranked_numbers
@@ -64,19 +65,17 @@ class STDPPruning(Rule):
     source: ClassVar[str] = "Rathi et al. 2019, doi:10.1109/TCAD.2018.2819366"
     bibtex: ClassVar[str] = PAPER
 
-    threshold: float = 0.2
+    threshold: NonNegative = 0.2
     relative: bool = True
-    to: float = 0.0
+    to: Annotated[float, Range(0, 1, below=True)] = 0.0
     when: When = Every(100)
 
     def __post_init__(self) -> None:
-        if self.threshold < 0 or (self.relative and self.threshold > 1):
+        if self.relative and self.threshold > 1:
             raise ValueError(
-                f"STDPPruning.threshold is a |weight| of 0 or more, or with relative=True a "
-                f"fraction, got {self.threshold}."
+                "STDPPruning.threshold is with relative=True a fraction of the largest |weight|, "
+                f"got {self.threshold}."
             )
-        if not 0 <= self.to < 1:
-            raise ValueError(f"STDPPruning.to is a density in [0, 1), got {self.to}.")
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock

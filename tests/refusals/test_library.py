@@ -155,7 +155,7 @@ def test_a_rule_without_an_update():
 @pytest.mark.parametrize(
     ("rule", "fields", "message"),
     [
-        ("GradR", {"alpha": 0.0}, "GradR's prior has a positive alpha, got 0.0"),
+        ("GradR", {"alpha": 0.0}, "GradR.alpha = 0.0: expected a number above 0"),
         ("HomeostaticGrowth", {"eta": 0.8}, "eta = 0.8 must be below epsilon = 0.7"),
         ("HomeostaticGrowth", {"curve": "linear", "epsilon": 0.0}, "epsilon is above 0 for a lin"),
         ("HomeostaticGrowth", {"tau": 0.0}, "tau is a time above 0, got 0.0"),
