@@ -36,6 +36,7 @@ _HOMES = {
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
     "FORCE": "rules", "ProsPr": "rules",
+    "ContinuousSparsification": "rules", "Powerpropagation": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
     "HomeostaticGrowth": "rules", "SynapticSampling": "rules", "STDPPruning": "rules",
     "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from .rules import CHTs as CHTs
     from .rules import CHTss as CHTss
     from .rules import Combined as Combined
+    from .rules import ContinuousSparsification as ContinuousSparsification
     from .rules import DeepR as DeepR
     from .rules import Dense as Dense
     from .rules import DiagonalFisher as DiagonalFisher
@@ -119,6 +121,7 @@ if TYPE_CHECKING:
     from .rules import Magnitude as Magnitude
     from .rules import MovementPruning as MovementPruning
     from .rules import On as On
+    from .rules import Powerpropagation as Powerpropagation
     from .rules import ProsPr as ProsPr
     from .rules import RandomRewiring as RandomRewiring
     from .rules import RigL as RigL

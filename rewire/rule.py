@@ -33,6 +33,7 @@ class Rule(Plain):
     columns:    per-edge state, name -> birth value (a number, or a function of keys and seed);
                 it follows the edges through everybody's edits. ``gain`` multiplies the weight in
                 the forward pass: an edge of gain 0 is silent, there but no part of a budget.
+                Beside it ``slope``, d(weight x gain) / d weight, multiplies the step's gradients.
     trains:     of a rule with the column ``gain``, which edges the world's step moves: "all", the
                 silent ones included (straight through their gain); "live", those of gain 0 keep
                 weight and moments; "none"; or the name of a column, those where it is not 0.

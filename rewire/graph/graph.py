@@ -336,9 +336,9 @@ class Graph:
         alive = self.alive
         if alive is None:
             return self
-        columns = {n: c[alive] for n, c in self.columns.items() if n != "gain"}
+        columns = {n: c[alive] for n, c in self.columns.items() if n not in ("gain", "slope")}
         columns["weight"] = columns["weight"] * self["gain"][alive].to(columns["weight"])
-        births = {n: b for n, b in self.births.items() if n != "gain"}
+        births = {n: b for n, b in self.births.items() if n not in ("gain", "slope")}
         return Graph(self.space, self.keys[alive], columns, births)
 
     # -- views ----------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from .cht import CHT
 from .chts import CHTs
 from .chtss import CHTss
 from .combined import Combined
+from .continuous_sparsification import ContinuousSparsification
 from .controls import Dense, Static
 from .deep_r import DeepR, SoftDeepR
 from .diagonal_fisher import DiagonalFisher
@@ -65,6 +66,7 @@ from .nm import NM
 from .obd import OBD
 from .on_part import On
 from .owl import OWL
+from .powerpropagation import Powerpropagation
 from .prospr import ProsPr
 from .random_rewiring import RandomRewiring
 from .rigl import RigL
@@ -101,6 +103,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
     Magnitude, SNIP, FORCE, ProsPr, GraSP, SynFlow, NM,
     Wanda, SparseGPT, UnitPruning,
     EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
+    ContinuousSparsification, Powerpropagation,
     HomeostaticGrowth, SynapticSampling, STDPPruning,
     AgeLimit, DropGrow, Combined,
 )  # fmt: skip

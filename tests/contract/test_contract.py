@@ -115,6 +115,12 @@ RULES = {
         to=0.1, scope="global", straight_through=True, when=when.every(2)
     ),
     "movement": rewire.MovementPruning(to=0.1),
+    "continuous-sparsification": rewire.ContinuousSparsification(to=0.1, penalty=0.01),
+    "continuous-sparsification-layer": rewire.ContinuousSparsification(
+        to=DENSITY, initial=-0.5, scope="layer", until=1.0
+    ),
+    "powerpropagation": rewire.Powerpropagation(to=0.1),
+    "powerpropagation-global": rewire.Powerpropagation(to=DENSITY, alpha=4.0, scope="global"),
     "top-kast": rewire.TopKAST(to=DENSITY, decay=1.0),
     "sr-ste": rewire.SRSTE(n=1, m=2, decay=0.1, undivided="dense"),
     "ac-dc": rewire.ACDC(to=DENSITY, when=when.every(3)),

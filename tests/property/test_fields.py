@@ -16,7 +16,8 @@ from rewire.when import Cubic, Every, Linear, Schedule, When
 
 SIGNED = {  # fields in which a number below 0 says something
     "StructuralPlasticity": {"birth", "threshold"}, "SET": {"birth"}, "SoftDeepR": {"theta_min"},
-    "STR": {"initial"}, "HomeostaticGrowth": {"birth", "eta", "epsilon"},
+    "STR": {"initial"}, "ContinuousSparsification": {"initial"},
+    "HomeostaticGrowth": {"birth", "eta", "epsilon"},
     "SynapticSampling": {"mu", "theta_0"},
 }  # fmt: skip
 NEEDED = {"On": {"rule": rewire.SET(), "projections": ("fc1",)}}

@@ -60,6 +60,8 @@ RULES = {
     "STR": rewire.STR(to=0.3, initial=-3.0, decay=0.5),
     "SoftThreshold": rewire.SoftThreshold(to=0.1),
     "MovementPruning": rewire.MovementPruning(to=0.1),
+    "ContinuousSparsification": rewire.ContinuousSparsification(to=0.3),
+    "Powerpropagation": rewire.Powerpropagation(to=0.3),
     "TopKAST": rewire.TopKAST(to=0.3),
     "SRSTE": rewire.SRSTE(n=1, m=4, decay=0.1, undivided="dense"),
     "ACDC": rewire.ACDC(to=0.3, when=every(2)),

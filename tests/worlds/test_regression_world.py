@@ -77,6 +77,8 @@ REFUSED = {
     rewire.MovementPruning(to=0.25): "gain",
     rewire.TopKAST(to=0.25): "gain",
     rewire.SRSTE(): "gain",
+    rewire.ContinuousSparsification(to=0.25): "gain",
+    rewire.Powerpropagation(to=0.25): "gain",
     rewire.GradR(): "gain",
     rewire.StructuralPlasticity(partner="spiked", attempts=0.3): "'spiked'",
     rewire.StructuralPlasticity(rate=10.0): "stands for no time",

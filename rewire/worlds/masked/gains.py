@@ -22,6 +22,10 @@ Moments = Mapping[str, Sequence[Tensor | None]]  # name -> one tensor for each p
 class Gates:
     """The gains of a graph's edges, and the weights that they multiply.
 
+    Where a rule's gain is a function of the weight, or has a slope for another reason, its column
+    ``slope`` is d(weight x gain) / d weight, which multiplies the gradients of a step. Without it
+    they are those of what the edges carry, straight through the gain.
+
     parameters: written in place; they hold the weights when this is made, weight x gain after.
     trains:     which edges a step moves, as :attr:`rewire.rule.Rule.trains` says.
     """
@@ -41,6 +45,7 @@ class Gates:
         moved = {"all": None, "none": None, "live": self.gains}
         column = moved[self.trains] if self.trains in moved else self._dense(graph, self.trains)
         self._moved = None if column is None else [(c != 0).to(c) for c in column]  # 1 or 0
+        self._slopes = self._dense(graph, "slope") if "slope" in graph.columns else None
         self._multiply()
 
     def _dense(self, graph: Graph, column: str) -> list[Tensor]:
@@ -106,6 +111,9 @@ class Gates:
     def before_step(self, moments: Moments) -> None:
         """The weights in their place, and gradients only where the step is to move them."""
         self.open()
+        for i, slope in enumerate(self._slopes or ()):
+            if (gradient := self._gradient(i)) is not None:
+                gradient.mul_(slope)
         if self.trains == "none":
             for p in self.leaves:
                 p.grad = None  # such a parameter the optimiser leaves alone

@@ -331,7 +331,7 @@ class Masked(TorchWorld):
         self.edge_step.keys = None  # the row is of before the edit
         if gates is not None:
             gates.close()
-            if moved or {"gain", self.trains} & edit.set.keys():
+            if moved or {"gain", "slope", self.trains} & edit.set.keys():
                 gates.set(after)
 
     def _replace(self, before: Graph, after: Graph, edit: Edit) -> None:
