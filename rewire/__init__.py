@@ -42,7 +42,7 @@ _HOMES = {
     "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
     "On": "rules",
     "OBD": "rules", "DiagonalFisher": "rules", "WoodFisher": "rules", "EarlyBird": "rules",
-    "SRigL": "rules", "CHT": "rules", "CHTs": "rules", "CHTss": "rules",
+    "SRigL": "rules", "CHT": "rules", "CHTs": "rules", "CHTss": "rules", "DSTEE": "rules",
     "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
     "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
     "ACDC": "rules", "GradR": "rules", "L1Shrinkage": "rules",
@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from .rules import ACDC as ACDC
     from .rules import CHT as CHT
     from .rules import DSR as DSR
+    from .rules import DSTEE as DSTEE
     from .rules import FORCE as FORCE
     from .rules import GMP as GMP
     from .rules import IMP as IMP

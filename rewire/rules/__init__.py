@@ -48,6 +48,7 @@ from .deep_r import DeepR, SoftDeepR
 from .diagonal_fisher import DiagonalFisher
 from .drop_grow import DropGrow
 from .dsr import DSR
+from .dst_ee import DSTEE
 from .early_bird import EarlyBird
 from .edge_popup import EdgePopup
 from .force import FORCE
@@ -98,7 +99,7 @@ from .woodfisher import WoodFisher
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
-    RigL, SRigL, CHT, CHTs, CHTss, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
+    RigL, SRigL, CHT, CHTs, CHTss, DSTEE, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
     Magnitude, SNIP, FORCE, ProsPr, GraSP, SynFlow, NM,
     Wanda, SparseGPT, UnitPruning,

@@ -100,6 +100,7 @@ RULES = {
         when=when.every(3), fraction=0.4, score="CH3-L3p", regrowth="largest", chain=False
     ),
     "chtss": rewire.CHTss(to=0.1, when=when.every(3), fraction=0.4),
+    "dst-ee": rewire.DSTEE(when=when.every(3), fraction=0.4, c=0.1),
     "nm": rewire.NM(undivided="dense"),
     "edge-popup": rewire.EdgePopup(to=DENSITY),
     "edge-popup-given": rewire.EdgePopup(

@@ -29,6 +29,7 @@ KEPT = {
     "srigl": rewire.SRigL(fraction=0.5, min_salient=0.9, **ONCE),
     "cht": rewire.CHT(fraction=0.5, **ONCE),
     "cht-soft": rewire.CHT(fraction=1.0, soft=True, stop_at=None, **ONCE),
+    "dst-ee": rewire.DSTEE(fraction=0.5, **ONCE),
     "chts": rewire.CHTs(fraction=1.0, **ONCE),
     "chts-largest": rewire.CHTs(fraction=0.5, regrowth="largest", chain=False, **ONCE),
 }

@@ -1,0 +1,121 @@
+"""DST-EE: dynamic sparse training that balances exploration and exploitation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..fields import NonNegative, Positive
+from ..graph import Edit, Graph
+from ..rule import Rule, State
+from ..select.choose import groups, smallest
+from ..signals import Signals, top_absent
+from ..streams import Stream
+from ..when import Clock, Cosine, Every, Fraction, When, value
+from .shared.exchange import exchange
+
+PAPER = """
+@inproceedings{huang2023dynamic,
+  title = {Dynamic Sparse Training via Balancing the Exploration-Exploitation Trade-off},
+  author = {Huang, Shaoyi and Lei, Bowen and Xu, Dongkuan and Peng, Hongwu and Sun, Yue and Xie,
+    Mimi and Ding, Caiwen},
+  booktitle = {ACM/IEEE Design Automation Conference},
+  eprint = {2211.16667},
+  archiveprefix = {arXiv},
+  year = {2023},
+}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSTEE(Rule):
+    """DST-EE (Huang et al. 2023, arXiv:2211.16667): drop small weights, grow where the gradient is
+    large or where a synapse has seldom been.
+
+    `RigL` with another score of growth, the acquisition function
+
+        |dL/dw| + c ln(t) / (N + epsilon),
+
+    t the training step and N how many of the topologies so far, the first and one after each
+    tick, had the synapse: the first term exploits, the second explores. As in RigL the tick takes
+    the place of the optimiser step, the ``fraction`` of smallest |w| of each projection goes, and
+    as many of largest score come; a synapse dropped and grown in one tick keeps its value and
+    moments (it never left).
+
+    c:       weight of exploration, to be seen beside the gradients' size; 0 is `RigL`.
+    epsilon: keeps the score of synapses that never were finite.
+
+    The score is computed at every possible synapse: O(possible) memory during a tick, beside a
+    number for each synapse that ever was. Deviations: the defaults of c and epsilon are ours, and
+    those of ``fraction`` and ``when`` RigL's; ties are broken by position.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> rule = rewire.DSTEE(fraction=0.25, c=1e6, when=rewire.every(2))
+    >>> net = rewire.attach(layer, optimizer, rule, density=0.2)
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    >>> net.edges, net.history.formed  # nothing but exploration: all grown are new
+    (40, 20)
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"growth"})
+    skips_step: ClassVar[bool] = True
+    kind: ClassVar[str] = "during training, constant budget"
+    source: ClassVar[str] = "Huang et al. 2023, arXiv:2211.16667"
+    bibtex: ClassVar[str] = PAPER
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent synapses itself
+
+    fraction: Fraction = Cosine(0.3, 0.75)
+    c: NonNegative = 1e-3
+    epsilon: Positive = 1.0
+    when: When = Every(100, stop=0.75)
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        if graph.space.multapses:
+            raise ValueError(
+                "DSTEE counts how often a pair was joined, and a projection here may join a pair "
+                "twice. Use projections without multapses."
+            )
+        return Edit(), {"ever": graph.keys.clone(), "times": torch.ones(len(graph)).long()}
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        fraction, ranges = value(self.fraction, clock), groups(graph, "layer")
+        k = [int(fraction * (hi - lo)) for lo, hi in ranges]
+        drop = smallest(graph["weight"], k, ranges, magnitude=True, what="DSTEE's |weight|")
+        grow = self._largest(graph, signals, state, clock.step, k, drop)
+        edit = exchange(graph, drop, grow)
+        # count the topology that the tick leaves
+        ever = np.concatenate([state["ever"].numpy(), graph.apply(edit).array])
+        times = np.concatenate([state["times"].numpy(), np.ones(len(graph), np.int64)])
+        ever, of = np.unique(ever, return_inverse=True)
+        counted = np.bincount(of, times, len(ever)).astype(np.int64)
+        return edit, {"ever": torch.from_numpy(ever), "times": torch.from_numpy(counted)}
+
+    def _largest(
+        self, graph: Graph, signals: Signals, state: State, t: int, k: list[int], drop: Tensor
+    ) -> Tensor:
+        """Keys of the ``k[i]`` synapses of projection i of largest score among those not kept."""
+        if not any(k):
+            return torch.empty(0, dtype=torch.int64)
+        explore = self.c * log(t)
+        score = signals.whole("growth").double()
+        bonus = torch.full_like(score, explore / self.epsilon)
+        bonus[state["ever"]] = explore / (state["times"].double() + self.epsilon)
+        score += bonus
+        keys = []
+        for i, (lo, hi) in enumerate(zip(graph.space.bounds, graph.space.bounds[1:], strict=False)):
+            present = torch.from_numpy(graph.local_without(i, drop.numpy()))
+            name = graph.projections[i].name
+            keys.append(top_absent(score[lo:hi], present, k[i], "growth", name) + lo)
+        return torch.cat(keys)
