@@ -37,6 +37,7 @@ _HOMES = {
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
     "FORCE": "rules", "ProsPr": "rules",
     "ContinuousSparsification": "rules", "Powerpropagation": "rules",
+    "STDS": "rules", "NDSNN": "rules", "ESLSNN": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
     "HomeostaticGrowth": "rules", "SynapticSampling": "rules", "STDPPruning": "rules",
     "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
@@ -90,11 +91,13 @@ if TYPE_CHECKING:
     from .rules import CHT as CHT
     from .rules import DSR as DSR
     from .rules import DSTEE as DSTEE
+    from .rules import ESLSNN as ESLSNN
     from .rules import FORCE as FORCE
     from .rules import GMP as GMP
     from .rules import IMP as IMP
     from .rules import LAMP as LAMP
     from .rules import MEST as MEST
+    from .rules import NDSNN as NDSNN
     from .rules import NM as NM
     from .rules import OBD as OBD
     from .rules import OWL as OWL
@@ -102,6 +105,7 @@ if TYPE_CHECKING:
     from .rules import SNFS as SNFS
     from .rules import SNIP as SNIP
     from .rules import SRSTE as SRSTE
+    from .rules import STDS as STDS
     from .rules import STR as STR
     from .rules import AgeLimit as AgeLimit
     from .rules import CHTs as CHTs

@@ -51,6 +51,7 @@ from .dsr import DSR
 from .dst_ee import DSTEE
 from .early_bird import EarlyBird
 from .edge_popup import EdgePopup
+from .esl_snn import ESLSNN
 from .force import FORCE
 from .gmp import GMP
 from .grad_r import GradR
@@ -63,6 +64,7 @@ from .lamp import LAMP
 from .magnitude import Magnitude
 from .mest import MEST
 from .movement import MovementPruning
+from .ndsnn import NDSNN
 from .nm import NM
 from .obd import OBD
 from .on_part import On
@@ -87,6 +89,7 @@ from .sparse_gpt import SparseGPT
 from .sr_ste import SRSTE
 from .srigl import SRigL
 from .stdp_pruning import STDPPruning
+from .stds import STDS
 from .str import STR
 from .structural_plasticity import StructuralPlasticity
 from .supermask import Supermask
@@ -105,7 +108,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
     Wanda, SparseGPT, UnitPruning,
     EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
     ContinuousSparsification, Powerpropagation,
-    HomeostaticGrowth, SynapticSampling, STDPPruning,
+    HomeostaticGrowth, SynapticSampling, STDPPruning, STDS, NDSNN, ESLSNN,
     AgeLimit, DropGrow, Combined,
 )  # fmt: skip
 

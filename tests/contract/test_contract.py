@@ -134,6 +134,11 @@ RULES = {
         epsilon=0.6, growth=0.3, tau=5.0, curve="linear", birth=0.1, when=when.every(2)
     ),
     "synaptic-sampling": rewire.SynapticSampling(prior=0.05, mu=-0.8),
+    "stds": rewire.STDS(to=0.1),
+    "stds-threshold": rewire.STDS(threshold=0.3, schedule="linear"),
+    "ndsnn": rewire.NDSNN(to=0.1, when=when.every(3)),
+    "esl-snn": rewire.ESLSNN(when=when.every(3)),
+    "esl-snn-gradient": rewire.ESLSNN(when=when.every(3), grow="gradient"),
     "stdp-pruning": rewire.STDPPruning(threshold=0.1, to=0.1, when=when.every(3)),
     "age-limit": rewire.AgeLimit(most=5, when=when.every(2)),
     "random-drop-grow": rewire.DropGrow(drop="random", grow="growth", when=when.every(3)),
@@ -147,8 +152,8 @@ RULES = {
 BUDGETS = {name: budget_of(rule) for name, rule in RULES.items()}
 SILENCING = {n for n in RULES if silences(RULES[n])}
 STILL = {"dense", "static"} | {n for n in RULES if BUDGETS[n].at_start} | SILENCING
-DRAWING = ("age", "deep", "soft-deep", "plas", "set", "dsr", "mest", "random", "homeo", "synap",
-           "cht-soft", "chts")  # fmt: skip
+DRAWING = ("age", "esl", "deep", "soft-deep", "plas", "set", "dsr", "mest", "random", "homeo",
+           "synap", "cht-soft", "chts")  # fmt: skip
 DRAWS = {name for name in RULES if name.startswith(DRAWING)}
 
 OPTIMISERS = {

@@ -125,6 +125,16 @@ def test_a_soft_threshold_is_a_shrinkage(weight, live):
     assert (sizes.diff() >= -room[1:]).all()
 
 
+@given(weight=weights(), live=LIVE, threshold=st.sampled_from([None, 1e-3, 0.7, 50.0]))
+def test_stds_ends_at_its_count_and_above_it_under_a_threshold(weight, live, threshold):
+    graphs = run(rewire.STDS(to=live / SIZE, threshold=threshold), weight)
+    for graph in graphs:
+        carried = weight * graph["gain"]
+        assert (carried.abs() <= weight.abs()).all() and sum(graph.live_counts()) >= live
+    above = 0 if threshold is None else int((weight.abs() > threshold).sum())
+    assert sum(graphs[-1].live_counts()) == max(live, above)
+
+
 @given(weight=weights(), alpha=st.sampled_from([1e-3, 0.1, 5.0]))
 def test_grad_rs_links_keep_their_sign_whatever_the_weights(weight, alpha):
     graphs = run(rewire.GradR(to=0.1, alpha=alpha), weight)

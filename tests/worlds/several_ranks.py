@@ -71,6 +71,9 @@ RULES = {
         epsilon=1.5, eta=0.1, growth=0.4, tau=5.0, when=every(2)
     ),
     "SynapticSampling": rewire.SynapticSampling(prior=0.05, mu=-0.8),
+    "STDS": rewire.STDS(to=0.3),
+    "NDSNN": rewire.NDSNN(to=0.1, when=every(3)),
+    "ESLSNN": rewire.ESLSNN(when=every(2)),
     "STDPPruning": rewire.STDPPruning(threshold=0.1, to=0.1, when=every(3)),
     "AgeLimit": rewire.AgeLimit(most=3, when=every(2)),
     "DropGrow": rewire.DropGrow(drop="random", grow="growth", when=every(2)),

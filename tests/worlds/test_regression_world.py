@@ -51,6 +51,8 @@ RUNS = {
     rewire.HomeostaticGrowth(epsilon=1.5, growth=0.4, tau=5.0, when=OFTEN): (48, (1, 96)),
     rewire.SynapticSampling(eta=0.1, prior=0.1, mu=-1.0): (48, (1, 96)),
     rewire.STDPPruning(threshold=0.05, to=0.25, when=OFTEN): (48, (24, 48)),
+    rewire.NDSNN(to=0.25, begins=0.5, when=OFTEN): (48, 24),
+    rewire.ESLSNN(when=OFTEN, grow="gradient"): (48, 48),
     rewire.AgeLimit(most=4, when=when.every(2)): (48, 48),
     rewire.DropGrow(drop="random", grow="growth", when=OFTEN): (48, 48),
     rewire.Combined(rules=(rewire.SET(when=OFTEN), rewire.AgeLimit(most=4, when=when.every(2)))): (
@@ -78,6 +80,7 @@ REFUSED = {
     rewire.MovementPruning(to=0.25): "gain",
     rewire.TopKAST(to=0.25): "gain",
     rewire.SRSTE(): "gain",
+    rewire.STDS(): "gain",
     rewire.ContinuousSparsification(to=0.25): "gain",
     rewire.Powerpropagation(to=0.25): "gain",
     rewire.GradR(): "gain",

@@ -55,14 +55,17 @@ class Gradual(Rule):
 
     def edges(self, clock: Clock, state: State) -> int:
         """The number of synapses that the schedule asks for at this tick."""
+        start, end = sum(state["start"]), state["end"]
+        return round(end + (start - end) * self.to_go(clock))
+
+    def to_go(self, clock: Clock) -> float:
+        """What of the way from the first number to the last is to go after this tick."""
         assert isinstance(self.when, Every)
         # eq. 1 of Zhu & Gupta: s_t = s_f + (s_i - s_f) (1 - (t - t_0) / (n Delta t))^3, as counts
         n = self.when.n
         begin = (n if self.when.first is None else self.when.first) - n  # the paper's t_0
         last = self.when.last(clock.span, self.until)
-        left = max(last - clock.step, 0) / max(last - begin, 1)
-        start, end = sum(state["start"]), state["end"]
-        return round(end + (start - end) * self.remaining(left))
+        return self.remaining(max(last - clock.step, 0) / max(last - begin, 1))
 
     def remaining(self, left: float) -> float:
         """What of the way is to go where a part ``left`` of the prunings is: the cubic."""

@@ -1,0 +1,105 @@
+"""STDS: state transition of dendritic spines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf, pi, sin
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from ..fields import Positive
+from ..graph import Edit, Graph
+from ..rule import Budget, State
+from ..rule_budget import Scheduled
+from ..signals import Signals
+from ..streams import Stream
+from ..when import Clock, Every, When
+from .shared.gradual import Gradual
+from .shared.silencing import foremost, soft_gain
+
+PAPER = """
+@inproceedings{chen2022state,
+  title = {State Transition of Dendritic Spines Improves Learning of Sparse Spiking Neural
+    Networks},
+  author = {Chen, Yanqi and Yu, Zhaofei and Fang, Wei and Ma, Zhengyu and Huang, Tiejun and Tian,
+    Yonghong},
+  booktitle = {International Conference on Machine Learning},
+  series = {Proceedings of Machine Learning Research},
+  volume = {162},
+  pages = {3701--3715},
+  url = {https://proceedings.mlr.press/v162/chen22ac.html},
+  year = {2022},
+}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class STDS(Gradual):
+    """State transition of dendritic spines (Chen et al. 2022, PMLR 162:3701): spines whose size
+    theta lies within a threshold d of 0 are filopodia, which carry nothing.
+
+    The network computes with w = sign(theta) relu(|theta| - d), and the step moves every theta by
+    dL/dw, that of filopodia too, straight through the relu: they grow into spines, and shrink
+    back, as their gradient says. d rises from 0 to its end along a half wave of a sine, d_t = D
+    (1 + sin(pi (t/n - 1/2))) / 2, set after each step; n is the last tick not after ``until``.
+
+    threshold: D, the authors' one number for all layers; the density is what it comes to. None
+        takes the D of the moment, at each tick, under which exactly ``to`` of the synapses would
+        be spines: d is the share of it that the wave has reached, and the end is exact.
+    schedule:  "sine", or "linear", d_t = D t/n; the authors have both.
+    to:        with a threshold, the floor: d is held back where fewer would be spines.
+    until:     the authors' wave ends with the training, as None does here.
+
+    In the graph ``weight`` is theta, ``gain`` 0 marks a filopodium. Deviations: D by the density;
+    the floor; a theta of exactly 0 moves too.
+
+    >>> import torch, rewire
+    >>> layer = torch.nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> net = rewire.attach(layer, optimizer, rewire.STDS(), density=0.1, steps=5)
+    >>> edges = []
+    >>> for _ in range(5):
+    ...     optimizer.zero_grad()
+    ...     layer(torch.randn(8, 20)).square().sum().backward()
+    ...     net.step()
+    ...     edges.append(net.edges)
+    >>> edges[0] > edges[2] > edges[4], edges[4]
+    (True, 20)
+    """
+
+    columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}
+    kind: ClassVar[str] = "neuromorphic"
+    source: ClassVar[str] = "Chen et al. 2022, https://proceedings.mlr.press/v162/chen22ac.html"
+    bibtex: ClassVar[str] = PAPER
+
+    threshold: Positive | None = None
+    schedule: Literal["sine", "linear"] = "sine"
+    when: When = Every(1)
+
+    @property
+    def budget(self) -> Budget:  # type: ignore[override]
+        return Scheduled("cap" if self.threshold is None else "reported")
+
+    def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
+        if self.to is None and self.threshold is not None:
+            return Edit(), {"start": graph.counts().tolist(), "end": 0}
+        return super().start(graph, signals, rng)
+
+    def update(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        assert isinstance(self.when, Every)
+        size, keep = graph["weight"].abs(), min(state["end"], len(graph))
+        fewest = foremost(graph, size, [keep], "global", "STDS's |theta|")
+        # the threshold under which no more than these are spines
+        most = float((size * (1 - fewest)).max()) if keep else inf
+        part = self._risen(min(clock.step / self.when.last(clock.span, self.until), 1.0))
+        d = min(most, part * (most if self.threshold is None else self.threshold))
+        live = torch.maximum(fewest, (size > d).float())
+        return Edit(set={"gain": soft_gain(graph["weight"], d, live)}), state
+
+    def _risen(self, t: float) -> float:
+        """Which part of its end the threshold has reached at ``t`` of its way."""
+        return t if self.schedule == "linear" else (1 + sin(pi * (t - 0.5))) / 2
