@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Population": "graph", "Projection": "graph", "Space": "graph", "Graph": "graph",
     "Edit": "graph", "Rewind": "graph",
-    "Rule": "rule", "Budget": "rule_budget", "Clock": "when",
+    "Rule": "rule", "Budget": "rule_budget", "Tunable": "tunable", "Clock": "when",
     "every": "when", "between": "when", "at_steps": "when", "at_end": "when", "never": "when",
     "cosine": "when", "linear": "when", "cubic": "when",
     "smallest": "select", "largest": "select", "sample_absent": "select", "groups": "select",
@@ -60,7 +60,7 @@ _MODULES = frozenset({
     "rule_budget",
     "rules", "select", "session", "signals", "starting_graph", "starts", "strategy", "streams",
     "substrates",
-    "torch_loop", "trackers", "when", "world", "worlds",
+    "torch_loop", "trackers", "tunable", "when", "world", "worlds",
 })  # fmt: skip
 
 __all__ = ["__version__", *(name for name in _HOMES if name != "open")]  # `*` hides no builtin
@@ -157,6 +157,7 @@ if TYPE_CHECKING:
     from .streams import rng_for as rng_for
     from .torch_loop import attach as attach
     from .torch_loop import train as train
+    from .tunable import Tunable as Tunable
     from .when import Clock as Clock
     from .when import at_end as at_end
     from .when import at_steps as at_steps

@@ -94,7 +94,7 @@ class Checked:
 
 def check(value: Any) -> None:
     """Raise ValueError for the first field of a dataclass that its type hint does not take."""
-    hints = _hints_of(type(value))
+    hints = hints_of(type(value))
     for field in fields(value):
         number = getattr(value, field.name, None)
         hint = hints.get(field.name, Any)
@@ -107,7 +107,7 @@ def check(value: Any) -> None:
 _HINTS: dict[type, dict[str, Any]] = {}
 
 
-def _hints_of(cls: type) -> dict[str, Any]:
+def hints_of(cls: type) -> dict[str, Any]:
     """The type hints of a class's fields, as far as their names can be resolved."""
     if cls not in _HINTS:
         hints: dict[str, Any] = {}

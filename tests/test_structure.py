@@ -34,7 +34,7 @@ FLOORS: list[tuple[str, ...]] = [
         "rewire.streams",
     ),
     ("rewire.when", "rewire.norms", "rewire.rates", "rewire.trackers"),
-    ("rewire.strategy", "rewire.rule_budget"),
+    ("rewire.strategy", "rewire.rule_budget", "rewire.tunable"),
     ("rewire.graph",),
     (
         "rewire.select",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from ..rule import Budget, Rule, State
 from ..rule_budget import Falling
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Every, When
+from ..tunable import AnyScope, Period
+from ..when import Clock, Every
 from .shared.gradual import level
 from .shared.magnitude import weakest
 
@@ -81,8 +82,8 @@ class ACDC(Rule):
     bibtex: ClassVar[str] = PAPER
 
     to: float | None = None
-    scope: Literal["layer", "global", "lamp"] = "global"
-    when: When = Every(100, stop=0.85)
+    scope: AnyScope = "global"
+    when: Period = Every(100, stop=0.85)
 
     def __post_init__(self) -> None:
         if self.to is not None and not 0 < self.to <= 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
@@ -13,6 +13,7 @@ from ..select.choose import counts_by, groups
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock, Every, When
 
 
@@ -44,7 +45,7 @@ class AgeLimit(Rule):
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "control: turnover by age alone"
 
-    most: int = 1000
+    most: Annotated[int, Tunable(100, 10_000, log=True)] = 1000
     spread: bool = True
     when: When = Every(10)
 

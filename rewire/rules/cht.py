@@ -15,7 +15,8 @@ from ..rule import Rule, State
 from ..select.choose import groups, largest, smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Every, Fraction, When, value
+from ..tunable import Period, Replaced
+from ..when import Clock, Every, value
 from .shared.exchange import exchange
 from .shared.link_prediction import ch3_l3, fed_and_heard, grown, refuse_multapses
 
@@ -81,11 +82,11 @@ class CHT(Rule):
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
 
-    fraction: Fraction = 0.3
+    fraction: Replaced = 0.3
     soft: bool = False
     chain: bool = True
     stop_at: Share | None = 0.9
-    when: When = Every(100)
+    when: Period = Every(100)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         refuse_multapses(graph, self.name)

@@ -14,7 +14,8 @@ from ..rule import Rule, State
 from ..select.choose import largest, ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Cosine, Every, Fraction, Linear, Rate, When, value
+from ..tunable import Period, Replaced
+from ..when import Clock, Cosine, Every, Linear, Rate, value
 from .shared.exchange import exchange
 from .shared.link_prediction import ch2_l3n, ch3_l3, fed_and_heard, grown, refuse_multapses
 
@@ -88,12 +89,12 @@ class CHTs(Rule):
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
 
-    fraction: Fraction = Cosine(0.3, 0.75)
+    fraction: Replaced = Cosine(0.3, 0.75)
     sharpness: Rate = Linear(1.0, 9.0, 0.75)
     score: Literal["CH2-L3n", "CH3-L3p"] = "CH2-L3n"
     regrowth: Literal["drawn", "largest"] = "drawn"
     chain: bool = True
-    when: When = Every(100, stop=0.75)
+    when: Period = Every(100, stop=0.75)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         refuse_multapses(graph, self.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, tanh
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from ..rule_budget import Scheduled
 from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Bound, Clock, Every, When
+from ..tunable import Period, Tunable
+from ..when import Bound, Clock, Every
 from .chts import CHTs
 from .shared.gradual import Gradual, level
 
@@ -65,9 +66,9 @@ class CHTss(CHTs, Gradual):
 
     kind: ClassVar[str] = "during training, falling budget"
 
-    begins: float = 0.5
+    begins: Annotated[float, Tunable(0.3, 0.9)] = 0.5
     steepness: Positive = 6.0
-    when: When = Every(100, stop=0.75)
+    when: Period = Every(100, stop=0.75)
     until: Bound | None = None
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ..select.grow import sample_absent
 from ..select.pairs import pair_sign, salt
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Scoped, Tunable
 from ..when import Clock, Every, When
 from .shared.signs import first_signs, waking_signs
 
@@ -52,9 +53,9 @@ class _Walk(Rule):
     columns: ClassVar[dict[str, Any]] = {"sign": pair_sign}
     kind: ClassVar[str] = "during training, constant budget"
 
-    l1: NonNegative = 1e-5
+    l1: Annotated[NonNegative, Tunable(1e-7, 1e-3, log=True)] = 1e-5
     temperature: NonNegative | None = None
-    noise: NonNegative = 1e-5
+    noise: Annotated[NonNegative, Tunable(1e-7, 1e-3, log=True)] = 1e-5
     eta: NonNegative | None = None
     birth: NonNegative = 0.0
     when: When = Every(1)
@@ -126,9 +127,9 @@ class DeepR(_Walk):
     source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
     bibtex: ClassVar[str] = PAPER
 
-    scope: Literal["layer", "global"] = "layer"
-    draw: Literal["synapse", "layer"] = "synapse"
-    signs: Literal["fixed", "drawn"] = "fixed"
+    scope: Scoped = "layer"
+    draw: Literal[synapse, layer] = "synapse"
+    signs: Literal[fixed, drawn] = "fixed"
 
     def __post_init__(self) -> None:
         if self.draw == "layer" and self.scope != "global":

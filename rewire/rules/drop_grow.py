@@ -16,7 +16,8 @@ from ..select.choose import groups, largest, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Every, Fraction, When, value
+from ..tunable import Period, Replaced
+from ..when import Clock, Every, value
 from .shared.exchange import exchange
 
 Drops = Callable[[Graph, Signals], Tensor]  # -> a score of each edge, (E,)
@@ -50,11 +51,11 @@ class DropGrow(Rule):
 
     drop: str | Drops = "magnitude"
     grow: str | Grows = "random"
-    fraction: Fraction = 0.1
+    fraction: Replaced = 0.1
     asks: tuple[str, ...] = ()
     skips: bool = False
     label: str = ""
-    when: When = Every(100)
+    when: Period = Every(100)
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -14,7 +14,8 @@ from ..select.choose import counts_by, groups, largest, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Every, When
+from ..tunable import Period, Tunable
+from ..when import Clock, Every
 
 PAPER = """
 @inproceedings{mostafa2019parameter,
@@ -69,9 +70,9 @@ class DSR(Rule):
     lives_under: ClassVar[frozenset[str]] = frozenset()  # layers gain what others lose
 
     aim: int | float = 0.1
-    threshold: float = 1e-3
+    threshold: Annotated[float, Tunable(1e-4, 1e-2, log=True)] = 1e-3
     tolerance: float = 0.1
-    when: When = Every(100)
+    when: Period = Every(100)
 
     def __post_init__(self) -> None:
         if self.aim <= 0 or (isinstance(self.aim, float) and self.aim >= 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ..rule import State
 from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Bound, Clock, Every, When
 from .shared.gradual import Gradual
 
@@ -73,7 +74,7 @@ class EarlyBird(Gradual):
     source: ClassVar[str] = "You et al. 2020, arXiv:1909.11957"
     bibtex: ClassVar[str] = PAPER
 
-    distance: float = 0.1
+    distance: Annotated[float, Tunable(0.02, 0.3, log=True)] = 0.1
     of: Literal["ticket", "network"] = "ticket"
     history: int = 5
     scope: Literal["layer", "global"] = "global"

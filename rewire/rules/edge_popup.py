@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock, Cosine, Rate, value
 from .shared.silencing import Silencing, foremost
 
@@ -72,9 +73,9 @@ class EdgePopup(Silencing):
 
     weights: Literal["signed", "given"] = "signed"
     scaled: bool = True
-    rate: Rate = Cosine(0.1)
+    rate: Annotated[Rate, Tunable(0.01, 1.0, log=True)] = Cosine(0.1)
     momentum: Share = 0.9
-    decay: NonNegative = 1e-4
+    decay: Annotated[NonNegative, Tunable(1e-6, 1e-2, log=True)] = 1e-4
     ranks: Literal["magnitude", "value"] = "magnitude"
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:

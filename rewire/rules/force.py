@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from ..fields import Count
 from ..graph import Edit, Graph
 from ..signals import Signals, dense_signal
 from ..streams import Stream
+from ..tunable import Tunable
 from .shared.prune_at_start import PruneAtStart
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class FORCE(PruneAtStart):
     source: ClassVar[str] = "de Jorge et al. 2021, arXiv:2006.09081"
     bibtex: ClassVar[str] = PAPER
 
-    rounds: Count = 60
+    rounds: Annotated[Count, Tunable(10, 300, log=True)] = 60
 
     def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         def sensitivity(left: Graph) -> Tensor:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from ..graph import Edit, Graph
 from ..signals import Signals
+from ..tunable import AnyScope
 from .shared.gradual import Ranked
 from .shared.magnitude import weakest
 
@@ -55,7 +56,7 @@ class GMP(Ranked):
     source: ClassVar[str] = "Zhu & Gupta 2017, arXiv:1710.01878"
     bibtex: ClassVar[str] = PAPER
 
-    scope: Literal["layer", "global", "lamp"] = "layer"  # type: ignore[assignment]
+    scope: AnyScope = "layer"  # type: ignore[assignment]
 
     def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
         return Edit(drop=weakest(graph, k, self.scope))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
@@ -16,6 +16,7 @@ from ..rule_budget import Falling
 from ..select.pairs import pair_sign
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock
 from .shared.silencing import rate_of
 
@@ -70,7 +71,7 @@ class GradR(Rule):
     bibtex: ClassVar[str] = PAPER
 
     to: float | None = None
-    alpha: Positive = 1e-3
+    alpha: Annotated[Positive, Tunable(1e-5, 1e-2, log=True)] = 1e-3
     rate: NonNegative | None = None
 
     def __post_init__(self) -> None:

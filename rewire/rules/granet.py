@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from ..rule_budget import Scheduled
 from ..select.choose import smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Bound, Clock, Cosine, Every, Fraction, When, value
+from ..tunable import Period, Tunable
+from ..when import Bound, Clock, Cosine, Every, Fraction, value
 from .shared.exchange import exchange
 from .shared.gradual import Gradual
 
@@ -72,9 +73,9 @@ class GraNet(Gradual):
     source: ClassVar[str] = "Liu et al. 2021, arXiv:2106.10404"
     bibtex: ClassVar[str] = PAPER
 
-    begins: float = 0.5
-    fraction: Fraction = Cosine(0.5)
-    when: When = Every(100)
+    begins: Annotated[float, Tunable(0.3, 0.9)] = 0.5
+    fraction: Annotated[Fraction, Tunable(0.05, 0.7)] = Cosine(0.5)
+    when: Period = Every(100)
     until: Bound | None = 0.75
 
     def __post_init__(self) -> None:

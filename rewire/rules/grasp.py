@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..graph import Edit, Graph
 from ..signals import Signals, dense_signal
 from ..streams import Stream
+from ..tunable import Tunable
 from .shared.prune_at_start import PruneAtStart
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class GraSP(PruneAtStart):
     source: ClassVar[str] = "Wang et al. 2020, arXiv:2002.07376"
     bibtex: ClassVar[str] = PAPER
 
-    temperature: float = 200.0
+    temperature: Annotated[float, Tunable(1.0, 1000.0, log=True)] = 200.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import exp, log, sqrt
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ..graph import NOTHING, Edit, Graph
 from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock, Every, When
 
 PAPER = """
@@ -77,9 +78,9 @@ class HomeostaticGrowth(Rule):
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it pairs units by their elements alone
 
     signal: str = "activity"
-    epsilon: float = 0.7
+    epsilon: Annotated[float, Tunable(0.2, 2.0, log=True)] = 0.7
     eta: float = 0.1
-    growth: NonNegative = 0.01
+    growth: Annotated[NonNegative, Tunable(1e-3, 0.3, log=True)] = 0.01
     tau: float = 100.0
     curve: Literal["gaussian", "linear"] = "gaussian"
     tau_vacant: float = 0.1

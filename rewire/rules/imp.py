@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -17,6 +17,7 @@ from ..rule_budget import Ladder
 from ..select.choose import smallest
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import AnyScope, Tunable
 from ..when import Clock, When, at_end
 from .shared.magnitude import lamp_of, weakest
 
@@ -96,9 +97,9 @@ class IMP(Rule):
     source: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635"
     bibtex: ClassVar[str] = PAPER
 
-    fraction: float = 0.2
+    fraction: Annotated[float, Tunable(0.1, 0.5)] = 0.2
     rates: Mapping[str, float] = field(default_factory=dict, hash=False)
-    scope: Literal["global", "layer", "lamp"] = "global"
+    scope: AnyScope = "global"
     rounds: Count | None = None
     to: tuple[float, ...] = ()
     rewind: Steps = 0

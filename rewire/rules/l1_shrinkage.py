@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -12,6 +12,7 @@ from ..graph import NOTHING, Edit, Graph
 from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import AnyScope, Tunable
 from ..when import Bound, Clock, Every, When
 from .shared.gradual import Ranked
 from .shared.magnitude import weakest
@@ -69,8 +70,8 @@ class L1Shrinkage(Ranked):
     source: ClassVar[str] = "Collins & Kohli 2014, arXiv:1412.1442"
     bibtex: ClassVar[str] = PAPER
 
-    scope: Literal["layer", "global", "lamp"] = "global"  # type: ignore[assignment]
-    l1: float = 1e-4
+    scope: AnyScope = "global"  # type: ignore[assignment]
+    l1: Annotated[float, Tunable(1e-6, 1e-2, log=True)] = 1e-4
     when: When = Every(1)
     until: Bound | None = 0.75
 

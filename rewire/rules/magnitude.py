@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from ..graph import Edit, Graph
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from .shared.layer_budget import Layered
 from .shared.magnitude import weakest
 from .shared.prune_at_start import Scope
@@ -23,6 +24,8 @@ PAPER = """
   year = {2021},
 }
 """
+
+SCOPES = Tunable(choices=("layer", "global", "lamp"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class Magnitude(Layered):
     source: ClassVar[str] = "Frankle et al. 2021, arXiv:2009.08576"
     bibtex: ClassVar[str] = PAPER
 
-    scope: Literal[Scope, "lamp"] = "global"  # type: ignore[assignment]
+    scope: Annotated[Literal[Scope, "lamp"], SCOPES] = "global"  # type: ignore[assignment]
 
     def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         counts = self.shared_out(graph, signals)

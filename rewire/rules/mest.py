@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from ..fields import NonNegative
 from ..graph import Edit, Graph
@@ -12,7 +12,8 @@ from ..select.choose import groups, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Every, Fraction, Linear, When, value
+from ..tunable import Period, Replaced, Tunable
+from ..when import Clock, Every, Linear, value
 
 PAPER = """
 @inproceedings{yuan2021mest,
@@ -66,10 +67,10 @@ class MEST(Rule):
     source: ClassVar[str] = "Yuan et al. 2021, arXiv:2110.14032"
     bibtex: ClassVar[str] = PAPER
 
-    lam: NonNegative = 0.01
-    fraction: Fraction = Linear(0.2, 0.0, 0.75)
+    lam: Annotated[NonNegative, Tunable(1e-3, 1.0, log=True)] = 0.01
+    fraction: Replaced = Linear(0.2, 0.0, 0.75)
     soft: bool = False
-    when: When = Every(100)
+    when: Period = Every(100)
 
     @property
     def budget(self) -> Budget:  # type: ignore[override]

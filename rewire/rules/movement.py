@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from ..fields import NonNegative
 from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Scoped, Tunable
 from ..when import Bound, Clock, Every, When
 from .shared.gradual import Gradual, level
 from .shared.silencing import foremost
@@ -69,8 +70,8 @@ class MovementPruning(Gradual):
     source: ClassVar[str] = "Sanh et al. 2020, arXiv:2005.07683"
     bibtex: ClassVar[str] = PAPER
 
-    scope: Literal["layer", "global"] = "global"
-    rate: NonNegative = 0.01
+    scope: Scoped = "global"
+    rate: Annotated[NonNegative, Tunable(1e-3, 1.0, log=True)] = 0.01
     when: When = Every(1)
     until: Bound | None = 0.75
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..fields import Count, Positive, Share
 from ..graph import Edit, Graph
 from ..signals import Signals, dense_signal
 from ..streams import Stream
+from ..tunable import Tunable
 from .shared.prune_at_start import PruneAtStart
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class ProsPr(PruneAtStart):
     source: ClassVar[str] = "Alizadeh et al. 2022, arXiv:2202.08132"
     bibtex: ClassVar[str] = PAPER
 
-    steps: Count = 3
-    rate: Positive = 0.1
+    steps: Annotated[Count, Tunable(1, 10, log=True)] = 3
+    rate: Annotated[Positive, Tunable(0.01, 1.0, log=True)] = 0.1
     momentum: Share = 0.0
     gradient: Literal["full", "first_order"] = "full"
 

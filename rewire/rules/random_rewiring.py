@@ -16,7 +16,8 @@ from ..select.choose import groups, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import AtSteps, Clock, Cosine, Every, Fraction, Schedule, When, value
+from ..tunable import Period, Replaced
+from ..when import AtSteps, Clock, Cosine, Every, Schedule, value
 from .drop_grow import DropGrow
 from .mest import MEST
 from .rigl import RigL
@@ -57,9 +58,9 @@ class RandomRewiring(Rule):
     kind: ClassVar[str] = "control"
     source: ClassVar[str] = "control: rewiring at random, at matched churn"
 
-    fraction: Fraction = Cosine(0.3, 0.75)
+    fraction: Replaced = Cosine(0.3, 0.75)
     skips: bool = False
-    when: When = Every(100, stop=0.75)
+    when: Period = Every(100, stop=0.75)
     churn: tuple[Churn, ...] = ()
     edges: tuple[int, ...] = ()
 

@@ -10,7 +10,8 @@ from ..rule import Rule, State
 from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Cosine, Every, Fraction, When, value
+from ..tunable import Period, Replaced
+from ..when import Clock, Cosine, Every, value
 from .shared.exchange import exchange
 
 PAPER = """
@@ -64,8 +65,8 @@ class RigL(Rule):
     source: ClassVar[str] = "Evci et al. 2020, arXiv:1911.11134"
     bibtex: ClassVar[str] = PAPER
 
-    fraction: Fraction = Cosine(0.3, 0.75)
-    when: When = Every(100, stop=0.75)
+    fraction: Replaced = Cosine(0.3, 0.75)
+    when: Period = Every(100, stop=0.75)
 
     @classmethod
     def itop(cls, **fields: Any) -> RigL:

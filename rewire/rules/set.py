@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from ..select.choose import groups, largest, ranked_numbers, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Cosine, Every, Fraction, When, value
+from ..tunable import Period, Replaced, Tunable
+from ..when import Clock, Cosine, Every, value
 
 PAPER = """
 @article{mocanu2018scalable,
@@ -29,6 +30,8 @@ PAPER = """
   year = {2018},
 }
 """
+
+By = Literal["signed", "magnitude"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +68,10 @@ class SET(Rule):
     source: ClassVar[str] = "Mocanu et al. 2018, doi:10.1038/s41467-018-04316-3"
     bibtex: ClassVar[str] = PAPER
 
-    fraction: Fraction = 0.3
-    drop: Literal["signed", "magnitude"] = "signed"
+    fraction: Replaced = 0.3
+    drop: Annotated[By, Tunable(choices=("signed", "magnitude"))] = "signed"
     birth: float = 0.0
-    when: When = Every(100)
+    when: Period = Every(100)
 
     @classmethod
     def itop(cls, **fields: Any) -> SET:

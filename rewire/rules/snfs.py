@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ..rule import Rule, State
 from ..select.choose import groups, smallest
 from ..signals import Signals, top_absent
 from ..streams import Stream
+from ..tunable import Period, Tunable
 from ..when import Clock, Cosine, Every, Fraction, When, value
 from .shared.exchange import exchange
 
@@ -75,9 +76,9 @@ class SNFS(Rule):
     scope: ClassVar[str] = "global"
     lives_under: ClassVar[frozenset[str]] = frozenset()  # layers gain what others lose
 
-    momentum: float = 0.9
-    fraction: Fraction = Cosine(0.5)
-    rewires: When = Every(100)
+    momentum: Annotated[float, Tunable(0.5, 0.99)] = 0.9
+    fraction: Annotated[Fraction, Tunable(0.05, 0.7)] = Cosine(0.5)
+    rewires: Period = Every(100)
     when: When = Every(1)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..graph import Edit, Graph
 from ..signals import Signals, dense_signal
 from ..streams import Stream
+from ..tunable import Tunable
 from .shared.prune_at_start import PruneAtStart
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class SNIP(PruneAtStart):
     source: ClassVar[str] = "Lee et al. 2019, arXiv:1810.02340"
     bibtex: ClassVar[str] = PAPER
 
-    rounds: int = 1
+    rounds: Annotated[int, Tunable(1, 100, log=True)] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 
@@ -13,6 +13,7 @@ from ..rule import State
 from ..select.choose import groups
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Scoped, Tunable
 from ..when import Bound, Clock, Every, When
 from .shared.gradual import Gradual, level
 from .shared.silencing import foremost, soft_gain
@@ -56,8 +57,8 @@ class SoftThreshold(Gradual):
     source: ClassVar[str] = "Kusupati et al. 2020, arXiv:2002.03231"
     bibtex: ClassVar[str] = PAPER
 
-    scope: Literal["layer", "global"] = "layer"
-    straight_through: bool = False
+    scope: Scoped = "layer"
+    straight_through: Annotated[bool, Tunable(choices=(False, True))] = False
     when: When = Every(1)
     until: Bound | None = 0.75
 

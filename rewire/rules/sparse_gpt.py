@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from ..graph import Edit, Graph, Projection
 from ..select.choose import smallest
 from ..select.rows import local_of, matrix_of, place_of
 from ..signals import Signals
+from ..tunable import Tunable
 from .shared.by_inputs import ByInputs
 from .shared.n_of_m import first_largest
 from .shared.prune_at_start import Scope, even
@@ -70,7 +71,7 @@ class SparseGPT(ByInputs):
 
     scope: Scope = "layer"
     block: int = 128
-    damp: float = 0.01
+    damp: Annotated[float, Tunable(1e-3, 0.1, log=True)] = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
@@ -13,6 +13,7 @@ from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock
 from .shared.n_of_m import LivePattern, Undivided, check, chosen
 from .shared.silencing import rate_of
@@ -67,7 +68,7 @@ class SRSTE(Rule):
     n: int = 2
     m: int = 4
     undivided: Undivided = "refused"
-    decay: NonNegative = 2e-4
+    decay: Annotated[NonNegative, Tunable(1e-5, 1e-2, log=True)] = 2e-4
 
     def __post_init__(self) -> None:
         check(self.name, self.n, self.m)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from ..rule import Rule, State
 from ..select.rows import matrix_of, place_of
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Cosine, Every, Fraction, When, value
+from ..tunable import Period, Replaced, Tunable
+from ..when import Clock, Cosine, Every, value
 
 PAPER = """
 @misc{lasby2023dynamic,
@@ -74,9 +75,9 @@ class SRigL(Rule):
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
 
-    fraction: Fraction = Cosine(0.3, 0.75)
-    min_salient: float = 0.3
-    when: When = Every(100, stop=0.75)
+    fraction: Replaced = Cosine(0.3, 0.75)
+    min_salient: Annotated[float, Tunable(0.05, 0.95)] = 0.3
+    when: Period = Every(100, stop=0.75)
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_salient <= 1:

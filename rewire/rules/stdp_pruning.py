@@ -13,7 +13,8 @@ from ..rule import Budget, Rule, State
 from ..select.choose import largest, ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Every, When
+from ..tunable import Period, Tunable
+from ..when import Clock, Every
 
 PAPER = """
 @article{rathi2019stdp,
@@ -65,10 +66,10 @@ class STDPPruning(Rule):
     source: ClassVar[str] = "Rathi et al. 2019, doi:10.1109/TCAD.2018.2819366"
     bibtex: ClassVar[str] = PAPER
 
-    threshold: NonNegative = 0.2
+    threshold: Annotated[NonNegative, Tunable(0.01, 0.5, log=True)] = 0.2
     relative: bool = True
     to: Annotated[float, Range(0, 1, below=True)] = 0.0
-    when: When = Every(100)
+    when: Period = Every(100)
 
     def __post_init__(self) -> None:
         if self.relative and self.threshold > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from ..rule_budget import Falling
 from ..select.choose import largest, ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock
 from .shared.silencing import rate_of, soft_gain
 
@@ -74,8 +75,8 @@ class STR(Rule):
     source: ClassVar[str] = "Kusupati et al. 2020, arXiv:2002.03231"
     bibtex: ClassVar[str] = PAPER
 
-    initial: float = -8.0
-    decay: NonNegative = 5e-3
+    initial: Annotated[float, Tunable(-12.0, -3.0)] = -8.0
+    decay: Annotated[NonNegative, Tunable(1e-4, 0.1, log=True)] = 5e-3
     rate: NonNegative | None = None
     to: float | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..kernels.attempts import Triple
 from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock, Every, When
 from .shared.attempts import Attempts, Sheet
 from .shared.filling import filled, slots_of_units
@@ -103,7 +104,7 @@ class StructuralPlasticity(Rule):
     source: ClassVar[str] = "Bogdan et al. 2018, doi:10.3389/fnins.2018.00434"
     bibtex: ClassVar[str] = PAPER
 
-    attempts: float = 0.01
+    attempts: Annotated[float, Tunable(1e-3, 0.2, log=True)] = 0.01
     rate: Positive | None = None
     slots: Count | None = None
     initial: Literal["uniform", "kernel", "given"] = "uniform"
@@ -112,7 +113,7 @@ class StructuralPlasticity(Rule):
     sigma_form: Length = 2.5 / SHEET
     p_form_lateral: float = 1.0
     sigma_form_lateral: Length = 1.0 / SHEET
-    p_elim_dep: float = 0.0245
+    p_elim_dep: Annotated[float, Tunable(1e-3, 0.5, log=True)] = 0.0245
     p_elim_pot: float = 1.36e-4
     threshold: float | None = None
     birth: float = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from ..select.capacity import Room
 from ..select.pairs import pair_sign
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock, Every, When
 from .shared.signs import first_signs, waking_signs
 
@@ -76,8 +77,8 @@ class SynapticSampling(Rule):
     mu: float = 0.5
     sigma: float = 1.0
     theta_0: float = 3.0
-    prior: float = 1e-4
-    temperature: float = 1.0
+    prior: Annotated[float, Tunable(1e-6, 1e-2, log=True)] = 1e-4
+    temperature: Annotated[float, Tunable(0.01, 10.0, log=True)] = 1.0
     eta: NonNegative | None = None
     when: When = Every(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from ..fields import Count
 from ..graph import Edit, Graph
 from ..signals import Signals, dense_signal
 from ..streams import Stream
+from ..tunable import Tunable
 from .shared.prune_at_start import PruneAtStart
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class SynFlow(PruneAtStart):
     source: ClassVar[str] = "Tanaka et al. 2020, arXiv:2006.05467"
     bibtex: ClassVar[str] = PAPER
 
-    rounds: int = 100
+    rounds: Annotated[int, Tunable(10, 300, log=True)] = 100
     input: tuple[Count, ...] | None = None
     precision: Literal["double", "single"] = "double"
 

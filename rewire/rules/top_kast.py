@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
@@ -12,6 +12,7 @@ from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock
 from .shared.silencing import Silencing, foremost, rate_of
 
@@ -63,8 +64,8 @@ class TopKAST(Silencing):
     source: ClassVar[str] = "Jayakumar et al. 2020, arXiv:2106.03517"
     bibtex: ClassVar[str] = PAPER
 
-    more: float = 0.1
-    decay: float = 1e-4
+    more: Annotated[float, Tunable(0.01, 0.5, log=True)] = 0.1
+    decay: Annotated[float, Tunable(1e-6, 1e-2, log=True)] = 1e-4
     refresh: int = 1
 
     def __post_init__(self) -> None:

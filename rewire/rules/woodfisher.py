@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..graph import Edit, Graph
 from ..select.choose import groups, smallest
 from ..signals import Signals
+from ..tunable import Tunable
 from .shared.gradual import Ranked
 
 AT_ONCE = 2**20  # numbers of the block inverses made at a time: 8 MB
@@ -78,7 +79,7 @@ class WoodFisher(Ranked):
     bibtex: ClassVar[str] = PAPER
 
     block: int = 50
-    damp: float = 1e-3
+    damp: Annotated[float, Tunable(1e-5, 0.1, log=True)] = 1e-3
     survivors: Literal["singles", "joint", "nothing"] = "joint"
 
     def __post_init__(self) -> None:

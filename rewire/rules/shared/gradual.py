@@ -12,7 +12,8 @@ from ...rule import Budget, Rule, State
 from ...rule_budget import Scheduled
 from ...signals import Signals
 from ...streams import Stream
-from ...when import Bound, Clock, Every, When
+from ...tunable import Period
+from ...when import Bound, Clock, Every
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Gradual(Rule):
     budget: ClassVar[Budget] = Scheduled("cap")
 
     to: float | None = None
-    when: When = Every(100, stop=0.75)
+    when: Period = Every(100, stop=0.75)
     until: Bound | None = None
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ...rule import Budget, Rule
 from ...rule_budget import Falling
 from ...select.choose import groups, largest
 from ...signals import Signals
+from ...tunable import Scoped
 from .gradual import level
 
 FAINTEST = 2.0**-24  # the gain of a live edge at its threshold: not 0, which would be silent
@@ -32,7 +33,7 @@ class Silencing(Rule):
     budget: ClassVar[Budget] = Falling("exact")
 
     to: float | None = None
-    scope: Literal["layer", "global"] = "layer"
+    scope: Scoped = "layer"
 
     def __post_init__(self) -> None:
         if self.to is not None and not 0 < self.to <= 1:
