@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -128,8 +128,8 @@ class DeepR(_Walk):
     bibtex: ClassVar[str] = PAPER
 
     scope: Scoped = "layer"
-    draw: Literal[synapse, layer] = "synapse"
-    signs: Literal[fixed, drawn] = "fixed"
+    draw: Literal["synapse", "layer"] = "synapse"
+    signs: Literal["fixed", "drawn"] = "fixed"
 
     def __post_init__(self) -> None:
         if self.draw == "layer" and self.scope != "global":
