@@ -35,6 +35,7 @@ _HOMES = {
     "Dense": "rules", "Static": "rules", "RandomReinit": "branches", "IMP": "rules",
     "DeepR": "rules", "SoftDeepR": "rules", "StructuralPlasticity": "rules", "SET": "rules",
     "RigL": "rules", "Magnitude": "rules", "SNIP": "rules", "GraSP": "rules", "SynFlow": "rules",
+    "PHEW": "rules",
     "FORCE": "rules", "ProsPr": "rules",
     "ContinuousSparsification": "rules", "Powerpropagation": "rules",
     "STDS": "rules", "NDSNN": "rules", "ESLSNN": "rules",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from .rules import NM as NM
     from .rules import OBD as OBD
     from .rules import OWL as OWL
+    from .rules import PHEW as PHEW
     from .rules import SET as SET
     from .rules import SNFS as SNFS
     from .rules import SNIP as SNIP

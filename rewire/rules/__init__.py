@@ -69,6 +69,7 @@ from .nm import NM
 from .obd import OBD
 from .on_part import On
 from .owl import OWL
+from .phew import PHEW
 from .powerpropagation import Powerpropagation
 from .prospr import ProsPr
 from .random_rewiring import RandomRewiring
@@ -104,7 +105,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
     RigL, SRigL, CHT, CHTs, CHTss, DSTEE, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
-    Magnitude, SNIP, FORCE, ProsPr, GraSP, SynFlow, NM,
+    Magnitude, SNIP, FORCE, ProsPr, GraSP, SynFlow, PHEW, NM,
     Wanda, SparseGPT, UnitPruning,
     EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
     ContinuousSparsification, Powerpropagation,

@@ -73,6 +73,7 @@ RULES = {
     "prospr": rewire.ProsPr(to=DENSITY, momentum=0.9),
     "grasp": rewire.GraSP(to=DENSITY),
     "synflow": rewire.SynFlow(to=DENSITY, rounds=20),
+    "phew": rewire.PHEW(to=DENSITY),
     "gmp": rewire.GMP(to=0.1, when=when.every(3)),
     "gmp-global": rewire.GMP(to=0.1, when=when.every(2, stop=0.75), scope="global"),
     "gmp-lamp": rewire.GMP(to=0.1, when=when.every(3), scope="lamp"),

@@ -52,6 +52,7 @@ RULES = {
     "ProsPr": rewire.ProsPr(to=0.3),
     "GraSP": rewire.GraSP(to=0.3),
     "SynFlow": rewire.SynFlow(to=0.3, rounds=5),
+    "PHEW": rewire.PHEW(to=0.3),
     "NM": rewire.NM(undivided="dense"),
     "Wanda": rewire.Wanda(to=0.3, layers=rewire.OWL(outlier=1.5)),
     "SparseGPT": rewire.SparseGPT(to=0.3, block=8),
