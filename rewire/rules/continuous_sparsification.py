@@ -16,6 +16,7 @@ from ..rule import State
 from ..select.choose import ranked_numbers
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Bound, Clock, Every, When
 from .shared.gradual import Gradual, level
 from .shared.silencing import foremost
@@ -80,9 +81,9 @@ class ContinuousSparsification(Gradual):
     bibtex: ClassVar[str] = PAPER
 
     initial: float = 0.0
-    sharpness: Annotated[float, Range(1)] = 200.0
-    penalty: NonNegative = 1e-8
-    rate: NonNegative = 0.1
+    sharpness: Annotated[float, Range(1), Tunable(50.0, 1000.0, log=True)] = 200.0
+    penalty: Annotated[NonNegative, Tunable(1e-10, 1e-6, log=True)] = 1e-8
+    rate: Annotated[NonNegative, Tunable(0.01, 1.0, log=True)] = 0.1
     momentum: Share = 0.9
     scope: Literal["layer", "global"] = "global"
     when: When = Every(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from ..rule import Rule, State
 from ..select.choose import groups, smallest
 from ..signals import Signals, top_absent
 from ..streams import Stream
-from ..when import Clock, Cosine, Every, Fraction, When, value
+from ..tunable import Period, Replaced, Tunable
+from ..when import Clock, Cosine, Every, value
 from .shared.exchange import exchange
 
 PAPER = """
@@ -74,10 +75,10 @@ class DSTEE(Rule):
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent synapses itself
 
-    fraction: Fraction = Cosine(0.3, 0.75)
-    c: NonNegative = 1e-3
+    fraction: Replaced = Cosine(0.3, 0.75)
+    c: Annotated[NonNegative, Tunable(1e-5, 0.1, log=True)] = 1e-3
     epsilon: Positive = 1.0
-    when: When = Every(100, stop=0.75)
+    when: Period = Every(100, stop=0.75)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         if graph.space.multapses:

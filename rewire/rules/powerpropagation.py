@@ -14,6 +14,7 @@ from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Bound, Clock, Every, When
 from .shared.gradual import Gradual, level
 from .shared.silencing import foremost
@@ -76,7 +77,7 @@ class Powerpropagation(Gradual):
     source: ClassVar[str] = "Schwarz et al. 2021, arXiv:2110.00296"
     bibtex: ClassVar[str] = PAPER
 
-    alpha: Annotated[float, Range(1)] = 2.0
+    alpha: Annotated[float, Range(1), Tunable(1.0, 5.0)] = 2.0
     scope: Literal["layer", "global"] = "layer"
     when: When = Every(1)
     until: Bound | None = 0.75
