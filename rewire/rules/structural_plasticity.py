@@ -20,7 +20,7 @@ from ..streams import Stream
 from ..tunable import Tunable
 from ..when import Clock, Every, When
 from .shared.attempts import Attempts, Sheet
-from .shared.filling import filled, slots_of_units
+from .shared.filling import Rows, filled, slots_of_units
 from .shared.turnover import (
     SHEET,
     DistanceDependentFormation,
@@ -41,6 +41,7 @@ PAPER = """
   year = {2018},
 }
 """
+BLIND = ("uniform", "population")  # ways to draw partners that look at no signal
 NO_OUTCOME: tuple[Sequence[int], Sequence[Triple]] = ((), ())
 
 
@@ -58,7 +59,9 @@ class StructuralPlasticity(Rule):
     d the distance of the two units' positions on the torus. The slot is chosen before the
     partner, so that feed-forward and lateral projections into one population compete for slots.
 
-    attempts:  slots tried in a step, as a fraction of a population's slots.
+    attempts:  slots tried in a step, as a fraction of a population's slots. A tick of every(n)
+               makes the attempts of n steps, one step after the other, each on what the one before
+               left, at the weights and activity of the tick; other schedules those of one step.
     rate:      attempts per second on each whole target population (f_rew, 1e4 in the paper), in
                worlds with a time of their own; it replaces ``attempts``.
     slots:     s_max, slots of each unit (32); None takes the population's own, and where it has
@@ -68,7 +71,9 @@ class StructuralPlasticity(Rule):
     initial:   "uniform" fills every slot with a random partner at the start, "kernel" by the
                formation rule itself (the paper), "given" keeps the starting graph.
     partner:   "activity" draws in proportion to the units' recent activity, "spiked" among those
-               that spiked in the last time step (the paper), "uniform" at random.
+               that spiked in the last time step (the paper), "uniform" among all units alike,
+               "population" a source population first, then one of its units (what sPyNNaker's
+               random selection does: units of small populations are chosen more often).
     p_form, sigma_form: of feed-forward projections; p_form_lateral, sigma_form_lateral: of those
                within one population. Sigmas in sides of the sheet: 2.5 and 1 of the model's 16.
     p_elim_dep, p_elim_pot: 0.0245 and 1.36e-4 a try.
@@ -77,11 +82,18 @@ class StructuralPlasticity(Rule):
     birth:     weight of a new synapse: g_max = 0.2 in the paper; 0 leaves it to the world, which
                starts new synapses at 0 unless it says otherwise.
 
-    Deviations, on an artificial network (the defaults): "recently active" is the standard deviation
-    of a unit's value over the last batch; depressed means weak in magnitude, as weights have both
-    signs; units without a place (outputs) form at p_form whatever the distance. A partner that is
-    connected already is a rejected formation, except where multapses are allowed. The number of
-    synapses stays at or below the slots. ``StructuralPlasticity.bogdan()`` is the published model.
+    Deviations:
+    - On an artificial network (the defaults) "recently active" is the standard deviation of a
+      unit's value over the last batch; depressed means weak in magnitude, as weights have both
+      signs; units without a place (outputs) form at p_form whatever the distance.
+    - A partner that is connected already is a rejected formation, except where multapses are
+      allowed. A slot is tried at most once a step.
+    - On SpiNNaker the row of a presynaptic unit in a projection is as long as its core's memory
+      lets it be, and no synapse forms in a full one. Here rows have no end, unless
+      ``limits=[FanOut(most=...)]`` gives units one, over all projections.
+
+    The number of synapses stays at or below the slots. ``StructuralPlasticity.bogdan()`` is the
+    published model.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
@@ -100,7 +112,7 @@ class StructuralPlasticity(Rule):
 
     budget: ClassVar[Budget] = Budget("cap")
     kind: ClassVar[str] = "neuromorphic"
-    lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in"})
+    lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in", "fan_out"})
     source: ClassVar[str] = "Bogdan et al. 2018, doi:10.3389/fnins.2018.00434"
     bibtex: ClassVar[str] = PAPER
 
@@ -135,7 +147,7 @@ class StructuralPlasticity(Rule):
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset() if self.partner == "uniform" else frozenset({self.partner})
+        return frozenset() if self.partner in BLIND else frozenset({self.partner})
 
     @cached_property
     def forms(self) -> Formation:
@@ -185,14 +197,14 @@ class StructuralPlasticity(Rule):
 
     def _filling(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         """The edit after which every slot is full, with partners drawn as ``initial`` says."""
-        keys = []
+        keys, room = [], Rows(graph.space)
         for i, p in enumerate(graph.projections):
             # equally likely partners, or in proportion to the formation rule's probability
             chance = None
             if self.initial == "kernel":
                 sheet = next(s for s in self._sheets(graph.space) if s.name == p.target)
                 chance = partial(sheet.chances, sheet.into.index(i))
-            keys.append(filled(graph, i, self.slots, chance, rng))
+            keys.append(filled(graph, i, self.slots, chance, rng, room))
         partners = torch.cat(keys).sort().values
         row, exists = graph.find(partners)
         stays = torch.zeros(len(graph), dtype=torch.bool)
@@ -206,6 +218,26 @@ class StructuralPlasticity(Rule):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
+        steps = self.when.n if isinstance(self.when, Every) else 1
+        if steps == 1:
+            return self._step(graph, signals, state, rng, clock)
+        # the attempts of several steps: each meets what the one before left
+        row = torch.arange(len(graph))
+        later = graph.with_columns({"row": row}).with_birth("row", -1)
+        for _ in range(steps):
+            edit, state = self._step(later, signals, state, rng, clock)
+            later = later if edit is NOTHING else later.apply(edit)
+        lived = later["row"] >= 0
+        gone = torch.ones(len(graph), dtype=torch.bool)
+        gone[later["row"][lived]] = False
+        if later.topology is graph.topology:
+            return NOTHING, state
+        return self._edit(gone.nonzero().squeeze(1).numpy(), later.array[~lived.numpy()]), state
+
+    def _step(
+        self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
+    ) -> tuple[Edit, State]:
+        """The attempts of one step."""
         drop: list[int] = []
         add: list[int] = []
         after, expected = dict(state), partial(self._attempts, clock)
@@ -223,26 +255,26 @@ class StructuralPlasticity(Rule):
                 key = graph.topology.new_key(i, pre, post, tap)
                 if key is not None and (key not in add or graph.space.multapses):
                     add.append(key)
+        if add and graph.space.caps:  # none forms where its row is full
+            room = Rows(graph.space, np.delete(graph.array, drop))
+            add = [key for key in add if room.take(key)]
         if not drop and not add:
             return NOTHING, after
-        edit = Edit(
-            drop=np.array(sorted(drop), np.int64),
-            add=np.array(sorted(add), np.int64),
-            birth={"weight": self.birth} if self.birth else {},
-        )
-        return edit, after
+        return self._edit(np.array(sorted(drop), np.int64), np.array(sorted(add), np.int64)), after
+
+    def _edit(self, drop: np.ndarray, add: np.ndarray) -> Edit:
+        return Edit(drop=drop, add=add, birth={"weight": self.birth} if self.birth else {})
 
     def _attempts(self, clock: Clock, slots: int) -> float:
-        """How many of a population's slots are tried in a tick, on average."""
-        ticks = self.when.n if isinstance(self.when, Every) else 1
+        """How many of a population's slots are tried in a step, on average."""
         if self.rate is None:
-            return self.attempts * slots * ticks
+            return self.attempts * slots
         if clock.dt is None:
             raise ValueError(
                 "StructuralPlasticity.rate is in attempts per second, and this world has no "
                 "time of its own: set attempts, a fraction of the slots tried in each step."
             )
-        return self.rate * clock.dt * ticks
+        return self.rate * clock.dt
 
     def _outcome(
         self, graph: Graph, signals: Signals, sheet: Sheet, attempts: Attempts
@@ -250,7 +282,7 @@ class StructuralPlasticity(Rule):
         """The rows that are eliminated, and (attempt, projection, presynaptic unit) of the attempts
         that form a synapse, the projection by its place among those into the population."""
         at, place, luck = attempts
-        if sheet.by_weight is not None and self.partner != "uniform":
+        if sheet.by_weight is not None and self.partner not in BLIND:
             # in one pass, where weights can be read one by one and partners are drawn evenly
             weights = getattr(graph.lazy("weight"), "native", None)
             evenly = None if weights is None else signals.among(self.partner, sheet.sources)
@@ -268,6 +300,8 @@ class StructuralPlasticity(Rule):
         # one draw over the sources of all projections together: they compete for the slot
         if self.partner == "uniform":
             partners = [int(choice * sheet.ends[-1]) for choice in choices]
+        elif self.partner == "population":
+            partners = [sheet.by_population(choice) for choice in choices]
         else:
             partners = signals.sample(self.partner, sheet.sources, choices)
         return eliminated, sheet.accepted(attempts, free, partners)

@@ -42,6 +42,9 @@ RULES = {
     "plasticity-uniform": rewire.StructuralPlasticity(
         attempts=0.3, p_elim_dep=0.5, partner="uniform", initial="kernel", birth=0.05
     ),
+    "plasticity-rare": rewire.StructuralPlasticity(
+        attempts=0.2, p_elim_dep=0.5, partner="population", when=when.every(3)
+    ),
     "set": rewire.SET(when=when.every(3), birth=0.1),
     "set-magnitude": rewire.SET(when=when.every(3), drop="magnitude"),
     "rigl": rewire.RigL(when=when.every(3), fraction=0.4),

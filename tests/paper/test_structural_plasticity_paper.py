@@ -297,3 +297,118 @@ def test_a_graph_without_a_single_slot_is_left_alone(rate):
     net = session(sheet(slots=None), rule, dt=1e-3)
     net.step()
     assert net.edges == 0
+
+
+def turnover(n, seed, steps=1000, **fields):
+    """What 1,000 steps eliminate and form, at a tick every n steps, of 32 slots of 40 units."""
+    space = Space([Population("a", 64), Population("b", 40)],
+                  [Projection("p", "a", "b", "linear", (40, 64))])  # fmt: skip
+    keys = (torch.arange(40)[:, None] * 64 + torch.arange(16)).flatten()
+    graph = Graph(space, keys, {"weight": torch.ones(640)})
+    rule = rewire.StructuralPlasticity(
+        **{
+            **RULE,
+            "attempts": 0.01,
+            "p_elim_pot": 0.05,
+            "p_elim_dep": 0.1,
+            "p_form": 0.05,
+            **fields,
+        },
+        when=rewire.every(n),
+    )
+    net = rewire.Session(rewire.Bare(space, weights=torch.ones(2560)), graph, rule, span=steps,
+                         seed=seed)  # fmt: skip
+    for _ in range(steps):
+        net.step()
+    return net.history.dropped, net.history.formed
+
+
+@pytest.fixture(scope="module")
+def often():
+    return np.array([turnover(1, seed) for seed in range(3)])
+
+
+@pytest.mark.parametrize("n", [100, 500])
+def test_a_rare_tick_makes_the_attempts_of_all_its_steps(n, often):
+    """It tried a slot once a tick: 196, 144 and 40 were eliminated at n = 1, 100 and 500."""
+    rare = np.array([turnover(n, seed) for seed in range(3)])
+    assert often.sum(0).min() > 500
+    for one, other in zip(often.sum(0), rare.sum(0), strict=True):
+        assert abs(one - other) < 5 * sqrt(one + other)
+    assert turnover(n, 0) == turnover(n, 0)
+
+
+def test_within_a_tick_a_step_meets_what_the_one_before_left():
+    """An emptied slot may be filled, and a synapse formed may go, before the tick is over."""
+    space = Space([Population("a", 3), Population("b", 1)],
+                  [Projection("p", "a", "b", "linear", (1, 3))])  # fmt: skip
+    graph = Graph(space, torch.tensor([0]), {"weight": torch.ones(1)})
+    rule = rewire.StructuralPlasticity(
+        attempts=1.0, slots=1, initial="given", partner="uniform", threshold=0.1, birth=0.2,
+        p_form=1.0, p_elim_dep=1.0, p_elim_pot=1.0, when=rewire.every(2),
+    )  # fmt: skip
+    net = rewire.Session(rewire.Bare(space, weights=torch.ones(3)), graph, rule, span=400)
+    seen = set()
+    for step in range(1, 401):
+        net.step()
+        assert net.edges == 1  # dropped in the first of the two steps, and formed in the second
+        assert net.history.formed == net.history.dropped == step // 2
+        seen.add(int(net.graph.keys))
+    assert seen == {0, 1, 2}
+
+
+def test_sources_are_drawn_as_units_or_as_populations_first():
+    """sPyNNaker's random selection draws a presynaptic population, then one of its neurons."""
+    space = Space(
+        [Population("a", 300), Population("b", 100), Population("c", 50)],
+        [Projection("ac", "a", "c", "linear", (50, 300)),
+         Projection("bc", "b", "c", "linear", (50, 100))],
+    )  # fmt: skip
+    shares = {}
+    for partner in ("uniform", "population"):
+        rule = rewire.StructuralPlasticity(
+            attempts=1.0, slots=20, initial="given", partner=partner, p_form=1.0, threshold=0.1
+        )
+        graph = Graph(space, torch.empty(0, dtype=torch.int64))
+        net = rewire.Session(rewire.Bare(space), graph, rule, span=10)
+        net.step()
+        counts = np.array(net.counts)
+        shares[partner] = counts[1] / counts.sum(), counts.sum()
+        inside = net.graph.keys[net.graph.keys >= space.bounds[1]] - space.bounds[1]
+        assert len(set((inside % 100).tolist())) > 60  # units of it alike
+    for partner, expected in (("uniform", 0.25), ("population", 0.5)):
+        share, n = shares[partner]
+        assert abs(share - expected) < 4.5 * sqrt(0.25 / n)
+
+
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_no_synapse_forms_in_a_full_row(n, world):
+    """A core of SpiNNaker holds so many synapses of a presynaptic unit, and no more."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(12, 10), torch.nn.ReLU(), torch.nn.Linear(10, 6))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rule = rewire.StructuralPlasticity(
+        attempts=1.0, slots=4, partner="uniform", p_form=0.9, p_elim_dep=0.2, p_elim_pot=0.2,
+        when=rewire.every(n),
+    )  # fmt: skip
+    net = rewire.attach(model, optimizer, rule, density=0.3, world=world, steps=60,
+                        limits=[rewire.limits.FanOut(most=4)])  # fmt: skip
+    full = 0
+    for _ in range(60):
+        model(torch.randn(4, 12)).square().sum().backward()
+        net.step()
+        for i in (0, 1):
+            out = net.graph.mask(i).sum(0)
+            assert out.max() <= 4
+            full += int((out == 4).sum())
+    assert full > 20 and net.history.formed > 30
+
+
+def test_slots_that_no_row_has_room_for_are_refused_at_the_start():
+    model = torch.nn.Linear(4, 10)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rule = rewire.StructuralPlasticity(slots=3, partner="uniform")
+    with pytest.raises(ValueError, match="10 of 30 find no partner with room: allow more, ask for"):
+        rewire.attach(model, optimizer, rule, density=0.5,
+                      limits=[rewire.limits.FanOut(most=5)])  # fmt: skip

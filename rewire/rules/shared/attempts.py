@@ -117,6 +117,13 @@ class Sheet:
         at, place, luck = attempts
         return self.native.accepted(place, luck, at, tried, partners)
 
+    def by_population(self, choice: float) -> int:
+        """The place in the row that a number in [0, 1) chooses: a source, then a unit of it."""
+        scaled = choice * len(self.ends)
+        which = int(scaled)
+        first = self.ends[which - 1] if which else 0
+        return first + int((scaled - which) * (self.ends[which] - first))
+
     def _chance(self, which: int, pre: int, post: int) -> float:
         """Probability that a pair that was drawn forms a synapse."""
         sources, apart = self.source_places[which], None

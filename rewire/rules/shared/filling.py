@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...graph import Graph
+from ...graph import NONE, Graph, Space
 from ...streams import Stream
 
 
@@ -37,18 +37,44 @@ def slots_of_units(graph: Graph, population: str, slots: int | None) -> Tensor:
     return torch.arange(units.size + 1) * many
 
 
+class Rows:
+    """What is free under the caps of a space (on outgoing synapses, say) beside some edges."""
+
+    def __init__(self, space: Space, keys: np.ndarray = NONE):
+        self._caps = [
+            (cap.of, cap.most - np.bincount(cap.of(keys), minlength=len(cap.most)))
+            for cap in space.caps
+        ]
+
+    @property
+    def endless(self) -> bool:
+        return not self._caps
+
+    def take(self, key: int) -> bool:
+        """Whether there is room for a synapse, which then holds it."""
+        one = np.array([key])
+        places = [(free, int(of(one)[0])) for of, free in self._caps]
+        if any(free[at] < 1 for free, at in places):
+            return False
+        for free, at in places:
+            free[at] -= 1
+        return True
+
+
 def filled(
     graph: Graph,
     i: int,
     slots: int | None,
     chance: Callable[[Tensor, Tensor], Tensor] | None,
     rng: Stream,
+    room: Rows,
 ) -> Tensor:
     """Keys that fill the slots of every target unit of projection ``i``, ascending by unit.
 
     slots: of each unit, shared by the projections into its population; None: as many as make up
     the edges there are, the remainder at random units. chance: (pre, post) -> weight of each pair
-    in the draw of partners; None: all alike.
+    in the draw of partners; None: all alike. room: what caps leave free. Raises ValueError
+    for slots that cannot be filled.
     """
     p, space = graph.projections[i], graph.space
     n_post = space.population[p.target].size
@@ -69,8 +95,26 @@ def filled(
     # the smallest of Exp(1) / chance are a draw without replacement in proportion to chance
     weight = torch.ones(p.size) if chance is None else chance(pre, post).clamp(min=1e-300)
     clock = -(1 - rng.uniform(p.size).double()).log() / weight
+    if not room.endless:
+        return _within_caps(local + space.bounds[i], post, fan_in, clock, room)
     # rank each pair among those of its unit, and take the first fan_in of them
     order = torch.from_numpy(np.lexsort((clock.numpy(), post.numpy())))
     size = torch.bincount(post, minlength=n_post)
     rank = torch.arange(p.size) - (size.cumsum(0) - size)[post[order]]
     return local[order[rank < fan_in[post[order]]]] + space.bounds[i]
+
+
+def _within_caps(keys: Tensor, post: Tensor, fan_in: Tensor, clock: Tensor, room: Rows) -> Tensor:
+    """As `filled`, the pairs in the order of their clocks, where both of their units have room."""
+    free, chosen, units = fan_in.tolist(), list[int](), post.tolist()
+    for at in clock.argsort().tolist():
+        if free[units[at]] and room.take(int(keys[at])):
+            free[units[at]] -= 1
+            chosen.append(int(keys[at]))
+    if left := sum(free):
+        raise ValueError(
+            f"StructuralPlasticity fills slots at the start, and under these limits {left:,} of "
+            f"{len(chosen) + left:,} find no partner with room: allow more, ask for fewer slots, "
+            "or start from the graph there is, initial='given'."
+        )
+    return torch.tensor(sorted(chosen), dtype=torch.int64)
