@@ -41,7 +41,7 @@ RULES = [
     rewire.STDS(threshold=1.0, schedule="linear"), rewire.NDSNN(to=0.1), rewire.ESLSNN(),
     rewire.ContinuousSparsification(initial=-0.1), rewire.Powerpropagation(to=0.1, alpha=3),
     rewire.GradR(to=0.1), rewire.ACDC(when=when.every(10, first=50, stop=0.85)),
-    rewire.SNFS(rewires=when.every(50)), rewire.RandomRewiring.beside(rewire.RigL()),
+    rewire.SNFS(rewires=when.every(50)), rewire.RandomRewiring.beside(rewire.MEST()),
 ]  # fmt: skip
 
 

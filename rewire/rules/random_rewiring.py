@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,15 +45,16 @@ class RandomRewiring(Rule):
     ``RandomRewiring.beside(net)`` takes them from a session that has run: as many dropped and grown
     in each projection at each step, whatever its rules are. ``RandomRewiring.beside(rule)`` needs
     no run, for rules that replace ``rule.fraction`` of each projection at each tick (RigL, SET,
-    MEST, DropGrow). RigL may grow again what it drops, SET may draw it; then their own churn is
-    lower than that of a rule's control. In a projection more than half full that one drops no more
-    than there are absent positions; the control of a run takes those just dropped as well. Where
-    units have slots, or limits hold, those just dropped may be drawn again.
+    MEST, DropGrow): that fraction is nominal, and a warning says so where the rule may do less
+    (RigL and DropGrow grow again some of what they drop, SET rounds for each sign). In a projection
+    more than half full the control of a rule drops no more than there are absent positions; that of
+    a run takes those just dropped as well. Where units have slots, or limits hold, those just
+    dropped may be drawn again.
 
     >>> import rewire
-    >>> control = rewire.RandomRewiring.beside(rewire.RigL(fraction=0.3))
-    >>> control.fraction, control.when == rewire.RigL().when, control.skips
-    (0.3, True, True)
+    >>> control = rewire.RandomRewiring.beside(rewire.MEST(fraction=0.3))
+    >>> control.fraction, control.when == rewire.MEST().when, control.skips
+    (0.3, True, False)
     """
 
     kind: ClassVar[str] = "control"
@@ -84,6 +86,13 @@ class RandomRewiring(Rule):
             raise ValueError(
                 f"{lack}: run it, and give its session, RandomRewiring.beside(net); or "
                 "RandomRewiring(fraction=, when=) yourself."
+            )
+        if isinstance(of, RigL | SET | DropGrow):
+            warnings.warn(
+                f"the control of {of.name} replaces its fraction at each tick, and {of.name} may "
+                "exchange fewer edges (it grows some again that it drops, or rounds for each "
+                "sign): run it, and give its session, RandomRewiring.beside(net), for its churn.",
+                stacklevel=2,
             )
         return cls(fraction=of.fraction, when=of.when, skips=of.skips_step)
 

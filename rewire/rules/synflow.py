@@ -43,7 +43,8 @@ class SynFlow(PruneAtStart):
     over all paths through it of the product of their |w|, and what enters a hidden unit leaves it
     (Theorem 1). Biases take part by their magnitude, as in the authors' code, and begin paths
     behind the first layer: at extreme densities those of torch's layers, which are not 0, let the
-    first layers empty. Set them to 0, or leave them out. Normalisation is in evaluation mode.
+    first layers empty, of which a warning tells. Set them to 0, or leave them out. Normalisation is
+    in evaluation mode.
 
     rounds: the paper's 100; after round k of n there are rho^(k/n) of the edges, ranked anew in
         what is left. ``SynFlow.one_shot()`` prunes in one round, which is what the authors' command

@@ -1,5 +1,7 @@
 """What the papers on pruning before training claim, each with its number."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -87,8 +89,27 @@ def test_biases_begin_paths_behind_the_first_layer(bias):
     model = nn.Sequential(*(m for layer in layers for m in (layer, nn.ReLU())))[:-1]
     for layer in layers if bias == 0.0 else ():
         nn.init.zeros_(layer.bias)
-    counts = attach(model, rewire.SynFlow(input=(20,)), 0.002, None).counts
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        counts = attach(model, rewire.SynFlow(input=(20,)), 0.002, None).counts
     assert counts == ([0, 0, 0, 0, 7] if bias else [2, 1, 1, 1, 2])
+    assert bool(told) == bool(bias)
+
+
+@pytest.mark.parametrize("world", ["masked", "sparse"])
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_layer_left_empty_is_warned_of_by_name(waits, world):
+    model = relu_net((20, 30, 30, 6))
+    with torch.no_grad():
+        model[2].weight *= 1e-6  # the second layer, which a ranking of all gives up first
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-12)
+    rule = rewire.Magnitude(when=rewire.at_end) if waits else rewire.Magnitude()
+    with pytest.warns(UserWarning, match=r"Magnitude leaves no edge in '2.weight', of 336 in all"):
+        net = rewire.attach(model, optimizer, rule, density=0.2, steps=4, world=world)
+        for _ in range(4):
+            model(torch.ones(2, 20)).sum().backward()
+            net.step()
+    assert net.counts[1] == 0 and net.edges == 336
 
 
 def counts_of(widths):

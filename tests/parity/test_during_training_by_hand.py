@@ -1,5 +1,7 @@
 """GMP, GraNet, DSR, SNFS and MEST against short loops over plain lists, and GMP against torch."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -271,7 +273,10 @@ def test_random_rewiring_makes_the_churn_it_is_told_and_chooses_uniformly():
     torch.manual_seed(0)
     model = nn.Linear(100, 100)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    rule = rewire.RandomRewiring.beside(rewire.RigL(fraction=0.25, when=when.every(2)))
+    with pytest.warns(
+        UserWarning, match=r"RigL may exchange fewer .* RandomRewiring.beside\(net\)"
+    ):
+        rule = rewire.RandomRewiring.beside(rewire.RigL(fraction=0.25, when=when.every(2)))
     assert rule.skips_step
     net = rewire.attach(model, optimizer, rule, density=0.2, steps=40)
     start = net.graph.keys
@@ -331,7 +336,11 @@ def starting(net):
 def test_a_control_beside_a_rule_has_its_churn_or_is_refused_by_name():
     for rule in (rewire.SET(when=OFTEN), rewire.MEST(when=OFTEN)):
         _, measured = short_run(rule)
-        _, followed = short_run(rewire.RandomRewiring.beside(rule))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            control = rewire.RandomRewiring.beside(rule)
+        assert bool(told) == isinstance(rule, rewire.SET)
+        _, followed = short_run(control)
         formed = [formed for formed, _, _ in measured]
         # SET counts each sign by itself: up to one edge less a layer and tick
         assert [formed for formed, _, _ in followed] == pytest.approx(formed, abs=2 * 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -13,7 +14,7 @@ from ...budget import allot, counts_for
 from ...graph import NOTHING, Edit, Graph
 from ...rule import Budget, Rule, State
 from ...rule_budget import AtStart, Falling
-from ...select.choose import groups, smallest
+from ...select.choose import counts_by, groups, smallest
 from ...select.rows import row_numbers
 from ...signals import Signals
 from ...streams import Stream
@@ -93,7 +94,9 @@ class PruneAtStart(Rule):
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         if not self.waits:
-            return self.cut(graph, signals, rng), {}
+            edit = self.cut(graph, signals, rng)
+            warn_of_empty(self.name, graph, edit)
+            return edit, {}
         self.check(graph, signals)
         return NOTHING, {"cut": 0}
 
@@ -102,7 +105,9 @@ class PruneAtStart(Rule):
     ) -> tuple[Edit, State]:
         if state["cut"]:
             return NOTHING, state
-        return self.cut(graph, signals, rng), {"cut": clock.step}
+        edit = self.cut(graph, signals, rng)
+        warn_of_empty(self.name, graph, edit)
+        return edit, {"cut": clock.step}
 
     def cut(self, graph: Graph, signals: Signals, rng: Stream) -> Edit:
         """The edit that leaves what the rule keeps."""
@@ -204,6 +209,21 @@ def even(count: int, room: Sequence[int]) -> list[int]:
     ([3, 3, 2], [4, 1, 3])
     """
     return allot(count, [1.0] * len(room), room)
+
+
+def warn_of_empty(name: str, graph: Graph, edit: Edit) -> None:
+    """Warn by name where a cut leaves a projection without an edge: nothing passes it any more."""
+    lost = counts_by(torch.from_numpy(edit.drop).sort().values, groups(graph, "layer"))
+    have = graph.counts().tolist()
+    empty = [p.name for p, n, k in zip(graph.projections, have, lost, strict=True) if 0 < n == k]
+    if empty:
+        left = len(graph) - sum(lost)
+        warnings.warn(
+            f"{name} leaves no edge in {', '.join(map(repr, empty))}, of {left:,} in all: unless "
+            "the model has a shortcut around such a layer nothing passes it. Ask for a higher "
+            "density, for scope='layer', or leave the layer out.",
+            stacklevel=2,
+        )
 
 
 def _groups(graph: Graph, scope: str) -> list[tuple[int, int]] | Tensor:
