@@ -38,7 +38,7 @@ _HOMES = {
     "PHEW": "rules",
     "FORCE": "rules", "ProsPr": "rules",
     "ContinuousSparsification": "rules", "Powerpropagation": "rules",
-    "STDS": "rules", "NDSNN": "rules", "ESLSNN": "rules",
+    "STDS": "rules", "NDSNN": "rules", "ESLSNN": "rules", "EarlyTime": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
     "HomeostaticGrowth": "rules", "SynapticSampling": "rules", "STDPPruning": "rules",
     "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from .rules import DiagonalFisher as DiagonalFisher
     from .rules import DropGrow as DropGrow
     from .rules import EarlyBird as EarlyBird
+    from .rules import EarlyTime as EarlyTime
     from .rules import EdgePopup as EdgePopup
     from .rules import GradR as GradR
     from .rules import GraNet as GraNet

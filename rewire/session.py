@@ -190,6 +190,7 @@ class Session(Rewinding, Listening):
             edit, self.states[i] = self.rules[i].update(
                 graph, self.world.signals(graph), self.states[i], rng, self.clock
             )
+            self._simulate(i)
             if edit is NOTHING:
                 self._graph = graph
                 continue
@@ -205,6 +206,11 @@ class Session(Rewinding, Listening):
             self._hold_weights("edits")
         if self.saves:
             self.keep_if_asked()
+
+    def _simulate(self, i: int) -> None:
+        """Let the world simulate as many time steps as the state of a rule says, if it does."""
+        if "timesteps" in self.states[i]:
+            self.world.simulate(self.states[i]["timesteps"])
 
     def _hold_weights(self, after: str) -> None:
         """Make the weights what the limits let them be, after the world's step or rules' edits."""
@@ -365,6 +371,8 @@ model's weights)
         graph = Graph(self._graph.space, keys, state["columns"], self._graph.births)
         self._graph = graph if "weight" in state["columns"] else self.world.read(graph)
         self.states = list(state["states"])
+        for i in range(len(self.states)):
+            self._simulate(i)
         self.saved = dict(state.get("saved", self.saved))
         self.history = History(state.get("start", keys), self.names)
         if state.get("history") is not None:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 def masked_only(rule: Rule) -> bool:
-    """Whether a rule needs what the sparse world lacks: silent edges, or a signal that a package
-    brings for the masked world alone (no rule here does).
+    """Whether a rule needs what the sparse world lacks: silent edges, or a signal of the masked
+    world alone.
 
     >>> import rewire
     >>> masked_only(rewire.RigL()), masked_only(rewire.EdgePopup())

@@ -136,6 +136,11 @@ class World(ABC):
         """Let weights be where they belong, where they wait (see ``straight``)."""
         return
 
+    def simulate(self, timesteps: int) -> None:
+        """From now on a pass of a model that simulates time makes this many time steps, 0: its own
+        number. Called where a rule's state has an entry ``timesteps``."""
+        return
+
     def watch(self, needs: frozenset[str]) -> None:
         """Set up what the signals that a run needs are made of; called once, before step 0."""
         return
@@ -318,10 +323,12 @@ class DenseModel(Protocol):
     dense_signal`: weights, masks and gradients come one tensor for each projection.
 
     summed, counted: tensors, and a number of batches or examples, added up over the processes that
-    train the network together; as they are where this process trains it alone."""
+    train the network together; as they are where this process trains it alone. time: the numbers
+    of time steps that the model simulates, where it does."""
 
     model: Any
     probe: Any
+    time: Any
     masks: list[Tensor]
     parameters: list[Any]
 

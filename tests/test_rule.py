@@ -39,6 +39,7 @@ RULES = [
     rewire.STR(to=0.1, initial=-5.0), rewire.SoftThreshold(straight_through=True, until=0.5),
     rewire.MovementPruning(scope="layer"), rewire.TopKAST(more=0.2, refresh=100),
     rewire.STDS(threshold=1.0, schedule="linear"), rewire.NDSNN(to=0.1), rewire.ESLSNN(),
+    rewire.EarlyTime(candidates=(1, 3), look=1),
     rewire.ContinuousSparsification(initial=-0.1), rewire.Powerpropagation(to=0.1, alpha=3),
     rewire.GradR(to=0.1), rewire.ACDC(when=when.every(10, first=50, stop=0.85)),
     rewire.SNFS(rewires=when.every(50)), rewire.RandomRewiring.beside(rewire.MEST()),

@@ -50,6 +50,7 @@ from .drop_grow import DropGrow
 from .dsr import DSR
 from .dst_ee import DSTEE
 from .early_bird import EarlyBird
+from .early_time import EarlyTime
 from .edge_popup import EdgePopup
 from .esl_snn import ESLSNN
 from .force import FORCE
@@ -110,6 +111,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
     EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
     ContinuousSparsification, Powerpropagation,
     HomeostaticGrowth, SynapticSampling, STDPPruning, STDS, NDSNN, ESLSNN,
+    EarlyTime,
     AgeLimit, DropGrow, Combined,
 )  # fmt: skip
 

@@ -277,3 +277,86 @@ def test_stds_holds_its_threshold_where_fewer_than_the_density_would_be_left():
     assert run.net.edges == 23
     with pytest.raises(ValueError, match="STDS cannot live in the sparse world: silent edges"):
         Run(rewire.STDS(), 0.1, "sparse")
+
+
+# -- Early-Time tickets ---------------------------------------------------------------------------
+
+
+def early_time(**fields):
+    """Eight steps: a tick each second, the number of time steps after the fourth, a ticket by the
+    eighth."""
+    chosen = {"candidates": (1, 2, 3), "when": rewire.every(2), "until": 8, "history": 9}
+    rule, probe = rewire.EarlyTime(**{**chosen, **fields}), rewire.Probe([0, 50], loss)
+    return Run(rule, 0.3, steps=12, probe=probe)
+
+
+def plain_step(run, step):
+    run.optimizer.zero_grad()
+    loss(run.model, step).backward()
+    run.net.step()
+
+
+def divergences(model):
+    """KL of the softmax of the mean outputs at 4 steps and at 1, 2 and 3, over both batches."""
+    twin = net_of()
+    twin.load_state_dict(model.state_dict())
+    x = torch.cat([batch(0)[0], batch(50)[0]])
+    logits = []
+    for t in (4, 1, 2, 3):
+        twin.timesteps = t
+        logits.append(twin(x).detach())
+    whole = logits[0].softmax(1)
+    return [float((whole * (whole.log() - z.log_softmax(1))).sum(1).mean()) for z in logits[1:]]
+
+
+@pytest.mark.parametrize("threshold", [0.6, 1e-3, 2.0])
+def test_early_time_searches_with_the_first_number_of_steps_that_is_near_the_whole(threshold):
+    """Kim et al., as in their code: the first of the candidates whose divergence is below the
+    threshold's part of the largest; the ticket trains with all time steps."""
+    run, expected = early_time(threshold=threshold), 4
+    for step in range(1, 13):
+        assert run.model.timesteps == (expected if 4 < step <= 8 else 4)
+        plain_step(run, step)
+        if step == 4:
+            apart = divergences(run.model)
+            near = [t for t, d in zip((1, 2, 3), apart, strict=True) if d / max(apart) < threshold]
+            expected = near[0] if near else 4
+            signals = run.net.world.signals(run.net.graph)
+            measured = signals.pair("time_divergence", torch.tensor([1, 2, 3]))
+            torch.testing.assert_close(measured.tolist(), apart, rtol=1e-9, atol=1e-12)
+    assert {0.6: (2, 3), 1e-3: (4,), 2.0: (1,)}[threshold].count(expected) == 1
+    assert run.net.edges == round(0.3 * sum(SIZES)) and run.model.timesteps == 4
+
+
+def test_an_early_time_search_goes_on_where_it_was_saved_and_ends_when_detached():
+    run, again = early_time(threshold=2.0), early_time(threshold=2.0)
+    for step in range(1, 6):
+        plain_step(run, step)
+    again.model.load_state_dict(run.model.state_dict())
+    again.net.load_state_dict(run.net.state_dict())
+    assert run.model.timesteps == again.model.timesteps == 1
+    for step in range(6, 13):
+        plain_step(run, step), plain_step(again, step)
+        assert run.model.timesteps == again.model.timesteps == (1 if step < 8 else 4)
+    assert torch.equal(run.net.graph["weight"], again.net.graph["weight"])
+    left = early_time(threshold=2.0)
+    for step in range(1, 6):
+        plain_step(left, step)
+    left.net.detach()
+    assert left.model.timesteps == 4
+
+
+def test_early_time_refuses_a_model_without_time_and_the_sparse_world():
+    probe = rewire.Probe([torch.ones(2, 3)], lambda model, x: model(x).sum())
+    layer = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    attach = {"density": 0.5, "steps": 400, "probe": probe}
+    with pytest.raises(ValueError, match="attribute 'timesteps' says: it is missing"):
+        rewire.attach(layer, optimizer, rewire.EarlyTime(), **attach)
+    layer.timesteps = 4
+    with pytest.raises(ValueError, match=r"it is 4, the candidates are \[2, 3, 4\]"):
+        rewire.attach(layer, optimizer, rewire.EarlyTime(), **attach)
+    with pytest.raises(ValueError, match="EarlyTime needs the signal 'time_divergence'.*masked"):
+        rewire.attach(layer, optimizer, rewire.EarlyTime(), world="sparse", **attach)
+    with pytest.raises(ValueError, match="EarlyTime.candidates: one number of time steps or more"):
+        rewire.EarlyTime(candidates=(3, 2))

@@ -75,6 +75,7 @@ RULES = {
     "STDS": rewire.STDS(to=0.3),
     "NDSNN": rewire.NDSNN(to=0.1, when=every(3)),
     "ESLSNN": rewire.ESLSNN(when=every(2)),
+    "EarlyTime": rewire.EarlyTime(to=0.1, distance=0.3, history=3, until=1.0, when=every(1)),
     "STDPPruning": rewire.STDPPruning(threshold=0.1, to=0.1, when=every(3)),
     "AgeLimit": rewire.AgeLimit(most=3, when=every(2)),
     "DropGrow": rewire.DropGrow(drop="random", grow="growth", when=every(2)),
@@ -97,7 +98,9 @@ def density_of(name):
 
 def model_of(seed=0):
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 4)).double()
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 4)).double()
+    model.timesteps = 5  # for EarlyTime; the model does not read it
+    return model
 
 
 def batch(step):

@@ -82,6 +82,7 @@ REFUSED = {
     rewire.TopKAST(to=0.25): "gain",
     rewire.SRSTE(): "gain",
     rewire.STDS(): "gain",
+    rewire.EarlyTime(to=0.25): "'time_divergence'",
     rewire.ContinuousSparsification(to=0.25): "gain",
     rewire.Powerpropagation(to=0.25): "gain",
     rewire.GradR(): "gain",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -20,6 +21,7 @@ from .mask_state import MaskState
 from .optimizers import check_optimizer
 from .probe import Passes, evaluate, outputs
 from .standing import AGAIN, Standing
+from .timesteps import Timesteps
 from .tracing import Trace
 from .twin import Twin
 
@@ -137,8 +139,19 @@ class TorchWorld(Trainable):
         """Whether a weight of this world is the list of these edges."""
         return False
 
+    @cached_property
+    def time(self) -> Timesteps:
+        """How many time steps the model simulates."""
+        return Timesteps(self.model)
+
+    def simulate(self, timesteps: int) -> None:
+        """Let the model simulate so many time steps, 0: its own number."""
+        self.time.set(timesteps)
+
     def unlisten(self) -> None:
         """Take the hooks off."""
+        if "time" in vars(self):  # somebody asked for it
+            self.simulate(0)
         if self.states is not None:
             self.states.close()
         self.standing = self.states = None
