@@ -280,3 +280,8 @@ def test_numbers_have_the_law_that_they_promise():
     assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5) < 4 * 12**-0.5 / 200
     assert torch.bincount(rng.integers(4, 40_000)).min() > 10_000 - 4 * 87
     assert sorted(rng.permutation(100).tolist()) == list(range(100))
+
+
+def test_mest_keeps_its_edges_but_under_a_soft_bound():
+    assert rewire.MEST().budget.kept == "exact"
+    assert rewire.MEST(soft=True).budget.kept == "reported"

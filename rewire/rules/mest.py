@@ -75,7 +75,7 @@ class MEST(Rule):
     @property
     def budget(self) -> Budget:  # type: ignore[override]
         """K exactly, but under ``soft``, which no rule that changes K may stand beside."""
-        return Budget("reported", starting=self.soft)
+        return Budget("reported" if self.soft else "exact", starting=self.soft)
 
     @property
     def lives_under(self) -> frozenset[str]:  # type: ignore[override]

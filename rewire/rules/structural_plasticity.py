@@ -146,6 +146,11 @@ class StructuralPlasticity(Rule):
             raise ValueError(f"attempts is a fraction of the slots, got {self.attempts}.")
 
     @property
+    def version(self) -> int:  # type: ignore[override]
+        """2 where a tick makes the attempts of several steps: it made fewer before."""
+        return 2 if isinstance(self.when, Every) and self.when.n > 1 else 1
+
+    @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset() if self.partner in BLIND else frozenset({self.partner})
 

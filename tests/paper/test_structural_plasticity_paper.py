@@ -336,6 +336,9 @@ def test_a_rare_tick_makes_the_attempts_of_all_its_steps(n, often):
     for one, other in zip(often.sum(0), rare.sum(0), strict=True):
         assert abs(one - other) < 5 * sqrt(one + other)
     assert turnover(n, 0) == turnover(n, 0)
+    # results of the rule as it was do not stand for this one's
+    assert rewire.StructuralPlasticity(when=rewire.every(n)).versions == {"StructuralPlasticity": 2}
+    assert rewire.StructuralPlasticity().versions == {}
 
 
 def test_within_a_tick_a_step_meets_what_the_one_before_left():
