@@ -45,6 +45,7 @@ _HOMES = {
     "On": "rules",
     "OBD": "rules", "DiagonalFisher": "rules", "WoodFisher": "rules", "EarlyBird": "rules",
     "SRigL": "rules", "CHT": "rules", "CHTs": "rules", "CHTss": "rules", "DSTEE": "rules",
+    "Chase": "rules",
     "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
     "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
     "ACDC": "rules", "GradR": "rules", "L1Shrinkage": "rules",
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from .rules import STDS as STDS
     from .rules import STR as STR
     from .rules import AgeLimit as AgeLimit
+    from .rules import Chase as Chase
     from .rules import CHTs as CHTs
     from .rules import CHTss as CHTss
     from .rules import Combined as Combined

@@ -38,6 +38,7 @@ from ..rule import Rule
 from ..strategy import Plain
 from .ac_dc import ACDC
 from .age_limit import AgeLimit
+from .chase import Chase
 from .cht import CHT
 from .chts import CHTs
 from .chtss import CHTss
@@ -104,7 +105,7 @@ from .woodfisher import WoodFisher
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
-    RigL, SRigL, CHT, CHTs, CHTss, DSTEE, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
+    RigL, SRigL, CHT, CHTs, CHTss, DSTEE, Chase, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
     Magnitude, SNIP, FORCE, ProsPr, GraSP, SynFlow, PHEW, NM,
     Wanda, SparseGPT, UnitPruning,

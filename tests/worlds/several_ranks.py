@@ -36,6 +36,7 @@ RULES = {
     "CHTs": rewire.CHTs(fraction=0.4, when=every(3)),
     "CHTss": rewire.CHTss(to=0.1, fraction=0.4, when=every(3)),
     "DSTEE": rewire.DSTEE(fraction=0.3, c=0.1, when=every(2)),
+    "Chase": rewire.Chase(channels=0.3, fraction=0.3, when=every(2)),
     "GMP": rewire.GMP(to=0.1, when=every(2)),
     "L1Shrinkage": rewire.L1Shrinkage(to=0.1, l1=0.05),
     "GraNet": rewire.GraNet(to=0.1, when=every(3)),
