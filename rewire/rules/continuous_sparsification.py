@@ -80,7 +80,7 @@ class ContinuousSparsification(Gradual):
     source: ClassVar[str] = "Savarese et al. 2020, arXiv:1912.04427"
     bibtex: ClassVar[str] = PAPER
 
-    initial: float = 0.0
+    initial: Annotated[float, Tunable(-0.3, 0.3)] = 0.0
     sharpness: Annotated[float, Range(1), Tunable(50.0, 1000.0, log=True)] = 200.0
     penalty: Annotated[NonNegative, Tunable(1e-10, 1e-6, log=True)] = 1e-8
     rate: Annotated[NonNegative, Tunable(0.01, 1.0, log=True)] = 0.1

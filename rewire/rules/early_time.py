@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals, signal
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock
 from .early_bird import EarlyBird
 
@@ -86,7 +87,7 @@ class EarlyTime(EarlyBird):
     bibtex: ClassVar[str] = PAPER
 
     candidates: tuple[Count, ...] = (2, 3, 4)
-    threshold: Positive = 0.6
+    threshold: Annotated[Positive, Tunable(0.1, 1.0)] = 0.6
     look: Count = 2
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from ..graph import Edit, Graph
 from ..rule import Rule, State
@@ -11,7 +11,8 @@ from ..select.choose import groups, smallest
 from ..select.grow import sample_absent
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Clock, Every, Fraction, When, value
+from ..tunable import Period, Replaced, Tunable
+from ..when import Clock, Every, value
 
 PAPER = """
 @inproceedings{shen2023eslsnns,
@@ -25,6 +26,8 @@ PAPER = """
   year = {2023},
 }
 """
+
+Growth = Literal["random", "gradient"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +65,9 @@ class ESLSNN(Rule):
     source: ClassVar[str] = "Shen et al. 2023, arXiv:2306.03693"
     bibtex: ClassVar[str] = PAPER
 
-    fraction: Fraction = 0.3
-    grow: Literal["random", "gradient"] = "random"
-    when: When = Every(100)
+    fraction: Replaced = 0.3
+    grow: Annotated[Growth, Tunable(choices=("random", "gradient"))] = "random"
+    when: Period = Every(100)
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]

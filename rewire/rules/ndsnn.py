@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from ..budget import apportion, counts_for
 from ..fields import Share
@@ -13,7 +13,8 @@ from ..rule_budget import Scheduled
 from ..select.choose import groups, smallest
 from ..signals import Signals
 from ..streams import Stream
-from ..when import Bound, Clock, Cosine, Every, Fraction, When, value
+from ..tunable import Period, Tunable
+from ..when import Bound, Clock, Cosine, Every, Fraction, value
 from .shared.gradual import Gradual
 
 PAPER = """
@@ -69,9 +70,9 @@ class NDSNN(Gradual):
     source: ClassVar[str] = "Huang et al. 2023, arXiv:2304.12214"
     bibtex: ClassVar[str] = PAPER
 
-    begins: Share = 0.5
-    fraction: Fraction = Cosine(0.5)
-    when: When = Every(100)
+    begins: Annotated[Share, Tunable(0.3, 0.9)] = 0.5
+    fraction: Annotated[Fraction, Tunable(0.05, 0.7)] = Cosine(0.5)
+    when: Period = Every(100)
     until: Bound | None = 0.75
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, pi, sin
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 
@@ -15,6 +15,7 @@ from ..rule import Budget, State
 from ..rule_budget import Scheduled
 from ..signals import Signals
 from ..streams import Stream
+from ..tunable import Tunable
 from ..when import Clock, Every, When
 from .shared.gradual import Gradual
 from .shared.silencing import foremost, soft_gain
@@ -33,6 +34,8 @@ PAPER = """
   year = {2022},
 }
 """
+
+Wave = Literal["sine", "linear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,7 @@ class STDS(Gradual):
     bibtex: ClassVar[str] = PAPER
 
     threshold: Positive | None = None
-    schedule: Literal["sine", "linear"] = "sine"
+    schedule: Annotated[Wave, Tunable(choices=("sine", "linear"))] = "sine"
     when: When = Every(1)
 
     @property
