@@ -20,7 +20,7 @@ _HOMES = {
     "every": "when", "between": "when", "at_steps": "when", "at_end": "when", "never": "when",
     "cosine": "when", "linear": "when", "cubic": "when",
     "smallest": "select", "largest": "select", "sample_absent": "select", "groups": "select",
-    "pair_sign": "select",
+    "replace_at_random": "select", "pair_sign": "select",
     "counts_for": "budget",
     "FanIn": "limits", "FanOut": "limits", "Distance": "limits", "Memory": "limits",
     "Dale": "limits", "FixedPoint": "limits",
@@ -153,6 +153,7 @@ if TYPE_CHECKING:
     from .select.choose import groups as groups
     from .select.choose import largest as largest
     from .select.choose import smallest as smallest
+    from .select.grow import replace_at_random as replace_at_random
     from .select.grow import sample_absent as sample_absent
     from .select.pairs import pair_sign as pair_sign
     from .session import Session as Session

@@ -84,12 +84,17 @@ class Checked:
         @wraps(own)
         def checked_first(self: Any) -> None:
             check(self)
+            self._complete()
             own(self)
 
         cls.__post_init__ = checked_first  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         check(self)
+        self._complete()
+
+    def _complete(self) -> None:
+        """Fill in what one field leaves to another; the fields are checked."""
 
 
 def check(value: Any) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .rule_budget import Budget, Kept
 from .strategy import Plain
-from .when import Clock, Every, When
+from .when import Bound, Clock, Every, Schedule, When
 
 if TYPE_CHECKING:
     from .graph import Birth, Edit, Graph
@@ -47,6 +47,12 @@ class Rule(Plain):
                 drops there, or over all of them together.
 
     And for people, as of everything that has a table: ``kind``, ``source``, ``bibtex``.
+
+    A number that changes over a round and has no ``stop`` of its own ends where ``when`` ends.
+
+    >>> import rewire
+    >>> rewire.RigL(when=rewire.every(100, stop=0.5)).fraction
+    Cosine(start=0.3, stop=0.5)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -57,6 +63,7 @@ class Rule(Plain):
     budget: ClassVar[Budget | Kept] = Budget()
     saves: ClassVar[frozenset[int]] = frozenset()
     lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in", "fan_out", "distance", "memory"})
+    _paced_by: ClassVar[str] = "when"  # the field that says when the graph is edited
     kind: ClassVar[str] = "during training"
 
     when: When = Every(1)
@@ -68,6 +75,33 @@ class Rule(Plain):
                 f"{cls.__name__} defines {', '.join(old)}, which no rule is asked any more: its "
                 "budget says that, a value of rewire.rule_budget."
             )
+
+    @property
+    def versions(self) -> dict[str, int]:
+        own, pace = super().versions, self._pace
+        # once such a period was due after the last step of a round too
+        other = isinstance(pace, Every) and pace.n > 1 and pace.stop is None
+        usual = type(self).__dataclass_fields__[self._paced_by].default
+        return {type(self).__name__: 2} if not own and other and pace != usual else own
+
+    @property
+    def _pace(self) -> When:
+        return getattr(self, self._paced_by)
+
+    @classmethod
+    def _end(cls, pace: When) -> Bound:
+        """Where numbers that change over a round end, for a rule that edits the graph so."""
+        return pace.end
+
+    def _complete(self) -> None:
+        for field in fields(self):
+            number = getattr(self, field.name)
+            if (ending := _ending(number, self._end(self._pace))) is not number:
+                object.__setattr__(self, field.name, ending)
+
+    def _default(self, field: Field[Any]) -> Any:
+        default = super()._default(field)
+        return _ending(default, self._end(type(self).__dataclass_fields__[self._paced_by].default))
 
     @property
     def parts(self) -> tuple[Rule, ...]:
@@ -85,6 +119,23 @@ class Rule(Plain):
     ) -> tuple[Edit, State]:
         """One edit of ``graph`` and the next state; ``state`` itself is not changed."""
         raise NotImplementedError(f"{self.name} does not say what it does: write its update().")
+
+
+def pace_of(rule: Rule) -> When:
+    """When a rule edits the graph: its ``when``, but for rules that look at more steps than that.
+
+    >>> import rewire
+    >>> rewire.SNFS().when, pace_of(rewire.SNFS())
+    (Every(n=1, first=None, stop=None), Every(n=100, first=None, stop=None))
+    """
+    return rule._pace
+
+
+def _ending(number: Any, end: Bound) -> Any:
+    """A number that changes over a round and names no stop, with this one; others as they are."""
+    if isinstance(number, Schedule) and getattr(number, "stop", end) is None:
+        return replace(number, stop=end)  # type: ignore[call-arg]
+    return number
 
 
 def silences(rule: Rule) -> bool:

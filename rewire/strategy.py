@@ -60,7 +60,7 @@ class Plain(Checked):
         """Versions other than 1, by name, of the rules that it is made of.
 
         >>> import rewire
-        >>> rewire.RandomRewiring().versions
+        >>> rewire.Static().versions
         {}
         """
         return {} if self.version == 1 else {type(self).__name__: self.version}
@@ -94,15 +94,18 @@ class Plain(Checked):
 
     def to_table(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as plain values."""
-        table = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            default = f.default if f.default is not MISSING else None
-            if f.default_factory is not MISSING:
-                default = f.default_factory()
-            if value != default:
-                table[f.name] = _plain(value)
-        return table
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            f.name: _plain(values[f.name])
+            for f in fields(self)
+            if values[f.name] != self._default(f)
+        }
+
+    def _default(self, field: Field[Any]) -> Any:
+        """What a field is where nobody sets it; None where it has to be set."""
+        if field.default_factory is not MISSING:
+            return field.default_factory()
+        return None if field.default is MISSING else field.default
 
 
 def _unknown(cls: type[Plain], key: str, known: Mapping[str, Any]) -> str:

@@ -2,6 +2,11 @@
 
 Steps count from 1 within a round. A bound may be an integer (a step) or a float in (0, 1] (that
 fraction of the round).
+
+One meaning for all rules: ``every(n)`` is due at n, 2 n, ... between the steps of a round, and not
+after its last one, where nothing that a rule grows would ever be trained; ``every(n, stop=1.0)``
+asks for that too. ``every(1)`` is every step, the last one as well: a part of the step. A number
+that changes over a round ends where its rule's ``when`` does, unless it has a ``stop`` of its own.
 """
 
 from __future__ import annotations
@@ -32,16 +37,25 @@ class When(Checked):
     def __call__(self, clock: Clock) -> bool:
         raise NotImplementedError
 
+    @property
+    def end(self) -> Bound:
+        """Where it ends: what it names as its end, or the end of the round."""
+        return 1.0
+
 
 @dataclass(frozen=True)
 class Every(When):
     """Due at steps first, first + n, ..., up to and including ``stop``; ``first`` defaults to n.
+
+    Without a ``stop`` up to the step before the round's last one, or with n = 1 that one too.
 
     >>> schedule = Every(100, stop=0.75)
     >>> [step for step in range(1, 501) if schedule(Clock(step, span=500))]
     [100, 200, 300]
     >>> schedule.last(500)
     300
+    >>> Every(100).last(500), Every(100, stop=1.0).last(500), Every(1).last(500)
+    (400, 500, 500)
     """
 
     n: int = 1
@@ -56,13 +70,23 @@ class Every(When):
         step = clock.step - (self.n if self.first is None else self.first)
         if step < 0 or step % self.n:
             return False
-        return self.stop is None or clock.step <= step_of(self.stop, clock.span)
+        return clock.step <= self._until(clock.span)
+
+    @property
+    def end(self) -> Bound:
+        return 1.0 if self.stop is None else self.stop
+
+    def _until(self, span: int) -> float:
+        """The step up to which it is due."""
+        if self.stop is not None:
+            return step_of(self.stop, span)
+        return span if self.n == 1 else span - 1
 
     def last(self, span: int, stop: Bound | None = None) -> int:
         """The last step due in a round of ``span`` steps, not after ``stop``; 0 if none is."""
         first = self.n if self.first is None else self.first
-        ends = [step_of(b, span) for b in (self.stop, stop) if b is not None]
-        end = int(min([span, *ends]))
+        ends = [self._until(span), span, *([] if stop is None else [step_of(stop, span)])]
+        end = int(min(ends))
         return first + (end - first) // self.n * self.n if end >= first else 0
 
 
@@ -143,10 +167,18 @@ never = Never()
 
 @dataclass(frozen=True)
 class Schedule(Checked):
-    """Base of numbers that change over a round: called with a clock, they return a float."""
+    """Base of numbers that change over a round: called with a clock, they return a float.
+
+    Those with a field ``stop`` end there; None: where the ``when`` of the rule that holds them
+    ends, which the rule fills in, or without a rule at the round's end.
+    """
 
     def __call__(self, clock: Clock) -> float:
         raise NotImplementedError
+
+    def _ends(self, span: int) -> float:
+        stop: Bound | None = getattr(self, "stop", None)
+        return span if stop is None else step_of(stop, span)
 
 
 @dataclass(frozen=True)
@@ -154,10 +186,10 @@ class Cosine(Schedule):
     """From ``start`` at step 0 down to 0 at ``stop``: start / 2 (1 + cos(pi step / stop))."""
 
     start: float
-    stop: Bound = 1.0
+    stop: Bound | None = None
 
     def __call__(self, clock: Clock) -> float:
-        progress = min(clock.step / step_of(self.stop, clock.span), 1.0)
+        progress = min(clock.step / self._ends(clock.span), 1.0)
         return self.start / 2 * (1 + cos(pi * progress))
 
 
@@ -167,10 +199,10 @@ class Linear(Schedule):
 
     start: float
     end: float = 0.0
-    stop: Bound = 1.0
+    stop: Bound | None = None
 
     def __call__(self, clock: Clock) -> float:
-        progress = min(clock.step / step_of(self.stop, clock.span), 1.0)
+        progress = min(clock.step / self._ends(clock.span), 1.0)
         return self.start + (self.end - self.start) * progress
 
 
@@ -181,10 +213,10 @@ class Cubic(Schedule):
     start: float
     end: float
     begin: Annotated[int | float, Range(0)] = 0
-    stop: Bound = 1.0
+    stop: Bound | None = None
 
     def __call__(self, clock: Clock) -> float:
-        begin, stop = step_of(self.begin, clock.span), step_of(self.stop, clock.span)
+        begin, stop = step_of(self.begin, clock.span), self._ends(clock.span)
         progress = min(max((clock.step - begin) / (stop - begin), 0.0), 1.0)
         return self.end + (self.start - self.end) * (1 - progress) ** 3
 
@@ -193,7 +225,7 @@ Fraction = Annotated[float | Schedule, Range(0, 1)]
 Rate = Annotated[float | Schedule, Range(0)]
 
 
-def cosine(start: float, stop: Bound = 1.0) -> Cosine:
+def cosine(start: float, stop: Bound | None = None) -> Cosine:
     """A cosine decay to 0; see :class:`Cosine`.
 
     >>> [round(cosine(0.3)(Clock(step, span=100)), 2) for step in (0, 50, 100)]
@@ -202,7 +234,7 @@ def cosine(start: float, stop: Bound = 1.0) -> Cosine:
     return Cosine(start, stop)
 
 
-def linear(start: float, end: float = 0.0, stop: Bound = 1.0) -> Linear:
+def linear(start: float, end: float = 0.0, stop: Bound | None = None) -> Linear:
     """A straight line; see :class:`Linear`.
 
     >>> linear(0.5, 0.1)(Clock(25, span=100))
@@ -211,7 +243,7 @@ def linear(start: float, end: float = 0.0, stop: Bound = 1.0) -> Linear:
     return Linear(start, end, stop)
 
 
-def cubic(start: float, end: float, begin: Bound = 0, stop: Bound = 1.0) -> Cubic:
+def cubic(start: float, end: float, begin: Bound = 0, stop: Bound | None = None) -> Cubic:
     """A cubic ramp; see :class:`Cubic`.
 
     >>> round(cubic(1.0, 0.2, stop=100)(Clock(50, span=1000)), 3)

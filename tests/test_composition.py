@@ -106,18 +106,19 @@ def test_what_a_part_ranks_over_all_that_it_sees_is_the_best_of_that():
 
 
 def test_an_age_limit_replaces_each_synapse_when_its_time_has_come():
-    session = net(rewire.AgeLimit(most=6, when=when.every(1)), steps=40)
+    session = net(rewire.AgeLimit(most=6, when=when.every(1)), steps=40, distribution="uniform")
     born = dict.fromkeys(session.graphs[0].keys.tolist(), None)
     for record in session.history:
         before = session.graphs[record.total - 1].keys
         for key in before[torch.from_numpy(record.drop).long()].tolist():
             assert born[key] is None or record.total - born[key] == 6
-        born |= dict.fromkeys(record.add.tolist(), record.total)  # some return at once, newborn
+        born |= dict.fromkeys(record.add.tolist(), record.total)
     assert all(torch.equal(g.counts(), session.graphs[0].counts()) for g in session.graphs)
     assert all(40 - born[key] < 6 for key in session.graph.keys.tolist())
     n = session.edges  # places, each emptied 6 or 7 times in 40 steps
     assert 6 * n <= session.history.formed <= 7 * n
-    at_once = net(rewire.AgeLimit(most=6, when=when.every(1), spread=False), steps=7)
+    rule = rewire.AgeLimit(most=6, when=when.every(1), spread=False)
+    at_once = net(rule, steps=7, distribution="uniform")
     assert [len(r.add) for r in at_once.history] == [at_once.edges]
 
 

@@ -17,8 +17,8 @@ from rewire.kernels.keys import columns_after, spliced
 from rewire.kernels.walk import walk_and_draw
 from rewire.native import kernels
 from rewire.rules.cht import ch3_l3
-from rewire.rules.shared.exchange import exchange
 from rewire.select.choose import largest, smallest
+from rewire.select.exchange import exchange
 from rewire.select.grow import sample_absent
 from rewire.select.pairs import pair_sign, salt
 from rewire.signals import top_absent

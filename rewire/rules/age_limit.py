@@ -9,8 +9,7 @@ import torch
 
 from ..graph import Edit, Graph
 from ..rule import Rule, State
-from ..select.choose import counts_by, groups
-from ..select.grow import sample_absent
+from ..select.grow import replace_at_random
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Tunable
@@ -19,14 +18,15 @@ from ..when import Clock, Every, When
 
 @dataclass(frozen=True, kw_only=True)
 class AgeLimit(Rule):
-    """Synapses that reach an age are replaced by as many at random places of their projection.
+    """Synapses that reach an age are replaced by as many at random vacant places of their layer.
 
     Beside another rule (``[RigL(), AgeLimit(most=5000)]``) it bounds how long a choice holds; alone
     it is a control whose churn is set by one number. Ages count steps, from the column ``age``.
 
     most: steps that a synapse lives. spread: those of the start have ages drawn uniformly below
     it, so that they do not all end at once; False: all are newborn.
-    when: how often ages are looked at; a synapse ends at the first look at which it is old enough.
+    when: how often ages are looked at; a synapse ends at the first look at which it is old enough
+    and has a vacant place to go to, the oldest first: a full projection keeps all that it has.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
@@ -42,6 +42,7 @@ class AgeLimit(Rule):
     """
 
     columns: ClassVar[dict[str, Any]] = {"age": 0.0}
+    version: ClassVar[int] = 2
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "control: turnover by age alone"
 
@@ -64,6 +65,5 @@ class AgeLimit(Rule):
         # the column holds ages at the last look: it is written where a rule acts, not at each step
         age = graph["age"] + (clock.total - state["looked"])
         drop = (age >= self.most).nonzero().squeeze(1)
-        k = counts_by(drop, groups(graph, "layer"))
-        add = sample_absent(graph, k, rng, without=drop)
-        return Edit(set={"age": age}, drop=drop, add=add), {"looked": clock.total}
+        edit = replace_at_random(graph, drop, rng, -age)
+        return Edit(set={"age": age}, drop=edit.drop, add=edit.add), {"looked": clock.total}

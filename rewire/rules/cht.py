@@ -13,11 +13,11 @@ from ..fields import Share
 from ..graph import Edit, Graph
 from ..rule import Rule, State
 from ..select.choose import groups, largest, smallest
+from ..select.exchange import exchange
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Period, Replaced
 from ..when import Clock, Every, value
-from .shared.exchange import exchange
 from .shared.link_prediction import ch3_l3, fed_and_heard, grown, refuse_multapses
 
 PAPER = """
@@ -77,6 +77,7 @@ class CHT(Rule):
     40
     """
 
+    version: ClassVar[int] = 2
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Zhang et al. 2024, ICLR (Cannistraci-Hebb training)"
     bibtex: ClassVar[str] = PAPER

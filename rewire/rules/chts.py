@@ -12,11 +12,11 @@ from torch import Tensor
 from ..graph import Edit, Graph
 from ..rule import Rule, State
 from ..select.choose import largest, ranked_numbers
+from ..select.exchange import exchange
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Period, Replaced
 from ..when import Clock, Cosine, Every, Linear, Rate, value
-from .shared.exchange import exchange
 from .shared.link_prediction import ch2_l3n, ch3_l3, fed_and_heard, grown, refuse_multapses
 
 PAPER = """
@@ -89,8 +89,8 @@ class CHTs(Rule):
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
 
-    fraction: Replaced = Cosine(0.3, 0.75)
-    sharpness: Rate = Linear(1.0, 9.0, 0.75)
+    fraction: Replaced = Cosine(0.3)
+    sharpness: Rate = Linear(1.0, 9.0)
     score: Literal["CH2-L3n", "CH3-L3p"] = "CH2-L3n"
     regrowth: Literal["drawn", "largest"] = "drawn"
     chain: bool = True

@@ -94,9 +94,9 @@ class DeepR(_Walk):
 
     Order: gradient step, drift, noise, dropping, waking. A woken synapse has theta 0 and moves by
     its own gradient in the next step (no ReLU stands between, so that gradient is not lost). One
-    that was just dropped may be drawn again. The sign of a synapse never changes: that of its
-    weight at the start where it has one, else that of a hash of (seed, synapse). Turn weight decay
-    off.
+    that was just dropped may be drawn again, at ``birth``, as in the paper. The sign of a synapse
+    never changes: that of its weight at the start where it has one, else that of a hash of (seed,
+    synapse). Turn weight decay off.
 
     scope: "layer" keeps K in each projection (the authors' MNIST script); "global" over all.
     draw:  under scope "global", how the woken are drawn: "synapse", uniformly among all dormant

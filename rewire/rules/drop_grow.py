@@ -13,12 +13,12 @@ from torch import Tensor
 from ..graph import Edit, Graph
 from ..rule import Rule, State
 from ..select.choose import groups, largest, smallest
-from ..select.grow import sample_absent
+from ..select.exchange import exchange
+from ..select.grow import replace_at_random
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Period, Replaced
 from ..when import Clock, Every, value
-from .shared.exchange import exchange
 
 Drops = Callable[[Graph, Signals], Tensor]  # -> a score of each edge, (E,)
 Grows = Callable[[Graph, Signals, Tensor], Tensor]  # absent keys (k,) -> a score of each, (k,)
@@ -38,14 +38,16 @@ class DropGrow(Rule):
 
     drop: "magnitude", "random", the name of a signal, or a function (graph, signals) -> scores of
         the edges, (E,); the lowest go.
-    grow: "random", the name of a signal, or a function (graph, signals, keys) -> scores of absent
-        keys, (k,), which is asked about all of a projection's at once; the highest come. A dropped
-        one may return at once, and then never left.
-    fraction: of each projection's synapses: int(fraction x n) are replaced.
+    grow: "random", at vacant places; the name of a signal, or a function (graph, signals, keys) ->
+        scores of absent keys, (k,), which is asked about all of a projection's at once; the highest
+        come, a dropped one among them, which then never left.
+    fraction: of each projection's synapses: int(fraction x n) are replaced, under "random" no more
+        than there are vacant places.
     asks: names of the signals that functions ask for. skips: whether a tick takes the place of the
         optimiser's step. label: what messages and logs call it.
     """
 
+    version: ClassVar[int] = 2
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "control: a rule made of two scores"
 
@@ -92,7 +94,9 @@ class DropGrow(Rule):
         k = [int(fraction * (hi - lo)) for lo, hi in layers]
         worth = self._worth(graph, signals, rng)
         drop = smallest(worth, k, layers, what=f"{self.name}'s drop score")
-        return exchange(graph, drop, self._grown(graph, signals, rng, k, drop)), state
+        if self.grow == "random":
+            return replace_at_random(graph, drop, rng, worth), state
+        return exchange(graph, drop, self._grown(graph, signals, k, drop)), state
 
     def _worth(self, graph: Graph, signals: Signals, rng: Stream) -> Tensor:
         if not isinstance(self.drop, str):
@@ -103,11 +107,7 @@ class DropGrow(Rule):
             return torch.from_numpy(rng.doubles(len(graph)))
         return signals.pair(self.drop, graph.keys)
 
-    def _grown(
-        self, graph: Graph, signals: Signals, rng: Stream, k: list[int], drop: Tensor
-    ) -> Tensor:
-        if self.grow == "random":
-            return sample_absent(graph, k, rng, without=drop)
+    def _grown(self, graph: Graph, signals: Signals, k: list[int], drop: Tensor) -> Tensor:
         if isinstance(self.grow, str):
             return signals.largest(self.grow, k, without=drop)
         space, keys_of = graph.space, []

@@ -63,6 +63,7 @@ class DSR(Rule):
     40
     """
 
+    version: ClassVar[int] = 2
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Mostafa & Wang 2019, arXiv:1902.05967"
     bibtex: ClassVar[str] = PAPER

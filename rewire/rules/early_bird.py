@@ -67,7 +67,7 @@ class EarlyBird(Gradual):
     ...     net.step()
     ...     edges.append(net.edges)
     >>> edges
-    [200, 200, 200, 200, 200, 200, 200, 20]
+    [200, 200, 200, 200, 200, 20, 20, 20]
     """
 
     kind: ClassVar[str] = "during training, falling budget"

@@ -50,7 +50,7 @@ class GMP(Ranked):
     ...     net.step()
     ...     edges.append(net.edges)
     >>> edges  # from 200 to 20 along the cubic
-    [200, 96, 96, 42, 42, 23, 23, 20]
+    [200, 73, 73, 27, 27, 20, 20, 20]
     """
 
     source: ClassVar[str] = "Zhu & Gupta 2017, arXiv:1710.01878"

@@ -12,11 +12,11 @@ from ..graph import Edit, Graph
 from ..rule import Budget, State
 from ..rule_budget import Scheduled
 from ..select.choose import smallest
+from ..select.exchange import exchange
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Period, Tunable
 from ..when import Bound, Clock, Cosine, Every, Fraction, value
-from .shared.exchange import exchange
 from .shared.gradual import Gradual
 
 PAPER = """
@@ -65,7 +65,7 @@ class GraNet(Gradual):
     ...     net.step()
     ...     edges.append(net.edges)
     >>> edges
-    [100, 54, 54, 30, 30, 21, 21, 20]
+    [100, 44, 44, 23, 23, 20, 20, 20]
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"growth"})

@@ -72,6 +72,7 @@ class HomeostaticGrowth(Rule):
     """
 
     budget: ClassVar[Budget] = Budget("reported")
+    version: ClassVar[int] = 2
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Butz & van Ooyen 2013, doi:10.1371/journal.pcbi.1003259"
     bibtex: ClassVar[str] = PAPER

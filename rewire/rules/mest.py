@@ -9,11 +9,12 @@ from ..fields import NonNegative
 from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State
 from ..select.choose import groups, smallest
-from ..select.grow import sample_absent
+from ..select.exchange import exchange
+from ..select.grow import replace_at_random, sample_absent, vacant
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Period, Replaced, Tunable
-from ..when import Clock, Every, Linear, value
+from ..when import Bound, Clock, Every, Linear, When, value
 
 PAPER = """
 @inproceedings{yuan2021mest,
@@ -37,7 +38,8 @@ class MEST(Rule):
     projection the least worth are dropped and as many are grown at random (EM, elastic mutation).
 
     lam:      weight of the gradient. The authors' code has 0 as its default, which is magnitude.
-    fraction: of a projection's synapses replaced, k = int(fraction K); falls to 0.
+    fraction: of a projection's synapses replaced, k = int(fraction K); falls to 0 where ``when``
+              stops, at 75 % of the training where it names no end.
     soft:     the soft memory bound, EM&S. The network then trains with K + k synapses: a tick
               first drops the least worth down to K, then grows k, so that new synapses are
               compared with old ones after a period of training. The number of synapses rises by
@@ -45,9 +47,9 @@ class MEST(Rule):
               that long.
     when:     the authors' period is 5 epochs.
 
-    One just dropped may be grown again, as a new one. Deviation: the authors give ``fraction`` in
-    steps, as a density of the layer (0.02 of all weights, then 0.01, then 0), here it is a
-    fraction of K.
+    What is dropped is not grown again in the same tick, and no more are grown than there are vacant
+    places. Deviations: the authors' code may draw it; they give ``fraction`` in steps, as a density
+    of the layer (0.02 of all weights, then 0.01, then 0), here it is a fraction of K.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
@@ -63,14 +65,19 @@ class MEST(Rule):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"growth"})
+    version: ClassVar[int] = 2
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Yuan et al. 2021, arXiv:2110.14032"
     bibtex: ClassVar[str] = PAPER
 
     lam: Annotated[NonNegative, Tunable(1e-3, 1.0, log=True)] = 0.01
-    fraction: Replaced = Linear(0.2, 0.0, 0.75)
+    fraction: Replaced = Linear(0.2)
     soft: bool = False
     when: Period = Every(100)
+
+    @classmethod
+    def _end(cls, pace: When) -> Bound:
+        return 0.75 if getattr(pace, "stop", None) is None else pace.end
 
     @property
     def budget(self) -> Budget:  # type: ignore[override]
@@ -90,16 +97,18 @@ class MEST(Rule):
     ) -> tuple[Edit, State]:
         fraction, ranges = value(self.fraction, clock), groups(graph, "layer")
         counts = state["edges"] if self.soft else [hi - lo for lo, hi in ranges]
-        more = [int(fraction * n) for n in counts]
+        more = less = [int(fraction * n) for n in counts]
         if self.soft:  # drop first what was grown beyond K a tick ago: more are tried meanwhile
             less = [hi - lo - n for (lo, hi), n in zip(ranges, state["edges"], strict=True)]
-            possible = zip(more, graph.space.sizes, state["edges"], strict=True)
-            more = [min(k, size - n) for k, size, n in possible]
-        else:
-            less = more
         # importance |w| + lambda |dL/dw|; the least important go, as many come at random
         worth = graph["weight"].abs()
         if self.lam:
             worth = worth + self.lam * signals.pair("growth", graph.keys)
         drop = smallest(worth, less, ranges, what="MEST's |weight| + lam |gradient|")
-        return Edit(drop=drop, add=sample_absent(graph, more, rng, without=drop)), state
+        if not self.soft:
+            return replace_at_random(graph, drop, rng, worth), state
+        # at most half of the places beyond K, so that as many are vacant at the next tick
+        places = zip(more, less, vacant(graph), strict=True)
+        more = [min(k, room, (room + n) // 2) for k, n, room in places]
+        grown = sample_absent(graph, more, rng, without=drop, again=False)
+        return exchange(graph, drop, grown), state

@@ -97,6 +97,7 @@ class On(Rule):
         """Caps count the synapses of all projections, of which it sees some."""
         return self.rule.lives_under & {"distance"}
 
+    _pace = property(lambda self: self.rule._pace)  # type: ignore[assignment]
     needs = property(lambda self: self.rule.needs)  # type: ignore[assignment]
     columns = property(lambda self: self.rule.columns)  # type: ignore[assignment]
     timed = property(lambda self: self.rule.timed)  # type: ignore[assignment]

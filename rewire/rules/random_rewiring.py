@@ -14,7 +14,7 @@ import torch
 from ..graph import Edit, Graph
 from ..rule import Budget, Rule, State, silences
 from ..select.choose import groups, smallest
-from ..select.grow import sample_absent
+from ..select.grow import replace_at_random, sample_absent
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Period, Replaced
@@ -48,8 +48,7 @@ class RandomRewiring(Rule):
     MEST, DropGrow): that fraction is nominal, and a warning says so where the rule may do less
     (RigL and DropGrow grow again some of what they drop, SET rounds for each sign). In a projection
     more than half full the control of a rule drops no more than there are absent positions; that of
-    a run takes those just dropped as well. Where units have slots, or limits hold, those just
-    dropped may be drawn again.
+    a run takes those just dropped as well, where it has to.
 
     >>> import rewire
     >>> control = rewire.RandomRewiring.beside(rewire.MEST(fraction=0.3))
@@ -57,10 +56,11 @@ class RandomRewiring(Rule):
     (0.3, True, False)
     """
 
+    version: ClassVar[int] = 2
     kind: ClassVar[str] = "control"
     source: ClassVar[str] = "control: rewiring at random, at matched churn"
 
-    fraction: Replaced = Cosine(0.3, 0.75)
+    fraction: Replaced = Cosine(0.3)
     skips: bool = False
     when: Period = Every(100, stop=0.75)
     churn: tuple[Churn, ...] = ()
@@ -146,20 +146,20 @@ class RandomRewiring(Rule):
     ) -> tuple[Edit, State]:
         ranges = groups(graph, "layer")
         have = [hi - lo for lo, hi in ranges]
-        room = [size - n for size, n in zip(graph.space.sizes, have, strict=True)]
-        if self.churn:
-            none = [0] * len(have)
-            dropped, grown = self._at.get(clock.total, (none, none))
-        else:  # in a projection more than half full: no more than there are absent positions
-            fraction = value(self.fraction, clock)
-            dropped = [min(int(fraction * n), r) for n, r in zip(have, room, strict=True)]
-            grown = dropped
         # the first k of a random order are a uniform sample
-        drop = smallest(torch.from_numpy(rng.doubles(len(graph))), dropped, ranges)
-        # room for as many, the same among them
-        again = graph.space.capped or any(g > r for g, r in zip(grown, room, strict=True))
+        order = torch.from_numpy(rng.doubles(len(graph)))
+        if not self.churn:
+            fraction = value(self.fraction, clock)
+            drop = smallest(order, [int(fraction * n) for n in have], ranges)
+            return replace_at_random(graph, drop, rng, order), state
+        none = [0] * len(have)
+        dropped, grown = self._at.get(clock.total, (none, none))
+        drop = smallest(order, dropped, ranges)
+        # as many as in that run, which may have grown what it had just dropped
+        room = [size - n for size, n in zip(graph.space.sizes, have, strict=True)]
+        again = any(g > r for g, r in zip(grown, room, strict=True))
         return Edit(
-            drop=drop, add=sample_absent(graph, grown, rng, without=drop if again else None)
+            drop=drop, add=sample_absent(graph, grown, rng, without=drop, again=again)
         ), state
 
     @cached_property

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from ..graph import Edit, Graph
 from ..rule import Rule, State
 from ..select.choose import groups, smallest
+from ..select.exchange import exchange
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Period, Replaced
 from ..when import Clock, Cosine, Every, value
-from .shared.exchange import exchange
 
 PAPER = """
 @inproceedings{evci2020rigging,
@@ -38,7 +38,7 @@ class RigL(Rule):
     and moments (it never left); the others start at weight 0 with moments 0.
 
     fraction: of a projection's synapses replaced; the paper's cosine, alpha / 2 (1 + cos(pi t /
-        T_end)), falls to 0 at ``stop``.
+        T_end)), falls to 0 where ``when`` stops.
     when: every 100 steps up to 75 % of the training. Deviations: the first update comes after
         ``when.n`` steps, not at step 0 (weights have no magnitudes worth ranking then); a skipped
         step counts as a step of the schedule.
@@ -65,7 +65,7 @@ class RigL(Rule):
     source: ClassVar[str] = "Evci et al. 2020, arXiv:1911.11134"
     bibtex: ClassVar[str] = PAPER
 
-    fraction: Replaced = Cosine(0.3, 0.75)
+    fraction: Replaced = Cosine(0.3)
     when: Period = Every(100, stop=0.75)
 
     @classmethod

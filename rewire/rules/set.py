@@ -11,7 +11,7 @@ from torch import Tensor
 from ..graph import Edit, Graph
 from ..rule import Rule, State
 from ..select.choose import groups, largest, ranked_numbers, smallest
-from ..select.grow import sample_absent
+from ..select.grow import replace_at_random
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Period, Replaced, Tunable
@@ -39,7 +39,7 @@ class SET(Rule):
     """Sparse evolutionary training (Mocanu et al. 2018, Nature Communications 9:2383).
 
     At each tick, in each projection, a fraction of the weakest synapses is dropped and as many
-    are grown at absent positions, uniformly (one just dropped may return). Counts are exact.
+    are grown at absent positions, uniformly. Counts are exact.
 
     drop: "signed", the authors' way: ``fraction`` of the smallest positive weights and of the
           largest (closest to 0) negative ones, counted for each sign by itself; a weight of
@@ -49,7 +49,9 @@ class SET(Rule):
           their scipy code.
     when: the authors' period is an epoch (not after the last).
 
-    Counts are floor(fraction * n), as in the authors' code. Moments of new synapses are 0.
+    Counts are floor(fraction * n), as in the authors' code, and no more than a projection has
+    vacant places: a full one keeps its weights. Moments of new synapses are 0. Deviation: in the
+    authors' code one just dropped may be drawn again, as a new one; here none is.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
@@ -64,6 +66,7 @@ class SET(Rule):
     (40, 20)
     """
 
+    version: ClassVar[int] = 2
     kind: ClassVar[str] = "during training, constant budget"
     source: ClassVar[str] = "Mocanu et al. 2018, doi:10.1038/s41467-018-04316-3"
     bibtex: ClassVar[str] = PAPER
@@ -93,11 +96,10 @@ class SET(Rule):
         fraction = value(self.fraction, clock)
         weakest = self._by_sign if self.drop == "signed" else self._by_magnitude
         rows = [weakest(graph["weight"][lo:hi], fraction) + lo for lo, hi in groups(graph, "layer")]
-        drop = torch.cat(rows)
-        # add as many at random, among them those just removed
-        add = sample_absent(graph, [len(r) for r in rows], rng, without=drop)
-        birth = {"weight": rng.normal(len(add)) * self.birth} if self.birth else {}
-        return Edit(drop=drop, add=add, birth=birth), state
+        # add as many at random
+        edit = replace_at_random(graph, torch.cat(rows), rng, graph["weight"].abs())
+        birth = {"weight": rng.normal(edit.n_add) * self.birth} if self.birth else {}
+        return Edit(drop=edit.drop, add=edit.add, birth=birth), state
 
     @staticmethod
     def _by_magnitude(weight: Tensor, fraction: float) -> Tensor:

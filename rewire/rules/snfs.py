@@ -13,11 +13,11 @@ from ..budget import allot
 from ..graph import NOTHING, Edit, Graph
 from ..rule import Rule, State
 from ..select.choose import groups, smallest
+from ..select.exchange import exchange
 from ..signals import Signals, top_absent
 from ..streams import Stream
 from ..tunable import Period, Tunable
 from ..when import Clock, Cosine, Every, Fraction, When, value
-from .shared.exchange import exchange
 
 PAPER = """
 @misc{dettmers2019sparse,
@@ -74,6 +74,7 @@ class SNFS(Rule):
     source: ClassVar[str] = "Dettmers & Zettlemoyer 2019, arXiv:1907.04840"
     bibtex: ClassVar[str] = PAPER
     scope: ClassVar[str] = "global"
+    _paced_by: ClassVar[str] = "rewires"
     lives_under: ClassVar[frozenset[str]] = frozenset()  # layers gain what others lose
 
     momentum: Annotated[float, Tunable(0.5, 0.99)] = 0.9

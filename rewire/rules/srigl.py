@@ -75,7 +75,7 @@ class SRigL(Rule):
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
 
-    fraction: Replaced = Cosine(0.3, 0.75)
+    fraction: Replaced = Cosine(0.3)
     min_salient: Annotated[float, Tunable(0.05, 0.95)] = 0.3
     when: Period = Every(100, stop=0.75)
 

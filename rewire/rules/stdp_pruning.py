@@ -62,6 +62,7 @@ class STDPPruning(Rule):
     """
 
     budget: ClassVar[Budget] = Budget("reported")
+    version: ClassVar[int] = 2
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Rathi et al. 2019, doi:10.1109/TCAD.2018.2819366"
     bibtex: ClassVar[str] = PAPER

@@ -4,10 +4,11 @@ Counts are exact, ties are broken by key (the smaller key goes first), NaN is re
 """
 
 from .choose import SCOPES, counts_by, distinct, groups, largest, ranked_numbers, smallest
-from .grow import sample_absent
+from .exchange import exchange
+from .grow import replace_at_random, sample_absent, vacant
 from .pairs import pair_hash, pair_sign, salt
 
 __all__ = [
-    "SCOPES", "counts_by", "distinct", "groups", "largest", "pair_hash", "pair_sign",
-    "ranked_numbers", "salt", "sample_absent", "smallest",
+    "SCOPES", "counts_by", "distinct", "exchange", "groups", "largest", "pair_hash", "pair_sign",
+    "ranked_numbers", "replace_at_random", "salt", "sample_absent", "smallest", "vacant",
 ]  # fmt: skip

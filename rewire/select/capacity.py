@@ -23,10 +23,11 @@ PATIENCE = 8  # rounds of blind draws before the absent synapses are listed
 class Room:
     """What is free under each cap, units' slots first; it becomes less as synapses are taken.
 
-    without: rows of the graph whose slots count as free (the edges about to be dropped).
+    without: rows of the graph whose slots count as free (the edges about to be dropped); with
+    ``again`` they may be taken themselves.
     """
 
-    def __init__(self, graph: Graph, without: Tensor | None = None):
+    def __init__(self, graph: Graph, without: Tensor | None = None, again: bool = True):
         self.space = graph.space
         populations = self.space.populations
         sizes = [p.size for p in populations]
@@ -46,7 +47,7 @@ class Room:
             for of, free in self._accounts():
                 np.add.at(free, of(self._present[rows]), 1)
             stays = np.ones(len(graph), bool)
-            stays[rows] = False
+            stays[rows] = not again
             self._present = self._present[stays]
 
     def _unit(self, keys: np.ndarray) -> np.ndarray:
@@ -165,22 +166,30 @@ class Room:
 
 
 def sample_with_room(
-    graph: Graph, ends: Sequence[int], counts: Sequence[int], rng: Stream, without: Tensor | None
+    graph: Graph,
+    ends: Sequence[int],
+    counts: Sequence[int],
+    rng: Stream,
+    without: Tensor | None,
+    again: bool = True,
 ) -> Tensor:
     """``counts[i]`` absent keys of each range [ends[i], ends[i + 1]), sorted, under the cap.
 
-    One after the other, uniform among the absent pairs whose units have room at that time. Raises
-    ValueError where too few can be.
+    One after the other, uniform among the absent pairs whose units have room at that time; those
+    about to be dropped with ``again``, or where no others fit. Raises ValueError where too few can
+    be.
     """
 
     def shuffled(lo: int, hi: int, room: Room) -> np.ndarray:
         return rng.numpy.permutation(room.absent(np.arange(lo, hi)))
 
-    room, parts = Room(graph, without), [NONE]
+    room, parts = Room(graph, without, again), [NONE]
     for lo, hi, k in zip(ends[:-1], ends[1:], counts, strict=True):
         if k:
             parts.append(room.draw(lo, hi, k, rng))
             if short := k - len(parts[-1]):
+                if not again:
+                    return sample_with_room(graph, ends, counts, rng, without)
                 if graph.space.caps:
                     return _exchanged(graph, ends, counts, without, shuffled)
                 raise _full(short, sum(map(len, parts)) + short, lo, hi)

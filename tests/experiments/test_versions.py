@@ -3,13 +3,13 @@ are, and stand for nothing new."""
 
 import pytest
 
-from rewire import GMP, SET, Combined, On
+from rewire import GMP, Combined, DeepR, On
 from rewire.branches import RandomReinit
 from rewire.experiments import cli, kinds, provenance, store, versions
 from rewire.experiments.errors import ConfigError
 
 TINY = ("data=digits", "steps=5", "evaluate_every=5", "densities=[.2]", "seeds=1", "contrasts=[]",
-        "rules=[Static,SET]")  # fmt: skip
+        "rules=[Static,DeepR]")  # fmt: skip
 
 
 def hashes(*overrides):
@@ -19,10 +19,10 @@ def hashes(*overrides):
 
 def test_a_version_enters_the_hash_of_its_rule_alone(monkeypatch):
     first = hashes()
-    monkeypatch.setattr(SET, "version", 2)
+    monkeypatch.setattr(DeepR, "version", 2)
     second = hashes()
-    assert second["Static"] == first["Static"] and second["SET"] != first["SET"]
-    monkeypatch.setattr(SET, "version", 1)
+    assert second["Static"] == first["Static"] and second["DeepR"] != first["DeepR"]
+    monkeypatch.setattr(DeepR, "version", 1)
     assert hashes() == first
 
 
@@ -36,10 +36,10 @@ def test_what_starts_from_such_a_cell_is_another_too(monkeypatch):
 
 
 def test_a_composition_has_the_versions_of_its_parts(monkeypatch):
-    both = Combined(rules=(GMP(), On(rule=SET(), projections=("fc1",))))
+    both = Combined(rules=(GMP(), On(rule=DeepR(), projections=("fc1",))))
     assert both.versions == {}
-    monkeypatch.setattr(SET, "version", 3)
-    assert both.versions == {"SET": 3}
+    monkeypatch.setattr(DeepR, "version", 3)
+    assert both.versions == {"DeepR": 3}
     assert RandomReinit().versions == {}
 
 
@@ -49,21 +49,20 @@ def test_a_run_of_an_old_version_says_so_and_is_trained_anew(tmp_path, monkeypat
     assert cli.main(again) == 0
     old = {row["label"]: row["cell"] for row in store.results(out)}
     assert versions.outdated(out) == []
-    monkeypatch.setattr(SET, "version", 2)
+    monkeypatch.setattr(DeepR, "version", 2)
     capsys.readouterr()
     assert cli.main(["results", str(out)]) == 0
-    assert (
-        "SET was trained by version 1 of SET, which has version 2 here" in capsys.readouterr().err
-    )
+    warned = capsys.readouterr().err
+    assert "DeepR was trained by version 1 of DeepR, which has version 2 here" in warned
     assert cli.main(["report", str(out)]) == 0
-    assert "SET was trained by version 1 of SET" in (out / "report.html").read_text()
+    assert "DeepR was trained by version 1 of DeepR" in (out / "report.html").read_text()
     # it goes on: one cell is trained, the other stands
     capsys.readouterr()
     assert cli.main(again) == 0
-    assert "cells of SET by an earlier version of the rule" in capsys.readouterr().err
+    assert "cells of DeepR by an earlier version of the rule" in capsys.readouterr().err
     new = {row["label"]: row["cell"] for row in store.results(out, listed=True)}
-    assert new["Static"] == old["Static"] and new["SET"] != old["SET"]
-    assert store.Run(out).cell(old["SET"]).finished  # still there
+    assert new["Static"] == old["Static"] and new["DeepR"] != old["DeepR"]
+    assert store.Run(out).cell(old["DeepR"]).finished  # still there
     assert versions.outdated(out) == []
     # a third time there is nothing to say or do
     assert cli.main(again) == 0
@@ -74,8 +73,8 @@ def test_an_experiment_that_left_something_out_is_refused_all_the_same(tmp_path,
     out = tmp_path / "run"
     assert cli.main(["run", "quickstart", *TINY, "--out", str(out), "--workers", "0"]) == 0
     before = store.Run(out).experiment()
-    monkeypatch.setattr(SET, "version", 2)
-    other = kinds.load("quickstart", [*TINY, "rules=[SET]"])
+    monkeypatch.setattr(DeepR, "version", 2)
+    other = kinds.load("quickstart", [*TINY, "rules=[DeepR]"])
     with pytest.raises(ConfigError, match="holds another experiment"):
         provenance.refuse_another(out, before, other, kinds.plan(other))
     shorter = kinds.load("quickstart", [*TINY, "steps=4"])

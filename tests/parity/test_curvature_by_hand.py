@@ -264,7 +264,7 @@ def keep_by_sorting(scores, k):
 
 @pytest.mark.parametrize("rule", ["OBD", "DiagonalFisher"])
 def test_the_least_salient_go(rule):
-    before, after = drops(getattr(rewire, rule)(when=when.every(2)))
+    before, after = drops(getattr(rewire, rule)(when=when.every(2, stop=1.0)))
     names = [p.name for p in before.projections]
     jacobian, by_output, gradients = by_hand(relu_net(), names, *data())
     h = {
@@ -305,7 +305,9 @@ def test_obds_saliency_is_the_loss_gained_to_second_order():
 def test_woodfisher_is_the_dense_inverse(survivors, block):
     """F built as a matrix, inverted whole and block by block; the update by its formula."""
     damp = 1e-3
-    rule = rewire.WoodFisher(when=when.every(2), block=block, damp=damp, survivors=survivors)
+    rule = rewire.WoodFisher(
+        when=when.every(2, stop=1.0), block=block, damp=damp, survivors=survivors
+    )
     before, after = drops(rule)
     names = [p.name for p in before.projections]
     _, _, g = by_hand(relu_net(), names, *data())

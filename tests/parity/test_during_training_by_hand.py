@@ -243,8 +243,9 @@ def test_mest_drops_the_least_worth(data):
     before, after, _, w, g, edit = setting(data, rule)
     worth = np.abs(w) + lam * np.abs(g)
     dropped = set()
-    for keys in layers_of(before):
-        dropped |= set(weakest(keys, worth, int(0.4 * len(keys))))
+    for keys, size in zip(layers_of(before), before.space.sizes, strict=True):
+        vacant = size - len(keys)  # what is dropped is not grown again
+        dropped |= set(weakest(keys, worth, min(int(0.4 * len(keys)), vacant)))
     assert set(before.keys.numpy()[edit.drop].tolist()) == dropped
     assert after.counts().tolist() == before.counts().tolist()
 
@@ -276,7 +277,9 @@ def test_random_rewiring_makes_the_churn_it_is_told_and_chooses_uniformly():
     with pytest.warns(
         UserWarning, match=r"RigL may exchange fewer .* RandomRewiring.beside\(net\)"
     ):
-        rule = rewire.RandomRewiring.beside(rewire.RigL(fraction=0.25, when=when.every(2)))
+        rule = rewire.RandomRewiring.beside(
+            rewire.RigL(fraction=0.25, when=when.every(2, stop=1.0))
+        )
     assert rule.skips_step
     net = rewire.attach(model, optimizer, rule, density=0.2, steps=40)
     start = net.graph.keys

@@ -16,8 +16,8 @@ import rewire
 from benchmarks import peers
 from rewire import when
 from rewire.graph import Graph
-from rewire.rules.shared.exchange import exchange
 from rewire.select.choose import smallest
+from rewire.select.exchange import exchange
 
 
 def net_of(seed=0, bias=True):

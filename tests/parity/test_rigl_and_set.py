@@ -167,7 +167,10 @@ def test_set_drops_the_smallest_positive_and_the_largest_negative_weights(data):
         positive = sorted((r for r in rows if w[r] >= 0), key=lambda r: (w[r], r))
         negative = sorted((r for r in rows if w[r] < 0), key=lambda r: (-w[r], r))
         expected = positive[: int(zeta * len(positive))] + negative[: int(zeta * len(negative))]
+        vacant = space.sizes[i] - len(rows)  # a full layer has none, and keeps its weights
+        expected = sorted(expected, key=lambda r: (abs(w[r]), r))[:vacant]
         assert {r for r in dropped if r in rows} == set(expected)
+    assert not set(edit.add.tolist()) & set(graph.keys.tolist())
     grown = graph.apply(edit)
     assert grown.counts().tolist() == graph.counts().tolist()
 

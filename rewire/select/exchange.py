@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...graph import Edit, Graph
-from ...kernels import keys
+from ..graph import Edit, Graph
+from ..kernels import keys
 
 
 def exchange(graph: Graph, drop: Tensor, grow: Tensor) -> Edit:
