@@ -86,7 +86,7 @@ class GradR(Rule):
             raise ValueError("GradR needs the density of its prior: pass density=, or set to=.")
         sign = torch.sign(graph["weight"]).to(graph["sign"].dtype)
         sign = torch.where(sign == 0, graph["sign"], sign)
-        return Edit(set={"sign": sign, "gain": self._gain(graph["weight"] * sign)}), {}
+        return Edit(set={"sign": sign, "gain": (graph["weight"] * sign > 0).float()}), {}
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
@@ -99,8 +99,5 @@ class GradR(Rule):
         theta = weight * sign
         # theta <- theta - lr alpha sign(theta - mu)
         theta = theta - (rate * self.alpha * torch.sign(theta - centre)).to(theta)
-        return Edit(set={"weight": (theta * sign).to(weight), "gain": self._gain(theta)}), state
-
-    @staticmethod
-    def _gain(theta: torch.Tensor) -> torch.Tensor:
-        return (theta > 0).float()
+        gain = (theta > 0).float()
+        return Edit(set={"weight": (theta * sign).to(weight), "gain": gain}), state
