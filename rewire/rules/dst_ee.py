@@ -14,11 +14,11 @@ from ..fields import NonNegative, Positive
 from ..graph import Edit, Graph
 from ..rule import Rule, State
 from ..select.choose import groups, smallest
+from ..select.exchange import exchange
 from ..signals import Signals, top_absent
 from ..streams import Stream
 from ..tunable import Period, Replaced, Tunable
 from ..when import Clock, Cosine, Every, value
-from .shared.exchange import exchange
 
 PAPER = """
 @inproceedings{huang2023dynamic,
@@ -75,7 +75,7 @@ class DSTEE(Rule):
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent synapses itself
 
-    fraction: Replaced = Cosine(0.3, 0.75)
+    fraction: Replaced = Cosine(0.3)
     c: Annotated[NonNegative, Tunable(1e-5, 0.1, log=True)] = 1e-3
     epsilon: Positive = 1.0
     when: Period = Every(100, stop=0.75)
