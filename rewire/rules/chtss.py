@@ -104,11 +104,9 @@ class CHTss(CHTs, Gradual):
 
     def _least(self, graph: Graph, k: Sequence[int]) -> Tensor:
         """Rows of the ``k[i]`` edges of least relative importance of each projection i."""
-        scores = [_relative_importance(graph, i) for i in range(len(k))]
-        what = "CHTss's relative importance"
-        return smallest(
-            torch.from_numpy(np.concatenate(scores)), k, groups(graph, "layer"), what=what
-        )
+        importance = [_relative_importance(graph, i) for i in range(len(k))]
+        scores, what = torch.from_numpy(np.concatenate(importance)), "CHTss's relative importance"
+        return smallest(scores, k, groups(graph, "layer"), what=what)
 
 
 def _relative_importance(graph: Graph, i: int) -> np.ndarray:

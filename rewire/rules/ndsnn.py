@@ -62,7 +62,7 @@ class NDSNN(Gradual):
     ...     net.step()
     ...     edges.append(net.edges)
     >>> edges, net.history.formed > 0
-    ([100, 54, 54, 30, 30, 21, 21, 20], True)
+    ([100, 44, 44, 23, 23, 20, 20, 20], True)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"growth"})
