@@ -52,7 +52,7 @@ class CHTss(CHTs, Gradual):
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
     >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    >>> rule = rewire.CHTss(when=rewire.every(2))
+    >>> rule = rewire.CHTss(when=rewire.every(2, stop=1.0))
     >>> net = rewire.attach(layer, optimizer, rule, density=0.1, steps=12)
     >>> edges = []
     >>> for _ in range(12):

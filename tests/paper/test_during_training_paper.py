@@ -168,6 +168,6 @@ def test_itop_explores_more_than_the_static_network_and_more_with_more_updates()
     assert rates[0] == 0.1 < rates[1] < rates[2] <= 1
     rigl, set_ = rewire.RigL.itop(), rewire.SET.itop()
     assert (rigl.when, set_.when) == (when.every(4000), when.every(1500))
-    assert rigl.fraction == set_.fraction == when.cosine(0.5)
+    assert rigl.fraction == set_.fraction == when.cosine(0.5, 1.0)
     with pytest.raises(ValueError, match="do not fit 10 possible"):
         exploration([10], [], 10)
