@@ -17,6 +17,7 @@ UNRANKED = {
     "NM": "a pattern, no density", "SRSTE": "a pattern, no density",
     "Wanda": "prunes a trained network", "SparseGPT": "prunes a trained network",
     "UnitPruning": "prunes a trained network", "Combined": "made of other rules",
+    "EarlyTime": "searches a spiking network",
 }  # fmt: skip
 MOVED = 12  # rules with a change of rank that are listed
 
