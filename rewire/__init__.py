@@ -45,7 +45,7 @@ _HOMES = {
     "On": "rules",
     "OBD": "rules", "DiagonalFisher": "rules", "WoodFisher": "rules", "EarlyBird": "rules",
     "SRigL": "rules", "CHT": "rules", "CHTs": "rules", "CHTss": "rules", "DSTEE": "rules",
-    "Chase": "rules",
+    "Chase": "rules", "DynaDiag": "rules",
     "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
     "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
     "ACDC": "rules", "GradR": "rules", "L1Shrinkage": "rules",
@@ -120,6 +120,7 @@ if TYPE_CHECKING:
     from .rules import Dense as Dense
     from .rules import DiagonalFisher as DiagonalFisher
     from .rules import DropGrow as DropGrow
+    from .rules import DynaDiag as DynaDiag
     from .rules import EarlyBird as EarlyBird
     from .rules import EarlyTime as EarlyTime
     from .rules import EdgePopup as EdgePopup

@@ -50,6 +50,7 @@ from .diagonal_fisher import DiagonalFisher
 from .drop_grow import DropGrow
 from .dsr import DSR
 from .dst_ee import DSTEE
+from .dyna_diag import DynaDiag
 from .early_bird import EarlyBird
 from .early_time import EarlyTime
 from .edge_popup import EdgePopup
@@ -105,7 +106,8 @@ from .woodfisher import WoodFisher
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
-    RigL, SRigL, CHT, CHTs, CHTss, DSTEE, Chase, GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
+    RigL, SRigL, CHT, CHTs, CHTss, DSTEE, Chase, DynaDiag,
+    GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
     Magnitude, SNIP, FORCE, ProsPr, GraSP, SynFlow, PHEW, NM,
     Wanda, SparseGPT, UnitPruning,

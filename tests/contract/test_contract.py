@@ -78,6 +78,7 @@ RULES = {
     "synflow": rewire.SynFlow(to=DENSITY, rounds=20),
     "phew": rewire.PHEW(to=DENSITY),
     "chase": rewire.Chase(channels=0.3, fraction=0.3, when=when.every(3)),
+    "dyna-diag": rewire.DynaDiag(to=DENSITY, until=0.75, rate=0.1),
     "gmp": rewire.GMP(to=0.1, when=when.every(3)),
     "gmp-global": rewire.GMP(to=0.1, when=when.every(2, stop=0.75), scope="global"),
     "gmp-lamp": rewire.GMP(to=0.1, when=when.every(3), scope="lamp"),

@@ -78,6 +78,7 @@ REFUSED = {
     rewire.UnitPruning(to=0.25, score="input_norm"): "'input_norm'",
     rewire.EdgePopup(to=0.25): "gain",
     rewire.STR(): "gain",
+    rewire.DynaDiag(to=0.25): "gain",
     rewire.SoftThreshold(): "gain",
     rewire.MovementPruning(to=0.25): "gain",
     rewire.TopKAST(to=0.25): "gain",
