@@ -16,11 +16,11 @@ from ..graph.network import Network
 from ..rule import Rule, State
 from ..rule_budget import Budget
 from ..select.choose import ranked_numbers, smallest
+from ..select.exchange import exchange
 from ..signals import Signals, top_absent
 from ..streams import Stream
 from ..tunable import Period, Replaced, Tunable
 from ..when import Bound, Clock, Cosine, Every, value
-from .shared.exchange import exchange
 from .shared.link_prediction import refuse_multapses
 
 PAPER = """

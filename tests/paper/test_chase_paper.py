@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 import rewire
 from rewire import when
 
-STEPS, AT = 20, (0, 2, 4)
+STEPS, AT = 21, (0, 2, 4)
 RULE = rewire.Chase(channels=0.5, least=0.3, fraction=0.25, until=0.8, when=when.every(4))
 
 

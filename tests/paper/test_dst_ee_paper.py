@@ -22,7 +22,7 @@ def batch(step):
     return torch.randn(20, 14, generator=g).double(), torch.randint(5, (20,), generator=g)
 
 
-def trained(rule, world="masked", steps=12, look=None):
+def trained(rule, world="masked", steps=13, look=None):
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
     net = rewire.attach(model, optimizer, rule, density=0.3, world=world, steps=steps)
@@ -85,7 +85,7 @@ def test_without_exploration_it_is_rigl():
 def test_more_of_the_network_is_explored_the_larger_c():
     rates, rule = [], rewire.DSTEE(fraction=0.3, when=when.every(3))
     for c in (0.0, 0.01, 100.0):
-        net = trained(replace(rule, c=c), steps=24)
+        net = trained(replace(rule, c=c), steps=25)
         rates.append(explored(net))
     assert sum(rates[0]) < sum(rates[1]) < sum(rates[2])
     # nothing but exploration: every birth is that of a new synapse, while there are any
