@@ -22,6 +22,7 @@ from .errors import BUG, EXIT_CODES, ConfigError, exit_code_of
 from .graph_cli import graph_app, query
 from .printing import console, new_table, print_json, print_rows, shown
 from .reproduction_cli import reproduce
+from .tune_cli import tune
 
 app = App(
     name="rewire",
@@ -39,6 +40,7 @@ app.command(data_app)
 graph_app.group = (RUNS,)
 app.command(graph_app)
 app.command(query, group=RUNS)
+app.command(tune, group=RUNS)
 app.command(reproduce, group=RUNS)
 app.command(barrier, group=RUNS)
 
@@ -62,6 +64,8 @@ def run(
     json: AsJson = False,
 ) -> int:
     """Run an experiment, or go on with it: finished parts are skipped.
+
+    A file with a table tune has its rules tuned first, as by `rewire tune`, in OUT/tuning.
 
     Ctrl-C stops after a checkpoint, and the same command continues.
 
@@ -96,9 +100,11 @@ def run(
 
         list_cells(experiment, overrides, out, workers, json)
         return 0
-    from . import provenance, runner
+    from . import provenance, tuning
+    from .runner import run_experiment
 
-    finished = runner.run_experiment(
+    asks = tuning.asks_for_search(experiment, overrides)
+    finished = (tuning.run_tuned if asks else run_experiment)(
         experiment,
         overrides,
         out=out,

@@ -29,6 +29,7 @@ EXTRAS = {
     "files": (("h5py", "nir"), "SONATA and NIR files of graphs"),
     "language": (("tokenizers", "sacrebleu"), "subword tokens, and BLEU"),
     "control": (("gymnasium",), "reinforcement learning"),
+    "tune": (("optuna",), "searches of `rewire tune`"),
     "trackers": (("tensorboard", "trackio", "mlflow", "wandb"), "numbers elsewhere"),
 }
 

@@ -56,6 +56,12 @@ def dry_run(
         )
     page = console()
     page.print(table)
+    if (search := getattr(experiment, "tune", None)) is not None:
+        page.print(
+            f"Before these, at most {search.trials} trials of each rule (tune), which decide the "
+            "rules' fields: they are not listed.",
+            highlight=False,
+        )
     page.print(
         f"{len(left)} of {len(cells)} cells to train into {folder}: about {duration(seconds)} "
         f"on {workers} worker{'s' * (workers != 1)}, {size(n_bytes)} of disk when all is done. "

@@ -65,18 +65,25 @@ def run_experiment(
     tracker: str | None = None,
     command: Sequence[str] = (),
     warn: Callable[[str], None] = lambda text: None,
+    report: bool = True,
 ) -> Finished:
     """Train what is not trained yet of an experiment: a file, a preset's name or a tree, which may
     hold data and models as objects.
 
     The run goes to ``out`` (runs/NAME unless given), on ``workers`` processes (as many as there
     are cores unless given; 0 trains in this process). ``engine`` says where: see `engines`.
-    ``tracker`` writes the cells' numbers below ``out``/tracker as well: see `tracking`.
+    ``tracker`` writes the cells' numbers below ``out``/tracker as well: see `tracking`. With
+    ``report`` false no report is written.
 
     Raises ConfigError for what the files or overrides ask in vain, DataError for a data set that
     is not there, StoreError and Locked for the folder, Interrupted after a signal.
     """
     experiment = kinds.load(source, overrides)
+    if getattr(experiment, "tune", None) is not None:
+        raise ConfigError(
+            "tune: the experiment asks for its rules to be tuned first: take `rewire run`, or "
+            "rewire.experiments.tuning.run_tuned"
+        )
     cells = kinds.plan(experiment)
     if workers is None:
         workers = default_workers(experiment.device, experiment.threads)
@@ -92,17 +99,17 @@ def run_experiment(
         for text in provenance.replaced(before, cells):
             warn(text)
         provenance.describe(run, before, experiment, cells, command)
-        report = run.path / "report.html"
+        page = run.path / "report.html"
         waiting = [cell for cell in cells if not is_finished(run.cell(cell.hash).path)]
         reporter: Reporter = Progress(progress)
         if tracker is not None and waiting:
             reporter = tracking.Tracking(reporter, tracker, run.path / "tracker", warn)
         outcomes = _train(experiment, cells, run.path, host, reporter, bool(waiting))
-        if waiting or not report.exists() or before is None:
+        if report and (waiting or not page.exists() or before is None):
             from .report import write_report
 
             write_report(run.path)
-        return Finished(run.path, report, cells, outcomes)
+        return Finished(run.path, page, cells, outcomes)
 
 
 def branched(cell: Path, kind: str, fields: Sequence[str], label: str | None) -> dict[str, Any]:

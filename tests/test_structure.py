@@ -112,8 +112,8 @@ _WITHIN: list[tuple[str, ...]] = [
     ("kinds",),
     ("report", "provenance"),
     ("runner", "worker", "opened"),
-    ("papers", "reproduction", "interpolation"),
-    ("dry_run", "barrier_cli", "listings", "graph_cli", "reproduction_cli"),
+    ("papers", "reproduction", "interpolation", "tuning"),
+    ("dry_run", "barrier_cli", "listings", "graph_cli", "reproduction_cli", "tune_cli"),
     ("cli", "__main__"),
 ]
 EXPERIMENTS = [

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 from .optimizers import Optimizer, Schedule
 from .pictures import Augmented
 from .seeds import SeedsApart
+from .tune import Tune, TunedRule
 from .values import (
     Contrasts,
     Count,
@@ -247,6 +248,10 @@ class Experiment(Training):
     compile: bool = Field(default=False, description="training passes, by torch.compile")
     limits: Limits = []
     contrasts: Contrasts = []
+    tune: Tune | None = Field(
+        default=None, description="search for the rules' fields before they are trained"
+    )
+    tuned: list[TunedRule] = Field(default=[], description="what such a search found")
     spikes: Spikes | None = None
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     threads: Count = 1

@@ -17,7 +17,7 @@ from ..run import RunData
 from ..sections import Section
 from ..style import inline
 from ..tables import Cell, Row, Table
-from . import chance, conversion, early, figures, results, rewiring, sentences, structure
+from . import chance, conversion, early, figures, results, rewiring, sentences, structure, tuned
 from .ranking import ranked
 
 MOST_DENSITIES = 4  # shown one by one in learning curves, maps and overlaps
@@ -339,6 +339,13 @@ SECTIONS = (
         early.show,
         link="steps",
         template="trainings/early.html",
+    ),
+    Section(
+        "tuned",
+        "How the rules were tuned",
+        tuned.show,
+        link="tuning",
+        template="trainings/tuned.html",
     ),
     Section(
         "made",
