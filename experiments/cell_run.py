@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import resource
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import rewire
+from rewire.caveats import RuleWarning
 
 from .cells import Cell
 from .engines.outcome import Emit
@@ -85,7 +87,8 @@ class CellRun:
     def run(self) -> None:
         """Begin, or resume; work; then save where it was stopped, or end.
 
-        Raises StoreError and CheckpointError (exit 5) for a damaged folder.
+        What its rule is warned of was said before any cell ran. Raises StoreError and
+        CheckpointError (exit 5) for a damaged folder.
         """
         self._create()
         self._timed = time.perf_counter(), time.process_time()
@@ -96,7 +99,10 @@ class CellRun:
         if saved is not None:
             self.spent = dict(saved["spent"])
         self._saved_at = time.monotonic()
-        if self.work(saved):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuleWarning)
+            ended = self.work(saved)
+        if ended:
             self._end()
         else:
             self.save()

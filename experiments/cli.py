@@ -98,7 +98,7 @@ def run(
     if dry_run:
         from .dry_run import dry_run as list_cells
 
-        list_cells(experiment, overrides, out, workers, json)
+        list_cells(experiment, overrides, out, workers, json, _warn)
         return 0
     from . import provenance, tuning
     from .runner import run_experiment
@@ -241,7 +241,7 @@ def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, time
         print(store.to_json(rows) if json else store.to_csv(rows), end="")
         return
     titles = {"test_accuracy": "test", "test_accuracy_at_early_stop": "test at early stop",
-              "label": "rule", "simulated_seconds": "time (s)",
+              "label": "rule", "requested_density": "asked", "simulated_seconds": "time (s)",
               **early_stopping.TITLES}  # fmt: skip
     for kind, part in kinds.rows_by_kind(rows) or [(kinds.KINDS["trainings"], [])]:
         columns = list(dict.fromkeys((*kind.columns(part), *(m.name for m in measures))))

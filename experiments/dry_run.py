@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,23 @@ from .printing import console, new_table, print_json, size
 
 
 def dry_run(
-    source: str, overrides: Sequence[str], out: Path | None, workers: int | None, as_json: bool
+    source: str,
+    overrides: Sequence[str],
+    out: Path | None,
+    workers: int | None,
+    as_json: bool,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> None:
     """List the cells of an experiment with their costs, and train none."""
-    from . import kinds, machine, runner
+    from . import caveats, kinds, machine, runner
     from .cells import wall_seconds
     from .engines.remains import is_finished
     from .event_text import duration
 
     experiment = kinds.load(source, overrides)
     cells = kinds.plan(experiment)
+    for text in caveats.sentences(cells):
+        warn(text)
     costs = kinds.estimate(experiment, cells)
     folder = out if out is not None else runner.RUNS / experiment.name
     finished = {c.hash for c in cells if is_finished(folder / "cells" / c.hash)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import kinds, provenance, store, tracking
+from . import caveats, kinds, provenance, store, tracking
 from .cells import Cell
 from .config.problems import Problems
 from .config.toml import override
@@ -96,7 +96,7 @@ def run_experiment(
         provenance.refuse_another(run.path, before, experiment, cells)
         for text in provenance.changed_versions(before, experiment):
             warn(text)
-        for text in provenance.replaced(before, cells):
+        for text in (*provenance.replaced(before, cells), *caveats.sentences(cells)):
             warn(text)
         provenance.describe(run, before, experiment, cells, command)
         page = run.path / "report.html"

@@ -55,7 +55,7 @@ _HOMES = {
 # Public modules and packages, imported when they are first asked for as attributes.
 _MODULES = frozenset({
     "analysis", "averaging", "loading", "saving",
-    "branches", "budget", "checkpoint", "citations", "compatibility", "coverage",
+    "branches", "budget", "caveats", "checkpoint", "citations", "compatibility", "coverage",
     "edit_log", "experiments", "files", "graph", "graph_of", "integrations", "limits", "listening",
     "measures", "models",
     "networkx_backend", "norms", "nulls", "pictures", "rule",

@@ -101,7 +101,8 @@ class Rule(Plain):
 
     def _default(self, field: Field[Any]) -> Any:
         default = super()._default(field)
-        return _ending(default, self._end(type(self).__dataclass_fields__[self._paced_by].default))
+        usual: Any = type(self).__dataclass_fields__[self._paced_by].default
+        return _ending(default, self._end(usual))
 
     @property
     def parts(self) -> tuple[Rule, ...]:

@@ -25,6 +25,7 @@ class Budget:
         ``scope`` is "global"), "cap" stays at or below it, "reported" lets it float.
     starting: whether the rule goes back to the starting number of each projection by itself, so
         that no other may change it.
+    outcome: what decides on the number of a "reported" rule, as a clause that follows a colon.
 
     Methods that may depend on the rule's fields are given the rule.
 
@@ -34,6 +35,7 @@ class Budget:
 
     kept: Kept = "exact"
     starting: bool = field(default=False, kw_only=True)
+    outcome: str = field(default="", kw_only=True)
 
     @property
     def at_start(self) -> bool:
@@ -67,6 +69,19 @@ class Budget:
     def named(self, rule: Any) -> tuple[float, ...]:
         """The densities that the rule names itself."""
         return ()
+
+    def unpromised(self, rule: Any, span: int | None) -> str | None:
+        """Why ``span`` steps (None: not known) may end at another density than was asked for.
+
+        None where the rule holds, or ends at, exactly that, or stays at or below it.
+
+        >>> import rewire
+        >>> Budget("reported", outcome="its threshold decides").unpromised(rewire.Static(), 100)
+        'its threshold decides'
+        """
+        if self.kept != "reported":
+            return None
+        return self.outcome or "how many edges it leaves is an outcome of the training"
 
     def unsuited(self, rule: Any, span: int | None) -> str | None:
         """Why a training of ``span`` steps (None: not known) cannot bring the rule to its budget.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import caveats
 from . import edit_log as log
 from .compatibility import as_rules, beyond_limits, check_numbers, problems
 from .coverage import Coverage
@@ -94,6 +95,9 @@ class Session(Rewinding, Listening):
 
         if scheduler is not None:
             self.follow_schedule(scheduler)
+        if not resumes:
+            caveats.warn(self.rules, span=span)
+
         if world.ranks is not None:
             world.ranks.agree(self._settings(), "when it is attached")
         needs = frozenset[str]().union(*(r.needs for r in self.rules))

@@ -30,12 +30,19 @@ def aimed(
 ) -> tuple[tuple[Rule, ...], float | None]:
     """The rules that end at, or visit, ``density``, and the density to start from.
 
-    Raises ValueError where a rule prunes down to it and ``distribution`` sets the counts as well.
+    Raises ValueError where a rule names another, or prunes down to it and ``distribution`` sets the
+    counts as well.
     """
     rules = as_rules(rules)
     if density is None:
         return rules, None
     budgets = [budget_of(rule) for rule in rules]
+    for budget, rule in zip(budgets, rules, strict=True):
+        if (named := budget.named(rule)) and density not in named:
+            raise ValueError(
+                f"{rule.name} names its own density, to={', '.join(f'{d:g}' for d in named)}, and "
+                f"density={density:g} was asked for as well: leave one of them out."
+            )
     rules = tuple(b.towards(r, (density,)) for b, r in zip(budgets, rules, strict=True))
     if any(budget.visits for budget in budgets):
         return rules, None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from . import caveats
 from . import rules as _rules  # noqa: F401  # their files bring signals, and have names to suggest
 from .compatibility import as_rules, refuse_no_last_rate
 from .limits import Limit, limited
@@ -245,6 +246,7 @@ def attach(
     rules, graph = _start_of(held_by, rule, density, distribution, initial, seed)
     warn_of_zeros(held_by, graph, initial)
     net = Session(held_by, graph, rules, span=steps, seed=seed, limits=limits, scheduler=scheduler)
+    caveats.warn_of_density(net.rules, span=steps, density=density)
     net.listen()
     return net
 
@@ -317,6 +319,7 @@ def train(
     net = Session(
         world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits, scheduler=scheduler
     )
+    caveats.warn_of_density(net.rules, span=steps, density=density)
     world.stand()
     rate = Factors(schedule, optimizer)
     if scheduler is None and any(budget_of(part).at_last_rate(part) for part in net.rules):

@@ -57,7 +57,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("rewire.measures",),
     ("rewire.pictures",),
     ("rewire.branches",),
-    ("rewire.compatibility", "rewire.starting_graph"),
+    ("rewire.compatibility", "rewire.starting_graph", "rewire.caveats"),
     ("rewire.rules", "rewire.worlds"),
     (
         "rewire.averaging",
@@ -110,7 +110,7 @@ _WITHIN: list[tuple[str, ...]] = [
     ("kind",),
     ("trainings.kind", "spiking.kind", "conversion.kind", "own_world.kind"),
     ("kinds",),
-    ("report", "provenance"),
+    ("report", "provenance", "caveats"),
     ("runner", "worker", "opened"),
     ("papers", "reproduction", "interpolation", "tuning"),
     ("dry_run", "barrier_cli", "listings", "graph_cli", "reproduction_cli", "tune_cli"),

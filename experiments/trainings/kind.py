@@ -58,7 +58,8 @@ class Trainings(Kind):
         metrics = dict.fromkeys(map(metric_of, rows or [{}]))
         judged = [name for m in metrics for name in (m.test, m.at_early_stop)]
         steps = (OWN, STEPS) if any(row.get(LEAST) is not None for row in rows) else (OWN,)
-        return ("label", "seed", "level", "density", "edges", "step", *judged, *steps,
+        asked = ("requested_density",) if any(map(_elsewhere, rows)) else ()
+        return ("label", "seed", "level", *asked, "density", "edges", "step", *judged, *steps,
                 "val_loss", "updates", "seconds")  # fmt: skip
 
     def summary(self, rows: Rows) -> Summary:
@@ -71,3 +72,9 @@ class Trainings(Kind):
         from ..report.trainings import page
 
         return page
+
+
+def _elsewhere(row: Mapping[str, Any]) -> bool:
+    """Whether a row has another density than was asked for, by more than counts are rounded."""
+    asked, reached = row.get("requested_density"), row.get("density")
+    return asked is not None and reached is not None and abs(reached - asked) > 0.01 * asked

@@ -170,7 +170,8 @@ class _Planner:
         rule, spread = self.rules[entry.label], self.experiment.distribution
         budget, densities = budget_of(rule), self.experiment.densities or [self.implied]
         prunes = any(budget.starts_at(density) != density for density in densities)
-        if prunes and budget.named(rule):
+        own = budget.named(rule)
+        if own and (prunes or set(own) != set(densities)):
             raise ConfigError(f"rules.{entry.label}: leave out `to`: densities says where it ends")
         if prunes and isinstance(spread, dict):
             raise ConfigError(

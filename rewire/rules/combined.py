@@ -33,6 +33,10 @@ class Together(Budget):
     def starts_at(self, density: float) -> float:
         return max((budget.starts_at(density) for budget in self.of), default=density)
 
+    def named(self, rule: Any) -> tuple[float, ...]:
+        pairs = zip(self.of, rule.rules, strict=True)
+        return tuple(density for budget, part in pairs for density in budget.named(part))
+
     def towards(self, rule: Any, densities: Sequence[float]) -> Any:
         parts = zip(self.of, rule.rules, strict=True)
         return replace(rule, rules=tuple(b.towards(part, densities) for b, part in parts))

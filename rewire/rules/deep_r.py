@@ -35,6 +35,7 @@ PAPER = """
   year = {2018},
 }
 """
+FLOATING = "it starts there, which bounds the expected density from below alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +300,7 @@ class SoftDeepR(_Walk):
     True
     """
 
-    budget: ClassVar[Budget] = Budget("reported")
+    budget: ClassVar[Budget] = Budget("reported", outcome=FLOATING)
     lives_under: ClassVar[frozenset[str]] = frozenset()  # whoever crosses 0 wakes
     source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
     bibtex: ClassVar[str] = PAPER

@@ -30,6 +30,7 @@ PAPER = """
   year = {2021},
 }
 """
+LEARNT = "its prior leads there at the speed lr alpha, and the loss decides as well"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class GradR(Rule):
     """
 
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0, "sign": pair_sign}
-    budget: ClassVar[Budget] = Falling("reported")
+    budget: ClassVar[Budget] = Falling("reported", outcome=LEARNT)
     kind: ClassVar[str] = "during training, learnt density"
     source: ClassVar[str] = "Chen et al. 2021, arXiv:2105.04916"
     bibtex: ClassVar[str] = PAPER

@@ -31,6 +31,7 @@ PAPER = """
   year = {2013},
 }
 """
+GROWN = "it starts there, and the activity of its units decides"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class HomeostaticGrowth(Rule):
     array([-0.004,  0.   ,  0.01 ,  0.   , -0.009])
     """
 
-    budget: ClassVar[Budget] = Budget("reported")
+    budget: ClassVar[Budget] = Budget("reported", outcome=GROWN)
     version: ClassVar[int] = 2
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Butz & van Ooyen 2013, doi:10.1371/journal.pcbi.1003259"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from ..fields import NonNegative
 from ..graph import Edit, Graph
@@ -28,6 +28,21 @@ PAPER = """
   year = {2021},
 }
 """
+
+
+@dataclass(frozen=True)
+class SoftBound(Budget):
+    """Above the starting number until a tick comes at which nothing is replaced."""
+
+    def unpromised(self, rule: Any, span: int | None) -> str | None:
+        if span is not None and isinstance(rule.when, Every):
+            last = Clock(rule.when.last(span), span)
+            if last.step and value(rule.fraction, last) < 1e-9:
+                return None
+        return (
+            "under soft=True a training ends above it where the last tick still replaces synapses: "
+            "let ticks go on until `fraction` is 0"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +97,7 @@ class MEST(Rule):
     @property
     def budget(self) -> Budget:  # type: ignore[override]
         """K exactly, but under ``soft``, which no rule that changes K may stand beside."""
-        return Budget("reported" if self.soft else "exact", starting=self.soft)
+        return SoftBound("reported", starting=True) if self.soft else Budget()
 
     @property
     def lives_under(self) -> frozenset[str]:  # type: ignore[override]

@@ -47,6 +47,12 @@ class OnPart(Budget):
         """The counts are those of all projections: which of them it sees, its start knows."""
         return replace(rule, counts=tuple(counts))
 
+    def named(self, rule: Any) -> tuple[float, ...]:
+        return self.inner.named(rule.rule)
+
+    def unpromised(self, rule: Any, span: int | None) -> str | None:
+        return self.inner.unpromised(rule.rule, span)
+
     def unsuited(self, rule: Any, span: int | None) -> str | None:
         return self.inner.unsuited(rule.rule, span)
 

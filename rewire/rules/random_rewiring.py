@@ -24,6 +24,7 @@ from .mest import MEST
 from .rigl import RigL
 from .set import SET
 
+CHURNED = "it starts there, and leaves as many edges as the run that it follows"
 Churn: TypeAlias = tuple[int, tuple[int, ...], tuple[int, ...]]  # step; dropped and grown by layer
 REPLACING = (RigL, SET, MEST, DropGrow)  # int(fraction K) of each projection at each tick
 
@@ -131,7 +132,7 @@ class RandomRewiring(Rule):
     @property
     def budget(self) -> Budget:  # type: ignore[override]
         """What a measured churn leaves is whatever that run left."""
-        return Budget("reported") if self.churn else Budget()
+        return Budget("reported", outcome=CHURNED) if self.churn else Budget()
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         if self.churn and graph.counts().tolist() != list(self.edges):

@@ -29,6 +29,7 @@ PAPER = """
   year = {2019},
 }
 """
+CUT = "it starts there, and its threshold decides"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class STDPPruning(Rule):
     (True, 0)
     """
 
-    budget: ClassVar[Budget] = Budget("reported")
+    budget: ClassVar[Budget] = Budget("reported", outcome=CUT)
     version: ClassVar[int] = 2
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Rathi et al. 2019, doi:10.1109/TCAD.2018.2819366"

@@ -31,6 +31,9 @@ PAPER = """
   year = {2020},
 }
 """
+LEARNT = (
+    "its thresholds are learnt, `decay` drives the density down, and `to` holds it from below alone"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,7 @@ class STR(Rule):
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})
     columns: ClassVar[Mapping[str, Any]] = {"gain": 1.0}
     trains: ClassVar[str] = "live"
-    budget: ClassVar[Budget] = Falling("reported")
+    budget: ClassVar[Budget] = Falling("reported", outcome=LEARNT)
     kind: ClassVar[str] = "during training, learnt density"
     source: ClassVar[str] = "Kusupati et al. 2020, arXiv:2002.03231"
     bibtex: ClassVar[str] = PAPER

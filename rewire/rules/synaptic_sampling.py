@@ -32,6 +32,7 @@ PAPER = """
   year = {2015},
 }
 """
+SAMPLED = "it starts there, and goes where prior (mu, sigma) and loss lead"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class SynapticSampling(Rule):
     0.69
     """
 
-    budget: ClassVar[Budget] = Budget("reported")
+    budget: ClassVar[Budget] = Budget("reported", outcome=SAMPLED)
     columns: ClassVar[dict[str, Any]] = {"sign": pair_sign}
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Kappel et al. 2015, doi:10.1371/journal.pcbi.1004485"
