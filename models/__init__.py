@@ -109,6 +109,12 @@ _BUILT_IN = (
     ),
     ModelInfo("mlp", "rewire.models.mlp:mlp", "fully connected, hidden layers of any widths"),
     ModelInfo(
+        "spiking-mlp",
+        "rewire.models.spiking_mlp:SpikingMLP",
+        "leaky integrate-and-fire units, hidden layers of any widths: 266,610 parameters on MNIST",
+        "surrogate gradients: Neftci, Mostafa & Zenke 2019, arXiv:1901.09948",
+    ),
+    ModelInfo(
         "actor-critic",
         "rewire.models.actor_critic:ActorCritic",
         "policy and value on hidden layers of any widths: 4,675 parameters on CartPole",

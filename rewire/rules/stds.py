@@ -16,7 +16,7 @@ from ..rule_budget import Scheduled
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Tunable
-from ..when import Clock, Every, When
+from ..when import Bound, Clock, Every, When
 from .shared.gradual import Gradual
 from .shared.silencing import foremost, soft_gain
 
@@ -53,7 +53,8 @@ class STDS(Gradual):
         be spines: d is the share of it that the wave has reached, and the end is exact.
     schedule:  "sine", or "linear", d_t = D t/n; the authors have both.
     to:        with a threshold, the floor: d is held back where fewer would be spines.
-    until:     the authors' wave ends with the training, as None does here.
+    until:     what is left of the training has the last threshold; the authors' wave ends with the
+        training.
 
     In the graph ``weight`` is theta, ``gain`` 0 marks a filopodium. Deviations: D by the density;
     the floor; a theta of exactly 0 moves too.
@@ -61,7 +62,7 @@ class STDS(Gradual):
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
     >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    >>> net = rewire.attach(layer, optimizer, rewire.STDS(), density=0.1, steps=5)
+    >>> net = rewire.attach(layer, optimizer, rewire.STDS(until=None), density=0.1, steps=5)
     >>> edges = []
     >>> for _ in range(5):
     ...     optimizer.zero_grad()
@@ -80,6 +81,7 @@ class STDS(Gradual):
     threshold: Positive | None = None
     schedule: Annotated[Wave, Tunable(choices=("sine", "linear"))] = "sine"
     when: When = Every(1)
+    until: Bound | None = 0.75
 
     @property
     def budget(self) -> Budget:  # type: ignore[override]

@@ -29,6 +29,7 @@ def n_parameters(model):
     ("name", "shape", "expected"),
     [
         ("lenet-300-100", (1, 28, 28), 266_610),
+        ("spiking-mlp", (1, 28, 28), 266_610),
         ("conv-2", (3, 32, 32), 4_301_642),
         ("conv-4", (3, 32, 32), 2_425_930),
         ("conv-6", (3, 32, 32), 2_262_602),
@@ -66,7 +67,7 @@ def test_every_model_takes_every_input_shape(name, shape):
     assert model(torch.zeros(2, *shape)).shape == (2, 7)
 
 
-OTHERS = ("resnet", "vgg", "lstm", "gru", "vit", "actor-critic")
+OTHERS = ("resnet", "vgg", "lstm", "gru", "vit", "actor-critic", "spiking")
 SEQUENTIAL = [name for name in PICTURES if not name.startswith(OTHERS)]
 
 

@@ -224,7 +224,7 @@ def test_a_layer_without_room_keeps_what_it_has():
 @pytest.mark.parametrize("threshold", [0.3, None])
 def test_stds_is_soft_thresholding_straight_through_under_a_rising_threshold(threshold, schedule):
     """As in the authors' code: sign(theta) relu(|theta| - d), whose gradient passes the relu."""
-    rule = rewire.STDS(threshold=threshold, schedule=schedule)
+    rule = rewire.STDS(threshold=threshold, schedule=schedule, until=None)
     run = Run(rule, 0.2 if threshold is None else None)
     twin, d, live = net_of(), 0.0, []
     theta = [twin.first.weight, twin.second.weight]
@@ -260,7 +260,7 @@ def test_stds_is_soft_thresholding_straight_through_under_a_rising_threshold(thr
 def test_stdss_filopodia_become_spines_again():
     """Chen et al.: the transition goes both ways. 23 of the synapses that fell silent came
     back for a while or for good."""
-    run, silent, returned = Run(rewire.STDS(), 0.1, steps=60), set(), set()
+    run, silent, returned = Run(rewire.STDS(until=None), 0.1, steps=60), set(), set()
     for step in range(1, 61):
         run.step(step)
         gain = run.net.graph["gain"]
