@@ -81,7 +81,7 @@ class SpikingMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, *rest = self.children()
-        current, total = first(x.flatten(1)), None  # the same in each step
+        current, outputs = first(x.flatten(1)), []  # the current is the same in each step
         potentials: list[Tensor | float] = [0.0] * len(rest)
         for _ in range(self.timesteps):
             signal = current
@@ -90,5 +90,5 @@ class SpikingMLP(nn.Module):
                 spikes = Spike.apply(v - 1)
                 potentials[i] = v * (1 - spikes.detach())
                 signal = layer(spikes)
-            total = signal if total is None else total + signal
-        return total / self.timesteps
+            outputs.append(signal)
+        return torch.stack(outputs).mean(0)
