@@ -45,7 +45,7 @@ _HOMES = {
     "On": "rules",
     "OBD": "rules", "DiagonalFisher": "rules", "WoodFisher": "rules", "EarlyBird": "rules",
     "SRigL": "rules", "CHT": "rules", "CHTs": "rules", "CHTss": "rules", "DSTEE": "rules",
-    "Chase": "rules", "DynaDiag": "rules",
+    "Chase": "rules", "DynaDiag": "rules", "GroupRigL": "rules",
     "NM": "rules", "EdgePopup": "rules", "Supermask": "rules", "STR": "rules",
     "SoftThreshold": "rules", "MovementPruning": "rules", "TopKAST": "rules", "SRSTE": "rules",
     "ACDC": "rules", "GradR": "rules", "L1Shrinkage": "rules",
@@ -127,6 +127,7 @@ if TYPE_CHECKING:
     from .rules import GradR as GradR
     from .rules import GraNet as GraNet
     from .rules import GraSP as GraSP
+    from .rules import GroupRigL as GroupRigL
     from .rules import HomeostaticGrowth as HomeostaticGrowth
     from .rules import L1Shrinkage as L1Shrinkage
     from .rules import Magnitude as Magnitude

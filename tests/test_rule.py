@@ -32,6 +32,7 @@ RULES = [
     rewire.PHEW(to=0.1),
     rewire.Chase(channels=0.1, least=0.5, until=300),
     rewire.DynaDiag(cold=0.1, until=300),
+    rewire.GroupRigL(groups="diagonal"), rewire.GroupRigL(block=(2, 8)),
     rewire.DSTEE(c=0.1, epsilon=0.5),
     rewire.CHTs(score="CH3-L3p", regrowth="largest"), rewire.CHTss(begins=0.4, steepness=3.0),
     rewire.RigL.itop(), rewire.SET.itop(), rewire.GMP(), rewire.GMP(to=0.05, scope="global"),

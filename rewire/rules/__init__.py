@@ -60,6 +60,7 @@ from .gmp import GMP
 from .grad_r import GradR
 from .granet import GraNet
 from .grasp import GraSP
+from .group_rigl import GroupRigL
 from .homeostatic import HomeostaticGrowth
 from .imp import IMP
 from .l1_shrinkage import L1Shrinkage
@@ -106,7 +107,7 @@ from .woodfisher import WoodFisher
 
 BUILT_IN: tuple[type[Rule], ...] = (
     Dense, Static, RandomRewiring, IMP, DeepR, SoftDeepR, StructuralPlasticity, SET,
-    RigL, SRigL, CHT, CHTs, CHTss, DSTEE, Chase, DynaDiag,
+    RigL, SRigL, GroupRigL, CHT, CHTs, CHTss, DSTEE, Chase, DynaDiag,
     GMP, L1Shrinkage, GraNet, DSR, SNFS, MEST,
     OBD, DiagonalFisher, WoodFisher, EarlyBird,
     Magnitude, SNIP, FORCE, ProsPr, GraSP, SynFlow, PHEW, NM,

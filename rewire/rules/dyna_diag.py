@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ..fields import NonNegative, Positive
-from ..graph import NOTHING, Edit, Graph, Projection
-from ..graph.incidence import Incidence
+from ..graph import NOTHING, Edit, Graph
 from ..rule import State
 from ..select.choose import largest, ranked_numbers
 from ..signals import Signals
@@ -22,6 +21,7 @@ from ..streams import Stream
 from ..tunable import Tunable
 from ..when import Bound, Clock, Every, When
 from .shared.gradual import Gradual
+from .shared.groups_of_keys import diagonals_of
 
 PAPER = """
 @inproceedings{tyagi2025dynamic,
@@ -106,10 +106,10 @@ class DynaDiag(Gradual):
         _, state = super().start(graph, signals, rng)
         numbers, counts, lengths = list[np.ndarray](), list[int](), list[int]()
         for i, p in enumerate(graph.projections):
-            of, many, length = diagonals_of(p, graph.local(i).numpy())
-            numbers.append(of + sum(counts))
-            counts.append(many)
-            lengths.append(length)
+            of = diagonals_of(p)
+            numbers.append(of.number[graph.local(i).numpy()] + sum(counts))
+            counts.append(len(of.lengths))
+            lengths.append(int(of.lengths[0]))
         keep = self._shares(graph, counts, lengths)
         alpha = torch.cat([torch.full((n,), 1 / n, dtype=torch.float64) for n in counts])
         state = {**state, "counts": counts, "keep": keep, "alpha": alpha, "cut": False,
@@ -196,19 +196,3 @@ def _hard(state: State, alpha: Tensor) -> Tensor:
     out = torch.zeros_like(alpha)
     out[rows] = 1.0
     return out
-
-
-def diagonals_of(p: Projection, local: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """The diagonal of each flat index of a projection, how many there are, and their length.
-
-    >>> wide = Projection("w", "a", "b", "linear", (2, 3))
-    >>> diagonals_of(wide, np.arange(6))[0].reshape(2, 3).tolist()
-    [[0, 1, 2], [2, 0, 1]]
-    """
-    incidence = Incidence.of(p)
-    cells = incidence.cells(local)
-    row, column = cells // incidence.width, cells % incidence.width
-    block, row = row // incidence.rows, row % incidence.rows
-    long, short = max(incidence.rows, incidence.width), min(incidence.rows, incidence.width)
-    shift = row - column if incidence.rows >= incidence.width else column - row
-    return block * long + shift % long, incidence.blocks * long, short

@@ -79,6 +79,8 @@ RULES = {
     "phew": rewire.PHEW(to=DENSITY),
     "chase": rewire.Chase(channels=0.3, fraction=0.3, when=when.every(3)),
     "dyna-diag": rewire.DynaDiag(to=DENSITY, until=0.75, rate=0.1),
+    "block-rigl": rewire.GroupRigL(block=(2, 3), fraction=0.4, when=when.every(3)),
+    "diagonal-rigl": rewire.GroupRigL(groups="diagonal", fraction=0.5, when=when.every(3)),
     "gmp": rewire.GMP(to=0.1, when=when.every(3)),
     "gmp-global": rewire.GMP(to=0.1, when=when.every(2, stop=0.75), scope="global"),
     "gmp-lamp": rewire.GMP(to=0.1, when=when.every(3), scope="lamp"),

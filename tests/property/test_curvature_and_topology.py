@@ -30,6 +30,7 @@ KEPT = {
     "cht": rewire.CHT(fraction=0.5, **ONCE),
     "cht-soft": rewire.CHT(fraction=1.0, soft=True, stop_at=None, **ONCE),
     "chase": rewire.Chase(channels=0.0, fraction=0.5, **ONCE),
+    "groups": rewire.GroupRigL(block=(1, 1), fraction=0.5, **ONCE),
     "dst-ee": rewire.DSTEE(fraction=0.5, **ONCE),
     "chts": rewire.CHTs(fraction=1.0, **ONCE),
     "chts-largest": rewire.CHTs(fraction=0.5, regrowth="largest", chain=False, **ONCE),

@@ -38,6 +38,7 @@ RULES = {
     "DSTEE": rewire.DSTEE(fraction=0.3, c=0.1, when=every(2)),
     "Chase": rewire.Chase(channels=0.3, fraction=0.3, when=every(2)),
     "DynaDiag": rewire.DynaDiag(to=0.3, until=0.5, rate=0.1),
+    "GroupRigL": rewire.GroupRigL(fraction=0.5, when=every(3)),
     "GMP": rewire.GMP(to=0.1, when=every(2)),
     "L1Shrinkage": rewire.L1Shrinkage(to=0.1, l1=0.05),
     "GraNet": rewire.GraNet(to=0.1, when=every(3)),

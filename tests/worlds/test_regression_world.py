@@ -38,6 +38,7 @@ RUNS = {
     rewire.CHTss(to=0.25, when=OFTEN): (48, 24),
     rewire.DSTEE(when=OFTEN, fraction=0.4): (48, 48),
     rewire.Chase(channels=0.0, when=OFTEN, fraction=0.4): (48, 48),
+    rewire.GroupRigL(block=(2, 2), when=OFTEN, fraction=0.5): (48, 48),
     rewire.GMP(to=0.25, when=OFTEN): (96, 24),
     rewire.L1Shrinkage(to=0.25, l1=0.01): (96, 24),
     rewire.GraNet(to=0.25, when=OFTEN): (48, 24),
