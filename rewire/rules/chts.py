@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -112,11 +113,10 @@ class CHTs(Rule):
         ranges = list(zip(ends[:-1], ends[1:], strict=True))
         fraction, counts = value(self.fraction, clock), [hi - lo for lo, hi in ranges]
         keep = [n - int(fraction * n) for n in counts]
-        weight = graph["weight"][rows].double().abs().numpy()
-        size = np.maximum(ranked_numbers(weight, f"{self.name}'s |weight|"), 1e-12)
-        drawn = value(self.sharpness, clock) * np.log(size) + _gumbel(len(size), rng)
+        chances = value(self.sharpness, clock) * _log_size(graph, rows, self.name)
+        drawn = largest(_raced(chances, rng), keep, ranges)
         stays = torch.zeros(len(graph), dtype=torch.bool)
-        stays[rows[largest(torch.from_numpy(drawn), keep, ranges)]] = True
+        stays[rows[drawn]] = True
         # (2) without what hidden units without inputs or outputs still have
         if self.chain:
             stays = fed_and_heard(graph, stays)
@@ -124,24 +124,28 @@ class CHTs(Rule):
         # (3) as many as each projection lost, drawn in proportion to their score in what is left
         left = graph.apply(Edit(drop=drop))
         lost = [n - k for n, k in zip(counts, left.counts().tolist(), strict=True)]
-        return exchange(
-            graph, drop, grown(left, lost, lambda i, n: self._best(left, i, n, rng), rng)
-        )
-
-    def _best(self, left: Graph, i: int, n: int, rng: Stream) -> Tensor:
-        """Keys of up to ``n`` absent synapses of projection i, by their score, ascending."""
-        if not n:
-            return torch.empty(0, dtype=torch.int64)
-        at, scores = SCORES[self.score](left, i)
-        if self.regrowth == "drawn":
-            scores = np.log(scores) + _gumbel(len(at), rng)
-        rows = largest(
-            torch.from_numpy(scores), min(n, len(at)), what=f"{self.name}'s {self.score}"
-        )
-        return torch.from_numpy(at)[rows] + left.space.bounds[i]
+        scored = partial(_best, left, self.score, rng if self.regrowth == "drawn" else None)
+        return exchange(graph, drop, grown(left, lost, scored, rng))
 
 
-def _gumbel(n: int, rng: Stream) -> np.ndarray:
-    """Gumbel noise: the k largest of log p + noise are k draws without replacement by p."""
+def _log_size(graph: Graph, rows: Tensor, rule: str) -> np.ndarray:
+    """ln |w| of these rows, not below that of 1e-12."""
+    weight = ranked_numbers(graph["weight"][rows].double().abs().numpy(), f"{rule}'s |weight|")
+    return np.log(np.maximum(weight, 1e-12))
+
+
+def _best(left: Graph, score: str, rng: Stream | None, i: int, n: int) -> Tensor:
+    """Keys of up to ``n`` absent synapses of projection i, ascending: drawn in proportion to their
+    score where there is a stream to draw from, else of the largest."""
+    if not n:
+        return torch.empty(0, dtype=torch.int64)
+    at, scores = SCORES[score](left, i)
+    ranked = torch.from_numpy(scores) if rng is None else _raced(np.log(scores), rng)
+    rows = largest(ranked, min(n, len(at)), what=f"the {score} score")
+    return torch.from_numpy(at)[rows] + left.space.bounds[i]
+
+
+def _raced(chances: np.ndarray, rng: Stream) -> Tensor:
+    """ln p + Gumbel noise: the k largest are k draws without replacement in proportion to p."""
     with np.errstate(divide="ignore"):  # one of 2^53 numbers is 0
-        return -np.log(-np.log(rng.doubles(n)))
+        return torch.from_numpy(chances - np.log(-np.log(rng.doubles(len(chances)))))

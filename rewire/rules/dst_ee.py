@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log
 from typing import Annotated, ClassVar
 
@@ -19,6 +20,7 @@ from ..signals import Signals, top_absent
 from ..streams import Stream
 from ..tunable import Period, Replaced, Tunable
 from ..when import Clock, Cosine, Every, value
+from .shared.link_prediction import refuse_multapses
 
 PAPER = """
 @inproceedings{huang2023dynamic,
@@ -81,11 +83,7 @@ class DSTEE(Rule):
     when: Period = Every(100, stop=0.75)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
-        if graph.space.multapses:
-            raise ValueError(
-                "DSTEE counts how often a pair was joined, and a projection here may join a pair "
-                "twice. Use projections without multapses."
-            )
+        refuse_multapses(graph, self.name)
         return Edit(), {"ever": graph.keys.clone(), "times": torch.ones(len(graph)).long()}
 
     def update(
@@ -94,29 +92,32 @@ class DSTEE(Rule):
         fraction, ranges = value(self.fraction, clock), groups(graph, "layer")
         k = [int(fraction * (hi - lo)) for lo, hi in ranges]
         drop = smallest(graph["weight"], k, ranges, magnitude=True, what="DSTEE's |weight|")
-        grow = self._largest(graph, signals, state, clock.step, k, drop)
-        edit = exchange(graph, drop, grow)
-        # count the topology that the tick leaves
-        ever = np.concatenate([state["ever"].numpy(), graph.apply(edit).array])
-        times = np.concatenate([state["times"].numpy(), np.ones(len(graph), np.int64)])
-        ever, of = np.unique(ever, return_inverse=True)
-        counted = np.bincount(of, times, len(ever)).astype(np.int64)
-        return edit, {"ever": torch.from_numpy(ever), "times": torch.from_numpy(counted)}
+        score = self._acquisition(signals.whole("growth").double(), state, clock.step)
+        edit = exchange(graph, drop, _largest(graph, score, k, drop))
+        return edit, _counted(state, graph.apply(edit).array)
 
-    def _largest(
-        self, graph: Graph, signals: Signals, state: State, t: int, k: list[int], drop: Tensor
-    ) -> Tensor:
-        """Keys of the ``k[i]`` synapses of projection i of largest score among those not kept."""
-        if not any(k):
-            return torch.empty(0, dtype=torch.int64)
+    def _acquisition(self, gradient: Tensor, state: State, t: int) -> Tensor:
+        """|dL/dw| + c ln(t) / (N + epsilon) of every possible synapse, float64."""
         explore = self.c * log(t)
-        score = signals.whole("growth").double()
-        bonus = torch.full_like(score, explore / self.epsilon)
+        bonus = torch.full_like(gradient, explore / self.epsilon)
         bonus[state["ever"]] = explore / (state["times"].double() + self.epsilon)
-        score += bonus
-        keys = []
-        for i, (lo, hi) in enumerate(zip(graph.space.bounds, graph.space.bounds[1:], strict=False)):
-            present = torch.from_numpy(graph.local_without(i, drop.numpy()))
-            name = graph.projections[i].name
-            keys.append(top_absent(score[lo:hi], present, k[i], "growth", name) + lo)
-        return torch.cat(keys)
+        return gradient + bonus
+
+
+def _largest(graph: Graph, score: Tensor, k: list[int], drop: Tensor) -> Tensor:
+    """Keys of the ``k[i]`` synapses of projection i of largest score among those not kept."""
+    keys = []
+    for i, (lo, hi) in enumerate(pairwise(graph.space.bounds)):
+        present = torch.from_numpy(graph.local_without(i, drop.numpy()))
+        name = graph.projections[i].name
+        keys.append(top_absent(score[lo:hi], present, k[i], "growth", name) + lo)
+    return torch.cat(keys)
+
+
+def _counted(state: State, keys: np.ndarray) -> State:
+    """How many topologies had each synapse that ever was, these ``keys`` as one more."""
+    ever = np.concatenate([state["ever"].numpy(), keys])
+    times = np.concatenate([state["times"].numpy(), np.ones(len(keys), np.int64)])
+    ever, of = np.unique(ever, return_inverse=True)
+    counted = np.bincount(of, times, len(ever)).astype(np.int64)
+    return {"ever": torch.from_numpy(ever), "times": torch.from_numpy(counted)}
