@@ -83,7 +83,7 @@ def test_tuned_runs_stand_beside_the_same_network_alone(runs, results):
     first, second = results["networks"]
     assert "tuned" not in second
     for row in ranks.by_tuning(first):
-        assert row["label"] == "RigL" and row["fields"] == {"fraction": 0.1}
+        assert row["label"] == "RigL" and row["after"] == {"fraction": 0.1}
         usual, tuned = (next(e for e in first[key][row["density"]] if e["label"] == "RigL")
                         for key in ("densities", "tuned"))  # fmt: skip
         assert row["gain"] == pytest.approx(tuned["test"]["mean"] - usual["test"]["mean"])

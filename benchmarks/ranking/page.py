@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rewire.experiments.config.schema import available, is_branch
 from rewire.experiments.metric import Metric
 from rewire.experiments.statistics import coverage
 
 from .ranks import COSTS, by_tuning, changes, frontier, overall
+from .runs import UNRANKED
 
 BEGIN, END = "<!-- ranking -->", "<!-- /ranking -->"
-# rules that these experiments leave out, and why
-UNRANKED = {
-    "NM": "a pattern, no density", "SRSTE": "a pattern, no density",
-    "Wanda": "prunes a trained network", "SparseGPT": "prunes a trained network",
-    "UnitPruning": "prunes a trained network", "Combined": "made of other rules",
-    "EarlyTime": "searches a spiking network",
-}  # fmt: skip
 MOVED = 12  # rules with a change of rank that are listed
 
 Found = Mapping[str, Any]
@@ -77,7 +70,7 @@ def _protocol(results: Found) -> Iterator[str]:
             else "Of one seed, ranks have no interval: another seed may give another order."
         )
     )
-    yield from _what_is_missing(results["networks"])
+    yield from _what_is_missing(results)
 
 
 def _all_entries(networks: Sequence[Found]) -> Iterator[Found]:
@@ -86,7 +79,8 @@ def _all_entries(networks: Sequence[Found]) -> Iterator[Found]:
             yield from entries
 
 
-def _what_is_missing(networks: Sequence[Found]) -> Iterator[str]:
+def _what_is_missing(results: Found) -> Iterator[str]:
+    networks = results["networks"]
     lines = [f"{network['name']}: {text}" for network in networks for text in network["left_out"]]
     lines += [
         f"{network['name']}: {text}"
@@ -94,12 +88,10 @@ def _what_is_missing(networks: Sequence[Found]) -> Iterator[str]:
         for run in network["runs"]
         for text in run["outdated"]
     ]
-    ranked = {entry["rule"] for entry in _all_entries(networks)} | {"Dense"}
-    rules = {name for name, cls in available("rule").items() if not is_branch(cls)}
-    absent = sorted(rules - ranked - UNRANKED.keys())
-    if absent:
-        lines.append(f"rules of this version that are in none of the runs: {', '.join(absent)}")
-    why = "; ".join(f"{name} ({reason})" for name, reason in UNRANKED.items() if name in rules)
+    if results["absent"]:
+        absent = ", ".join(results["absent"])
+        lines.append(f"rules of this version that are in none of the runs: {absent}")
+    why = "; ".join(f"{name} ({reason})" for name, reason in UNRANKED.items())
     lines.append(f"never ranked: {why}")
     yield ""
     yield from (f"- {line}." for line in lines)
@@ -169,18 +161,25 @@ def _tuned(networks: Sequence[Found]) -> Iterator[str]:
     yield ""
     yield "Ranks among the tuned rules alone, with their fields at defaults and searched."
     yield ""
-    yield "| network | density | rule | rank at defaults | rank tuned | gain | fields | changes |"
-    yield "|---|--:|---|--:|--:|--:|---|---|"
+    columns = ("network", "density", "rule", "rank at defaults", "rank tuned", "gain", "fields",
+               "trials, dense trainings spent", "changes")  # fmt: skip
+    yield f"| {' | '.join(columns)} |"
+    yield "|---|--:|---|--:|--:|--:|---|--:|---|"
     for network in networks:
         metric = _metric(network)
         for row in by_tuning(network):
-            fields = ", ".join(f"{k}={v}" for k, v in row["fields"].items()) or "as they are"
+            fields = ", ".join(_field(k, v) for k, v in row["after"].items()) or "as they are"
+            cost = f"{row['trials']}, {row['spent']:.3g}" if row["trials"] else "–"
             gain = f"{row['gain'] * metric.factor:+.2f}"
             yield (
                 f"| {network['name']} | {row['density']} | {row['label']} "
-                f"| {_rank(row['default'])} | {_rank(row['tuned'])} | {gain} | {fields} "
+                f"| {_rank(row['default'])} | {_rank(row['tuned'])} | {gain} | {fields} | {cost} "
                 f"| {'yes' if row['changes'] else 'no'} |"
             )
+
+
+def _field(name: str, value: Any) -> str:
+    return f"{name} = {value:.3g}" if isinstance(value, float) else f"{name} = {value}"
 
 
 def _contrasts(rows: Sequence[Found], networks: Sequence[Found]) -> Iterator[str]:
@@ -267,7 +266,7 @@ def _table(network: Found, density: str, entries: Sequence[Found]) -> Iterator[s
         shown = _value(metric, e["test"]["mean"])
         if e["test"]["sd"] is not None:
             shown += f" ± {_value(metric, e['test']['sd'])}"
-        fields = ", ".join(f"{k} = {v}" for k, v in e["fields"].items() if k != "when")
+        fields = ", ".join(_field(k, v) for k, v in e["fields"].items() if k != "when")
         label = e["label"] + (f" ({fields})" if fields and e["label"] == e["rule"] else "")
         yield (
             f"| {e['rank'] or '–'} | {_interval(e['interval']) if e['interval'] else '–'} "

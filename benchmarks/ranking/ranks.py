@@ -180,8 +180,10 @@ def by_tuning(network: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rules with searched fields beside the same at defaults, ranked among these rules alone.
 
     ``gain`` is the difference of means in the better direction; ``changes`` says whether the
-    intervals of the two ranks are apart.
+    intervals of the two ranks are apart. Fields are those that a search chose, the rule's own of a
+    run that no search was made for.
     """
+    searches = network.get("searches", {})
     lower, rows = network["metric"]["lower"], []
     for density, tuned in network.get("tuned", {}).items():
         usual = {e["label"]: e for e in network["densities"].get(density, [])}
@@ -194,7 +196,8 @@ def by_tuning(network: Mapping[str, Any]) -> list[dict[str, Any]]:
             gain = now["test"]["mean"] - was["test"]["mean"]
             apart = (was["interval"][1] < now["interval"][0]
                      or now["interval"][1] < was["interval"][0])  # fmt: skip
-            rows.append({"label": label, "density": density, "fields": now["fields"],
+            search = searches.get(label, {"after": now["fields"], "trials": None, "spent": None})
+            rows.append({"label": label, "density": density, **search,
                          "gain": -gain if lower else gain, "changes": apart,
                          "default": {k: was[k] for k in ("rank", "interval")},
                          "tuned": {k: now[k] for k in ("rank", "interval")}})  # fmt: skip

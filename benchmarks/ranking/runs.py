@@ -23,7 +23,15 @@ from .ranks import add_ranks, contrasts
 COSTS = {"train_flops_sparse": "sparse", "train_flops_dense": "dense"}
 # of an experiment's file, what does not say which network is trained how
 APART = ("name", "title", "about", "source", "time", "device", "threads", "contrasts", "rules",
-         "seeds", "densities", "evaluate_every", "tune")  # fmt: skip
+         "seeds", "densities", "evaluate_every", "tune", "tuned")  # fmt: skip
+
+# rules that these experiments leave out, and why
+UNRANKED = {
+    "NM": "a pattern, no density", "SRSTE": "a pattern, no density",
+    "Wanda": "prunes a trained network", "SparseGPT": "prunes a trained network",
+    "UnitPruning": "prunes a trained network", "Combined": "made of other rules",
+    "EarlyTime": "searches a spiking network",
+}  # fmt: skip
 
 Entry = dict[str, Any]
 
@@ -45,6 +53,7 @@ def summary(runs: Sequence[Path], tuned: Sequence[Path] = ()) -> dict[str, Any]:
             )
         found = _network(group)
         networks[key]["tuned"] = found["densities"]
+        networks[key]["searches"] = _searches(group)
         networks[key]["runs"] += [{**run, "tuned": True} for run in found["runs"]]
         networks[key]["left_out"] += [f"tuned {text}" for text in found["left_out"]]
     everything = list(networks.values())
@@ -53,7 +62,15 @@ def summary(runs: Sequence[Path], tuned: Sequence[Path] = ()) -> dict[str, Any]:
         "machine": machine(),
         "networks": everything,
         "contrasts": contrasts(everything),
+        "absent": _absent(everything),
     }
+
+
+def _absent(networks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rules of this installation that could be ranked, and are in none of the runs."""
+    listed = {e["rule"] for n in networks for entries in n["densities"].values() for e in entries}
+    rules = {name for name, cls in available("rule").items() if not is_branch(cls)}
+    return sorted(rules - listed - UNRANKED.keys() - {"Dense"})
 
 
 def command_of(given: str) -> str:
@@ -156,6 +173,15 @@ def _network(runs: Sequence[_Run]) -> dict[str, Any]:
         "runs": [run.describe() for run in runs],
         "left_out": [text for run in runs for text in run.left_out()],
     }  # fmt: skip
+
+
+def _searches(runs: Sequence[_Run]) -> dict[str, dict[str, Any]]:
+    """Rule -> what ``rewire tune`` chose, in how many trials, for how many dense trainings."""
+    return {
+        found["rule"]: {key: found.get(key) for key in ("after", "trials", "spent")}
+        for run in runs
+        for found in run.experiment["config"].get("tuned", [])
+    }
 
 
 # -- entries --------------------------------------------------------------------------------------
