@@ -15,7 +15,7 @@ trainings that a network started from; and the most edges that were held at once
 included. ``rank`` counts the rules that kept to the density or below it; one that kept over 5 %
 more edges has none, and stands where its metric puts it.
 
-A rank's interval (95 %) comes from resamples of the rule's seeds; that of a mean rank from
+A rank's interval (95 %) comes from resamples of the seeds; that of a mean rank from
 resamples of the networks, and in each of the seeds. Of a seed that is not finished nothing is used
 where another is. Contrasts are those that the runs' experiments name: at each density, differences
 of seeds that both rules have, in units of their root mean square on that network, from all networks

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from rewire.experiments.metric import Metric
 from rewire.pictures.style import THEME, drawing, new_figure, to_svg
@@ -50,7 +51,7 @@ def costs(results: Found) -> str:
     """Every rule at every density: the metric against each cost, a row for each network."""
     networks = results["networks"]
     with drawing(standalone=True):
-        figure = new_figure(WIDTH + 1.6, 2.5 * len(networks) + 0.4)
+        figure = new_figure(WIDTH + 1.6, 2.3 * len(networks) + 0.6)
         grid = figure.subplots(len(networks), len(COSTS), squeeze=False, sharey="row")
         for axes_of, network in zip(grid, networks, strict=True):
             for axes, cost in zip(axes_of, COSTS, strict=True):
@@ -58,25 +59,33 @@ def costs(results: Found) -> str:
             metric = Metric(**network["metric"])
             axes_of[0].set_ylabel(f"{network['name']}: {metric.axis('test')}")
         for axes, cost in zip(grid[-1], COSTS, strict=True):
-            axes.set_xlabel(cost)
+            axes.set_xlabel(f"{cost}, dense = 1")
+        for axes_of in grid:
+            axes_of[0].legend(fontsize=7, frameon=False, title="density", title_fontsize=7)
         figure.tight_layout()
         return to_svg(figure)
 
 
 def _costs_of(axes: Axes, network: Found, cost: str) -> None:
-    factor = Metric(**network["metric"]).factor
+    """Costs as parts of the dense network's, where there is one."""
+    factor, dense = Metric(**network["metric"]).factor, network["dense"]
+    unit = COSTS[cost](dense) if dense else 1.0
     for n, (density, entries) in enumerate(network["densities"].items()):
-        axes.plot([COSTS[cost](e) for e in entries], [factor * e["test"]["mean"] for e in entries],
-                  MARKS[n % len(MARKS)], color=THEME[COLOURS[n % len(COLOURS)]][0], markersize=3,
-                  alpha=0.6, label=density)  # fmt: skip
-    best = frontier(network, cost)
+        axes.plot([COSTS[cost](e) / unit for e in entries],
+                  [factor * e["test"]["mean"] for e in entries], MARKS[n % len(MARKS)],
+                  color=THEME[COLOURS[n % len(COLOURS)]][0], markersize=3.5, alpha=0.7,
+                  label=density)  # fmt: skip
+    best = [{**p, "cost": p["cost"] / unit} for p in frontier(network, cost)]
     axes.step([p["cost"] for p in best], [factor * p["test"] for p in best], where="post",
               color=THEME["ink"][0], linewidth=1)  # fmt: skip
     for point in _spread(best):
         axes.annotate(point["label"], (point["cost"], factor * point["test"]), fontsize=7,
                       xytext=(2, 3), textcoords="offset points")  # fmt: skip
     axes.set_xscale("log")
-    axes.legend(fontsize=7, frameon=False, loc="lower right", title="density", title_fontsize=7)
+    axes.xaxis.set_major_locator(LogLocator(numticks=5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.15)
 
 
 def _spread(points: Sequence[Found]) -> list[Found]:

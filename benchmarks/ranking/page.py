@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rewire.experiments.metric import Metric
-from rewire.experiments.statistics import coverage
 
 from .ranks import COSTS, by_tuning, changes, frontier, overall
 from .runs import UNRANKED
@@ -63,9 +62,8 @@ def _protocol(results: Found) -> Iterator[str]:
         "A rank counts the rules at their density or below it; one without a rank kept over 5 % "
         "more edges. "
         + (
-            "Its 95 % interval comes from resamples of the seeds, which cannot leave the range of "
-            f"what the seeds gave: of {n} of them, it holds the true mean "
-            f"{100 * coverage(n):.0f} times in 100 at most."
+            "Its 95 % interval comes from resamples of the seeds (their deviations times "
+            f"sqrt(n / (n - 1))); of {n} seeds it is rather too narrow than too wide."
             if n > 1
             else "Of one seed, ranks have no interval: another seed may give another order."
         )
@@ -126,7 +124,9 @@ def _rank(place: Found) -> str:
     return f"{place['rank']:.3g} ({_interval(place['interval'])})"
 
 
-def _interval(bounds: Sequence[float]) -> str:
+def _interval(bounds: Sequence[float] | None) -> str:
+    if bounds is None:
+        return "?"
     low, high = (f"{x:.3g}" for x in bounds)
     return low if low == high else f"{low}–{high}"
 
@@ -141,7 +141,12 @@ def _moved(networks: Sequence[Found]) -> Iterator[str]:
         yield (f"- {first} and {second}: Spearman's correlation of the ranks is {row['rho']:.2f} "
                f"({low:.2f} to {high:.2f} over the seeds).")  # fmt: skip
     moved = changes(ranked)
+    unknown = [n for n in networks if any(len(e["seeds"]) < 2 for e in _all_entries([n]))]
     yield ""
+    if len(networks) - len(unknown) < 2:
+        yield ("What changes cannot be said: "
+               f"{', '.join(n['name'] for n in unknown)} has rules with one seed.")  # fmt: skip
+        return
     if not moved:
         yield "No rule's ranks on two networks have intervals apart."
         return
@@ -269,7 +274,7 @@ def _table(network: Found, density: str, entries: Sequence[Found]) -> Iterator[s
         fields = ", ".join(_field(k, v) for k, v in e["fields"].items() if k != "when")
         label = e["label"] + (f" ({fields})" if fields and e["label"] == e["rule"] else "")
         yield (
-            f"| {e['rank'] or '–'} | {_interval(e['interval']) if e['interval'] else '–'} "
+            f"| {e['rank'] or '–'} | {_interval(e['interval']) if e['rank'] else '–'} "
             f"| {label} | {shown} | {len(e['seeds'])} | {e['density']:.3g} "
             f"| {e['train_flops']['sparse'] / unit:.2g} | {e['most_held']:.2g} "
             f"| {e['cpu_seconds']:.1f} |"

@@ -26,18 +26,30 @@ Entry = dict[str, Any]
 
 
 def add_ranks(entries: Sequence[Entry], lower: bool) -> list[Entry]:
-    """From best to worst, with ``rank`` and ``interval`` of those at their density or below."""
+    """From best to worst, with ``rank`` and ``interval`` of those at their density or below.
+
+    There is no interval where a rule has one seed: nothing says how it varies.
+    """
     sign = 1 if lower else -1
     ordered = sorted(entries, key=lambda e: (sign * e["test"]["mean"], e["label"]))
     within = [e for e in ordered if not e["over"]]
-    low, high = np.quantile(_resampled(within, lower), BOUNDS, axis=0) if within else ([], [])
+    bounds = _bounds(_resampled(within, lower)) if _vary(within) else [None] * len(within)
     place = {e["label"]: i for i, e in enumerate(within)}
     return [
-        {**e, "rank": place[e["label"]] + 1,
-         "interval": [float(low[place[e["label"]]]), float(high[place[e["label"]]])]}
-        if e["label"] in place else {**e, "rank": None, "interval": None}
+        {**e, "rank": place[e["label"]] + 1, "interval": bounds[place[e["label"]]]}
+        if e["label"] in place
+        else {**e, "rank": None, "interval": None}
         for e in ordered
-    ]  # fmt: skip
+    ]
+
+
+def _vary(entries: Sequence[Entry]) -> bool:
+    return bool(entries) and all(len(e["test"]["values"]) > 1 for e in entries)
+
+
+def _bounds(drawn: np.ndarray) -> list[list[float]]:
+    """Of each column of (draws, columns)."""
+    return np.quantile(drawn, BOUNDS, axis=0).T.tolist()
 
 
 def _resampled(entries: Sequence[Entry], lower: bool) -> np.ndarray:
@@ -48,8 +60,12 @@ def _resampled(entries: Sequence[Entry], lower: bool) -> np.ndarray:
 
 
 def _means(values: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """Of seeds drawn with replacement, as far from the mean as as many seeds are on average."""
     x = np.asarray(values)
-    return x[rng.integers(len(x), size=(RESAMPLES, len(x)))].mean(1)
+    n = len(x)
+    drawn = x[rng.integers(n, size=(RESAMPLES, n))].mean(1)
+    # the spread of n values about their own mean is (n - 1) / n of that about the true one
+    return x.mean() + (drawn - x.mean()) * (n / (n - 1)) ** 0.5 if n > 1 else drawn
 
 
 def frontier(network: Mapping[str, Any], cost: str) -> list[dict[str, Any]]:
@@ -110,23 +126,23 @@ def overall(networks: Sequence[Mapping[str, Any]], of: str = "densities") -> dic
     ))  # fmt: skip
     labels = [label for label in anywhere if label in everywhere]
     lower = {network["name"]: network["metric"]["lower"] for network in networks}
-    means, drawn = [], []  # (networks, labels) and (networks, RESAMPLES, labels)
+    means, drawn, known = [], [], []  # (networks, labels), (networks, RESAMPLES, labels)
     names = list(dict.fromkeys(name for name, _ in by_task))
     for name in names:
         own = [[entries[label] for label in labels]
                for (of_network, _), entries in by_task.items() if of_network == name]  # fmt: skip
         means.append(np.mean([_ranks(entries, lower[name]) for entries in own], axis=0))
         drawn.append(np.mean([_resampled(entries, lower[name]) for entries in own], axis=0))
+        known.append(all(_vary(entries) for entries in own))
     rng = np.random.default_rng(1)
     which = rng.integers(len(names), size=(RESAMPLES, len(names)))
     resampled = np.stack(drawn)[which, np.arange(RESAMPLES)[:, None]].mean(1)
-    low, high = np.quantile(resampled, BOUNDS, axis=0)
-    within = np.quantile(np.stack(drawn), BOUNDS, axis=1)  # (2, networks, labels)
+    low_high = _bounds(resampled)
+    by_network = [_bounds(x) if sure else [None] * len(labels)
+                  for x, sure in zip(drawn, known, strict=True)]  # fmt: skip
     rules = [
-        {"label": label, "mean": float(np.mean([m[i] for m in means])),
-         "interval": [float(low[i]), float(high[i])],
-         "by_network": {name: {"rank": float(means[n][i]),
-                               "interval": within[:, n, i].tolist()}
+        {"label": label, "mean": float(np.mean([m[i] for m in means])), "interval": low_high[i],
+         "by_network": {name: {"rank": float(means[n][i]), "interval": by_network[n][i]}
                         for n, name in enumerate(names)}}
         for i, label in enumerate(labels)
     ]  # fmt: skip
@@ -170,10 +186,15 @@ def changes(ranked: Mapping[str, Any]) -> list[dict[str, Any]]:
     for rule in ranked["rules"]:
         places = sorted(rule["by_network"].items(), key=lambda item: item[1]["rank"])
         (best, first), (worst, last) = places[0], places[-1]
-        if first["interval"][1] < last["interval"][0]:
+        if _apart(first["interval"], last["interval"]):
             rows.append({"label": rule["label"], "best": {"network": best, **first},
                          "worst": {"network": worst, **last}})  # fmt: skip
     return sorted(rows, key=lambda row: row["best"]["rank"] - row["worst"]["rank"])
+
+
+def _apart(first: Sequence[float] | None, last: Sequence[float] | None) -> bool:
+    """Whether the first interval ends before the last begins; False where one is not known."""
+    return first is not None and last is not None and first[1] < last[0]
 
 
 def by_tuning(network: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -194,8 +215,9 @@ def by_tuning(network: Mapping[str, Any]) -> list[dict[str, Any]]:
         for label, was in before.items():
             now = after[label]
             gain = now["test"]["mean"] - was["test"]["mean"]
-            apart = (was["interval"][1] < now["interval"][0]
-                     or now["interval"][1] < was["interval"][0])  # fmt: skip
+            apart = _apart(was["interval"], now["interval"]) or _apart(
+                now["interval"], was["interval"]
+            )
             search = searches.get(label, {"after": now["fields"], "trials": None, "spent": None})
             rows.append({"label": label, "density": density, **search,
                          "gain": -gain if lower else gain, "changes": apart,
