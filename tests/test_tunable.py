@@ -39,7 +39,7 @@ def drawn(space, at, whole):
     return round(value) if whole else value
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.data())
 def test_every_default_lies_inside_and_every_value_makes_a_legal_rule(data):
     unit = st.floats(0, 1)

@@ -22,7 +22,7 @@ from .checking import check, described
 from .drawing import Draws, check_installed
 from .generation import cost_of_dense, levels, trained, tree_of
 from .page import render
-from .space import RuleSpace, rule_spaces
+from .space import OPTIMIZER, RuleSpace, rule_spaces
 from .trials import Trial
 from .tuned import Tuned
 
@@ -216,10 +216,14 @@ class _Search:
     def _legal(
         self, one: RuleSpace, draws: Draws, number: int
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The first draw that the experiment takes: a period may be longer than a training."""
-        why = ""
+        """The first draw that the experiment takes: a period may be longer than a training.
+
+        Fields of the optimizer stay those of the first attempt, which other rules have as well.
+        """
+        why, shared = "", dict[str, Any]()
         for attempt in range(REDRAWN):
-            values = draws.draw(number, attempt)
+            values = draws.draw(number, attempt) | shared
+            shared = {k: v for k, v in values.items() if k.startswith(OPTIMIZER)}
             try:
                 table = one.table(values)
                 kinds.load(tree_of(self.experiment, self.search, [table], "trial"))

@@ -2,10 +2,12 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,10 +20,12 @@ from rewire.experiments.config.tune import Tune
 from rewire.experiments.errors import ConfigError
 from rewire.experiments.metric import ACCURACY, Metric
 from rewire.experiments.report.run import load
-from rewire.experiments.tuning import search, trials
+from rewire.experiments.tuning import search, space, trials
 from rewire.experiments.tuning.checking import check
 from rewire.experiments.tuning.drawing import Draws, check_installed
 from rewire.experiments.tuning.expected import association, expected_best
+from rewire.experiments.tuning.generation import TrialFailed
+from rewire.experiments.tuning.space import rule_spaces
 from rewire.experiments.tuning.trials import Trial
 from rewire.tunable import Tunable
 
@@ -215,12 +219,33 @@ def test_draws_that_the_experiment_refuses_are_drawn_again(file, monkeypatch):
     def refuse(tree):
         raise ConfigError("a period longer than the training")
 
-    one = search._Search(kinds.load(file), Tune(rules=["SET"]), file.parent, {})
-    one.done["SET"] = [trial(0, 0.5, spent=1.0)]
+    one = search._Search(kinds.load(file), Tune(rules=["Static"], optimizer=["lr"]), file, {})
+    one.done["Static"] = [trial(0, None, spent=1.0)]
     one.unit = 1.0
     monkeypatch.setattr(search.kinds, "load", refuse)
-    with pytest.raises(ConfigError, match="SET: 3 draws .*a period longer than the training"):
+    with pytest.raises(ConfigError, match="Static: 3 draws .*a period longer than the training"):
         one._next(1)
+
+
+def test_a_period_after_the_end_is_no_draw(file):
+    (one,) = rule_spaces(kinds.load(file), Tune(rules=["SET"]))
+    assert one.table({"when": 39})["when"] == {"every": 39}
+    with pytest.raises(ValueError, match="never due in 40 steps"):
+        one.table({"when": 41})
+
+
+def test_a_training_that_diverges_is_a_failed_trial(file, tmp_path, monkeypatch):
+    """It counts, at the cost of a whole one, and is not chosen; the search goes on."""
+    monkeypatch.setattr(space, "SPREAD", 1e30)
+    words = ["tune.rules=[Static]", "tune.trials=2", "steps=20", "evaluate_every=10"]
+    few = tuning.tune(file, words, out=tmp_path / "out", workers=0, progress="quiet")
+    default, diverged = few.of("Static")
+    assert diverged.score is None and diverged.failure
+    assert diverged.spent >= default.spent > 0
+    assert few.chosen("Static") == default
+    with pytest.raises(TrialFailed, match="dense network .* diverged") as error:
+        tuning.tune(file, [*words, "optimizer.lr=1e30"], out=tmp_path / "none", workers=0)
+    assert error.value.exit_code == 4
 
 
 # --- draws and statistics ---
@@ -263,6 +288,28 @@ def test_association_of_numbers_and_of_words():
     assert association(["a", "a", "b", "b"], [1.0, 3.0, 1.0, 3.0]) == pytest.approx(0)
     assert association([True, False, True], [1.0, 2.0, 1.0]) == pytest.approx(1)
     assert association([1, 1, 1], [1.0, 2.0, 3.0]) is None
+
+
+# --- the page of the documentation ---
+
+DOCS = (Path(__file__).parents[2] / "docs" / "tuning.md").read_text(encoding="utf-8")
+
+
+def test_the_listings_of_the_page_run(tuned, monkeypatch):
+    monkeypatch.setattr(tuning, "tune", lambda *words, **options: tuned)
+    namespace = {}
+    listings = re.findall(r"```python\n(.*?)```", DOCS, re.S)
+    for listing in listings:
+        exec(compile(listing, "docs/tuning.md", "exec"), namespace)
+    assert len(listings) == 2 and namespace["tuned"] is tuned
+
+
+def test_the_page_names_every_key_and_every_option(capsys):
+    keys = re.findall(r"^\| `(\w+)` \|", DOCS, re.M)
+    assert keys == [*Tune.model_fields]
+    assert cli.main(["tune", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("--trials", "--flops", "--out", "--workers", "--json"))
 
 
 # --- a kill ---
