@@ -36,6 +36,7 @@ PAPER = """
 """
 
 Wave = Literal["sine", "linear"]
+GIVEN = "its `threshold` decides, and `to` holds it from below alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,9 @@ class STDS(Gradual):
 
     @property
     def budget(self) -> Budget:  # type: ignore[override]
-        return Scheduled("cap" if self.threshold is None else "reported")
+        if self.threshold is None:
+            return Scheduled("cap")
+        return Scheduled("reported", outcome=GIVEN)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         if self.to is None and self.threshold is not None:

@@ -35,7 +35,10 @@ def spiking(monkeypatch):
     monkeypatch.setattr("digits_run.HEADER", spikes)
 
 
-@pytest.mark.parametrize(("world", "rules"), [("masked", OF_TIME + OF_EDGES), ("sparse", OF_EDGES)])
+@pytest.mark.parametrize(
+    ("world", "rules"),
+    [("masked", OF_TIME), pytest.param("sparse", OF_EDGES, marks=pytest.mark.slow)],
+)
 def test_they_learn_with_exactly_their_edges(tmp_path, world, rules):
     rows = run(tmp_path, rules, world, densities=(0.3,))
     assert len(rows) == rules.count("[[rules]]")

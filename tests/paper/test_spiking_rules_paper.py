@@ -178,21 +178,22 @@ def test_esl_snn_prunes_the_smallest_and_regrows_by_gradient(world):
     k = [int(0.25 * n) for n in counts]
     for step in range(1, 13):
         weight, there, scores = run.step(step)
-        expected = there if step % 3 else exchanged(weight, there, scores, k, k)
+        due = step % 3 == 0 and step < 12  # not after the last step
+        expected = exchanged(weight, there, scores, k, k) if due else there
         assert torch.equal(run.dense()[1], expected)
         assert run.net.counts == counts
-    assert run.net.history.formed == run.net.history.dropped == 4 * sum(k)
+    assert run.net.history.formed == run.net.history.dropped == 3 * sum(k)
 
 
 @WORLDS
 def test_esl_snns_random_growth_is_uniform_over_what_was_absent(world):
-    """In 300 ticks what is absent of a layer comes equally often: the squared deviations of those
+    """In 200 ticks what is absent of a layer comes equally often: the squared deviations of those
     with a chance of 5 times or more are those of a binomial, within 3 standard deviations. What
     is pruned in a tick never comes back in it."""
-    run = Run(rewire.ESLSNN(fraction=0.5, when=rewire.every(1)), None, world, steps=300,
+    run = Run(rewire.ESLSNN(fraction=0.5, when=rewire.every(1)), None, world, steps=200,
               distribution={"first": 0.3, "second": 0.3})  # fmt: skip
     times, chance, spread = (torch.zeros(sum(SIZES)) for _ in range(3))
-    for step in range(1, 301):
+    for step in range(1, 201):
         there = run.dense()[1]
         run.step(step)
         after = run.dense()[1]

@@ -29,7 +29,8 @@ MORE = {
     "SoftDeepR": {"noise": 0.5, "l1": 0.1, "theta_min": -0.5},
     "STDPPruning": {"threshold": 0.5, "when": OFTEN},
 }
-EXCHANGING = ["RigL", "SET", "MEST", "SRigL", "CHT", "DropGrow", "RandomRewiring", "AgeLimit"]
+EXCHANGING = ["RigL", "SET", "MEST", "SRigL", "CHT", "DropGrow", "RandomRewiring", "AgeLimit",
+              "ESLSNN"]  # fmt: skip
 # DEEP R's Algorithm 1 draws among all dormant links, one that has just turned dormant too: it wakes
 # at strength 0
 REBORN = {"DeepR"}

@@ -11,9 +11,17 @@ from rewire.when import Cosine, Linear, Schedule
 from .test_full_layers import built, session
 
 PERIODIC = ["RigL", "SET", "MEST", "SRigL", "CHT", "DropGrow", "RandomRewiring", "AgeLimit", "DSR",
-            "SNFS", "STDPPruning", "GraNet", "GMP", "HomeostaticGrowth"]  # fmt: skip
+            "SNFS", "STDPPruning", "GraNet", "GMP", "HomeostaticGrowth", "NDSNN", "ESLSNN"]  # fmt: skip
 MADE = {n: c for n, c in available().items() if c.__module__.startswith("rewire.") and n != "On"}
-RANDOM = ["SET", "MEST", "DropGrow", "RandomRewiring", "DSR"]  # what they grow is another each time
+FALLING = ("GraNet", "GMP", "NDSNN")
+RANDOM = [
+    "SET",
+    "MEST",
+    "DropGrow",
+    "RandomRewiring",
+    "DSR",
+    "ESLSNN",
+]  # what they grow is another each time
 RAMPS = {
     (name, field): number
     for name, rule in MADE.items()
@@ -33,7 +41,7 @@ def test_defaults_end_where_they_always_did():
     as_before = {
         ("RigL", "fraction"): third, ("SRigL", "fraction"): third,
         ("RandomRewiring", "fraction"): third, ("MEST", "fraction"): Linear(0.2, 0.0, 0.75),
-        ("GraNet", "fraction"): half, ("SNFS", "fraction"): half,
+        ("GraNet", "fraction"): half, ("NDSNN", "fraction"): half, ("SNFS", "fraction"): half,
         ("EdgePopup", "rate"): Cosine(0.1, 1.0), ("CHTs", "fraction"): third,
         ("CHTss", "fraction"): third, ("CHTs", "sharpness"): Linear(1.0, 9.0, 0.75),
         ("CHTss", "sharpness"): Linear(1.0, 9.0, 0.75),
@@ -75,7 +83,7 @@ def test_tables_of_earlier_files_mean_what_they_meant():
 
 @pytest.mark.parametrize("name", PERIODIC)
 def test_nothing_is_edited_after_the_last_step_unless_it_is_asked_for(name):
-    field, falling = MADE[name]._paced_by, {"to": 0.2} if name in ("GraNet", "GMP") else {}
+    field, falling = MADE[name]._paced_by, {"to": 0.2} if name in FALLING else {}
     more = {**vars(built(name)), **falling}
     if "fraction" in more:
         more["fraction"] = 0.4
