@@ -11,17 +11,12 @@ from rewire.when import Cosine, Linear, Schedule
 from .test_full_layers import built, session
 
 PERIODIC = ["RigL", "SET", "MEST", "SRigL", "CHT", "DropGrow", "RandomRewiring", "AgeLimit", "DSR",
-            "SNFS", "STDPPruning", "GraNet", "GMP", "HomeostaticGrowth", "NDSNN", "ESLSNN"]  # fmt: skip
+            "SNFS", "STDPPruning", "GraNet", "GMP", "HomeostaticGrowth", "NDSNN",
+            "ESLSNN"]  # fmt: skip
 MADE = {n: c for n, c in available().items() if c.__module__.startswith("rewire.") and n != "On"}
 FALLING = ("GraNet", "GMP", "NDSNN")
-RANDOM = [
-    "SET",
-    "MEST",
-    "DropGrow",
-    "RandomRewiring",
-    "DSR",
-    "ESLSNN",
-]  # what they grow is another each time
+# what they grow is another each time
+RANDOM = ["SET", "MEST", "DropGrow", "RandomRewiring", "DSR", "ESLSNN"]
 RAMPS = {
     (name, field): number
     for name, rule in MADE.items()
