@@ -162,11 +162,11 @@ def test_a_line_of_fields_lies_along_the_diagonal():
 def test_bipartite_fields_are_drawn_by_the_ring_distance_of_the_paper():
     """Zhang et al. 2025: p of the larger side's units in proportion to (1 + d)^-((1 - r) / r)."""
     space, times = layer(1, 24), np.zeros(24)
-    for seed in range(4000):
+    for seed in range(1500):
         times[drawn(BipartiteReceptiveField(r=0.4), space, 1, seed=seed).keys.numpy()] += 1
     ring = np.minimum(np.arange(24), 24 - np.arange(24))
     p = (1.0 + ring) ** -1.5
-    expected = 4000 * p / p.sum()
+    expected = 1500 * p / p.sum()
     assert ((times - expected) ** 2 / expected).sum() < 24 + 4 * 48**0.5
     nearest = drawn(BipartiteReceptiveField(r=0.0), layer(24, 8), 8 * 5)
     assert nearest.fan_out("a").unique().tolist() == [5]

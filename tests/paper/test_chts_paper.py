@@ -92,8 +92,7 @@ def test_a_tick_is_the_papers_in_both_torch_worlds(world, seed):
 
 
 def rewired(rule, graph, seed):
-    world = rewire.Bare(graph.space, weights=torch.zeros(graph.space.possible))
-    edit, _ = rule.update(graph, world.signals(graph), {}, rng_for(seed, "chts"), Clock(1, 10))
+    edit, _ = rule.update(graph, None, {}, rng_for(seed, "chts"), Clock(1, 10))
     return edit, graph.apply(edit)
 
 
@@ -117,7 +116,7 @@ def test_what_stays_is_drawn_without_replacement_by_the_power_of_the_weight():
         share = p[first] / p.sum() * p[second] / (p.sum() - p[first])
         chance[pair] = chance.get(pair, 0) + share
     times = dict.fromkeys(chance, 0)
-    for seed in range(2000):
+    for seed in range(1000):
         _, after = rewired(rule, graph, seed)
         stays = frozenset(after.keys[after["weight"] != 0].tolist())
         # one row has no path of three, so that growth is uniform; where a dropped one comes back,
@@ -125,7 +124,7 @@ def test_what_stays_is_drawn_without_replacement_by_the_power_of_the_weight():
         if len(stays) == 2:
             times[stays] += 1
     counted = sum(times.values())
-    assert counted > 500 and abs(sum(chance.values()) - 1) < 1e-12
+    assert counted > 250 and abs(sum(chance.values()) - 1) < 1e-12
     for pair, n in times.items():
         assert abs(n / counted - chance[pair]) < 5 * (chance[pair] / counted) ** 0.5
 
@@ -137,12 +136,12 @@ def test_what_grows_is_drawn_in_proportion_to_the_scores():
     left = Graph(graph.space, graph.keys[:-1])
     at, scores = ch2_l3n(left, 0)
     times = np.zeros(30)
-    for seed in range(1500):
+    for seed in range(1000, 1700):
         edit, after = rewired(rule, graph, seed)
         assert len(edit.drop) <= 1
         times[list(set(after.keys.tolist()) - set(left.keys.tolist()))] += 1
-    expected = 1500 * scores / scores.sum()
-    assert times.sum() == 1500
+    expected = 700 * scores / scores.sum()
+    assert times.sum() == 700
     assert ((times[at] - expected) ** 2 / expected).sum() < len(at) + 4 * (2 * len(at)) ** 0.5
 
 

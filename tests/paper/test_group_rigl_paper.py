@@ -105,7 +105,8 @@ def test_blocks_of_one_are_rigl():
 def test_a_density_is_met_to_within_a_group(groups, density):
     model = nn.Sequential(nn.Conv2d(4, 10, 3, groups=2), nn.Flatten(), nn.Linear(40, 7))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    rule, weights = rewire.GroupRigL(groups=groups), [model[at].weight.clone() for at in (0, 2)]
+    rule = rewire.GroupRigL(groups=groups, when=when.every(5))
+    weights = [model[at].weight.clone() for at in (0, 2)]
     net = rewire.attach(model, optimizer, rule, density=density, distribution="uniform",
                         steps=20)  # fmt: skip
     for i, (count, size) in enumerate(zip(net.counts, (180, 280), strict=True)):
@@ -118,7 +119,7 @@ def test_a_density_is_met_to_within_a_group(groups, density):
 def test_what_cannot_be_had_is_refused_before_step_0():
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    rule = rewire.GroupRigL(block=(12, 14))
+    rule = rewire.GroupRigL(block=(12, 14), when=when.every(5))
     with pytest.raises(ValueError, match="cannot keep .* edges of '0.weight' in blocks of 168"):
         rewire.attach(model, optimizer, rule, density=0.4, steps=20)
     with pytest.raises(ValueError, match="block is the rows and columns of a block"):

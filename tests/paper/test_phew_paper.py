@@ -78,17 +78,17 @@ def test_the_first_path_has_the_probability_of_its_weights():
     for a, b, c in product(range(5), range(4), range(2)):
         keys = (a * 3, 15 + b * 5 + a, 35 + c * 4 + b)  # from input 0
         chance[keys] = steps[0][a, 0] * steps[1][b, a] * steps[2][c, b]
-    for seed in range(1200):
+    for seed in range(600):
         path = tuple(np.flatnonzero(kept(graph, 3, seed)).tolist())
         times[path] = times.get(path, 0) + 1
     assert times.keys() <= chance.keys()
-    chi2 = sum((times.get(k, 0) - 1200 * p) ** 2 / (1200 * p) for k, p in chance.items())
+    chi2 = sum((times.get(k, 0) - 600 * p) ** 2 / (600 * p) for k, p in chance.items())
     assert chi2 < 40 + 4 * 80**0.5
 
 
 @pytest.mark.parametrize(("build", "count"), [(perceptron, 14), (convolutional, 16)])
 def test_what_stays_is_as_likely_as_by_one_walk_after_another(build, count):
-    graph, n = graph_of(build), 600
+    graph, n = graph_of(build), 300
     weights = [graph.dense(i).numpy() for i in range(len(graph.projections))]
     mine = sum(kept(graph, count, seed) for seed in range(n)) / n
     rng = np.random.default_rng(0)
