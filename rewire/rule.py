@@ -46,6 +46,9 @@ class Rule(Plain):
                 ``sample_absent`` or ``Signals.largest`` alone, in each projection as many as it
                 drops there, or over all of them together.
 
+    A state's entry ``timesteps`` is how many time steps a model that has an attribute of that name
+    simulates from then on, 0 its own number (`EarlyTime`).
+
     And for people, as of everything that has a table: ``kind``, ``source``, ``bibtex``.
 
     A number that changes over a round and has no ``stop`` of its own ends where ``when`` ends.
