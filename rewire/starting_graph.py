@@ -68,7 +68,8 @@ def first_graph(
 
     "random": uniform in each projection. "magnitude": the largest weights of the model as it is.
     "nonzero": where its weights are not 0. A Graph, also of networkx, or a mask for each projection
-    by name. "small-world", "scale-free", "receptive-field", "regular", "ramanujan": see `starts`.
+    by name. "small-world", "scale-free", "receptive-field", "bipartite-receptive-field", "regular",
+    "ramanujan": see `starts`.
     """
     space = world.space
     topology = _named_topology(world, initial)

@@ -196,8 +196,8 @@ def attach(
         one keeps its zeros; density is left out, or says the same); a Graph, also as networkx holds
         it (``graph.to_networkx()``); a mask for each sparse weight, {name: bool tensor}, as
         ``net.masks()`` gives; or at the density's counts "small-world", "scale-free",
-        "receptive-field", "regular" or "ramanujan", or one of :mod:`rewire.starts` with fields of
-        its own.
+        "receptive-field", "bipartite-receptive-field", "regular" or "ramanujan", or one of
+        :mod:`rewire.starts` with fields of its own.
     include, exclude: patterns of parameter names; by default the weights of all linear,
         convolutional, recurrent and attention layers are sparse; embeddings=True adds those.
         ``net.coverage`` says what stays dense.

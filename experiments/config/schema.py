@@ -229,7 +229,8 @@ class Experiment(Training):
     initial: str | dict[str, Any] = Field(
         default="random",
         description="where the edges of rules that begin sparse are: random, small-world, "
-        "scale-free, receptive-field, regular or ramanujan, or a table of name and fields",
+        "scale-free, receptive-field, bipartite-receptive-field, regular or ramanujan, or a table "
+        "of name and fields",
     )
     seeds: Seeds = [0, 1, 2]
     include: list[str] = Field(default=[], description="patterns of parameters that are sparse")
