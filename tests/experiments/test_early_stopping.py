@@ -1,6 +1,7 @@
 """Steps to the least validation loss, and to the dense network's, in tables and on the page."""
 
 import json
+import shutil
 
 import pytest
 from pages import Page
@@ -125,6 +126,17 @@ def test_the_page_counts_seeds_where_not_all_reach_the_loss(folder):
     assert "Static reaches it on 6 of 7 seeds, Dense on 7: no difference" in page.text
     assert "SET is lower (p = 0.031 after Holm)" in page.text
     assert "Holm's correction for the 2 tests of this table" in page.text
+
+
+@pytest.mark.parametrize(
+    ("every", "words"), [("epoch", "every epoch,"), (1000, "every 1 000 steps,")]
+)
+def test_the_page_says_how_often_networks_are_validated(every, words, folder, tmp_path):
+    out = shutil.copytree(folder, tmp_path / "run")
+    described = json.loads((out / "experiment.json").read_text())
+    described["config"]["evaluate_every"] = every
+    (out / "experiment.json").write_text(json.dumps(described))
+    assert words in Page(write_report(out).read_text()).text
 
 
 def test_the_command_line_says_never_and_queries_count(folder, capsys):
