@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from itertools import combinations
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -120,6 +122,7 @@ def problems(
         names = " and ".join(rule.name for rule in silencing)
         text = f"{names} both set the gain of every edge: one rule may."
         reasons.append(Problem(silencing[1], text))
+    reasons += _twice(parts)
     reasons += _side_by_side(parts)
     for rule in parts:
         reasons += (Problem(rule, text) for text in _of_world(rule, world))
@@ -134,35 +137,82 @@ def problems(
 def _side_by_side(parts: Sequence[Rule]) -> Iterator[Problem]:
     """Rules that cannot keep what they promise beside each other."""
     for rule in parts:
-        others = [o for o in parts if o is not rule and not silences(o)]
+        budget = _whole(budget_of(rule))
+        others = [o for o in parts if o is not rule and not silences(o) and not _apart(rule, o)]
         if silences(rule):
-            keeps = type(budget_of(rule)) is not Budget  # a density of its own of live edges
+            keeps = type(budget) is not Budget  # a density of its own of live edges
             for other in others if keeps else ():
                 if other.when != never:
                     yield Problem(other, f"{rule.name} keeps a number of live edges by silencing "
                                   f"the others, and {other.name} adds or drops edges beside it, "
                                   "so that neither holds its number: use one of them.")  # fmt: skip
-        elif isinstance(budget_of(rule), Falling):
+        elif isinstance(budget, Falling):
             for other in others:
-                budget = budget_of(other)
-                if type(budget) is Budget and budget.kept == "cap":
+                own = _whole(budget_of(other))
+                if type(own) is Budget and own.kept == "cap":
                     yield Problem(other, f"{other.name} adds edges up to the number that it starts "
                                   f"with, and {rule.name} goes down to a density beside it: use "
                                   "one of them.")  # fmt: skip
-        elif budget_of(rule).starting:
+        if budget.starting:
             for other in others:
                 if not _keeps_counts(other):
-                    yield Problem(rule, f"{rule.name} holds each projection to the number of "
-                                  f"edges that it starts with, which {other.name} changes: use "
-                                  "one of them.")  # fmt: skip
+                    yield Problem(rule, f"{rule.name} holds each projection to a number of edges "
+                                  f"that it knows before training, which {other.name} changes: "
+                                  "use one of them.")  # fmt: skip
+        elif budget.visits:
+            wide = getattr(rule, "scope", "layer") == "global"
+            for other in others:
+                if not _keeps_counts(other, wide=wide):
+                    yield Problem(rule, f"{rule.name} goes down by numbers of edges that it knows "
+                                  f"before training, which {other.name} changes: use one of "
+                                  "them.")  # fmt: skip
 
 
-def _keeps_counts(rule: Rule) -> bool:
-    """Whether a rule leaves as many edges in each projection as there are when training starts."""
+def _twice(parts: Sequence[Rule]) -> Iterator[Problem]:
+    """Rules that would prune what another prunes: both to the density, or both before training."""
+    for rule, other in combinations(parts, 2):
+        ways = [_prunes(r) for r in (rule, other)]
+        same = ways[0] == ways[1] or set(ways) == {"before training", "round by round"}
+        if None not in ways and same and not _apart(rule, other):
+            how = ways[0] if ways[0] == ways[1] else "from every edge down"
+            yield Problem(other, f"{rule.name} and {other.name} both prune {how}, so that one of "
+                          "them would find nothing left to prune: use one of them.")  # fmt: skip
+
+
+def _prunes(rule: Rule) -> str | None:
+    """When a rule goes down to a density; None where it does not, or lets edges fall silent."""
+    budget = _whole(budget_of(rule))
+    if budget.at_start:
+        return "before training"
+    if budget.visits:
+        return "round by round"
+    return "while training" if isinstance(budget, Falling) and not silences(rule) else None
+
+
+def _whole(budget: Budget) -> Budget:
+    """The budget of a rule that acts on some projections, as it were on all."""
+    while isinstance(inner := getattr(budget, "inner", None), Budget):
+        budget = inner
+    return budget
+
+
+def _apart(rule: Rule, other: Rule) -> bool:
+    """Whether two rules act on projections of their own, as far as the patterns tell."""
+    names: Any = [getattr(r, "projections", None) for r in (rule, other)]
+    if None in names:
+        return False
+    return not any(fnmatchcase(a, b) or fnmatchcase(b, a) for a in names[0] for b in names[1])
+
+
+def _keeps_counts(rule: Rule, *, wide: bool = False) -> bool:
+    """Whether a rule leaves as many edges in each projection as there are when training starts.
+
+    wide: whether it is enough to keep their number in all.
+    """
     if isinstance(part := getattr(rule, "rule", None), Rule):  # one that acts on some projections
-        return _keeps_counts(part)
+        return _keeps_counts(part, wide=wide)
     budget = budget_of(rule)
-    layered = getattr(rule, "scope", "layer") != "global"
+    layered = wide or getattr(rule, "scope", "layer") != "global"
     at_start = budget.at_start or rule.when == never
     return at_start or (budget.kept == "exact" and type(budget) is Budget and layered)
 

@@ -23,8 +23,8 @@ class Budget:
 
     kept: "exact" keeps the number of live edges (per projection, or over all where the rule's
         ``scope`` is "global"), "cap" stays at or below it, "reported" lets it float.
-    starting: whether the rule goes back to the starting number of each projection by itself, so
-        that no other may change it.
+    starting: whether the rule brings each projection by itself to a number that it knows before
+        training, so that no other may change it.
     outcome: what decides on the number of a "reported" rule, as a clause that follows a colon.
 
     Methods that may depend on the rule's fields are given the rule.

@@ -194,7 +194,7 @@ def test_a_part_of_projections_that_share_slots_is_refused():
 def test_a_signal_of_everything_is_of_what_the_part_sees():
     """A rule that reads a signal whole must not read another projection's."""
 
-    def run(rule):
+    def run(rule, density=0.3):
         torch.manual_seed(0)
         model = torch.nn.Sequential(
             torch.nn.Linear(12, 10), torch.nn.ReLU(), torch.nn.Linear(10, 8)
@@ -202,10 +202,11 @@ def test_a_signal_of_everything_is_of_what_the_part_sees():
         data = [(torch.randn(24, 12), torch.arange(24) % 8)]
         probe = rewire.Probe(data, lambda m, b: torch.nn.functional.cross_entropy(m(b[0]), b[1]))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        return rewire.attach(model, optimizer, rule=rule, density=0.3, probe=probe)
+        return rewire.attach(model, optimizer, rule=rule, density=density, probe=probe)
 
     whole = run(rewire.SNIP(scope="layer"))
-    part = run(rewire.On(rule=rewire.SNIP(scope="layer"), projections=("2",)))
+    mine = rewire.SNIP(scope="layer", to=(whole.counts[1],))
+    part = run(rewire.On(rule=mine, projections=("2",)), density=None)
     assert part.counts == [120, whole.counts[1]]
     first = whole.graph.space.bounds[1]
     mine, its = (net.graph.keys[net.graph.keys >= first] for net in (part, whole))
@@ -243,7 +244,7 @@ def test_a_rule_that_silences_edges_stands_beside_one_that_rests():
 def test_a_soft_memory_bound_stands_beside_none_that_changes_layers(other):
     soft = rewire.MEST(soft=True, when=EVERY)
     for pair in ([soft, other], [other, soft]):
-        with pytest.raises(ValueError, match="MEST holds each projection to the number"):
+        with pytest.raises(ValueError, match="MEST holds each projection to a number"):
             net(pair)
 
 
@@ -283,3 +284,62 @@ def test_the_networks_last_projection_is_its_own_under_on_as_well():
     assert ablated["0"] > 0 and ablated["2"] > 0 and ablated["4"] == 0
     pair = net(rewire.On(rule=rule, projections=("0", "4")), density=0.3)
     assert (pair.masks()["4.weight"].sum(1) > 0).all()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [rewire.GMP(when=EVERY), rewire.ACDC(when=EVERY), rewire.SynFlow(), rewire.Magnitude(),
+     rewire.EarlyBird(when=EVERY)],
+    ids=lambda rule: rule.name,
+)  # fmt: skip
+def test_a_part_that_prunes_stands_under_no_density_of_the_whole(rule):
+    """The rest stays whole: [GMP on 2] asked for .1 ended at .66."""
+    part = rewire.On(rule=rule, projections=("2",))
+    for several in (part, [part, rewire.RigL(when=EVERY)]):
+        with pytest.raises(ValueError, match=f"{rule.name} on 2 prunes what it sees alone, and a"):
+            net(several, density=0.1)
+
+
+def test_a_part_that_prunes_has_a_density_of_its_own():
+    part = rewire.On(rule=rewire.GMP(when=EVERY, to=0.1), projections=("2",))
+    session = net(part, density=None)
+    assert session.counts == [480, round(0.1 * 384), 80]
+
+
+@pytest.mark.parametrize(
+    ("pair", "how"),
+    [((rewire.GMP(when=EVERY), rewire.L1Shrinkage()), "while training"),
+     ((rewire.NM(), rewire.Magnitude()), "before training"),
+     ((rewire.IMP(), rewire.Magnitude()), "from every edge down"),
+     ((rewire.GMP(when=EVERY), rewire.On(rule=rewire.GraNet(when=EVERY), projections=("2",))),
+      "while training")],
+    ids=str,
+)  # fmt: skip
+def test_two_rules_do_not_prune_the_same(pair, how):
+    for rules_ in (pair, pair[::-1]):
+        names = " and ".join(rule.name for rule in rules_)
+        with pytest.raises(ValueError, match=f"{names} both prune {how}, so that one of them"):
+            net(list(rules_), density=0.5)
+    shares = {"0": 0.5, "2": 0.2}
+    parts = [
+        rewire.On(rule=rewire.Magnitude(to=share, scope="layer"), projections=(name,))
+        for name, share in shares.items()
+    ]
+    assert net(parts, density=None).counts == [240, 77, 80]
+
+
+@pytest.mark.parametrize("other", [rewire.DSR(when=EVERY), rewire.DeepR(scope="global")],
+                         ids=lambda rule: rule.name)  # fmt: skip
+def test_rounds_are_cut_from_counts_that_nothing_else_changes(other):
+    """[IMP, GMP]: "cannot choose the 31 smallest of 10 edges" at the end of the first round."""
+    layered = rewire.IMP(scope="layer")
+    with pytest.raises(ValueError, match=f"IMP goes down by numbers .* {other.name} changes"):
+        net([layered, other], density=0.3)
+
+
+@pytest.mark.parametrize("other", [rewire.SNFS(rewires=EVERY), rewire.DSR(when=EVERY)],
+                         ids=lambda rule: rule.name)  # fmt: skip
+def test_a_rule_of_numbers_by_projection_stands_beside_none_that_moves_them(other):
+    """[NDSNN, SNFS] ended below its density."""
+    with pytest.raises(ValueError, match=f"NDSNN holds each projection to .* {other.name} changes"):
+        net([rewire.NDSNN(when=EVERY), other], density=0.3)

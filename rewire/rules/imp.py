@@ -190,14 +190,17 @@ class IMP(Rule):
 
     @staticmethod
     def _cut(have: Sequence[int], rates: Sequence[float], floor: int) -> list[int]:
-        """What one round drops: the rates' share, or less so that ``floor`` edges stay in all."""
+        """What one round drops: the rates' share, or less so that ``floor`` edges stay in all; or
+        one edge more of some projections, where rounding would leave them above that."""
         # at least one edge goes from each projection that is cut at all, and one stays
         drop = [max(0, min(max(1, round(r * n)) if r else 0, n - 1))
                 for n, r in zip(have, rates, strict=True)]  # fmt: skip
-        excess = sum(have) - floor
-        if sum(drop) <= excess:
+        excess, cut = sum(have) - floor, [i for i, d in enumerate(drop) if d]
+        if (above := excess - sum(drop)) >= 0:
+            if above <= min(len(cut), floor // 100):  # no round of its own for what was rounded
+                for i in sorted(cut, key=lambda i: drop[i] - have[i])[:above]:
+                    drop[i] += 1
             return drop
-        cut = [i for i, d in enumerate(drop) if d]
         n, r = [have[i] for i in cut], [rates[i] for i in cut]
         room = sum(n) - excess  # what those projections keep
         # a part of a round, in which each projection shrinks by its own rate's share

@@ -83,7 +83,7 @@ class NDSNN(Gradual):
 
     @property
     def budget(self) -> Budget:  # type: ignore[override]
-        return Scheduled("cap", begins=self.begins)
+        return Scheduled("cap", begins=self.begins, starting=True)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         edit, state = super().start(graph, signals, rng)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..graph import Birth, Edit, Graph, Space
 from ..rule import Budget, Rule, State, silences
-from ..rule_budget import budget_of
+from ..rule_budget import Falling, budget_of
 from ..signals import Signals
 from ..streams import Stream
 from ..when import Clock
@@ -41,7 +41,9 @@ class OnPart(Budget):
         return self.inner.starts_at(density)
 
     def towards(self, rule: Any, densities: Sequence[float]) -> Any:
-        return replace(rule, rule=self.inner.towards(rule.rule, densities))
+        aimed = replace(rule, rule=self.inner.towards(rule.rule, densities))
+        falls = self.inner.visits or isinstance(self.inner, Falling)
+        return replace(aimed, density=min(densities)) if falls else aimed
 
     def aimed(self, rule: Any, counts: Sequence[int]) -> Any:
         """The counts are those of all projections: which of them it sees, its start knows."""
@@ -77,6 +79,7 @@ class On(Rule):
     rule: Rule
     projections: tuple[str, ...]
     counts: tuple[int, ...] | None = None  # of all projections, for a rule that prunes at the start
+    density: float | None = None  # of all projections, asked for beside a rule that falls to one
 
     def __post_init__(self) -> None:
         if silences(self.rule):
@@ -128,6 +131,13 @@ class On(Rule):
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         visible = self._seen(graph.space)
+        whole = self.density is None and self.counts is None
+        if not whole and len(visible) < len(graph.projections):
+            raise ValueError(
+                f"{self.name} prunes what it sees alone, and a density was asked for, which is of "
+                "all projections: leave the density out and set to= of the rule itself, or name "
+                "all projections."
+            )
         for p in graph.populations:
             apart = {i in visible for i in graph.space.into[p.name]}
             if p.most is not None and len(apart) > 1:
