@@ -273,10 +273,26 @@ def cell(run: Path, hash: str, /) -> int:
 
 
 @app.command(group=CHOICE)
-def rules(*, json: AsJson = False) -> None:
-    """The connectivity-update rules, built in and installed."""
+def rules(*names: str, json: AsJson = False) -> None:
+    """The connectivity-update rules, built in and installed.
+
+    Parameters
+    ----------
+    names
+        Rules, or branches, to be told all about: fields, order of events, and where each differs
+        from its paper or its authors' code. Left out: a table of all.
+    """
+    rows = {row["name"]: row for row in listings.rules()}
+    for name in names:
+        if name not in rows:
+            from rewire.names import unknown
+
+            raise ConfigError(unknown("rule", name, rows))
+    if names and not json:
+        print("\n\n".join(listings.page(rows[name]) for name in names))
+        return
     columns = ("name", "kind", "budget", "needs", "worlds", "source")
-    print_rows(listings.rules(), columns, json)
+    print_rows([rows[name] for name in names or rows], columns, json)
 
 
 @app.command(group=CHOICE)

@@ -6,6 +6,7 @@ Built in and installed ones alike. Each function imports what its list needs, an
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from inspect import getdoc
 from typing import Any
 
 Row = dict[str, Any]
@@ -24,7 +25,8 @@ def _rule(name: str, cls: Any) -> Row:
     from rewire.rule_budget import budget_of
 
     row = {"name": name, "kind": cls.kind, "budget": "", "needs": [], "worlds": [],
-           "about": first_paragraph(cls.__doc__), "source": cls.source}  # fmt: skip
+           "about": first_paragraph(cls.__doc__), "source": cls.source,
+           "deviations": list(cls.deviations())}  # fmt: skip
     try:
         rule = cls()  # needs and budget may depend on fields: these are the defaults'
     except TypeError:  # a rule of somebody's that has fields without defaults
@@ -36,7 +38,27 @@ def _rule(name: str, cls: Any) -> Row:
 def _branch(name: str, cls: Any) -> Row:
     worlds = ["masked"] if cls.begins != "fresh" else ["masked", "sparse"]
     return {"name": name, "kind": cls.kind, "budget": cls.kept, "needs": [], "worlds": worlds,
-            "about": first_paragraph(cls.__doc__), "source": cls.source}  # fmt: skip
+            "about": first_paragraph(cls.__doc__), "source": cls.source,
+            "deviations": list(cls.deviations())}  # fmt: skip
+
+
+def page(row: Row) -> str:
+    """What there is to know of a rule or a branch: its row, and its docstring without examples.
+
+    >>> print(page(next(row for row in rules() if row["name"] == "ProsPr")))  # doctest: +ELLIPSIS
+    ProsPr: at initialisation; budget exact; needs meta_gradient; worlds ...
+    ...
+    Deviations:
+    - The authors' code takes the momentum after the first step for a constant; here the...
+    """
+    from rewire import branches
+    from rewire.rules import available
+
+    cls = {**branches.available(), **available()}[row["name"]]
+    facts = [f"{row['name']}: {row['kind']}", f"budget {row['budget']}"]
+    facts += [f"{name} {', '.join(row[name])}" for name in ("needs", "worlds") if row[name]]
+    text = (getdoc(cls) or "").partition("\n>>>")[0].strip()
+    return f"{'; '.join(facts)}\n{row['source']}\n\n{text}"
 
 
 def _worlds_of(rule: Any) -> list[str]:

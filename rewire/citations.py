@@ -12,12 +12,24 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+ITOP = """
+@inproceedings{liu2021we,
+  title = {Do We Actually Need Dense Over-Parameterization? In-Time Over-Parameterization in Sparse
+    Training},
+  author = {Liu, Shiwei and Yin, Lu and Mocanu, Decebal Constantin and Pechenizkiy, Mykola},
+  booktitle = {International Conference on Machine Learning},
+  pages = {6989--7000},
+  eprint = {2102.02887},
+  archiveprefix = {arXiv},
+  year = {2021},
+}
+"""
 _SOURCE = re.compile(r"(?P<who>.+?),? (?P<year>(?:19|20)\d\d)\w?(?:,? (?P<where>.*))?$")
 
 
 def citable() -> dict[str, Any]:
-    """All that has a source, by name: rules, branches, layer budgets, distributions, topologies to
-    start from, and measures.
+    """All that has a source, by name: rules, settings of rules with a paper of their own, branches,
+    layer budgets, distributions, topologies to start from, and measures.
 
     >>> [name in citable() for name in ("RigL", "OWL", "RateRewind", "erk", "Latapy", "no_such")]
     [True, True, True, True, True, False]
@@ -32,7 +44,12 @@ def citable() -> dict[str, Any]:
         name: SimpleNamespace(source="control: shares of no paper", bibtex="")
         for name in DISTRIBUTIONS
     }
-    others = {**rules.available(), **branches.available(), **budgets, **controls, **papers}
+    settings = {  # of rules, that have a paper of their own
+        "ITOP": SimpleNamespace(source="Liu et al. 2021, arXiv:2102.02887", bibtex=ITOP),
+        "iterative SNIP": rules.FORCE,
+    }
+    others = {**rules.available(), **branches.available(), **budgets, **controls, **papers,
+              **settings}  # fmt: skip
     return {**measures.known(), **starts.BUILT_IN, **others}
 
 

@@ -92,6 +92,27 @@ class Plain(Checked):
                 problems.append(str(error))
         raise ValueError("\n".join(problems))
 
+    @classmethod
+    def deviations(cls) -> tuple[str, ...]:
+        """Where it differs from its paper or its authors' code, as its docstring lists them.
+
+        >>> import rewire
+        >>> rewire.ProsPr.deviations()[0]
+        "The authors' code takes the momentum after the first step for a constant; here the ..."
+        >>> rewire.Static.deviations()
+        ()
+        """
+        _, title, rest = (inspect.getdoc(cls) or "").partition("\nDeviations:\n")
+        items = list[str]()
+        for line in rest.split("\n") if title else ():
+            if not line.startswith(("- ", "  ")):
+                break
+            if line.startswith("- "):
+                items.append(line[2:])
+            else:
+                items[-1] += f" {line.strip()}"
+        return tuple(items)
+
     def to_table(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as plain values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -75,3 +75,10 @@ def test_the_command_cites_each_paper_once(capsys):
     assert len(keys) == len(set(keys)) > 12
     assert cli.main(["cite", "DeppR"]) == 2
     assert "there is no rule 'DeppR' (did you mean 'DeepR'?)" in capsys.readouterr().err
+
+
+def test_settings_with_a_paper_of_their_own_can_be_cited(capsys):
+    assert cli.main(["cite", "ITOP", "iterative SNIP", "CHT", "CHTs"]) == 0
+    said = capsys.readouterr().out
+    papers = "{2102.02887}", "{2006.09081}", "{10.20944/preprints202207.0139}", "{2501.19107}"
+    assert all(paper in said for paper in papers)

@@ -59,7 +59,11 @@ class ACDC(Rule):
            last 15 compressed: ``every(5 epochs, first=10 epochs, stop=.85)``.
 
     Nothing falls silent: what is dropped is 0 and has no moments, so that woken edges start
-    afresh. Deviation: the authors reset all moments at decompression, not only those of the woken.
+    afresh.
+
+    Deviations:
+    - The authors reset all moments at decompression; here those of the woken edges alone are 0.
+    - Counts are exact, ties are broken by key.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -78,10 +78,12 @@ class Chase(Rule):
     `attach`. Units whose loss would leave fewer possible synapses than there are to be stay. Which
     units are gone is in the state ("gone", numbers of ``graph.network``).
 
-    Deviations: the soft memory bound, with which the authors' "1.5x" runs hold more synapses for a
-    while, is left out; counts of channels are exact, where theirs are drawn to size within layers;
-    the gradient is that of the step just made. Every possible synapse is ranked: O(possible) memory
-    during a tick.
+    Deviations:
+    - The soft memory bound, with which the authors' "1.5x" runs hold more synapses for a while, is
+      left out.
+    - Counts of channels are exact, where theirs are drawn to size within layers.
+    - The gradient is that of the step just made. Every possible synapse is ranked: O(possible)
+      memory during a tick.
 
     >>> import torch, rewire
     >>> from torch import nn

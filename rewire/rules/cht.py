@@ -27,6 +27,8 @@ PAPER = """
   author = {Zhang, Yingtao and Zhao, Jialin and Wu, Wenjing and Muscoloni, Alessandro and
             Cannistraci, Carlo Vittorio},
   booktitle = {International Conference on Learning Representations},
+  doi = {10.20944/preprints202207.0139},
+  url = {https://openreview.net/forum?id=iayEcORsGd},
   year = {2024},
 }
 """
@@ -61,8 +63,16 @@ class CHT(Rule):
     needed are joined by a path of three, the rest is drawn at random. Time in proportion to the
     number of such paths, about edges^3 / (rows x columns).
 
-    Deviations: the paper's initial topology and weights (by correlations of the inputs) are not
-    part of the rule, which begins with the graph that it is given.
+    Deviations:
+    - The paper's initial topology and weights (by correlations of the inputs, CSTI and SWI) are not
+      part of the rule, which begins with the graph that it is given.
+    - ``soft=True`` is not the soft rule CHTs, which is `CHTs`: growth alone is drawn here, by
+      CH3-L3, while that one also draws what stays, scores units by CH2-L3n, lets zeta fall as a
+      cosine and begins with a bipartite receptive field.
+    - The optimiser makes its step on ticks too; the authors' code, a fork of one of RigL, leaves it
+      out.
+    - The paper may also drop by relative importance (|w| over its row's and its column's sums);
+      here by |w|.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
@@ -79,7 +89,7 @@ class CHT(Rule):
 
     version: ClassVar[int] = 2
     kind: ClassVar[str] = "during training, constant budget"
-    source: ClassVar[str] = "Zhang et al. 2024, ICLR (Cannistraci-Hebb training)"
+    source: ClassVar[str] = "Zhang et al. 2024, doi:10.20944/preprints202207.0139"
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
 

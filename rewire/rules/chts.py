@@ -68,9 +68,10 @@ class CHTs(Rule):
 
     Start with ``initial="bipartite-receptive-field"``, as the paper does.
 
-    Deviations: the optimiser makes its step on ticks too (the authors' code leaves it out); weights
-    below 1e-12 are drawn as if they were 1e-12, as in their code; queries and keys of attention,
-    which they treat as one chain, are projections like others.
+    Deviations:
+    - The optimiser makes its step on ticks too; the authors' code leaves it out.
+    - Weights below 1e-12 are drawn as if they were 1e-12, as in their code.
+    - Queries and keys of attention, which they treat as one chain, are projections like others.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

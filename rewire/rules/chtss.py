@@ -46,8 +46,12 @@ class CHTss(CHTs, Gradual):
     steepness: k, the authors' 6.
     until:     pruning ends here; None: at the last tick of ``when``. Their script prunes up to .8.
 
-    The other fields are those of `CHTs`, and so are the deviations. One more: what is pruned and
-    grown again in one tick keeps its value and moments (in the authors' code it returns at 0).
+    The other fields are those of `CHTs`.
+
+    Deviations:
+    - Those of `CHTs`.
+    - What is pruned and grown again in one tick keeps its value and moments (in the authors' code
+      it returns at 0).
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

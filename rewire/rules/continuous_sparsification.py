@@ -54,8 +54,12 @@ class ContinuousSparsification(Gradual):
     scope:     what the largest s are ranked over, all weights together or each projection's.
 
     All edges are live until the cut, but for masks that have fallen below the smallest number of
-    float32. Deviations: the count; beta rises each step (the authors': each epoch); one round,
-    without the rewinding of the paper's ticket search.
+    float32.
+
+    Deviations:
+    - The number of edges at the end is exact where a density is given.
+    - beta rises each step (the authors': each epoch).
+    - One round, without the rewinding of the paper's ticket search.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

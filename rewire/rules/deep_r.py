@@ -109,8 +109,13 @@ class DeepR(_Walk):
            scripts); "drawn" anew at each waking (their C program).
 
     Deviations:
-    - None with SGD, to rounding. Under other optimisers drift and noise bypass momentum, which is
-      right only at every step: rarer ticks scale drift by n, noise by sqrt(n).
+    - None with SGD, to rounding, where it acts at every step. Rarer ticks scale drift by n and
+      noise by sqrt(n). Under other optimisers drift and noise bypass momentum.
+    - The network begins with the weights and the edges that it is given; the authors draw
+      |N(0, 1)| / sqrt(n_in) at positions drawn with replacement, so that fewer than K are there
+      until the first waking.
+    - A newborn has moments 0. The authors' script for sequential MNIST, with Adam, guards dormant
+      entries instead, whose moments take their dense gradients.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
@@ -280,10 +285,13 @@ class SoftDeepR(_Walk):
     floor and the dormant thetas above it scale along. A rate of 0 at the start (a warm-up) is
     refused; later it leaves everything where it is.
 
-    Deviation: the authors start each theta with probability p at N(0, 1) / sqrt(n_in), so that
-    half of those start dormant; here the synapses of the starting graph are all active, so that
-    all rules of an experiment start from one topology. The others start uniform in (theta_min, 0),
-    as theirs do. State: theta of every possible synapse: O(possible), as in the paper.
+    State: theta of every possible synapse: O(possible), as in the paper.
+
+    Deviations:
+    - The authors start each theta with probability p at N(0, 1) / sqrt(n_in), so that half of those
+      start dormant; here the synapses of the starting graph are all active, so that all rules of an
+      experiment start from one topology. The others start uniform in (theta_min, 0), as theirs do.
+    - The floor follows a schedule of the learning rate; theirs is set once, and the rate constant.
 
     theta_min: the same bound for all projections, instead of the formula's.
 

@@ -32,8 +32,10 @@ class DiagonalFisher(Ranked):
     Fisher matrix in the place of the Hessian of Optimal Brain Damage. It costs one backward pass
     an example, whatever the number of outputs, and is 0 where every example is fitted.
 
-    Deviations: Theis et al. prune whole feature maps, and weigh the loss against the cost of
-    computing; here synapses, at a cost of one each, along GMP's cubic.
+    Deviations:
+    - Theis et al. prune whole feature maps, and weigh the loss against the cost of computing; here
+      synapses, at a cost of one each, along GMP's cubic.
+    - What is dropped stays out; ties are broken by key.
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy

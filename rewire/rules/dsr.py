@@ -46,9 +46,11 @@ class DSR(Rule):
     tolerance: the authors' 10 %.
     when:      the authors' period rises from 100 to 800 steps over the training.
 
-    Deviations: each projection keeps its largest weight, and no more are dropped than can be grown
-    elsewhere (the smallest go first), so that the count holds in nearly dense networks too. Where
-    a projection has less room than its share, the others take the rest in proportion.
+    Deviations:
+    - Each projection keeps its largest weight, and no more are dropped than can be grown elsewhere
+      (the smallest go first), so that the count holds in nearly dense networks too.
+    - Where a projection has less room than its share, the others take the rest in proportion.
+    - The period is constant; the authors' rises from 100 to 800 steps over the training.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -54,9 +54,12 @@ class DSTEE(Rule):
     epsilon: keeps the score of synapses that never were finite.
 
     The score is computed at every possible synapse: O(possible) memory during a tick, beside a
-    number for each synapse that ever was. Deviations: the acquisition function is written from
-    memory, not checked against the paper; the defaults of c and epsilon are ours, and those of
-    ``fraction`` and ``when`` RigL's; ties are broken by position.
+    number for each synapse that ever was.
+
+    Deviations:
+    - The defaults of c and epsilon are ours, and those of ``fraction`` and ``when`` RigL's.
+    - Ties are broken by position.
+    - The acquisition function is written from memory, not checked against the paper.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

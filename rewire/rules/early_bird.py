@@ -52,8 +52,10 @@ class EarlyBird(Gradual):
     until:    the last tick not after this draws the ticket in any case, so that the run ends at
         its density; None: the last tick of ``when``. ``state["drawn"]`` is the step it was drawn.
 
-    Deviations: the paper's masks are of channels, by the size of their batch normalisation's
-    scale; here of synapses, by magnitude. It also trains with an L1 penalty on those scales.
+    Deviations:
+    - The paper's masks are of channels, by the size of their batch normalisation's scale, on which
+      it trains with an L1 penalty; here of synapses, by magnitude, without a penalty.
+    - The distance is by default of the ticket (``of="network"`` is the paper's).
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -54,12 +54,13 @@ class EarlyTime(EarlyBird):
     and returns the mean of its outputs over them. Masked world only: the sparse one compiles a pass
     with the number that it has.
 
-    Deviations, beside EarlyBird's: training goes on from the weights as they are, where the
-    authors take them back to the start and train anew; they compare masks by the share of all
-    weights in which they differ, below 0.02 (``of="network", distance=0.02``); one batch of 1,000
-    is their probe. Their other search, by rounds, is `IMP` on a model of fewer time steps.
-
-    ``state["timesteps"]`` is the number that is simulated, 0 the model's own.
+    Deviations:
+    - Those of `EarlyBird`, but for the penalty.
+    - Training goes on from the weights as they are, where the authors take them back to the start
+      and train anew.
+    - They compare masks by the share of all weights in which they differ, below 0.02
+      (``of="network", distance=0.02``), and one batch of 1,000 is their probe.
+    - Their other search, by rounds, is `IMP` on a model of fewer time steps.
 
     >>> import torch, rewire
     >>> class Leaky(torch.nn.Linear):  # a mean over time of a leaky integrator

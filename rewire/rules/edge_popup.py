@@ -48,8 +48,15 @@ class EdgePopup(Silencing):
               paper's text has it.
 
     Scores start uniform in +-1 / sqrt(fan-in) (kaiming_uniform with a = sqrt 5, the authors').
-    Deviation: biases and norms are the optimiser's, which trains them; build the model without
-    them, or freeze them, for the paper's networks.
+    Deviations:
+    - Biases and norms are the optimiser's, which trains them; build the model without them, or
+      freeze them, for the paper's networks.
+    - ``scaled`` divides the fan-in by the live share, as the paper's text has it, and is on. In the
+      authors' code it is a flag, off in their configurations, which multiplies the fan-in by the
+      share that is *not* live: the same number at density .5 alone.
+    - Scores, velocity and the mask are the rule's own: the optimiser's learning rate, momentum and
+      decay do not reach them.
+    - Exactly ``to`` of the edges live; the authors round each layer up.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -44,10 +44,13 @@ class ESLSNN(Rule):
     grow: "random" or "gradient", the framework's two rules of growth.
     when: T_iter.
 
-    The paper's start is ``distribution="er"`` (by default `attach` takes "erk"). Deviations:
-    counts are exact, at the start too, where the paper draws each synapse by itself; no default is
-    a number of the paper's. The rule is written from memory, not checked against the paper's text
-    or a program of its authors.
+    The paper's start is ``distribution="er"`` (by default `attach` takes "erk").
+
+    Deviations:
+    - Counts are exact, at the start too, where the paper draws each synapse by itself.
+    - No default is a number of the paper's.
+    - The rule is written from memory, not checked against the paper's text or a program of its
+      authors.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -45,8 +45,9 @@ class FORCE(PruneAtStart):
 
     rounds: the authors' 60.
 
-    Deviations: each round looks at the probe's batches, the authors' at a new draw of as many;
-    counts are exact, also where saliencies are equal (their code keeps all of those).
+    Deviations:
+    - Each round looks at the probe's batches, the authors' at a new draw of as many.
+    - Counts are exact, also where saliencies are equal (their code keeps all of those).
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy

@@ -34,9 +34,11 @@ class GMP(Ranked):
            weights together; "lamp" does so by their LAMP score (`LAMP`).
     when:  the paper's Delta t is 100 to 1,000 steps, and t_0 the tick before the first.
 
-    Deviations: what is dropped is 0 and stays out (the paper's masked weights keep their values
-    and may come back where survivors have shrunk below them); counts are rounded once, over all
-    projections, each of which keeps at least one synapse under "layer".
+    Deviations:
+    - What is dropped is 0 and stays out (the paper's masked weights keep their values and may come
+      back where survivors have shrunk below them).
+    - Counts are rounded once, over all projections, each of which keeps at least one synapse under
+      "layer".
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

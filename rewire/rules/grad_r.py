@@ -49,8 +49,15 @@ class GradR(Rule):
     rate:  lr of the prior's drift; None takes the weights'.
 
     In the graph ``weight`` is s theta, and ``gain`` 0 marks a dormant link. Links start as the
-    weights are (all active), their sign with them. Deviation: sign(theta - mu) is taken after the
-    gradient's part of the step.
+    weights are (all active), their sign with them.
+
+    Deviations:
+    - sign(theta - mu) is taken after the gradient's part of the step.
+    - The prior moves theta by lr alpha. The authors' optimiser, an Adam of their own, divides that
+      too by its bias correction 1 - .9^t: ten times as far at the first step, 1.1 times at the
+      23rd.
+    - With other optimisers than theirs the gradient's part is the world's own step; moments of
+      dormant links go on.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -51,7 +51,14 @@ class GraNet(Gradual):
     until:    pruning ends here (the authors' ``final_prune_epoch``: 30 of 100 on ImageNet).
 
     The gradient is that of the step just made (as in the authors' code), which is not skipped.
-    Deviation: the cosine falls to 0, theirs to 0.005.
+
+    Deviations:
+    - A synapse that (1) prunes over all projections and (2) grows again keeps its value and
+      moments: it never left. In the authors' code it returns at 0, since weights and momentum are
+      masked between the two; one that (2) itself drops and grows keeps its value there as well.
+    - The cosine falls to 0, theirs to 0.005.
+    - Counts are exact: int(fraction n) are exchanged (theirs: rounded up), and weights that tie
+      with the threshold do not go with it.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

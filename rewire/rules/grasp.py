@@ -44,10 +44,13 @@ class GraSP(PruneAtStart):
     temperature: the model's output (its logits) is divided by it before the loss. 200, as in the
         authors' code, from which the paper's results come; 1 is the paper's formula as it stands.
 
-    Deviations from the authors' code: it scores a copy whose linear layers are drawn anew, here
-    the model is scored as it is; it divides S by |sum S|, which no ranking notices. The authors
-    use ten examples of each class; here the probe says which. The probe's loss must take the
-    model's output as one tensor.
+    The probe's loss must take the model's output as one tensor.
+
+    Deviations:
+    - The authors' code scores a copy whose linear layers are drawn anew; here the model is scored
+      as it is.
+    - It divides S by |sum S|, which no ranking notices.
+    - The authors use ten examples of each class; here the probe says which.
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy

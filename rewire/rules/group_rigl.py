@@ -42,9 +42,12 @@ class GroupRigL(Rule):
     group); what they add is born with the model's own weights. The number of edges is exact from
     there on. Groups that another rule has broken are left alone.
 
-    No paper's rule of its own: dynamic training by blocks and by diagonals is compared, with and
-    without learnt permutations, in arXiv:2510.14812. Edges are trained as any others are: the
-    sparse world has no kernels of their own for groups.
+    Edges are trained as any others are: the sparse world has no kernels of their own for groups.
+
+    Deviations:
+    - No paper's rule of its own: dynamic training by blocks and by diagonals is compared, with and
+      without learnt permutations, in arXiv:2510.14812.
+    - Those of `RigL`.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 12)

@@ -62,9 +62,16 @@ class HomeostaticGrowth(Rule):
     when: rewiring; calcium and elements move by as many steps at once (Euler).
 
     All elements start as the synapses there are. The number of synapses is an outcome, reported.
-    A pair drawn that is connected already is no new synapse, except where multapses are allowed,
-    and no unit connects to itself; slots, where units have them, cap what is paired. NEST deletes
-    by axonal elements first, then by dendritic ones, as this does.
+    NEST deletes by axonal elements first, then by dendritic ones, as this does.
+
+    Deviations:
+    - A pair drawn that is connected already is no new synapse, except where multapses are allowed,
+      and no unit connects to itself; slots, where units have them, cap what is paired.
+    - Each projection has elements of its own kind; in NEST elements are named, and projections may
+      share them.
+    - Calcium follows a rate or an activity as a low-pass filter, by Euler steps between ticks; NEST
+      adds beta at each spike.
+    - Weights play no part, as in NEST; new synapses take ``birth``.
 
     >>> import numpy as np
     >>> rule = HomeostaticGrowth(eta=0.1, epsilon=0.7)

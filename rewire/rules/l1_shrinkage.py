@@ -48,9 +48,12 @@ class L1Shrinkage(Ranked):
            each layer keeps; "layer" gives every one the same density; "lamp" ranks all by their
            LAMP score (`LAMP`).
 
-    Deviations: the papers name no number of synapses, which follows from the strength and a
-    threshold there; here it is exact, so that rules are compared at equal edges. Under other
-    optimisers than SGD the shrinkage bypasses momentum and scaling. Turn weight decay off.
+    Turn weight decay off.
+
+    Deviations:
+    - The papers name no number of synapses, which follows from the strength and a threshold there;
+      here it is exact, so that rules are compared at equal edges.
+    - Under other optimisers than SGD the shrinkage bypasses momentum and scaling.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

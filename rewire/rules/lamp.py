@@ -35,7 +35,8 @@ class LAMP(LayerBudget):
     at each cut; the paper's own, in rounds with training on, is
     ``IMP(scope="lamp", restore="nothing")``.
 
-    Deviation: none; ties are broken by key.
+    Deviations:
+    - None; ties are broken by key.
 
     >>> import torch, rewire
     >>> model = torch.nn.Sequential(torch.nn.Linear(20, 10), torch.nn.Linear(10, 3))

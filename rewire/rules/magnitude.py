@@ -40,7 +40,8 @@ class Magnitude(Layered):
     may vanish whole; under "lamp" all are ranked by their LAMP score, which is the same cut as
     ``layers=LAMP()`` within layers. ``layers`` shares the edges out over the layers anew: `LAMP`
     or `OWL`.
-    Deviation: none; ties are broken by key.
+    Deviations:
+    - None; ties are broken by key.
 
     >>> import torch, rewire
     >>> from torch import nn

@@ -62,9 +62,12 @@ class MEST(Rule):
               that long.
     when:     the authors' period is 5 epochs.
 
-    What is dropped is not grown again in the same tick, and no more are grown than there are vacant
-    places. Deviations: the authors' code may draw it; they give ``fraction`` in steps, as a density
-    of the layer (0.02 of all weights, then 0.01, then 0), here it is a fraction of K.
+    No more are grown than there are vacant places.
+
+    Deviations:
+    - What is dropped is not grown again in the same tick; the authors' code may draw it.
+    - They give ``fraction`` in steps, as a density of the layer (0.02 of all weights, then 0.01,
+      then 0); here it is a fraction of K.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -44,9 +44,14 @@ class MovementPruning(Gradual):
     scope: "global", or "layer", which gives every projection the same density.
     until: the count falls until here, scores go on being kept to the training's end.
 
-    Deviations: w is read after the step and its gradient before (a difference of order lr); the
-    authors train S by AdamW, with warm-up and cool-down around the cubic. Their soft movement
-    pruning, a threshold on the score, is not here.
+    Deviations:
+    - w is read after the step and its gradient before (a difference of order lr).
+    - The scope is by default "global"; the authors' code ranks the scores within each matrix, which
+      is ``scope="layer"``.
+    - The authors train S by AdamW, with warm-up and cool-down around the cubic.
+    - Silent weights stand still, and so do their moments; under a mask the authors' optimiser goes
+      on moving them by its momentum and decay.
+    - Their soft movement pruning, a threshold on the score, is not here.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

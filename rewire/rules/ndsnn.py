@@ -46,10 +46,14 @@ class NDSNN(Gradual):
     fraction: death ratio; falls as a cosine.
     when:     synapses are exchanged to the end of training.
 
-    Deviations: what was dropped does not return in the same tick, so that a projection that is
-    nearly full exchanges what it has room for; the cosine falls to 0; no default is a number of
-    the paper's, which trains VGG-16 and ResNet-19 of spiking neurons for 300 epochs. The rule is
-    written from memory, not checked against the paper's text or a program of its authors.
+    Deviations:
+    - What was dropped does not return in the same tick, so that a projection that is nearly full
+      exchanges what it has room for.
+    - The cosine falls to 0.
+    - No default is a number of the paper's, which trains VGG-16 and ResNet-19 of spiking neurons
+      for 300 epochs.
+    - The rule is written from memory, not checked against the paper's text or a program of its
+      authors.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

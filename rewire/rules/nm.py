@@ -38,7 +38,10 @@ class NM(Rule):
         convolutions) are "refused" by name, or left "dense", as NVIDIA's ASP leaves those that
         its tensor cores cannot run; the density is then n / m of the others.
 
-    Deviation: none of the paper's permutations of channels.
+    Deviations:
+    - None of the paper's permutations of channels.
+    - The paper's recipe prunes a trained network and trains it on; a model that is not trained is
+      pruned at its initial weights.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(8, 1)

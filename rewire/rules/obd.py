@@ -40,9 +40,11 @@ class OBD(Ranked):
         pass a batch, and a chain of linear, convolutional and elementwise modules. In the last
         layer the two agree; below they differ, by up to a factor of 2 in small networks.
 
-    Deviations: the paper prunes by hand a few times in a trained network; here along GMP's
-    cubic. Weights that a convolution shares have one h, of the loss by the shared weight (the
-    paper, which derives by each connection, sums theirs; that is what the recursion does).
+    Deviations:
+    - The paper prunes by hand a few times in a trained network; here along GMP's cubic.
+    - Weights that a convolution shares have one h, of the loss by the shared weight (the paper,
+      which derives by each connection, sums theirs; that is what the recursion does).
+    - By default h is the exact diagonal, not the paper's recursion (``recursion=True``).
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy

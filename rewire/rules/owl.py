@@ -41,8 +41,9 @@ class OWL(LayerBudget):
     per: "block", of the projections below one number in their names (``blocks.3.``), as in the
         authors' code; or "layer", each projection by itself.
 
-    Deviation: the total is the one asked for, exactly, whatever the sizes of the blocks (the
-    authors' mean is over blocks, which are equally large in their models).
+    Deviations:
+    - The total is the one asked for, exactly, whatever the sizes of the blocks (the authors' mean
+      is over blocks, which are equally large in their models).
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy

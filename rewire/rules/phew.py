@@ -49,9 +49,10 @@ class PHEW(PruneAtStart):
     It walks along ``graph.network``: a model that is no nn.Sequential of linear layers has to be
     traced, by ``example=`` or ``probe=`` of `attach`.
 
-    Deviations: the number of synapses is exact, and the last path may end in the middle. Where 20
-    walks for each synapse to be kept have not found them (at densities near 1), the largest |w| of
-    the others are taken.
+    Deviations:
+    - The number of synapses is exact, and the last path may end in the middle.
+    - Where 20 walks for each synapse to be kept have not found them (at densities near 1), the
+      largest |w| of the others are taken.
 
     >>> import torch, rewire
     >>> from torch import nn

@@ -52,9 +52,12 @@ class Powerpropagation(Gradual):
     until: the count falls until here.
 
     In the graph ``weight`` is theta, ``gain`` |theta|^(alpha - 1) and ``slope`` alpha times that;
-    ``graph.effective()`` has w. Deviation: the authors prune once at the end, in rounds with
-    rewinding, or by Top-KAST; here the schedule is that of `GMP` and `SoftThreshold`, which differ
-    from this rule in the parametrisation alone.
+    ``graph.effective()`` has w.
+
+    Deviations:
+    - The authors prune once at the end, in rounds with rewinding, or by Top-KAST; here the schedule
+      is that of `GMP` and `SoftThreshold`, which differ from this rule in the parametrisation
+      alone.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

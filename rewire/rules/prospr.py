@@ -52,8 +52,9 @@ class ProsPr(PruneAtStart):
     gradient: "full", or "first_order": |w dL(w_M)/dw_M|, without the Hessians, the authors' for
         long looks ahead.
 
-    Deviation: the authors' code takes the momentum after the first step for a constant; here the
-    gradient goes through it.
+    Deviations:
+    - The authors' code takes the momentum after the first step for a constant; here the gradient
+      goes through it.
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy

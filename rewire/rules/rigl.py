@@ -39,12 +39,17 @@ class RigL(Rule):
 
     fraction: of a projection's synapses replaced; the paper's cosine, alpha / 2 (1 + cos(pi t /
         T_end)), falls to 0 where ``when`` stops.
-    when: every 100 steps up to 75 % of the training. Deviations: the first update comes after
-        ``when.n`` steps, not at step 0 (weights have no magnitudes worth ranking then); a skipped
-        step counts as a step of the schedule.
+    when: every 100 steps up to 75 % of the training.
 
-    Ties are broken by position; the authors add N(0, 1e-5) noise instead. A synapse that is there
-    always ranks above an absent one, so that one grown and not yet moved is not lost to a tie.
+    A synapse that is there always ranks above an absent one, so that one grown and not yet moved is
+    not lost to a tie.
+
+    Deviations:
+    - The first update comes after ``when.n`` steps, not at step 0 (weights have no magnitudes worth
+      ranking then).
+    - A skipped step counts as a step of the schedule; in the authors' code it does not.
+    - Ties are broken by position; the authors add N(0, 1e-5) noise instead, by which an absent
+      synapse may rank above one that is there at weight 0.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
@@ -74,8 +79,8 @@ class RigL(Rule):
 
         On CIFAR with batches of 128: 0.5 of the synapses replaced every 4,000 steps, falling as a
         cosine over the whole training; with ERK, ``distribution``'s default. How much of the
-        network was explored: ``rewire.analysis.exploration``. Deviations: the authors make the
-        optimiser's step too where they rewire, and their cosine ends at 0.005.
+        network was explored: ``rewire.analysis.exploration``. The authors make the
+        optimiser's step too where they rewire, and their cosine ends at 0.005. `rewire cite ITOP`.
         """
         return cls(**{"fraction": Cosine(0.5), "when": Every(4000), **fields})
 

@@ -50,8 +50,13 @@ class SET(Rule):
     when: the authors' period is an epoch (not after the last).
 
     Counts are floor(fraction * n), as in the authors' code, and no more than a projection has
-    vacant places: a full one keeps its weights. Moments of new synapses are 0. Deviation: in the
-    authors' code one just dropped may be drawn again, as a new one; here none is.
+    vacant places: a full one keeps its weights.
+
+    Deviations:
+    - In the authors' code one just dropped may be drawn again, as a new one; here none is.
+    - New synapses have moments 0 and the others keep theirs; the authors' Keras code builds the
+      model anew at each epoch, which resets all of them.
+    - The output layer is rewired like the others; theirs is dense (``exclude=``).
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
@@ -82,9 +87,9 @@ class SET(Rule):
 
         On CIFAR with batches of 128: 0.5 of the synapses of smallest |w| replaced every 1,500
         steps, falling as a cosine over the whole training; with ERK, ``distribution``'s default.
-        How much of the network was explored: ``rewire.analysis.exploration``. Deviations: counts
-        are exact (the authors' growth is Bernoulli), by magnitude (their code for signs keeps the
-        most negative weights), and the cosine ends at 0, not 0.005.
+        How much of the network was explored: ``rewire.analysis.exploration``. Counts are exact (the
+        authors' growth is Bernoulli), by magnitude (their code for signs keeps the most negative
+        weights), and the cosine ends at 0, not 0.005. `rewire cite ITOP`.
         """
         chosen = {"fraction": Cosine(0.5), "drop": "magnitude", "when": Every(1500)}
         return cls(**{**chosen, **fields})

@@ -51,10 +51,13 @@ class SNFS(Rule):
     in the sparse world too time and memory are those of a dense layer: 1.4 ms beside a step of
     0.1 ms for LeNet-300-100 at density 0.05.
 
-    Deviations: M is the rule's own, the same under any optimiser (the authors read the optimiser's
-    buffer, which for SGD is M times a constant, and for Adam is divided by the second moment); a
-    share is cut at the room that a projection has, not at 99 % of it, and the rest goes to the
-    others in proportion.
+    Deviations:
+    - M is the rule's own, the same under any optimiser (the authors read the optimiser's buffer,
+      which for SGD is M times a constant, and for Adam is divided by the second moment).
+    - A share is cut at the room that a projection has, not at 99 % of it, and the rest goes to the
+      others in proportion.
+    - Counts are exact: in the authors' code growth may choose positions that are active, and the
+      number of synapses drifts.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -39,12 +39,14 @@ class SNIP(PruneAtStart):
     magnitude of the batch's gradient, not the mean of the examples' magnitudes.
 
     rounds: 1 is SNIP. More is iterative SNIP (de Jorge et al. 2021, arXiv:2006.09081): every round
-        keeps the same fraction and ranks anew what is left; what was dropped stays out (their
-        FORCE lets it return, which is not done here).
+        keeps the same fraction and ranks anew what is left; what was dropped stays out (`FORCE`
+        lets it return).
 
-    Deviations: only the weights that may be sparse are ranked (the authors' code ranks biases
-    too). Scores are not divided by their sum, which no ranking notices. The model is scored as it
-    is, in its own mode and with its own initial weights.
+    Deviations:
+    - Only the weights that may be sparse are ranked (the authors' code ranks biases too).
+    - Scores are not divided by their sum, which no ranking notices.
+    - The model is scored as it is, in its own mode and with its own initial weights; the authors
+      draw weights of a variance-scaling law.
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy

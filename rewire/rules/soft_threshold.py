@@ -35,7 +35,11 @@ class SoftThreshold(Gradual):
            carry; else (the derivative of eq. 2) live ones alone.
     until: the count falls until here; thresholds go on being set to the training's end.
 
-    Deviation: none of the two papers combines the two; STR learns its thresholds.
+    Deviations:
+    - None of the two papers combines the two: STR learns its thresholds, the cubic is of masks.
+    - Silent weights stand still, and so do their moments; under the derivative of eq. 2 alone an
+      optimiser's momentum and decay go on moving them (``straight_through=True`` moves them by
+      their gradient).
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

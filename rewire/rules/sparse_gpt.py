@@ -52,8 +52,12 @@ class SparseGPT(ByInputs):
         `NM` counts channels.)
 
     Columns that no input reaches lose their weights first, and what is kept of them becomes 0, as
-    in the authors' code. Counts are exact: a layer's is spread evenly over its blocks. In float64;
-    the authors compute in float32. Embeddings are refused.
+    in the authors' code. Embeddings are refused.
+
+    Deviations:
+    - Counts are exact: a layer's is spread evenly over its blocks.
+    - In float64; the authors compute in float32.
+    - Layers that n of m does not divide are refused, or left dense.
 
     >>> import torch, rewire
     >>> from torch import nn

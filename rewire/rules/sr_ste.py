@@ -43,7 +43,9 @@ class SRSTE(Rule):
     n, m, undivided: groups as in :class:`NM`; the density is n / m, and no other.
     decay: lambda_w, 2e-4 in the paper. 0 is the plain straight-through estimator.
 
-    Deviation: the pull is applied after the step (with plain SGD: the paper's, to order lr^2).
+    Deviations:
+    - The pull is applied after the step; with plain SGD that is the paper's to order lr^2. Under
+      momentum or Adam it bypasses moments, through which the paper's term passes.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

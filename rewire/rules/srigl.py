@@ -51,9 +51,13 @@ class SRigL(Rule):
     unit. Its fan-in is what divides evenly: K is kept exactly, so that the fan-ins of the units
     that are left differ by at most 1 (the paper rounds K to a multiple); the larger go to those
     with more salient synapses. No unit can hold more than a row, so that as many stay as K needs.
-    An ablated unit comes back where gradients make it salient again. Deviation from the authors'
-    code: where a unit has kept more than its fan-in the smallest |w| go (theirs sorts a boolean
-    row, so that which of them go is arbitrary).
+    An ablated unit comes back where gradients make it salient again.
+
+    Deviations:
+    - Where a unit has kept more than its fan-in the smallest |w| go; the authors' code sorts a
+      boolean row, so that which of them go is arbitrary.
+    - The number of edges is exact, and fan-ins differ by at most 1; the paper rounds K to a
+      multiple.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

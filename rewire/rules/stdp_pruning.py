@@ -45,8 +45,10 @@ class STDPPruning(Rule):
     to: the density below which no synapse is taken; the strongest then stay, over all projections.
     when: the authors prune after each batch of training images.
 
-    Deviation: the quantisation of what is left, their second step, is not a matter of who is
-    connected and not done here.
+    Deviations:
+    - The quantisation of what is left, their second step, is not a matter of who is connected and
+      not done here.
+    - Outside of spiking worlds weights have both signs: |w| is compared with the threshold.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

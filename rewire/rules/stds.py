@@ -57,8 +57,12 @@ class STDS(Gradual):
     until:     what is left of the training has the last threshold; the authors' wave ends with the
         training.
 
-    In the graph ``weight`` is theta, ``gain`` 0 marks a filopodium. Deviations: D by the density;
-    the floor; a theta of exactly 0 moves too.
+    In the graph ``weight`` is theta, ``gain`` 0 marks a filopodium.
+
+    Deviations:
+    - D follows from the density asked for.
+    - The floor.
+    - A theta of exactly 0 moves too.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -55,7 +55,11 @@ class STR(Rule):
              as soon as fewer than exactly ``round(to x possible)`` edges would live. The paper
              has no such floor and reports what it ends at: leave the density out for that.
 
-    Deviations: the floor; s by plain gradient descent whatever the weights' optimiser is.
+    Deviations:
+    - Where a density is given, thresholds stop at it; the paper has no floor.
+    - s moves by plain gradient descent whatever the weights' optimiser is.
+    - Silent weights stand still, and so do their moments; in the paper weight decay and momentum go
+      on moving what lies below the threshold.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

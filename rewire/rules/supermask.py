@@ -56,7 +56,11 @@ class Supermask(Silencing):
     when: the last two steps. At the first of them the mask is cut, and both leave the optimiser's
         step out, so that whoever looks after the last step sees the supermask.
 
-    Deviation: none. The kept edges are the graph's: nothing falls silent.
+    The kept edges are the graph's: nothing falls silent.
+
+    Deviations:
+    - The default weights are the initial ones; the paper's best masks have the signed constant
+      (``weights="signed"``).
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -57,12 +57,16 @@ class SynapticSampling(Rule):
     temperature: T.
     eta: learning rate b; None takes the world's, after its schedule.
 
-    Deviations: the world's own step moves weights; what it moved them by is taken as -eta dL/dw,
-    from which d theta = w dw. That is the equation for plain SGD; momentum, Adam and STDP are taken
-    as they come. In a spiking world the sign of every synapse is +1. Turn weight decay off: the
-    prior does its work. The sign of a synapse never changes: that of its weight at the start where
-    it has one, else that of a hash of (seed, synapse). A starting weight below exp(-theta_0) counts
-    as that. State: theta of every possible synapse, O(possible).
+    Turn weight decay off: the prior does its work. State: theta of every possible synapse,
+    O(possible).
+
+    Deviations:
+    - The world's own step moves weights; what it moved them by is taken as -eta dL/dw, from which d
+      theta = w dw. That is the equation for plain SGD; momentum, Adam and STDP are taken as they
+      come.
+    - The sign of a synapse never changes: that of its weight at the start where it has one, else
+      that of a hash of (seed, synapse). In a spiking world it is +1.
+    - A starting weight below exp(-theta_0) counts as that.
 
     >>> round(SynapticSampling(mu=0.5, sigma=1.0).settles_at(), 2)
     0.69

@@ -54,7 +54,11 @@ class SynFlow(PruneAtStart):
     precision: "double" computes the scores in float64 (in the authors' code a comment): products
         over many layers leave float32. "single": in the type of the model.
 
-    Deviation: the authors' code computes in float32.
+    Deviations:
+    - The scores are computed in float64; the authors' code computes in float32.
+    - Counts are exact and ties are broken by key; the authors' threshold drops all weights that
+      equal it.
+    - 100 rounds are the default, the paper's; that of their command line is 1.
 
     >>> import torch, rewire
     >>> from torch import nn

@@ -43,7 +43,11 @@ class TopKAST(Silencing):
              has to grow fast to become it. The model's optimiser should have no decay of its own.
     refresh: steps from one choice of A and B to the next; the paper finds 1 and 100 alike.
 
-    Deviation: the penalty is applied after the step, not through its momentum.
+    Deviations:
+    - The penalty is applied after the step, not through its momentum.
+    - Weights that do not train keep their moments as they are; the paper's optimiser gives them a
+      gradient of 0.
+    - One density for all layers by default, the paper's; ``scope="global"`` ranks all together.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

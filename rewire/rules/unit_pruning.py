@@ -60,8 +60,9 @@ class UnitPruning(PruneAtStart):
     keep: the fraction of units to keep, of each population or of all; exactly so many, rounded.
         None: as many as the edges of the density asked for allow.
 
-    Deviation: units go once, without the paper's training of what is left (train on in your own
-    loop); no layer is spared by its sensitivity (use ``On``).
+    Deviations:
+    - Units go once, without the paper's training of what is left (train on in your own loop).
+    - No layer is spared by its sensitivity (use ``On``).
 
     >>> import torch, rewire
     >>> from torch import nn

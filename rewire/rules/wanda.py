@@ -44,10 +44,14 @@ class Wanda(ByInputs):
     sequential, layers, n, m: as of the base classes. The paper has one density in every layer: pass
         ``distribution="uniform"``.
 
-    Rows keep even shares of their layer's count: where it does not come out even, the first rows
-    keep one more (the authors round every row down). Convolutions, which the paper does not
-    prune, have rows of output channels and inputs by channel and place of the kernel; recurrent
-    layers a row for each gate of a unit. Embeddings are refused.
+    Convolutions, which the paper does not prune, have rows of output channels and inputs by channel
+    and place of the kernel; recurrent layers a row for each gate of a unit. Embeddings are refused.
+
+    Deviations:
+    - Rows keep even shares of their layer's count: where it does not come out even, the first rows
+      keep one more (the authors round every row down).
+    - Layers that n of m does not divide are refused, or left dense; the authors' last, shorter
+      group keeps n.
 
     >>> import torch, rewire
     >>> from torch import nn

@@ -51,9 +51,15 @@ class WoodFisher(Ranked):
     The paper gets F^-1 by one rank-one (Woodbury) update an example; here each block is inverted
     by its Cholesky factor, in float64: the same matrix. Memory of the examples' gradients: one
     number for each edge and example; some hundred examples do. Moments of the survivors stay as
-    they are. Deviations: "joint" is the default (dropping a fifth of a small network at once by
-    "singles" cost up to three times as much, at the paper's damp); the authors' blocks are of the
-    dense layer, with masked gradients, here they are cut anew among the edges that are left.
+    they are.
+
+    Deviations:
+    - "joint" is the default (dropping a fifth of a small network at once by "singles" cost up to
+      three times as much, at the paper's damp).
+    - The authors' blocks are of the dense layer, with masked gradients; here they are cut anew
+      among the edges that are left.
+    - The inverse is by Cholesky factors in float64, the authors' by Woodbury updates: the same
+      matrix.
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy
