@@ -62,8 +62,12 @@ class DynaDiag(Gradual):
     their own; groups of a convolution have diagonals of their own, chosen together).
 
     All edges are live until the choice, but for those whose m has fallen below the smallest number
-    of float32. Deviations: the authors round k up, and their density with it; T falls each step
-    (theirs: each epoch); their layers are linear ones.
+    of float32.
+
+    Deviations:
+    - The authors round k up, and their density with it.
+    - T falls each step (theirs: each epoch).
+    - Their layers are linear ones.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
