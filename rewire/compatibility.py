@@ -142,7 +142,7 @@ def _side_by_side(parts: Sequence[Rule]) -> Iterator[Problem]:
         if silences(rule):
             keeps = type(budget) is not Budget  # a density of its own of live edges
             for other in others if keeps else ():
-                if other.when != never:
+                if other.when != never or budget_of(other).at_start:
                     yield Problem(other, f"{rule.name} keeps a number of live edges by silencing "
                                   f"the others, and {other.name} adds or drops edges beside it, "
                                   "so that neither holds its number: use one of them.")  # fmt: skip

@@ -81,6 +81,7 @@ class ACDC(Rule):
     """
 
     budget: ClassVar[Budget] = Alternating("cap")
+    lives_under: ClassVar[frozenset[str]] = frozenset()  # it wakes every synapse
     kind: ClassVar[str] = "during training, falling budget"
     source: ClassVar[str] = "Peste et al. 2021, arXiv:2106.12379"
     bibtex: ClassVar[str] = PAPER
