@@ -4,15 +4,15 @@ import json
 import shutil
 
 import pytest
-from pages import Page
 from synthetic_run import make_run
 
 from rewire.experiments import cli, store
 from rewire.experiments.compare import Contrast
 from rewire.experiments.early_stopping import with_steps_to_dense_loss
-from rewire.experiments.report import write_report
 from rewire.experiments.report.run import load
+from rewire.experiments.report.trainings import early, results
 from rewire.experiments.report.trainings.early import Censored, steps_compared
+from rewire.experiments.runner import run_experiment
 from rewire.experiments.store.disk import event_line
 
 STEPS = (100, 200, 300, 400)
@@ -116,16 +116,17 @@ def test_contrasts_of_steps_are_paired_tested_and_corrected_together(folder):
 
 
 def test_the_page_counts_seeds_where_not_all_reach_the_loss(folder):
-    page = Page(write_report(folder).read_text())
-    rows = [(attrs, [text for _, text in row]) for attrs, row in page.rows]
-    cells = {attrs["data-label"]: texts for attrs, texts in rows if "data-density" in attrs}
-    heads = next(texts for _, texts in rows if "at step" in texts)
-    at_step, to_dense = heads.index("at step"), heads.index("dense loss at step")
-    assert (cells["SET"][at_step], cells["SET"][to_dense]) == ("121", "121")
-    assert cells["Static"][to_dense] == "6 of 7 seeds"
-    assert "Static reaches it on 6 of 7 seeds, Dense on 7: no difference" in page.text
-    assert "SET is lower (p = 0.031 after Holm)" in page.text
-    assert "Holm's correction for the 2 tests of this table" in page.text
+    run = load(folder)
+    table = results.show(run)["table"]
+    at_step, to_dense = (table.titles.index(t) - 1 for t in ("at step", "dense loss at step"))
+    cells = {row.head: row.cells for row in table.rows}
+    assert (cells["SET"][at_step].text, cells["SET"][to_dense].text) == ("121", "121")
+    assert (cells["Static"][to_dense].text, cells["Static"][to_dense].note) == ("", "6 of 7 seeds")
+    compared = early.show(run)
+    words = {row.cells[-1].text for row in compared["table"].rows}
+    assert "Static reaches it on 6 of 7 seeds, Dense on 7: no difference" in words
+    assert "SET is lower (p = 0.031 after Holm)" in words
+    assert compared["tests"] == 2
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_a_task_without_accuracy_is_held_against_the_dense_loss(tmp_path):
     path = tmp_path / "experiment.toml"
     path.write_text(LANGUAGE)
     out = tmp_path / "out"
-    assert cli.main(["run", str(path), "--out", str(out), "--workers", "0"]) == 0
+    run_experiment(path, out=out, workers=0, progress="quiet", report=False)
     run = load(out)
     assert run.metric.key == "perplexity"
     dense, sparse = run.rows
@@ -176,4 +177,4 @@ def test_a_task_without_accuracy_is_held_against_the_dense_loss(tmp_path):
     losses = {e["step"]: e["val_loss"] for e in run.evals if e["cell"] == sparse["cell"]}
     below = [step for step in sorted(losses) if losses[step] <= dense["dense_least_val_loss"]]
     assert sparse["steps_to_dense_loss"] == (below[0] if below else None)
-    assert "Steps of training, compared" in (out / "report.html").read_text()
+    assert {row.head for row in early.show(run)["table"].rows} == {"SET − Dense"}

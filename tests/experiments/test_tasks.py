@@ -193,6 +193,7 @@ def test_a_regression_is_trained_judged_compared_and_reported_by_its_metric(tmp_
         "highest mean test R²",
         "test R²",
         "Differences of test R²",
+        "Steps of training, compared",
     ):
         assert words in page
     text = re.sub(r"<[^>]*>", "", page.split("</style>")[1])

@@ -128,6 +128,7 @@ def test_a_folder_of_another_search_is_refused(tuned, file):
         tuning.tune(file, trials=4, out=tuned.out)
 
 
+@pytest.mark.slow
 def test_run_tunes_first_where_the_file_asks_and_the_report_says_so(file, tmp_path, capsys):
     out = tmp_path / "run"
     words = ["rules=[SET,Static]", "tune.rules=[SET]", "tune.trials=2", "tune.optimizer=[]"]
@@ -234,6 +235,7 @@ def test_a_period_after_the_end_is_no_draw(file):
         one.table({"when": 41})
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_is_a_failed_trial(file, tmp_path, monkeypatch):
     """It counts, at the cost of a whole one, and is not chosen; the search goes on."""
     monkeypatch.setattr(space, "SPREAD", 1e30)
