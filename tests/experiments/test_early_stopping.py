@@ -4,11 +4,13 @@ import json
 import shutil
 
 import pytest
+from pages import Page
 from synthetic_run import make_run
 
 from rewire.experiments import cli, store
 from rewire.experiments.compare import Contrast
 from rewire.experiments.early_stopping import with_steps_to_dense_loss
+from rewire.experiments.report import write_report
 from rewire.experiments.report.run import load
 from rewire.experiments.report.trainings import early, results
 from rewire.experiments.report.trainings.early import Censored, steps_compared
