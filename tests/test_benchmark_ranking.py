@@ -223,3 +223,11 @@ def test_the_command_is_told_without_the_folder_it_was_given():
     assert ranking.command_of("rewire run all-rules -o /here/runs seeds=2 -j 1") == (
         "rewire run all-rules seeds=2 -j 1"
     )
+
+
+def test_the_page_of_the_documentation_is_that_of_its_result():
+    root = Path(__file__).parents[1]
+    newest = sorted((root / "benchmarks/results").glob("*-ranking.json"))[-1]
+    text = (root / "docs/ranking.md").read_text()
+    assert page.filled(text, json.loads(newest.read_text())) == text
+    assert newest.name in text

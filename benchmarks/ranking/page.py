@@ -80,6 +80,7 @@ def _all_entries(networks: Sequence[Found]) -> Iterator[Found]:
 def _what_is_missing(results: Found) -> Iterator[str]:
     networks = results["networks"]
     lines = [f"{network['name']}: {text}" for network in networks for text in network["left_out"]]
+    lines += [text for network in networks for text in _own_fields(network)]
     lines += [
         f"{network['name']}: {text}"
         for network in networks
@@ -95,6 +96,13 @@ def _what_is_missing(results: Found) -> Iterator[str]:
     yield from (f"- {line}." for line in lines)
 
 
+def _own_fields(network: Found) -> Iterator[str]:
+    """Which labels have other fields than their rule's defaults."""
+    changed = dict.fromkeys(e["label"] for e in _all_entries([network]) if e["fields"])
+    if changed:
+        yield f"{network['name']}: not at the defaults of their rule: {', '.join(changed)}"
+
+
 # -- over networks --------------------------------------------------------------------------------
 
 
@@ -106,7 +114,7 @@ def _over_all(networks: Sequence[Found]) -> Iterator[str]:
     yield (
         f"Mean rank among the {len(ranked['rules'])} rules that kept to every density everywhere: "
         "over the densities of a network, then over the networks. The interval of the mean draws "
-        "networks and seeds with replacement; that of a network, seeds."
+        "networks and seeds with replacement; that of a network, seeds (?: of one seed)."
     )
     yield ""
     yield f"| | rule | mean rank | {' | '.join(names)} |"

@@ -230,7 +230,7 @@ def by_tuning(network: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def contrasts(networks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The pairs that the networks' experiments name, over all networks that have both.
+    """The pairs that the networks' experiments name, over all networks that name them.
 
     A difference is positive where the first is better. ``p`` is there from six differences on:
     signs flipped, each difference in units of the root mean square of its network's.
@@ -254,7 +254,7 @@ def _contrast(
     a: str, b: str, density: str, networks: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
     by_network, scaled = {}, list[float]()
-    for network in networks:
+    for network in (n for n in networks if [a, b] in n["contrasts"]):
         listed = {e["label"]: e for e in network["densities"].get(density, [])}
         if network["dense"]:
             listed[network["dense"]["label"]] = network["dense"]

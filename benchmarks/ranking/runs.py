@@ -163,7 +163,7 @@ def _network(runs: Sequence[_Run]) -> dict[str, Any]:
     experiment = runs[0].experiment
     return {
         "name": experiment["name"].removeprefix("ranking-"),
-        "title": experiment["title"].rpartition(": ")[2] or experiment["name"],
+        "title": _title(experiment["config"]),
         "metric": {"key": metric.key, "title": metric.title, "lower": metric.lower,
                    "percent": metric.percent},
         "seeds": sorted({row["seed"] for row in rows.values()}),
@@ -182,6 +182,19 @@ def _searches(runs: Sequence[_Run]) -> dict[str, dict[str, Any]]:
         for run in runs
         for found in run.experiment["config"].get("tuned", [])
     }
+
+
+def _title(config: Mapping[str, Any]) -> str:
+    """The network, its data and its steps, as the experiment's file has them."""
+    model, data = (config[key] if isinstance(config[key], dict) else {"name": config[key]}
+                   for key in ("model", "data"))  # fmt: skip
+    steps = [f"{config[key]:,} {key}" for key in ("steps", "epochs") if key in config]
+    return ", ".join([f"{_named(model)} on {_named(data)}", *steps])
+
+
+def _named(table: Mapping[str, Any]) -> str:
+    options = ", ".join(f"{k} {v}" for k, v in table.items() if k not in ("name", "validation"))
+    return f"{table['name']}{f' ({options})' if options else ''}"
 
 
 # -- entries --------------------------------------------------------------------------------------
