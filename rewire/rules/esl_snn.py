@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from ..graph import Edit, Graph
 from ..rule import Rule, State
 from ..select.choose import groups, smallest
-from ..select.grow import sample_absent
+from ..select.exchange import exchange
+from ..select.grow import replace_at_random
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Period, Replaced, Tunable
@@ -85,6 +86,8 @@ class ESLSNN(Rule):
         k = [min(int(fraction * (hi - lo)), size - (hi - lo))
              for (lo, hi), size in zip(layers, graph.space.sizes, strict=True)]  # fmt: skip
         drop = smallest(graph["weight"], k, layers, magnitude=True, what="ESLSNN's |weight|")
-        if self.grow == "gradient":
-            return Edit(drop=drop, add=signals.largest("growth", k)), state
-        return Edit(drop=drop, add=sample_absent(graph, k, rng)), state
+        if self.grow == "random":
+            return replace_at_random(graph, drop, rng, graph["weight"].abs()), state
+        # what goes is not absent yet, but where its slots are needed
+        room = drop if graph.space.capped else None
+        return exchange(graph, drop, signals.largest("growth", k, without=room)), state

@@ -11,6 +11,7 @@ from ..graph import Edit, Graph
 from ..rule import Budget, State
 from ..rule_budget import Scheduled
 from ..select.choose import groups, smallest
+from ..select.exchange import exchange
 from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Period, Tunable
@@ -115,4 +116,6 @@ class NDSNN(Gradual):
         weakest = smallest(
             graph["weight"], drop, groups(graph, "layer"), magnitude=True, what="NDSNN's |weight|"
         )
-        return Edit(drop=weakest, add=signals.largest("growth", grow)), state
+        # what goes is not absent yet, but where its slots are needed
+        room = weakest if graph.space.capped else None
+        return exchange(graph, weakest, signals.largest("growth", grow, without=room)), state

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from .pairs import Refused, disagreement, names, outcome, pairs
+from .pairs import Pair, Refused, disagreement, names, outcome, pairs
 
 ALL = list(pairs())
 SAMPLE = random.Random(16).sample(ALL, 60)
@@ -28,3 +28,12 @@ def test_the_sample_has_pairs_of_both_kinds():
     """A matrix of refusals would prove nothing."""
     said = [isinstance(outcome(pair, "masked"), Refused) for pair in SAMPLE[:20]]
     assert any(said) and not all(said)
+
+
+@pytest.mark.parametrize("name", ["NDSNN", "ESLSNN"])
+@pytest.mark.parametrize("other", ["NM", "Magnitude", "SET"])
+def test_growth_under_a_cap_has_the_slots_of_what_goes(name, other):
+    """[NM, NDSNN] under FanIn: "cannot add 12 of 20 edges" in mid-training."""
+    first, second = sorted((name, other), key=names().index)
+    for variant in ("fan-in", "fan-out"):
+        assert disagreement(Pair(first, second, variant)) is None
