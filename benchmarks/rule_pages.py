@@ -1,7 +1,7 @@
 """Figures of the pages on rules: ``python -m benchmarks.rule_pages measure [--out FOLDER] [-j N]``
 and ``python -m benchmarks.rule_pages write``.
 
-``measure`` runs an experiment in ``benchmarks/pages`` and a preset, by the ordinary runner: it
+``measure`` runs the experiments in ``benchmarks/pages`` and two presets, by the ordinary runner: it
 may be stopped, and the same command goes on. It writes ``benchmarks/results/rule-pages.json``.
 ``write`` puts the figures of that file, and those of the newest ``*-perplexity.json``, into the
 pages. In a page a table with figures stands under a comment,
@@ -40,11 +40,13 @@ PAGES = tuple(sorted(DOCS.glob("rules*.md")))
 EXPERIMENTS = {
     "recommended": HOME / "pages" / "recommended.toml",
     "pruning-at-init": "pruning-at-init",
+    "silent-edges": HOME / "pages" / "silent-edges.toml",
+    "two-of-four": "two-of-four",
+    "curvature": HOME / "pages" / "curvature.toml",
 }
 # Titles of columns that hold figures and are no densities.
 COLUMNS = {
     "CPU s at .5": "seconds",
-    "CPU ms a step": "ms",
     "fewest edges of a layer": "least",
     "layers without an edge": "empty",
 }
@@ -141,8 +143,6 @@ def of_run(source: str | Path, folder: Path) -> Table:
                 "mean": mean(accuracy), "sd": stdev(accuracy), "seeds": len(accuracy),
                 "density": mean(row["density"] for row in at),
             }  # fmt: skip
-        seconds = sum(row["cpu_seconds"] for row in own) / sum(row["updates"] for row in own)
-        figures["ms"] = {"mean": 1000 * seconds}
         rows.append({"call": call_of(rule), "figures": figures})
     name = source if isinstance(source, str) else str(source.relative_to(HOME.parent))
     return {"command": f"rewire run {name}", "unit": "% of the test set", "rows": rows}
@@ -213,7 +213,7 @@ def text_of(column: str, figure: Mapping[str, Any], unit: str) -> str:
     >>> text_of("0.1", {"mean": 95.31, "sd": 0.2, "density": 0.046}, "% of the test set")
     '95.3 ± 0.2 at .046'
     """
-    if column in ("seconds", "ms"):
+    if column == "seconds":
         return f"{figure['mean']:.1f}"
     if unit == "edges":
         return str(figure["mean"])
