@@ -58,7 +58,7 @@ _MODULES = frozenset({
     "branches", "budget", "caveats", "checkpoint", "citations", "compatibility", "coverage",
     "edit_log", "experiments", "files", "graph", "graph_of", "integrations", "limits", "listening",
     "measures", "models",
-    "networkx_backend", "norms", "nulls", "pictures", "rule",
+    "networkx_backend", "norms", "nulls", "pictures", "rewinding", "rule",
     "rule_budget",
     "rules", "select", "session", "signals", "starting_graph", "starts", "strategy", "streams",
     "substrates",

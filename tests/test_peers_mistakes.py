@@ -193,7 +193,7 @@ def test_lightnings_callback_did_not_reset_the_weights():
 
 def test_itops_set_keeps_only_the_most_negative_weights():
     """zeta = .3 of 4868 negatives must leave 3408, not 1487; of 5050 positives 3535."""
-    space = space_of((100, 100))
+    space = space_of((200, 200))
     g = torch.Generator().manual_seed(0)
     values = torch.cat([-torch.rand(4868, generator=g) - 1e-6, torch.rand(5050, generator=g)])
     values = values[torch.randperm(9918, generator=g)]

@@ -43,7 +43,7 @@ def test_import_rewire_imports_no_torch_and_no_module_of_its_own() -> None:
 
 def test_the_listing_on_adding_a_rule_runs_in_a_fresh_interpreter() -> None:
     page = (ROOT / "docs" / "adding-a-rule.md").read_text(encoding="utf-8")
-    (listing,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    listing, *_ = re.findall(r"```python\n(.*?)```", page, re.S)
     lines = "\n".join(line.removeprefix("   ") for line in listing.splitlines())
     signal = "\nimport rewire\nrewire.signals.dense_signal('x')\nprint(Restless().when)"
     code = f"import sys\nsys.modules['__main__'].__file__ = 'mine.py'\n{lines}{signal}"

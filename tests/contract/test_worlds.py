@@ -38,7 +38,7 @@ RULES = {
     "set": rewire.SET(fraction=0.2, when=when.every(5)),
     "rigl": rewire.RigL(fraction=0.2, when=when.every(5)),
     "synaptic-sampling": rewire.SynapticSampling(eta=0.1, prior=0.1, mu=-1.0),
-    "stdp-pruning": rewire.STDPPruning(threshold=0.99, to=0.1, when=when.every(20)),
+    "stdp-pruning": rewire.STDPPruning(threshold=0.99, to=0.1, when=when.every(20, stop=1.0)),
     "static": rewire.Static(),
 }  # fmt: skip
 ACTING = [name for name in RULES if name != "static"]

@@ -172,7 +172,8 @@ def test_results_have_the_measures_as_columns(out, installed):
         assert row["fan_in_spread"] == expected
         assert row["mean_weight"] == (None if row["rule"] == "Dense" else 1.0)
     assert "rewire: the measure 'broken' failed for 6 networks" in process.stderr
-    assert "fan in spread" in rewire(installed, "results", str(out)).stdout
+    table = rewire(installed, "results", str(out), "--csv").stdout
+    assert "fan_in_spread" in table.splitlines()[0].split(",")
 
 
 def test_a_section_object_keeps_its_title_and_says_that_it_is_empty(out, monkeypatch, tmp_path):

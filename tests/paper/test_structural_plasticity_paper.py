@@ -314,7 +314,7 @@ def turnover(n, seed, steps=1000, **fields):
             "p_form": 0.05,
             **fields,
         },
-        when=rewire.every(n),
+        when=rewire.every(n, stop=1.0),
     )
     net = rewire.Session(rewire.Bare(space, weights=torch.ones(2560)), graph, rule, span=steps,
                          seed=seed)  # fmt: skip
@@ -348,7 +348,7 @@ def test_within_a_tick_a_step_meets_what_the_one_before_left():
     graph = Graph(space, torch.tensor([0]), {"weight": torch.ones(1)})
     rule = rewire.StructuralPlasticity(
         attempts=1.0, slots=1, initial="given", partner="uniform", threshold=0.1, birth=0.2,
-        p_form=1.0, p_elim_dep=1.0, p_elim_pot=1.0, when=rewire.every(2),
+        p_form=1.0, p_elim_dep=1.0, p_elim_pot=1.0, when=rewire.every(2, stop=1.0),
     )  # fmt: skip
     net = rewire.Session(rewire.Bare(space, weights=torch.ones(3)), graph, rule, span=400)
     seen = set()
