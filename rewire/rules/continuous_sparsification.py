@@ -18,7 +18,7 @@ from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Tunable
 from ..when import Bound, Clock, Every, When
-from .shared.gradual import Gradual, level
+from .shared.gradual import Gradual, apart
 from .shared.silencing import foremost
 
 PAPER = """
@@ -141,6 +141,5 @@ class ContinuousSparsification(Gradual):
         return self.sharpness ** ((step - 1) / max(last - 1, 1))
 
     def _hard(self, graph: Graph, score: Tensor, state: State) -> Tensor:
-        keep, counts = min(state["end"], len(graph)), graph.counts().tolist()
-        sizes = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        sizes = apart(state["start"], min(state["end"], len(graph)), graph, self.scope)
         return foremost(graph, score, sizes, self.scope, "ContinuousSparsification's score")

@@ -13,7 +13,7 @@ from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Scoped, Tunable
 from ..when import Bound, Clock, Every, When
-from .shared.gradual import Gradual, level
+from .shared.gradual import Gradual
 from .shared.silencing import foremost
 
 PAPER = """
@@ -87,7 +87,6 @@ class MovementPruning(Gradual):
         moved = signals.pair("grad", graph.keys) * graph["weight"].float()
         score = graph["score"] - self.rate * moved
         # Top_v: the largest scores are live, as many as the cubic says
-        keep, counts = min(self.edges(clock, state), len(graph)), graph.counts().tolist()
-        sizes = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        sizes = self.live_counts(graph, state, clock, self.scope)
         gain = foremost(graph, score, sizes, self.scope, "MovementPruning's score")
         return Edit(set={"score": score, "gain": gain}), state

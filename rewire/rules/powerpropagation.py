@@ -16,7 +16,7 @@ from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Tunable
 from ..when import Bound, Clock, Every, When
-from .shared.gradual import Gradual, level
+from .shared.gradual import Gradual
 from .shared.silencing import foremost
 
 PAPER = """
@@ -102,8 +102,7 @@ class Powerpropagation(Gradual):
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        keep, counts = min(self.edges(clock, state), len(graph)), graph.counts().tolist()
-        sizes = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        sizes = self.live_counts(graph, state, clock, self.scope)
         theta = graph["weight"]
         live = foremost(graph, theta.abs(), sizes, self.scope, "Powerpropagation's |theta|")
         return Edit(set=self._factors(theta, live)), state

@@ -15,7 +15,7 @@ from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Scoped, Tunable
 from ..when import Bound, Clock, Every, When
-from .shared.gradual import Gradual, level
+from .shared.gradual import Gradual
 from .shared.silencing import foremost, soft_gain
 from .str import PAPER
 
@@ -74,8 +74,7 @@ class SoftThreshold(Gradual):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         # as many of the largest |w| as the cubic says are live
-        keep, counts = min(self.edges(clock, state), len(graph)), graph.counts().tolist()
-        sizes = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        sizes = self.live_counts(graph, state, clock, self.scope)
         size = graph["weight"].abs()
         live = foremost(graph, size, sizes, self.scope, "SoftThreshold's |weight|")
         # a_t: the largest |w| that is not, so that no weight jumps where it crosses

@@ -59,6 +59,10 @@ class Gradual(Rule):
         start, end = sum(state["start"]), state["end"]
         return round(end + (start - end) * self.to_go(clock))
 
+    def live_counts(self, graph: Graph, state: State, clock: Clock, scope: str) -> list[int]:
+        """How many edges are live after this tick: of each projection ("layer"), or of all."""
+        return apart(state["start"], min(self.edges(clock, state), len(graph)), graph, scope)
+
     def to_go(self, clock: Clock) -> float:
         """What of the way from the first number to the last is to go after this tick."""
         assert isinstance(self.when, Every)
@@ -91,12 +95,17 @@ class Ranked(Gradual):
         if keep >= len(graph):  # another rule has dropped more already
             return NOTHING, state
         counts = graph.counts().tolist() if self.scope == "layer" else [len(graph)]
-        left = level(state["start"], keep, counts) if self.scope == "layer" else [keep]
+        left = apart(state["start"], keep, graph, self.scope)
         return self.prune(graph, signals, [n - k for n, k in zip(counts, left, strict=True)]), state
 
     def prune(self, graph: Graph, signals: Signals, k: Sequence[int]) -> Edit:
         """The edit that drops ``k`` edges, of each projection or in all."""
         raise NotImplementedError
+
+
+def apart(start: Sequence[int], keep: int, graph: Graph, scope: str) -> list[int]:
+    """``keep`` edges over the projections as `level` has it, or in all for any other scope."""
+    return level(start, keep, graph.counts().tolist()) if scope == "layer" else [keep]
 
 
 def level(start: Sequence[int], keep: int, counts: Sequence[int]) -> list[int]:
