@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewire.caveats import caveats
-from rewire.rules import of_class
 
 from .cells import Cell
-from .config.schema import available
+from .config.schema import rule_of_cell
 
 
 def sentences(cells: Sequence[Cell]) -> list[str]:
@@ -40,11 +39,9 @@ def _rule_of(config: Mapping[str, Any]) -> Any:
     """The rule of a cell; None of a branch, and of a cell that has none."""
     from rewire.rule import Rule
 
-    table = config.get("rule")
-    if not isinstance(table, Mapping):
+    if not isinstance(config.get("rule"), Mapping):
         return None
-    fields = dict(table)
-    rule = of_class(available("rule")[fields.pop("rule")], fields)
+    rule = rule_of_cell(config)
     return rule if isinstance(rule, Rule) else None
 
 

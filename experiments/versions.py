@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rewire.rules import of_class
-
 from . import store
-from .config.schema import available
+from .config.schema import rule_of_cell
 
 
 def changed(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
@@ -26,7 +24,7 @@ def changed(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     >>> changed({"rule": {"rule": "Static"}})
     {}
     """
-    then, now = config.get("versions") or {}, _today(config.get("rule"))
+    then, now = config.get("versions") or {}, _today(config)
     if now is None or not isinstance(then, Mapping):
         return {}
     names = sorted({*then, *now})
@@ -34,13 +32,13 @@ def changed(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _today(table: Any) -> dict[str, int] | None:
+def _today(config: Mapping[str, Any]) -> dict[str, int] | None:
     """None of a rule that is not known here, or whose fields are not."""
     try:
-        fields = dict(table)
-        return of_class(available("rule")[fields.pop("rule")], fields).versions
+        versions: dict[str, int] = rule_of_cell(config).versions
     except (KeyError, TypeError, ValueError):
         return None
+    return versions
 
 
 def outdated(out: str | Path) -> list[str]:

@@ -306,6 +306,14 @@ def available(kind: str) -> Mapping[str, Any]:
     return rewire.experiments.data.available()
 
 
+def rule_of_cell(config: Mapping[str, Any]) -> Any:
+    """The rule or branch of a cell's configuration, whose table also has its name."""
+    from rewire.rules import of_class
+
+    fields = dict(config["rule"])
+    return of_class(available("rule")[fields.pop("rule")], fields)
+
+
 def in_steps(value: Any, epoch: int) -> Any:
     if isinstance(value, Mapping):
         return {key: in_steps(item, epoch) for key, item in value.items()}

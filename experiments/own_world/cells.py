@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewire.limits import Limit, from_tables
-from rewire.rules import of_class
 from rewire.worlds import registry
 
 from ..cells import SCHEMA, Cell
-from ..config.schema import available, is_dense, visits_densities
+from ..config.schema import is_dense, rule_of_cell, visits_densities
 from ..errors import ConfigError
 from ..store import cell_hash
 from .schema import OwnEntry, OwnExperiment
@@ -45,11 +44,10 @@ def settings(config: Mapping[str, Any]) -> Settings:
                 f"this cell has schema {config['schema']}, made by a newer version of rewire; "
                 f"this one reads up to {SCHEMA}: update it, or run into another folder"
             )
-        table = dict(config["rule"])
         return Settings(
             world=config["world"],
             options=config["model"],
-            rule=of_class(available("rule")[table.pop("rule")], table),
+            rule=rule_of_cell(config),
             seed=config["seed"],
             steps=config["steps"],
             evaluate_every=config.get("evaluate_every", 100),

@@ -8,10 +8,9 @@ from typing import Any
 
 from rewire.limits import Limit, from_tables
 from rewire.models import spiking
-from rewire.rules import of_class
 
 from ..cells import SCHEMA, Cell
-from ..config.schema import available
+from ..config.schema import rule_of_cell
 from ..errors import ConfigError
 from ..store import cell_hash
 from .schema import SpikingEntry, SpikingExperiment
@@ -54,8 +53,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
                 f"this cell has schema {config['schema']}, made by a newer version of rewire; "
                 f"this one reads up to {SCHEMA}: update it, or run into another folder"
             )
-        table, options = dict(config["rule"]), dict(config["model"])
-        rule = of_class(available("rule")[table.pop("rule")], table)
+        rule, options = rule_of_cell(config), dict(config["model"])
         model = spiking.available()[options.pop("name")].builder()(**options)
         fields = SpikingExperiment.model_fields
         values = {key: config.get(key, fields[key].default) for key in KEYS}

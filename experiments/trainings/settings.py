@@ -9,12 +9,11 @@ from typing import Any
 from rewire.branches import Sibling
 from rewire.limits import Limit, from_tables
 from rewire.rule import Rule
-from rewire.rules import of_class
 from rewire.streams import rng_for
 from rewire.torch_loop import masked_only
 
 from ..cells import SCHEMA
-from ..config.schema import PASSES, Data, Model, Training, available
+from ..config.schema import PASSES, Data, Model, Training, rule_of_cell
 from ..config.seeds import NONE_APART, SeedsApart
 from ..errors import ConfigError
 from ..tasks import Task, of_table
@@ -77,9 +76,8 @@ def settings(config: Mapping[str, Any]) -> Settings:
                 f"this cell has schema {config['schema']}, made by a newer version of rewire; "
                 f"this one reads up to {SCHEMA}: update it, or run into another folder"
             )
-        table = dict(config["rule"])
         spread = config.get("distribution", "erk")
-        rule = of_class(available("rule")[table.pop("rule")], table)
+        rule = rule_of_cell(config)
         world = config.get("substrate", "masked")  # the key that cells are hashed with
         return Settings(
             kind=config["kind"],
