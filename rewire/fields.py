@@ -53,6 +53,26 @@ class Range:
         return f"a number from {self.low:g} to {self.high:g}"
 
 
+@dataclass(frozen=True)
+class Only:
+    """The one value that a field takes, and why it has no other.
+
+    >>> import rewire
+    >>> rewire.Powerpropagation(when=rewire.every(10))
+    Traceback (most recent call last):
+    ...
+    ValueError: Powerpropagation.when = Every(n=10, first=None, stop=None): expected every(1), \
+since w follows theta after each step; until= ends the pruning.
+    """
+
+    value: Any
+    words: str  # the value, as its user writes it
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.words}, since {self.why}"
+
+
 NonNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, above=True)]
 Share = Annotated[float, Range(0, 1)]
@@ -152,7 +172,9 @@ def _lack(hint: Any, value: Any) -> str | None:
 
 
 def _beyond(meta: Sequence[Any], hint: Any, value: Any) -> str | None:
-    """As `_lack`, of a hint with ranges."""
+    """As `_lack`, of a hint with ranges, or with the only value that it takes."""
+    if only := next((m for m in meta if isinstance(m, Only) and value != m.value), None):
+        return str(only)
     ranges = [m for m in meta if isinstance(m, Range)]
     infinite = isinstance(value, Real) and isinf(float(value))  # which the ranges take or not
     lack = None if ranges and infinite else _lack(hint, value)

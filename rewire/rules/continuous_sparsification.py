@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..fields import NonNegative, Range, Share
+from ..fields import NonNegative, Only, Range, Share
 from ..graph import NOTHING, Edit, Graph
 from ..rule import State
 from ..select.choose import ranked_numbers
@@ -90,16 +90,15 @@ class ContinuousSparsification(Gradual):
     rate: Annotated[NonNegative, Tunable(0.01, 1.0, log=True)] = 0.1
     momentum: Share = 0.9
     scope: Literal["layer", "global"] = "global"
-    when: When = Every(1)
+    when: Annotated[
+        When,
+        Only(
+            Every(1),
+            "every(1)",
+            "masks train with each step of the network; until= ends their training",
+        ),
+    ] = Every(1)
     until: Bound | None = 0.75
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.when != Every(1):
-            raise ValueError(
-                "ContinuousSparsification.when: masks train with each step of the network, so that "
-                f"it is every(1), got {self.when}; until= ends their training."
-            )
 
     @property
     def _scale(self) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..fields import NonNegative, Positive
+from ..fields import NonNegative, Only, Positive
 from ..graph import NOTHING, Edit, Graph
 from ..rule import State
 from ..select.choose import largest, ranked_numbers
@@ -95,16 +95,15 @@ class DynaDiag(Gradual):
     cold: Annotated[Positive, Tunable(0.005, 0.5, log=True)] = 0.05
     rate: Annotated[NonNegative, Tunable(1e-4, 0.1, log=True)] = 1e-3
     decay: NonNegative = 1e-4
-    when: When = Every(1)
+    when: Annotated[
+        When,
+        Only(
+            Every(1),
+            "every(1)",
+            "diagonals are weighed at each step of the network; until= ends their training",
+        ),
+    ] = Every(1)
     until: Annotated[Bound | None, Tunable(0.1, 0.75)] = 0.3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.when != Every(1):
-            raise ValueError(
-                "DynaDiag.when: the importance of diagonals trains with each step of the network, "
-                f"so that it is every(1), got {self.when}; until= ends its training."
-            )
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         _, state = super().start(graph, signals, rng)

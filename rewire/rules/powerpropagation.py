@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..fields import Range
+from ..fields import Only, Range
 from ..graph import Edit, Graph
 from ..rule import State
 from ..signals import Signals
@@ -82,16 +82,10 @@ class Powerpropagation(Gradual):
 
     alpha: Annotated[float, Range(1), Tunable(1.0, 5.0)] = 2.0
     scope: Literal["layer", "global"] = "layer"
-    when: When = Every(1)
+    when: Annotated[
+        When, Only(Every(1), "every(1)", "w follows theta after each step; until= ends the pruning")
+    ] = Every(1)
     until: Bound | None = 0.75
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.when != Every(1):
-            raise ValueError(
-                "Powerpropagation.when: w follows theta after each step, so that it is every(1), "
-                f"got {self.when}; until= ends the pruning."
-            )
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         edit, state = super().start(graph, signals, rng)
