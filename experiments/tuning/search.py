@@ -49,7 +49,7 @@ def tune(
     source, overrides: as of `run_experiment`; its table ``tune`` says how, and trials and flops
     replace what that says. out: runs/NAME-tuning unless given; it holds the tuned experiment file
     and the page. The rest as of `run_experiment`, and so are the errors; ConfigError also where
-    Optuna is not installed, or the folder holds another search.
+    Optuna is not installed, or the folder holds another search; one with smaller budgets goes on.
     """
     experiment = kinds.load(source, overrides)
     search = _asked(experiment, trials, flops)
@@ -100,17 +100,25 @@ def _asked(experiment: Any, trials: int | None, flops: float | None) -> Tune:
 
 
 def _refuse_another(folder: Path, mine: Mapping[str, Any]) -> None:
+    """Raise ConfigError for the folder of a search that this one does not go on with."""
     path = folder / SEARCH
-    if not path.exists():
-        store.write_json(path, mine)
-        return
-    theirs = store.read_json(path)
-    if theirs != mine:
+    theirs = store.read_json(path) if path.exists() else None
+    if theirs is not None and not _extends(mine, theirs):
         keys = [key for key in {**theirs, **mine} if theirs.get(key) != mine.get(key)]
         raise ConfigError(
-            f"{folder} holds another search ({', '.join(keys)} differ): give this one a folder of "
-            "its own with --out DIR, or remove that one"
+            f"{folder} holds another search ({', '.join(keys)} differ), and only its budgets can "
+            "grow: give this one a folder of its own with --out DIR, or remove that one"
         )
+    if theirs != mine:
+        store.write_json(path, mine)
+
+
+def _extends(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether a search is another, or that with budgets that are no smaller."""
+    searches = [Tune.model_construct(**one["tune"]) for one in (mine, theirs)]
+    alike = [{**one, "tune": {**one["tune"], "trials": 0, "flops": None}} for one in (mine, theirs)]
+    now, before = ((search.trials, search.limit) for search in searches)
+    return alike[0] == alike[1] and all(a >= b for a, b in zip(now, before, strict=True))
 
 
 def _write(tuned: Tuned) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,8 +125,29 @@ def test_what_is_lost_is_made_again_with_the_same_bytes(tuned, file):
 
 
 def test_a_folder_of_another_search_is_refused(tuned, file):
+    asked = (["steps=50"], {}), (["tune.seed=1"], {}), ([], {"trials": 2}), ([], {"flops": 8})
+    for words, budgets in asked:
+        key = "steps" if "steps=50" in words else "tune"
+        with pytest.raises(ConfigError, match=f"holds another search .{key} differ.*can grow"):
+            tuning.tune(file, words, **budgets, out=tuned.out)
+
+
+@pytest.mark.parametrize("unfinished", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_a_search_goes_on_with_larger_budgets(tuned, file, tmp_path, unfinished):
+    out, more = tmp_path / "grown", {"trials": 6, "flops": 30}
+    shutil.copytree(tuned.out, out)
+    if unfinished:
+        (out / "generations/01.json").unlink()
+    grown = tuning.tune(file, **more, out=out, workers=0, progress="quiet")
+    for label in ("SET", "Static"):
+        before, after = tuned.of(label), grown.of(label)
+        assert after[: len(before)] == before and len(after) == 6
+        assert [t.number for t in after] == list(range(6)) and all(t.score for t in after)
+    again = contents(out)
+    tuning.tune(file, **more, out=out, workers=0, progress="quiet")
+    assert contents(out) == again
     with pytest.raises(ConfigError, match="holds another search .tune differ"):
-        tuning.tune(file, trials=4, out=tuned.out)
+        tuning.tune(file, out=out)
 
 
 @pytest.mark.slow
