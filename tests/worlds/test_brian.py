@@ -556,7 +556,7 @@ def test_sessions_of_other_worlds_or_without_an_end_are_refused():
     a, b = nets.Scripted({}), nets.Scripted({})
     one = rewire.Session(a.world, a.world.graph(), rewire.Static())
     two = rewire.Session(b.world, b.world.graph(), rewire.Static())
-    with pytest.raises(ValueError, match="must share one Wiring"):
+    with pytest.raises(ValueError, match="must share one Network"):
         drive(one, two, duration=1 * ms)
     with pytest.raises(ValueError, match="one or more sessions in worlds made by Brian"):
         drive(duration=1 * ms)

@@ -32,7 +32,8 @@ def drive(
 ) -> None:
     """Run the network, and let the sessions rewire it, in one ``run()`` of Brian2.
 
-    sessions: a :class:`rewire.Session` for each world on the same wiring.
+    sessions: a :class:`rewire.Session` for each world, all of one network. Worlds on the same
+        Synapses share one Wiring; each Synapses object has its own.
     duration: simulated time; None goes on until every session is done.
     report, report_period, namespace: as for ``Network.run``.
 
@@ -40,18 +41,59 @@ def drive(
     sessions' seeds and the time: runs repeat bit for bit, and where drives end at full seconds it
     makes no difference how many they are.
     """
-    wiring = _shared_wiring(sessions)
-    b2, steps_a_second = wiring.brian2, round(1 / wiring.dt)
+    by_wiring = _by_wiring(sessions)
+    first = by_wiring[0][0]
+    b2, network = first.brian2, first.network
     if duration is None:
         if any(s.endless for s in sessions):
             raise ValueError("a session without an end needs a duration, such as 60 * second.")
         duration = FOREVER * b2.second
-    wiring.look()
+    for wiring, _ in by_wiring:
+        wiring.look()
     label = "brian/" + "-".join(str(s.seed) for s in sessions)
 
     def reseed(step: int) -> None:
         b2.seed(rng_for(sessions[0].seed, label, step).key & 0xFFFFFFFF)
 
+    def stop_if_done() -> None:
+        if all(s.done for s in sessions):
+            network.stop()
+
+    operations = [
+        b2.NetworkOperation(
+            _ticking(wiring, its, reseed if wiring is first else None, stop_if_done),
+            clock=wiring.synapses.source.clock,
+            when="end",
+            order=ORDER + at,
+            name=f"rewire_{at}" if at else "rewire",
+        )
+        for at, (wiring, its) in enumerate(by_wiring)
+    ]
+    network.add(*operations)
+    reseed(first.step)
+    try:
+        with _target(b2):
+            network.run(
+                duration,
+                report=report,
+                report_period=10 * b2.second if report_period is None else report_period,
+                namespace=namespace,
+                level=1,
+            )
+    finally:
+        network.remove(*operations)
+        # where stopped it is a view of the clock, whose time goes on
+        network.t_ = float(np.asarray(network.t_))
+
+
+def _ticking(
+    wiring: Wiring,
+    sessions: Sequence[Run],
+    reseed: Callable[[int], None] | None,
+    stop_if_done: Callable[[], None],
+) -> Callable[[], None]:
+    """What is done at the end of every time step: the rules' ticks, and new random numbers."""
+    steps_a_second = round(1 / wiring.dt)
     now, often = wiring._clock, gcd(wiring.steps, steps_a_second)
 
     def tick() -> None:
@@ -70,38 +112,29 @@ def drive(
             wiring.settle()
             wiring.note()
             if done:
-                wiring.network.stop()
-        if step % steps_a_second == 0:
+                stop_if_done()
+        if reseed is not None and step % steps_a_second == 0:
             reseed(step)
 
-    operation = b2.NetworkOperation(
-        tick, clock=wiring.synapses.source.clock, when="end", order=ORDER, name="rewire"
-    )
-    wiring.network.add(operation)
-    reseed(wiring.step)
-    try:
-        with _target(b2):
-            wiring.network.run(
-                duration,
-                report=report,
-                report_period=10 * b2.second if report_period is None else report_period,
-                namespace=namespace,
-                level=1,
-            )
-    finally:
-        wiring.network.remove(operation)
-        # where stopped it is a view of the clock, whose time goes on
-        wiring.network.t_ = float(np.asarray(wiring.network.t_))
+    return tick
 
 
-def _shared_wiring(sessions: Sequence[Run]) -> Wiring:
+def _by_wiring(sessions: Sequence[Run]) -> list[tuple[Wiring, list[Run]]]:
+    """The sessions of each wiring; all in one network."""
     worlds = [s.world for s in sessions]
     if not worlds or not all(isinstance(w, Brian) for w in worlds):
         raise ValueError("drive() takes one or more sessions in worlds made by Brian(...).")
-    wirings = {id(w.wiring): w.wiring for w in worlds}
-    if len(wirings) > 1:
-        raise ValueError("drive() runs one network: its sessions' worlds must share one Wiring.")
-    return next(iter(wirings.values()))
+    wirings = list({id(w.wiring): w.wiring for w in worlds}.values())
+    if len({id(w.network) for w in wirings}) > 1:
+        raise ValueError("drive() runs one network: its sessions' worlds must share one Network.")
+    if len({id(w.synapses) for w in wirings}) < len(wirings):
+        raise ValueError("worlds on the same Synapses must share one Wiring.")
+    if len({w.dt for w in wirings}) > 1:
+        raise ValueError(
+            f"the sources of the sessions' synapses have different time steps, "
+            f"{sorted({w.dt for w in wirings})} s: drive() takes one."
+        )
+    return [(w, [s for s in sessions if s.world.wiring is w]) for w in wirings]
 
 
 @contextmanager

@@ -43,9 +43,7 @@ def _at_synapses(world: Brian, graph: Graph, keys: Tensor, values: np.ndarray) -
 
 
 def _trace(world: Brian, end: int, name: str) -> np.ndarray:
-    assert world.wiring._traces is not None
-    where = (world._sources, world._targets)[end][name]
-    return np.abs(world.wiring._traces[end][where])
+    return world.wiring.trace(end)[(world._sources, world._targets)[end][name]]
 
 
 def _coincidence(world: Brian, graph: Graph, i: int) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...native import kernels
+from .traces import Trace, trace_of
 
 if TYPE_CHECKING:
     import brian2 as b2
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 TESTED = ("2.9", "2.11")
 STORE = "rewire"  # name of the state in Brian2's own store
 RATE_WINDOW = 1.0  # seconds over which rates are running means
+NEED_TRACES = ("growth", "activity")  # signals made of the neurons' traces
+TAU = 0.02  # seconds, of the traces that the world keeps where the user names none
+BEFORE_RULES = 999  # among what Brian2 runs at the end of a time step
 
 
 def _brian2() -> Any:
@@ -46,8 +50,9 @@ class Wiring:
     null:   number of the neuron, among the synapses' sources, that never spikes.
     w_max:  upper bound of the weights in the user's equations; the lower one is 0.
     weight: name of the weight variable.
-    traces: names of the pre- and the postsynaptic neurons' traces, for the signals ``growth``
-            (their product) and ``activity`` (the presynaptic one).
+    traces: of the pre- and the postsynaptic neurons, for the signals ``growth`` (their product)
+            and ``activity`` (the presynaptic one): names of variables, or time constants of traces
+            that are kept here while a rule asks for them; None: two of 20 ms.
     period: of the rules' ticks, a multiple of the time step; rules act at the end of each.
 
     Variables of the synapses that follow differential equations start at 0 in a new synapse.
@@ -63,7 +68,7 @@ class Wiring:
         null: int,
         w_max: float,
         weight: str = "w",
-        traces: tuple[str, str] | None = None,
+        traces: tuple[str | b2.Quantity, str | b2.Quantity] | None = None,
         period: b2.Quantity | None = None,
     ):
         self.brian2 = _brian2()
@@ -88,10 +93,9 @@ class Wiring:
         self._dynamic = {
             name: self._array(name) for name in synapses.equations.diff_eq_names
         }  # fmt: skip
-        self._traces = None if traces is None else [
-            group.variables[name].get_value()
-            for group, name in zip((synapses.source, synapses.target), traces, strict=True)
-        ]  # fmt: skip
+        groups = synapses.source, synapses.target
+        self._traces = [trace_of(*x) for x in zip(groups, traces or (TAU, TAU), strict=True)]
+        self._counts: list[Any] = []  # operations that keep the traces, where asked for
 
     def _array(self, name: str) -> np.ndarray:
         return self.synapses.variables[name].get_value()
@@ -113,7 +117,7 @@ class Wiring:
             self._array("lastupdate") if "lastupdate" in self.synapses.variables else None
         )
 
-    def _check(self, weight: str, traces: tuple[str, str] | None) -> None:
+    def _check(self, weight: str, traces: tuple[Any, Any] | None) -> None:
         b2, s = self.brian2, self.synapses
         if b2.get_device() is not b2.all_devices["runtime"]:
             raise ValueError(
@@ -144,8 +148,12 @@ class Wiring:
                 "this Brian2 lacks its compiled spike queue: install it from a wheel, or build it "
                 "with a C++ compiler."
             )
+        if "_spikespace" not in s.source.variables:
+            raise ValueError(
+                f"{s.source.name!r}, the source of {s.name!r}, does not spike: give it a threshold."
+            )
         for group, name in zip((s.source, s.target), traces or (), strict=False):
-            if name not in group.variables:
+            if isinstance(name, str) and name not in group.variables:
                 raise ValueError(f"traces names {name!r}, which {group.name!r} does not have.")
 
     # -- rewiring -------------------------------------------------------------------------------
@@ -192,10 +200,16 @@ class Wiring:
         """Time steps that are over; within a tick the one that ends is not."""
         return int(self._clock[0])
 
+    def trace(self, end: int) -> np.ndarray:
+        """|trace| of every source neuron (end 0), or of every target neuron (end 1), now."""
+        trace = self._traces[end]
+        assert trace is not None  # else no signal is offered that reads it
+        return np.abs(trace.now())
+
     @property
-    def traced(self) -> bool:
-        """Whether the neurons' traces are known."""
-        return self._traces is not None
+    def lacks(self) -> frozenset[str]:
+        """Signals that are not to be had, as the target neurons neither spike nor have a trace."""
+        return frozenset() if self._traces[1] else frozenset({"growth"})
 
     def spiking(self) -> np.ndarray:
         """Numbers of the source neurons that spiked in this time step, ascending."""
@@ -207,14 +221,33 @@ class Wiring:
 
     def watch(self, needs: frozenset[str]) -> None:
         """Keep from tick to tick what these signals are made of."""
+        if not needs.isdisjoint(NEED_TRACES) and not self._counts:
+            self._keep_traces()
         if "drift" in needs and self.last is None:
             self.last = self.w.copy()
         if "rate" in needs and self._counter is None:
             source = self.synapses.source
-            self._counter = self.brian2.SpikeMonitor(source, record=False, name="rewire_counter")
+            name = self._name("rewire_counter")
+            self._counter = self.brian2.SpikeMonitor(source, record=False, name=name)
             self.network.add(self._counter)
             self.rates = np.zeros(len(source))
             self._counted = np.zeros(len(source), np.int64)
+
+    def _keep_traces(self) -> None:
+        groups = self.synapses.source, self.synapses.target
+        for end, group, trace in zip(("pre", "post"), groups, self._traces, strict=True):
+            if isinstance(trace, Trace):
+                count = self.brian2.NetworkOperation(
+                    trace.count, clock=group.clock, when="end", order=BEFORE_RULES,
+                    name=self._name(f"rewire_trace_{end}"),
+                )  # fmt: skip
+                self._counts.append(count)
+                self.network.add(count)
+
+    def _name(self, name: str) -> str:
+        """The name, made another where an object of the network has it already."""
+        names = {o.name for o in self.network.objects}
+        return name if name not in names else f"{name}_{self.synapses.name}"
 
     def note(self) -> None:
         """Close a tick: what comes next is seen against how things are now."""
@@ -240,6 +273,9 @@ class Wiring:
         arrays = {"born": self._born, "last": self.last}
         if self._counter is not None:
             arrays |= {"rates": self.rates, "counted": self._counted}
+        for end, trace in zip(("pre", "post"), self._kept_traces(), strict=True):
+            if trace is not None:
+                arrays |= {f"trace_{end}": trace.value, f"last_{end}": trace.last}
         return {"network": _to_tree(stored), "rewire": _to_tree(arrays)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -255,6 +291,14 @@ class Wiring:
                                 ("counted", "_counted")):  # fmt: skip
             if state["rewire"].get(name) is not None:
                 getattr(self, attribute)[:] = state["rewire"][name].numpy()
+        for end, trace in zip(("pre", "post"), self._kept_traces(), strict=True):
+            if trace is not None:
+                trace.value[:] = state["rewire"][f"trace_{end}"].numpy()
+                trace.last[:] = state["rewire"][f"last_{end}"].numpy()
+
+    def _kept_traces(self) -> list[Trace | None]:
+        """Those of the sources and of the targets that are kept here."""
+        return [t if self._counts and isinstance(t, Trace) else None for t in self._traces]
 
 
 def _own_queue(pathway: Any) -> None:

@@ -16,7 +16,6 @@ Several worlds on one wiring are disjoint copies of a network, each with a sessi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -26,11 +25,10 @@ from torch import Tensor
 
 from ...graph import Edit, Graph, Population, Projection, Space
 from ...native import kernels
-from ...signals import Signal, registered
+from ...signals import Signal
 from ...world import World
 from .wiring import Wiring
 
-NEED_TRACES = ("growth", "activity")  # signals made of the neurons' traces
 Slices = Mapping[str, slice]
 
 
@@ -200,11 +198,10 @@ class Brian(World):
 
     # -- what the session asks ------------------------------------------------------------------
 
-    @cached_property
-    def offered(self) -> Mapping[str, Signal]:  # type: ignore[override]
-        """The signals that can be asked here; those of traces, where it was told their names."""
-        traced, known = self.wiring.traced, registered(self.name)
-        return {name: s for name, s in known.items() if traced or name not in NEED_TRACES}
+    @property
+    def offered(self) -> Mapping[str, Signal]:
+        """The signals that can be asked here: all but those that this network does not have."""
+        return {n: s for n, s in super().offered.items() if n not in self.wiring.lacks}
 
     @classmethod
     def unsupported(cls, columns: frozenset[str]) -> str | None:
