@@ -131,7 +131,12 @@ def override(
             problems.append((text, "should read key=value, for example optimizer.lr=0.01"))
             continue
         value = literal(raw)
-        if parts == ["rules"]:
+        if isinstance(value, str) and value[:1] in ("[", "{"):
+            quoted = 'text in tables needs quotes, as in [{rule = "IMP", fraction = 0.5}, "SET"]'
+            problems.append(
+                (key.strip(), f"is no list or table of TOML ({quoted}): {short(value)}")
+            )
+        elif parts == ["rules"]:
             _keep_rules(changed, value)
         elif parts[0] == "rules":
             _set_in_rule(changed, parts[1:], value, problems)
