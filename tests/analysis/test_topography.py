@@ -102,9 +102,9 @@ def test_the_search_finds_what_a_loop_over_the_authors_windows_finds(sigma):
 def test_all_units_take_well_under_a_second():
     map_ = kernel_graph(1)
     topo.topography(map_, "ff")
-    began = time.perf_counter()
+    began = time.process_time()
     topo.quality(map_, "ff")
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 # -- maps whose answer is known ---------------------------------------------------------------

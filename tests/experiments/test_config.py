@@ -315,10 +315,10 @@ MISTAKES = {
 def test_mistakes_are_named_with_their_path_and_a_way_out(case):
     changes, path, said = MISTAKES[case]
     tree = good(**changes)
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(ConfigError) as caught:
         kinds.parse(tree)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
     message = str(caught.value)
     assert caught.value.exit_code == 2
     assert re.search(rf"^  {re.escape(path)}(:| |\b)", message, re.M), message
