@@ -24,6 +24,7 @@ from rewire.models.spiking.topographic_map import TopographicMap  # noqa: E402
 from rewire.rule_budget import budget_of  # noqa: E402
 from rewire.worlds.brian import loop  # noqa: E402
 from rewire.worlds.brian.loop import drive  # noqa: E402
+from rewire.worlds.brian.queues import prepare  # noqa: E402
 from rewire.worlds.brian.wiring import Wiring  # noqa: E402
 from rewire.worlds.brian.world import Brian  # noqa: E402
 
@@ -97,8 +98,8 @@ def test_without_the_purge_the_ghost_arrives(monkeypatch):
     """The test above can fail: this is what happens where in-flight events are kept."""
 
     def settle(self):
-        for p in self._into:
-            p.queue.prepare(p._delays.get_value(), p.source.clock.dt_, self.pre)
+        for p in self._queued:
+            prepare(p)
 
     monkeypatch.setattr(Wiring, "settle", settle)
     net, _ = scripted({20: [3]}, {1: ([], [KEY]), 21: ([KEY], [KEY - 1])})
@@ -413,7 +414,7 @@ def test_a_run_saved_in_the_middle_continues_to_the_same_bits(name, target, tmp_
     wiring = run[0].world.wiring
     tree = {"world": wiring.state_dict(), "sessions": [s.state_dict() for s in run]}
     checkpoint.save(tmp_path / "c.safetensors", tree)
-    in_flight = wiring._into[0].queue._full_state()[1]
+    in_flight = wiring._queued[0].queue._full_state()[1]
     assert sum(map(len, in_flight)) > 20
     drive(*run, duration=0.3 * second)
 

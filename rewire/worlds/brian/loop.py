@@ -97,6 +97,7 @@ def _ticking(
     now, often = wiring._clock, gcd(wiring.steps, steps_a_second)
 
     def tick() -> None:
+        wiring.refuse_busy_null()
         step = now.item() + 1
         if step % often:
             return
@@ -134,7 +135,18 @@ def _by_wiring(sessions: Sequence[Run]) -> list[tuple[Wiring, list[Run]]]:
             f"the sources of the sessions' synapses have different time steps, "
             f"{sorted({w.dt for w in wirings})} s: drive() takes one."
         )
+    for wiring in wirings:
+        _refuse_shared_slots([w for w in worlds if w.wiring is wiring])
     return [(w, [s for s in sessions if s.world.wiring is w]) for w in wirings]
+
+
+def _refuse_shared_slots(worlds: Sequence[Brian]) -> None:
+    owned = np.concatenate([w._own for w in worlds])
+    if len(np.unique(owned)) < len(owned):
+        raise ValueError(
+            "worlds on one Wiring are disjoint copies, and these own synapses of the same targets: "
+            "give each world targets of its own, or one session all the rules."
+        )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...graph import Graph
 from ...signals import blockwise, evenly, signal
+from .wiring import POST, PRE
 from .world import Brian
 
 
@@ -43,12 +44,12 @@ def _at_synapses(world: Brian, graph: Graph, keys: Tensor, values: np.ndarray) -
 
 
 def _trace(world: Brian, end: int, name: str) -> np.ndarray:
-    return world.wiring.trace(end)[(world._sources, world._targets)[end][name]]
+    return world.wiring.trace(end)[world.at(end)[name]]
 
 
 def _coincidence(world: Brian, graph: Graph, i: int) -> Tensor:
     p = graph.projections[i]
-    outer = np.outer(_trace(world, 1, p.target), _trace(world, 0, p.source))
+    outer = np.outer(_trace(world, POST, p.target), _trace(world, PRE, p.source))
     return torch.from_numpy(outer.reshape(-1))
 
 
@@ -66,26 +67,33 @@ def _growth(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
 
 @signal("brian", "activity", kind="node")
 def _activity(world: Brian, graph: Graph, population: str) -> Tensor:
-    """The presynaptic trace of each unit: its spikes, those long ago counting less."""
-    return torch.from_numpy(_trace(world, 0, population))
+    """The trace of each unit: its spikes, those long ago counting less. The presynaptic trace,
+    but for units that are no source of a synapse, of which it is the postsynaptic one."""
+    return torch.from_numpy(_trace(world, world.end_of(population), population))
 
 
 @signal("brian", "rate", kind="node")
 def _rate(world: Brian, graph: Graph, population: str) -> Tensor:
     """Spikes a second of each unit, a running mean over about the last second."""
-    return torch.from_numpy(world.wiring.rates[world._sources[population]])
+    end = world.end_of(population)
+    return torch.from_numpy(world.wiring.rates(end)[world.at(end)[population]])
 
 
 def _among_spiking(world: Brian, populations: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    return world.wiring.spiking(), world.ranges(tuple(populations))
+    spiking, only_targets = world.wiring.spiking(), [p for p in populations if world.end_of(p)]
+    if only_targets:  # numbered after all sources
+        first = np.int32(len(world.wiring.synapses.source))
+        spiking = np.concatenate([spiking, world.wiring.spiking(POST) + first])
+    return spiking, world.ranges(tuple(populations))
 
 
 @signal("brian", "spiked", kind="node")
 @evenly(_among_spiking)
 def _spiked(world: Brian, graph: Graph, population: str) -> Tensor:
     """1 for units that spiked in the last time step, else 0."""
-    where, spiking = world._sources[population], world.wiring.spiking()
+    end = world.end_of(population)
+    where, spiking = world.at(end)[population], world.wiring.spiking(end)
     out = np.zeros(where.stop - where.start, np.float32)
-    first, end = spiking.searchsorted((where.start, where.stop))
-    out[spiking[first:end] - where.start] = 1
+    first, stop = spiking.searchsorted((where.start, where.stop))
+    out[spiking[first:stop] - where.start] = 1
     return torch.from_numpy(out)

@@ -28,7 +28,7 @@ class Trace:
     def count(self) -> None:
         """Take up the spikes of this time step; to be called at the end of each."""
         events = self._events()
-        spiking = events[: events[-1]]
+        spiking = np.unique(events[: events[-1]])  # a generator's are not in order
         first, end = spiking.searchsorted((self._first, self._end))
         if first == end:
             return
@@ -59,4 +59,9 @@ def trace_of(group: Any, given: Any) -> GivenTrace | Trace | None:
     here; None where the neurons do not spike, so that there is none to keep."""
     if isinstance(given, str):
         return GivenTrace(group, given)
-    return Trace(group, float(given)) if "_spikespace" in group.variables else None
+    return Trace(group, float(given)) if spikes(group) else None
+
+
+def spikes(group: Any) -> bool:
+    """Whether a group has spikes to look at: it has a threshold, or makes them."""
+    return "_spikespace" in group.variables

@@ -7,11 +7,12 @@ from math import exp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ...native import kernels
-from .traces import Trace, trace_of
+from .births import Birth, Births, in_base_units
+from .queues import own_queue, prepare, prepare_again
+from .stored import from_tree, to_tree
+from .traces import Trace, spikes, trace_of
 
 if TYPE_CHECKING:
     import brian2 as b2
@@ -24,6 +25,9 @@ RATE_WINDOW = 1.0  # seconds over which rates are running means
 NEED_TRACES = ("growth", "activity")  # signals made of the neurons' traces
 TAU = 0.02  # seconds, of the traces that the world keeps where the user names none
 BEFORE_RULES = 999  # among what Brian2 runs at the end of a time step
+COUNTED = ("", "target_")  # before the names of each end's rates in a checkpoint
+NONE = np.zeros(1, np.int32)  # the spikes of neurons without a threshold
+PRE, POST = 0, 1  # the ends of a synapse: its source group and its target group
 
 
 def _brian2() -> Any:
@@ -48,14 +52,20 @@ class Wiring:
 
     network, synapses: the user's own, connected already, with s_max synapses for each target.
     null:   number of the neuron, among the synapses' sources, that never spikes.
-    w_max:  upper bound of the weights in the user's equations; the lower one is 0.
+    w_max:  upper bound of the weights in the user's equations, a Quantity or a number in SI units;
+            the lower one is 0. What a rule writes is clipped to between them.
     weight: name of the weight variable.
     traces: of the pre- and the postsynaptic neurons, for the signals ``growth`` (their product)
             and ``activity`` (the presynaptic one): names of variables, or time constants of traces
             that are kept here while a rule asks for them; None: two of 20 ms.
-    period: of the rules' ticks, a multiple of the time step; rules act at the end of each.
+    period: of the rules' ticks, a multiple of the source group's time step; rules act at the end of
+            each.
+    births: what a new synapse carries besides its weight, see :class:`.births.Births`: name of a
+            variable or delay -> value, or function of the pair, ``lambda pre, post: ...``. What is
+            not named: variables that follow differential equations, clock-driven or event-driven,
+            start at 0; a parameter or delay at the value that all synapses share.
 
-    Variables of the synapses that follow differential equations start at 0 in a new synapse.
+    An event in flight, of a pre- or a postsynaptic spike, is gone with its synapse.
 
     Raises ValueError, with what to do, for what cannot be rewired.
     """
@@ -66,56 +76,80 @@ class Wiring:
         synapses: b2.Synapses,
         *,
         null: int,
-        w_max: float,
+        w_max: float | b2.Quantity,
         weight: str = "w",
         traces: tuple[str | b2.Quantity, str | b2.Quantity] | None = None,
         period: b2.Quantity | None = None,
+        births: Mapping[str, Birth] | None = None,
     ):
         self.brian2 = _brian2()
-        self.network, self.synapses, self.null, self.w_max = network, synapses, null, w_max
+        self.network, self.synapses, self.null = network, synapses, null
+        self._ends = (synapses.source, synapses.target)
         self._check(weight, traces)
+        self.w_max = self._bound(w_max, weight)
         self.dt = dt = float(synapses.source.clock.dt)
         self.period = 1e-3 if period is None else float(period)
         self.steps = round(self.period / dt)
         if self.steps < 1 or abs(self.steps * dt - self.period) > 1e-9 * self.period:
             raise ValueError(f"period {self.period} s is no multiple of the time step, {dt} s.")
         self._weight = weight
-        self._into = [p for p in synapses._pathways if p.prepost == "pre"]
         self._offset = synapses.source.start
         self._moved: list[np.ndarray] = []
-        for pathway in self._into:
-            _own_queue(pathway)
+        self._delayed: set[Any] = set()  # pathways in which a delay has changed
+        # no event is in flight when rules act, where a pathway is without delay
+        self._queued = [
+            p for p in synapses._pathways
+            if p.prepost == "pre" or not p._delays.scalar or p._delays.get_value().any()
+        ]  # fmt: skip
+        for pathway in self._queued:
+            own_queue(pathway)
+        filled = self._array("_synaptic_pre") != null + self._offset
+        self._births = Births(synapses, weight, births or {}, filled)
+        self._ascending = [not _generates(group) for group in self._ends]
+        self._size = len(synapses)
         self.look()
         self._born = np.zeros(len(self.w), np.int64)  # time step of each slot's formation
         self.last: np.ndarray | None = None  # weights at the last tick, where asked for
-        self._counter: Any = None  # of spikes, where rates are asked for
+        self._counters: dict[int, _Counter] = {}  # of spikes, by end, where rates are asked for
         self.ticking = False  # whether rules are at work, and the simulation stands still
-        self._dynamic = {
-            name: self._array(name) for name in synapses.equations.diff_eq_names
-        }  # fmt: skip
-        groups = synapses.source, synapses.target
-        self._traces = [trace_of(*x) for x in zip(groups, traces or (TAU, TAU), strict=True)]
+        self._traces = [trace_of(*x) for x in zip(self._ends, traces or (TAU, TAU), strict=True)]
         self._counts: list[Any] = []  # operations that keep the traces, where asked for
 
     def _array(self, name: str) -> np.ndarray:
         return self.synapses.variables[name].get_value()
 
     def look(self) -> None:
-        """Take hold of the arrays, which are views into Brian2's own."""
+        """Take hold of the arrays, which are views into Brian2's own.
+
+        Raises ValueError where synapses were added after the wiring was made.
+        """
+        if len(self.synapses) != self._size:
+            raise ValueError(
+                f"{self.synapses.name!r} has {len(self.synapses)} synapses now, and had "
+                f"{self._size} when it was wired: call connect() before Wiring(...)."
+            )
         self.pre = self._array("_synaptic_pre")
         self.post = self._array("_synaptic_post")
         self.w = self._array(self._weight)
-        self._outgoing = self._array("N_outgoing")
-        self._events = self.synapses.source.variables["_spikespace"].get_value()
+        self._births.look()
+        # Brian2 counts over all neurons of the group that a subgroup is a part of
+        self._outgoing = self._array("N_outgoing")[self._offset :]
+        self._events = [group.variables["_spikespace"].get_value() if spikes(group) else NONE
+                        for group in self._ends]  # fmt: skip
         self._clock = self.synapses.source.clock.variables["timestep"].get_value()
         # as the kernel takes them: weights in double precision, which is Brian2's default
         kinds = [(self.w, np.float64), (self.pre, np.int32), (self._outgoing, np.int32)]
         self._plain = kernels is not None and all(
             array.dtype == kind and array.flags.c_contiguous for array, kind in kinds
         )
-        self._last_update = (
-            self._array("lastupdate") if "lastupdate" in self.synapses.variables else None
-        )
+
+    def _bound(self, w_max: Any, weight: str) -> float:
+        """The largest weight in SI units."""
+        variable = self.synapses.variables[weight]
+        plain = in_base_units(f"w_max of the weight {weight!r}", w_max, variable.dim)
+        if np.shape(plain) or not 0 < plain < np.inf:
+            raise ValueError(f"w_max is one finite number above 0, got {w_max}.")
+        return float(plain)
 
     def _check(self, weight: str, traces: tuple[Any, Any] | None) -> None:
         b2, s = self.brian2, self.synapses
@@ -152,9 +186,17 @@ class Wiring:
             raise ValueError(
                 f"{s.source.name!r}, the source of {s.name!r}, does not spike: give it a threshold."
             )
-        for group, name in zip((s.source, s.target), traces or (), strict=False):
-            if isinstance(name, str) and name not in group.variables:
+        for group, name in zip(self._ends, traces or (), strict=False):
+            if not isinstance(name, str):
+                continue
+            if name not in group.variables:
                 raise ValueError(f"traces names {name!r}, which {group.name!r} does not have.")
+            array = isinstance(group.variables[name], self.brian2.core.variables.ArrayVariable)
+            if not array or group.variables[name].scalar:
+                raise ValueError(
+                    f"traces names {name!r}, which {group.name!r} does not hold as a number of "
+                    "each neuron: name a parameter or a variable with an equation of its own."
+                )
 
     # -- rewiring -------------------------------------------------------------------------------
 
@@ -175,11 +217,19 @@ class Wiring:
             np.add.at(self._outgoing, now - self._offset, 1)
             self.w[slots] = w
             self._born[slots] = self.step
-        for values in self._dynamic.values():
-            values[slots] = 0
-        if self._last_update is not None:
-            self._last_update[slots] = self.synapses.clock.t_
+        self._carry(slots)
         self._moved.append(slots)
+
+    def _carry(self, slots: np.ndarray) -> None:
+        """Give synapses what is theirs from birth, and leave nothing in emptied slots."""
+        pre = self.pre[slots].astype(np.int64) - self._offset
+        used = pre != self.null
+        if not used.all():
+            self._births.empty(slots[~used])
+            slots, pre = slots[used], pre[used]
+        if len(slots):
+            post = self.post[slots].astype(np.int64) - self.synapses.target.start
+            self._delayed.update(self._births.give(slots, pre, post))
 
     def settle(self) -> None:
         """Bring the spike queues in line: no spike of an old source arrives through a new slot."""
@@ -187,11 +237,24 @@ class Wiring:
             return
         moved = np.concatenate(self._moved) if len(self._moved) > 1 else self._moved[0]
         self._moved.clear()
-        for pathway in self._into:
+        for pathway in self._queued:
+            ends = pathway.synapse_sources.get_value()
             if hasattr(pathway.queue, "retarget"):
-                pathway.queue.retarget(moved, self.pre)
+                pathway.queue.retarget(moved, ends)
+                if pathway in self._delayed:
+                    prepare(pathway)
             else:
-                _prepare_again(pathway, set(moved.tolist()), self.pre)
+                prepare_again(pathway, set(moved.tolist()))
+        self._delayed.clear()
+
+    def clipped(self, weights: np.ndarray | float) -> Any:
+        """Weights, (k,), within their bounds."""
+        return np.clip(weights, 0.0, self.w_max)
+
+    @property
+    def births(self) -> dict[str, Birth]:
+        """What a new synapse carries besides its weight: a value in SI units, or a function."""
+        return self._births.values
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -203,17 +266,41 @@ class Wiring:
     def trace(self, end: int) -> np.ndarray:
         """|trace| of every source neuron (end 0), or of every target neuron (end 1), now."""
         trace = self._traces[end]
-        assert trace is not None  # else no signal is offered that reads it
+        if trace is None:
+            raise ValueError(
+                f"{self._ends[end].name!r} does not spike: give it a threshold, or name a trace of "
+                "its neurons by traces=."
+            )
         return np.abs(trace.now())
 
     @property
     def lacks(self) -> frozenset[str]:
         """Signals that are not to be had, as the target neurons neither spike nor have a trace."""
-        return frozenset() if self._traces[1] else frozenset({"growth"})
+        return frozenset() if self._traces[POST] else frozenset({"growth"})
 
-    def spiking(self) -> np.ndarray:
-        """Numbers of the source neurons that spiked in this time step, ascending."""
-        return self._events[: self._events[-1]]
+    def spiking(self, end: int = PRE) -> np.ndarray:
+        """Numbers of the neurons of the source (or target) group that spiked in their clock's last
+        time step, ascending, int32."""
+        events, group = self._events[end], self._ends[end]
+        spiking = events[: events[-1]]
+        if not self._ascending[end]:
+            return np.unique(spiking)
+        if group.start or len(events) - 1 != group.stop:  # a part of a group
+            first, stop = spiking.searchsorted((group.start, group.stop))
+            return spiking[first:stop] - np.int32(group.start)
+        return spiking
+
+    def refuse_busy_null(self) -> None:
+        """Raise ValueError where the null neuron spiked in this time step."""
+        events = self._events[PRE]
+        count, null = events[-1], self.null + self._offset
+        if not count or (self._ascending[PRE] and events[count - 1] < null):
+            return
+        if (events[:count] == null).any():
+            raise ValueError(
+                f"the null neuron, {self.null} of {self.synapses.source.name!r}, spiked at step "
+                f"{self.step}, and every empty slot with it: it is to be a neuron that never does."
+            )
 
     def ages(self) -> np.ndarray:
         """Seconds since each slot was last given to a synapse, or emptied."""
@@ -225,13 +312,24 @@ class Wiring:
             self._keep_traces()
         if "drift" in needs and self.last is None:
             self.last = self.w.copy()
-        if "rate" in needs and self._counter is None:
-            source = self.synapses.source
-            name = self._name("rewire_counter")
-            self._counter = self.brian2.SpikeMonitor(source, record=False, name=name)
-            self.network.add(self._counter)
-            self.rates = np.zeros(len(source))
-            self._counted = np.zeros(len(source), np.int64)
+        if "rate" in needs and not self._counters:
+            for end, name in ((PRE, "rewire_counter"), (POST, "rewire_target_counter")):
+                if end == PRE or self._ends[POST] is not self._ends[PRE]:
+                    self._count(end, self._name(name))
+
+    def _count(self, end: int, name: str) -> None:
+        group = self._ends[end]
+        if spikes(group):
+            monitor = self.brian2.SpikeMonitor(group, record=False, name=name)
+            self.network.add(monitor)
+            self._counters[end] = _Counter(monitor, len(group))
+
+    def rates(self, end: int) -> np.ndarray:
+        """Spikes a second of each neuron of the source (or target) group, running means."""
+        counter = self._counters.get(PRE if self._ends[POST] is self._ends[PRE] else end)
+        if counter is None:
+            raise ValueError(f"{self._ends[end].name!r} does not spike: give it a threshold.")
+        return counter.rates
 
     def _keep_traces(self) -> None:
         groups = self.synapses.source, self.synapses.target
@@ -253,11 +351,8 @@ class Wiring:
         """Close a tick: what comes next is seen against how things are now."""
         if self.last is not None:
             self.last[:] = self.w
-        if self._counter is not None:
-            count = self._counter.variables["count"].get_value()
-            share = 1 - exp(-self.period / RATE_WINDOW)
-            self.rates += share * ((count - self._counted) / self.period - self.rates)
-            self._counted[:] = count
+        for counter in self._counters.values():
+            counter.note(self.period)
 
     # -- saving ---------------------------------------------------------------------------------
 
@@ -270,79 +365,53 @@ class Wiring:
         self.network.store(STORE)
         stored = self.network._stored_state.pop(STORE)
         del stored["_random_generator_state"]  # in 2.9 a pointer to a buffer, worthless later
+        return {"network": to_tree(stored), "rewire": to_tree(self._kept())}
+
+    def _kept(self) -> dict[str, Any]:
+        """The arrays that Brian2 does not store: ours, and the delays."""
         arrays = {"born": self._born, "last": self.last}
-        if self._counter is not None:
-            arrays |= {"rates": self.rates, "counted": self._counted}
-        for end, trace in zip(("pre", "post"), self._kept_traces(), strict=True):
+        for end, counter in self._counters.items():
+            arrays |= {f"{COUNTED[end]}rates": counter.rates,
+                       f"{COUNTED[end]}counted": counter.counted}  # fmt: skip
+        for name, trace in zip(("pre", "post"), self._kept_traces(), strict=True):
             if trace is not None:
-                arrays |= {f"trace_{end}": trace.value, f"last_{end}": trace.last}
-        return {"network": _to_tree(stored), "rewire": _to_tree(arrays)}
+                arrays |= {f"trace_{name}": trace.value, f"last_{name}": trace.last}
+        delays = {f"delays/{p.objname}": p._delays.get_value() for p in self.synapses._pathways}
+        return arrays | delays
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`; sessions load theirs afterwards.
 
         Raises KeyError for the state of a network with other objects.
         """
-        self.network._stored_state[STORE] = _from_tree(state["network"])
+        self.network._stored_state[STORE] = from_tree(state["network"])
         self.network.restore(STORE)
         del self.network._stored_state[STORE]
         self.look()
-        for name, attribute in (("born", "_born"), ("last", "last"), ("rates", "rates"),
-                                ("counted", "_counted")):  # fmt: skip
-            if state["rewire"].get(name) is not None:
-                getattr(self, attribute)[:] = state["rewire"][name].numpy()
-        for end, trace in zip(("pre", "post"), self._kept_traces(), strict=True):
-            if trace is not None:
-                trace.value[:] = state["rewire"][f"trace_{end}"].numpy()
-                trace.last[:] = state["rewire"][f"last_{end}"].numpy()
+        for name, array in self._kept().items():  # older files lack the delays
+            if array is not None and state["rewire"].get(name) is not None:
+                array[:] = state["rewire"][name].numpy()
 
     def _kept_traces(self) -> list[Trace | None]:
         """Those of the sources and of the targets that are kept here."""
         return [t if self._counts and isinstance(t, Trace) else None for t in self._traces]
 
 
-def _own_queue(pathway: Any) -> None:
-    """Give a pathway a queue in which single synapses move, where it can be read: the same spikes.
+class _Counter:
+    """Running means of the rates of a group's neurons, from a monitor that counts its spikes."""
 
-    Brian2's must be prepared anew, over all synapses, when one has moved.
-    """
-    # from 2.10 on compiled code reads the C++ object behind Brian2's own queue, its capsule
-    readable = hasattr(pathway.queue, "peek") and not hasattr(pathway.queue, "get_capsule")
-    if kernels is None or not readable or hasattr(pathway.queue, "retarget"):
-        return
-    queue = kernels.SlotQueue(pathway.source.start, pathway.source.stop)
-    queue._restore_from_full_state(pathway.queue._full_state())
-    pathway.queue = queue
-    pathway.variables.add_object("_queue", queue)
+    def __init__(self, monitor: Any, size: int):
+        self._monitor = monitor
+        self.rates = np.zeros(size)
+        self.counted = np.zeros(size, np.int64)
 
-
-def _prepare_again(pathway: Any, moved: set[int], pre: np.ndarray) -> None:
-    """Brian2's own queue, with synapses that have moved and whose spikes in flight are gone."""
-    offset, buckets = pathway.queue._full_state()
-    if not all(map(moved.isdisjoint, buckets)):
-        staying = [[k for k in bucket if k not in moved] for bucket in buckets]
-        pathway.queue._restore_from_full_state((offset, staying))
-    pathway.queue.prepare(pathway._delays.get_value(), pathway.source.clock.dt_, pre)
+    def note(self, period: float) -> None:
+        count = self._monitor.variables["count"].get_value()
+        share = 1 - exp(-period / RATE_WINDOW)
+        self.rates += share * ((count - self.counted) / period - self.rates)
+        self.counted[:] = count
 
 
-def _to_tree(value: Any) -> Any:
-    """Brian2's stored state with tensors for arrays and for the spikes in flight."""
-    if isinstance(value, Mapping):
-        return {k: _to_tree(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.array(value))
-    if isinstance(value, list):  # a queue: the synapses that spike in each coming time step
-        return [torch.tensor(events, dtype=torch.int32) for events in value]
-    if isinstance(value, tuple):
-        return tuple(_to_tree(v) for v in value)
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _from_tree(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _from_tree(v) for k, v in value.items()}
-    if isinstance(value, Tensor):
-        return value.numpy()
-    if isinstance(value, list):
-        return [events.tolist() for events in value]
-    return tuple(map(_from_tree, value)) if isinstance(value, tuple) else value
+def _generates(group: Any) -> bool:
+    """Whether a group's spikes of one step come in the order of their times, not of its neurons."""
+    return hasattr(group, "set_spikes")

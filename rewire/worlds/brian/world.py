@@ -27,7 +27,7 @@ from ...graph import Edit, Graph, Population, Projection, Space
 from ...native import kernels
 from ...signals import Signal
 from ...world import World
-from .wiring import Wiring
+from .wiring import POST, PRE, Wiring
 
 Slices = Mapping[str, slice]
 
@@ -42,9 +42,15 @@ class Brian(World):
     multapses: whether one pair may hold several synapses.
 
     New synapses are born at a tenth of w_max where a rule does not say otherwise: at 0 they would
-    not live to see the next tick. Weights are strengths: the sign of every synapse is +1.
+    not live to see the next tick. Weights are strengths: the sign of every synapse is +1, and what
+    a rule writes is clipped to between 0 and w_max. What else a new synapse carries is the wiring's
+    to say (``births``).
     A rewind restores the weights of this world's synapses; time, and all that neurons and spikes
     in flight are, runs on.
+
+    Raises ValueError for slices that overlap or leave their group, for a name in both tables that
+    is not the same neurons, for unequal numbers of slots, and for repeated pairs where
+    ``multapses`` is False.
     """
 
     name = "brian"
@@ -63,8 +69,11 @@ class Brian(World):
         self.wiring = wiring
         self.dt = wiring.period
         self.births = {"weight": 0.1 * wiring.w_max, "sign": 1.0}
-        self._sources, self._targets = dict(sources), dict(targets)
-        self._slots = {name: self._table(name, where) for name, where in targets.items()}
+        source, target = wiring.synapses.source, wiring.synapses.target
+        self._sources = _ranges(sources, source, "sources")
+        self._targets = _ranges(targets, target, "targets")
+        _refuse_other_neurons(self._sources, source, self._targets, target)
+        self._slots = {name: self._table(name, where) for name, where in self._targets.items()}
         self._own = np.concatenate([t.ravel() for t in self._slots.values()])
         self.space = self._space(projections, positions or {}, multapses)
         projected = self.space.projections
@@ -153,8 +162,21 @@ class Brian(World):
                 f"{np.count_nonzero(foreign) - sum(map(len, keys))} slots point at neurons of no "
                 f"source population ({list(self._sources)}); empty ones point at null."
             )
+        self._refuse_repeated(np.concatenate(keys))
         parts = (torch.from_numpy(np.concatenate(x)) for x in (keys, weight, slot))
         return Graph(self.space, *self._columned(*parts))
+
+    def _refuse_repeated(self, keys: np.ndarray) -> None:
+        """Raise ValueError where a pair, of keys that do not fall, holds several synapses."""
+        repeated = keys[1:][np.diff(keys) == 0]
+        if len(repeated) and not self.space.multapses:
+            which, pre, post = self.space.locate(torch.from_numpy(repeated[:1]))
+            p = self.space.projections[int(which)]
+            raise ValueError(
+                f"{len(repeated)} synapses join pairs that another joins already, the first from "
+                f"{int(pre)} of {p.source!r} to {int(post)} of {p.target!r}: connect each pair "
+                "once, or allow it by multapses=True."
+            )
 
     @staticmethod
     def _columned(keys: Tensor, weight: Tensor, slot: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -189,11 +211,24 @@ class Brian(World):
         which = self.space.ends.searchsorted(keys, "right") - 1
         return (keys - self.space.ends[which]) % self._widths[which] + self._starts[which]
 
+    def end_of(self, population: str) -> int:
+        """The end of synapses at which a population is looked at: PRE, if it is ever one."""
+        return PRE if population in self._sources else POST
+
+    def at(self, end: int) -> Mapping[str, slice]:
+        """The populations at one end of the synapses, as slices of that end's group."""
+        return self._targets if end == POST else self._sources
+
     def ranges(self, populations: tuple[str, ...]) -> np.ndarray:
-        """Numbers of the neurons of each population among the synapses' sources, (k, 2)."""
+        """Numbers of the neurons of each population among the synapses' sources, (k, 2); those of
+        populations that are targets only follow after them."""
         if populations not in self._ranges_of:
-            where = [self._sources[p] for p in populations]
-            self._ranges_of[populations] = np.array([(s.start, s.stop) for s in where], np.int64)
+            after, ranges = len(self.wiring.synapses.source), []
+            for name in populations:
+                end = self.end_of(name)
+                where, first = self.at(end)[name], after if end == POST else 0
+                ranges.append((where.start + first, where.stop + first))
+            self._ranges_of[populations] = np.array(ranges, np.int64)
         return self._ranges_of[populations]
 
     # -- what the session asks ------------------------------------------------------------------
@@ -231,6 +266,8 @@ class Brian(World):
                 "strengths from 0 up: let inhibition be a matter of the neuron equations."
             )
         self._check_weights(graph["weight"].numpy())
+        if not self._begun:
+            self._refuse_repeated(graph.array)
         pre = np.full(len(wiring.pre), wiring.null)
         w = np.zeros(len(wiring.pre))
         rows = self._synapses(graph)
@@ -243,14 +280,20 @@ class Brian(World):
             wiring.last[own] = w[own]
         self._begun = True
 
-    def _check_weights(self, weight: np.ndarray | float) -> None:
-        if isinstance(weight, float) and weight >= 0:
+    def _check_weights(self, weight: np.ndarray) -> None:
+        """Refuse weights that are out of bounds at the start."""
+        w_max = self.wiring.w_max
+        if not len(weight):
             return
-        weight = np.atleast_1d(weight)
-        if len(weight) and weight.min() < 0:
+        if weight.min() < 0:
             raise ValueError(
                 f"{np.count_nonzero(weight < 0)} synapses would have a weight below 0 (the least: "
-                f"{weight.min():.3g}); weights here are strengths in [0, {self.wiring.w_max}]."
+                f"{weight.min():.3g}); weights here are strengths in [0, {w_max}]."
+            )
+        if not self._begun and weight.max() > w_max * (1 + 1e-6):  # in single precision too
+            raise ValueError(
+                f"{np.count_nonzero(weight > w_max)} synapses start with a weight above w_max = "
+                f"{w_max:.6g} (the largest: {weight.max():.6g}): start lower, or raise w_max."
             )
 
     def read(self, graph: Graph) -> Graph:
@@ -296,10 +339,10 @@ class Brian(World):
         if edit.n_add:
             born = after.born
             new, weight = self._synapses(after, born), before.newborn("weight", edit)
-            self._check_weights(weight)
-            self.wiring.retarget(new, self._source_of(after, born), weight)
+            clipped = self.wiring.clipped(weight)
+            self.wiring.retarget(new, self._source_of(after, born), clipped)
         if "weight" in edit.set:
-            self.wiring.w[self._synapses(after)] = after["weight"].numpy()
+            self.wiring.w[self._synapses(after)] = self.wiring.clipped(after["weight"].numpy())
 
     def holding(self, graph: Graph) -> Brian:
         return self
@@ -316,6 +359,51 @@ class Brian(World):
             arrays, own = saved["model"], self._own
             same = own[self.wiring.pre[own] == arrays["pre"].numpy()]
             self.wiring.w[same] = arrays["w"].numpy()[self.wiring.pre[own] == arrays["pre"].numpy()]
+
+
+def _ranges(slices: Slices, group: Any, what: str) -> dict[str, slice]:
+    """The slices with both ends, numbers of a group's neurons.
+
+    Raises ValueError for those that are empty, have steps, leave the group or overlap.
+    """
+    size, ranges = len(group), dict[str, slice]()
+    for name, where in slices.items():
+        start, stop = where.start or 0, size if where.stop is None else where.stop
+        if where.step not in (None, 1) or not 0 <= start < stop <= size:
+            raise ValueError(
+                f"{what}[{name!r}] = {where} is no range of neurons of {group.name!r}, which has "
+                f"{size}: give slice(first, one past the last)."
+            )
+        for other, taken in ranges.items():
+            if start < taken.stop and taken.start < stop:
+                raise ValueError(
+                    f"{what} {other!r} and {name!r} overlap: both have neuron "
+                    f"{max(start, taken.start)} of {group.name!r}."
+                )
+        ranges[name] = slice(start, stop)
+    return ranges
+
+
+def _refuse_other_neurons(
+    sources: Mapping[str, slice], source: Any, targets: Mapping[str, slice], target: Any
+) -> None:
+    """Raise ValueError where a name in both tables is not the same neurons."""
+    same_group = _whole(source).name == _whole(target).name
+    for name in sources.keys() & targets.keys():
+        pre, post = sources[name], targets[name]
+        if pre.stop - pre.start != post.stop - post.start:
+            continue  # which is said with both sizes
+        if not same_group or pre.start + source.start != post.start + target.start:
+            raise ValueError(
+                f"{name!r} is neurons from {pre.start} of {source.name!r} as a source, and others, "
+                f"from {post.start} of {target.name!r}, as a target: one name is one set of "
+                "neurons, so give two."
+            )
+
+
+def _whole(group: Any) -> Any:
+    """The group that a subgroup is a part of."""
+    return getattr(group, "source", group)
 
 
 class _Weights:
