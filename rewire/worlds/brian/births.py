@@ -33,7 +33,9 @@ class Births:
     named.
     """
 
-    def __init__(self, synapses: Any, weight: str, births: Mapping[str, Birth], filled: np.ndarray):
+    def __init__(
+        self, synapses: Any, weight: str | None, births: Mapping[str, Birth], filled: np.ndarray
+    ):
         self._synapses = synapses
         self._variables = {name: synapses.variables[name] for name in _equations_of(synapses)}
         parameters = _parameters_of(synapses) - {weight}
@@ -110,7 +112,7 @@ class Births:
             if callable(born):
                 self._computed(name, pre, post)
 
-    def _refuse_unknown(self, births: Mapping[str, Birth], weight: str) -> None:
+    def _refuse_unknown(self, births: Mapping[str, Birth], weight: str | None) -> None:
         synapses = self._synapses
         for name in births:
             if name == weight:

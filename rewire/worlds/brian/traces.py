@@ -21,6 +21,7 @@ class Trace:
         self._events = group.variables["_spikespace"].get_value
         self._step = group.clock.variables["timestep"].get_value
         self._first, self._end = group.start, group.stop
+        self.tau = tau
         self.decay = float(group.clock.dt) / tau
         self.value = np.zeros(len(group))  # at the neuron's last spike
         self.last = np.zeros(len(group), np.int64)  # the time step of that

@@ -77,7 +77,7 @@ class Wiring:
         *,
         null: int,
         w_max: float | b2.Quantity,
-        weight: str = "w",
+        weight: str | None = "w",
         traces: tuple[str | b2.Quantity, str | b2.Quantity] | None = None,
         period: b2.Quantity | None = None,
         births: Mapping[str, Birth] | None = None,
@@ -115,7 +115,7 @@ class Wiring:
         self._traces = [trace_of(*x) for x in zip(self._ends, traces or (TAU, TAU), strict=True)]
         self._counts: list[Any] = []  # operations that keep the traces, where asked for
 
-    def _array(self, name: str) -> np.ndarray:
+    def _array(self, name: Any) -> np.ndarray:
         return self.synapses.variables[name].get_value()
 
     def look(self) -> None:
@@ -143,7 +143,7 @@ class Wiring:
             array.dtype == kind and array.flags.c_contiguous for array, kind in kinds
         )
 
-    def _bound(self, w_max: Any, weight: str) -> float:
+    def _bound(self, w_max: Any, weight: Any) -> float:
         """The largest weight in SI units."""
         variable = self.synapses.variables[weight]
         plain = in_base_units(f"w_max of the weight {weight!r}", w_max, variable.dim)
@@ -151,7 +151,7 @@ class Wiring:
             raise ValueError(f"w_max is one finite number above 0, got {w_max}.")
         return float(plain)
 
-    def _check(self, weight: str, traces: tuple[Any, Any] | None) -> None:
+    def _check(self, weight: str | None, traces: tuple[Any, Any] | None) -> None:
         b2, s = self.brian2, self.synapses
         if b2.get_device() is not b2.all_devices["runtime"]:
             raise ValueError(
@@ -167,16 +167,12 @@ class Wiring:
         if not s._connect_called:
             raise ValueError(f"{s.name!r} has no synapses yet: call connect() first.")
         names = sorted(n for n in s.variables if not n.startswith("_"))
-        if weight not in s.variables or np.shape(self._array(weight)) != (len(s),):
+        if weight is not None and not self._is_one_each(weight):
             raise ValueError(
                 f"{s.name!r} has no weight {weight!r} of each synapse (it has {names}): write it "
                 "as a parameter of the model, 'w : 1', or name it with weight=."
             )
-        if not 0 <= self.null < len(s.source):
-            raise ValueError(
-                f"null = {self.null} is not a neuron of {s.source.name!r}, which has "
-                f"{len(s.source)}: add one that never spikes, for empty slots to point at."
-            )
+        self._check_null()
         if any(type(p.queue).__module__.endswith(".spikequeue") for p in s._pathways):
             raise ValueError(
                 "this Brian2 lacks its compiled spike queue: install it from a wheel, or build it "
@@ -197,6 +193,20 @@ class Wiring:
                     f"traces names {name!r}, which {group.name!r} does not hold as a number of "
                     "each neuron: name a parameter or a variable with an equation of its own."
                 )
+
+    def _is_one_each(self, name: str) -> bool:
+        """Whether each synapse has a number of this name."""
+        variable = self.synapses.variables.get(name)
+        is_array = isinstance(variable, self.brian2.core.variables.ArrayVariable)
+        return is_array and np.shape(self._array(name)) == (len(self.synapses),)
+
+    def _check_null(self) -> None:
+        source = self.synapses.source
+        if not 0 <= self.null < len(source):
+            raise ValueError(
+                f"null = {self.null} is not a neuron of {source.name!r}, which has "
+                f"{len(source)}: add one that never spikes, for empty slots to point at."
+            )
 
     # -- rewiring -------------------------------------------------------------------------------
 

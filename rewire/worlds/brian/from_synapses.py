@@ -1,0 +1,158 @@
+"""From Synapses as their author wrote and connected them to a world that rules can rewire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .padding import Padded, whole
+from .traces import Trace
+from .world import Brian, Slices
+
+
+class Rewirable(Brian):
+    """The world that :func:`rewirable` makes: a :class:`Brian` that knows what was added to it."""
+
+    wiring: Padded
+
+    @property
+    def summary(self) -> str:
+        """What was found in the synapses and what was added to them, some lines of text."""
+        w, s = self.wiring, self.wiring.synapses
+        spread = f"{w.fan_in.min()} to {w.fan_in.max()}"
+        pairs = "may hold several synapses" if self.space.multapses else "holds one synapse at most"
+        lines = [
+            f"{s.name}: {w.authored:,} synapses from {s.source.name} to {s.target.name}",
+            f"  slots    {w.slots} for each of {len(s.target):,} neurons, which have {spread} "
+            f"synapses; {len(s) - w.authored:,} empty slots were added",
+            f"  pairs    each {pairs}",
+            f"  weight   {_weights(w)}",
+            f"  newborn  {_born(w)}",
+            f"  traces   {_traces(w)}",
+            f"  ticks    every {w.period * 1e3:g} ms",
+        ]
+        return "\n".join(lines)
+
+
+def _weights(wiring: Padded) -> str:
+    if wiring._weight is None:
+        return "none: all synapses transmit alike, and rules see 1"
+    return f"{wiring._weight!r}, from 0 to {wiring.w_max:.6g} in SI units"
+
+
+def _born(wiring: Padded) -> str:
+    values = wiring._births.values
+    if not values:
+        return "carries its weight alone"
+    said = (f"{name} {'by your function' if callable(v) else format(v, '.6g')}"
+            for name, v in values.items())  # fmt: skip
+    return "carries " + ", ".join(said) + " (SI units)"
+
+
+def _traces(wiring: Padded) -> str:
+    kept = [f"{t.tau * 1e3:g} ms" for t in wiring._traces if isinstance(t, Trace)]
+    if len(kept) < 2:
+        return "of the neurons' own" if not kept else f"of the neurons' own, and one of {kept[0]}"
+    return f"kept by the world while a rule asks for them, of {kept[0]} and {kept[1]}"
+
+
+def rewirable(
+    synapses: Any,
+    *,
+    network: Any,
+    slots: int | None = None,
+    w_max: Any = None,
+    weight: str | None = "w",
+    traces: tuple[Any, Any] | None = None,
+    period: Any = None,
+    births: Mapping[str, Any] | None = None,
+    sources: Slices | None = None,
+    targets: Slices | None = None,
+    positions: Mapping[str, Any] | None = None,
+    multapses: bool | None = None,
+) -> Rewirable:
+    """A world of Synapses that were written and connected as any others.
+
+    A second ``connect()`` pads them to equally many slots for each target neuron. No neuron has to
+    be added to the model: an empty slot is in no spike queue, and until a rule acts the network
+    does to the bit what it did before.
+
+    synapses:  connected already, with weights and parameters set.
+    network:   the Network that they are in, and that :func:`drive` then runs.
+    slots:     of each target neuron, the most synapses it may ever have; None: as many as the
+               neuron with most has.
+    w_max:     the upper bound of the weights, a Quantity or in SI units. It may be left out where
+               no code of the synapses changes weights: then the largest is.
+    weight:    name of the weight variable; None where the synapses have none, as with
+               ``on_pre='ge += we'``, and all transmit alike.
+    traces:    (source, target): names of the neurons' own traces, or time constants of traces that
+               the world keeps while a rule asks for them; None: those of 20 ms.
+    period:    of the rules' ticks; None: 1 ms.
+    births:    what a new synapse carries besides its weight, as for :class:`Wiring`.
+    sources, targets: populations by name as slices of the source and the target group; None: each
+               group is one, under its own name (``cells[4:16]`` is "cells_4_16").
+    positions: places in the unit sheet by population, (size, 2), for rules that ask for distances.
+    multapses: whether a pair may hold several synapses; None: where some pair does already.
+
+    Raises ValueError, with what to do, for synapses that cannot be padded without a change.
+
+    >>> import brian2 as b2, rewire
+    >>> from rewire.worlds.brian import drive, rewirable
+    >>> b2.prefs.codegen.target = "numpy"
+    >>> cells = b2.NeuronGroup(40, "dv/dt = (1.1 - v) / (10*ms) : 1", threshold="v > 1",
+    ...                        reset="v = 0", method="exact", name="cells")
+    >>> lateral = b2.Synapses(cells, cells, "w : 1", on_pre="v_post += w", name="lateral")
+    >>> lateral.connect(i=[0, 1, 2, 0], j=[1, 2, 3, 2])
+    >>> lateral.w = 0.1
+    >>> network = b2.Network(cells, lateral)
+    >>> world = rewirable(lateral, network=network, slots=3)
+    >>> print(world.summary)
+    lateral: 4 synapses from cells to cells
+      slots    3 for each of 40 neurons, which have 0 to 2 synapses; 116 empty slots were added
+      pairs    each holds one synapse at most
+      weight   'w', from 0 to 0.1 in SI units
+      newborn  carries delay 0 (SI units)
+      traces   kept by the world while a rule asks for them, of 20 ms and 20 ms
+      ticks    every 1 ms
+    >>> rule = rewire.SET(fraction=0.5, when=rewire.every(10))
+    >>> session = rewire.Session(world, world.graph(), rule)
+    >>> drive(session, duration=50 * b2.ms)
+    >>> session.edges, session.history.formed
+    (4, 10)
+    """
+    wiring = Padded(
+        network, synapses, slots=slots, w_max=w_max, weight=weight, traces=traces, period=period,
+        births=births,
+    )  # fmt: skip
+    names = _names(synapses)
+    world = Rewirable(
+        wiring,
+        sources=sources or {names[0]: slice(0, len(synapses.source))},
+        targets=targets or {names[1]: slice(0, len(synapses.target))},
+        projections={synapses.name: names} if not sources and not targets else None,
+        positions=positions,
+        multapses=_repeats(wiring) if multapses is None else multapses,
+    )
+    if weight is None:
+        world.births = {"weight": 1.0, "sign": 1.0}
+    return world
+
+
+def _names(synapses: Any) -> tuple[str, str]:
+    """Names of the source and the target population; one where they are the same neurons."""
+    return _name(synapses.source), _name(synapses.target)
+
+
+def _name(group: Any) -> str:
+    """A group's own, or of a part of one which neurons of it: Brian2 counts those up."""
+    if whole(group) is group:
+        return group.name
+    return f"{whole(group).name}_{group.start}_{group.stop}"
+
+
+def _repeats(wiring: Padded) -> bool:
+    """Whether some pair of neurons holds several of the author's synapses."""
+    ends = np.stack([wiring.pre, wiring.post])[:, : wiring.authored]
+    return len(np.unique(ends, axis=1).T) < wiring.authored
