@@ -15,6 +15,9 @@ from typing import Any
 from . import store
 from .config.schema import rule_of_cell
 
+# Rules that compute something else than before in Brian2 alone, and their version there.
+IN_BRIAN2 = {"SynapticSampling": 2}
+
 
 def changed(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     """Rules of a cell's config whose version is another today: name -> (then, now).
@@ -35,10 +38,21 @@ def changed(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 def _today(config: Mapping[str, Any]) -> dict[str, int] | None:
     """None of a rule that is not known here, or whose fields are not."""
     try:
-        versions: dict[str, int] = rule_of_cell(config).versions
+        rule = rule_of_cell(config)
     except (KeyError, TypeError, ValueError):
         return None
-    return versions
+    return in_brian2(rule) if config.get("kind") == "spiking" else dict(rule.versions)
+
+
+def in_brian2(rule: Any) -> dict[str, int]:
+    """Versions other than 1 of the rules that a rule is made of, in the spiking world.
+
+    >>> import rewire
+    >>> in_brian2(rewire.SynapticSampling()), rewire.SynapticSampling().versions
+    ({'SynapticSampling': 2}, {})
+    """
+    names = {part.name for part in rule.parts}
+    return {**{n: v for n, v in IN_BRIAN2.items() if n in names}, **rule.versions}
 
 
 def outdated(out: str | Path) -> list[str]:

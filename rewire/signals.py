@@ -183,6 +183,11 @@ class Signals:
         """
         return self._world.lr(self._graph, keys)
 
+    @property
+    def w_max(self) -> float | None:
+        """The largest magnitude of a weight in this world; None: there is no bound."""
+        return getattr(self._world, "w_max", None)
+
     def largest(
         self,
         name: str,

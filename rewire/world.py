@@ -69,6 +69,7 @@ class World(ABC):
     dt:        seconds that one step stands for; None: no time, and rules with rates per second
                are refused.
     births:    values of columns at birth that hold in this world, whatever a rule declares.
+    w_max:     the largest magnitude of a weight, to which what rules write is clipped; None: any.
     probe:     data for signals that need passes of their own; None: those are not offered.
     ranks:     the processes that train this network together, each on its part of the data; None:
                this one alone.
@@ -87,6 +88,7 @@ class World(ABC):
     space: Space
     dt: float | None = None
     births: Mapping[str, Any] = {}
+    w_max: float | None = None
     probe: Any = None
     ranks: Any = None
     trains: str = "all"

@@ -13,6 +13,7 @@ from ..cells import SCHEMA, Cell
 from ..config.schema import rule_of_cell
 from ..errors import ConfigError
 from ..store import cell_hash
+from ..versions import in_brian2
 from .schema import SpikingEntry, SpikingExperiment
 
 START, END = 0, 1  # levels of a cell
@@ -81,12 +82,13 @@ def plan(experiment: SpikingExperiment, before: Sequence[Cell] = ()) -> list[Cel
 def cell_of(experiment: SpikingExperiment, entry: SpikingEntry, seed: int) -> Cell:
     """One simulation. What has its default value is no part of its identity."""
     rule = entry.build()
+    versions = in_brian2(rule)
     timed = experiment.model_dump(exclude_defaults=True, include=set(KEYS))
     config = {
         "schema": SCHEMA,
         "kind": "spiking",
         "rule": {"rule": entry.rule, **rule.to_table()},
-        **({"versions": rule.versions} if rule.versions else {}),
+        **({"versions": versions} if versions else {}),
         "model": {"name": experiment.model.name, **_changed(experiment.model.name, entry.model)},
         "seed": seed,
         **timed,

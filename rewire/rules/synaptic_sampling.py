@@ -67,6 +67,8 @@ class SynapticSampling(Rule):
     - The sign of a synapse never changes: that of its weight at the start where it has one, else
       that of a hash of (seed, synapse). In a spiking world it is +1.
     - A starting weight below exp(-theta_0) counts as that.
+    - In a world whose weights have an upper bound (w_max of a spiking one) a weight is in units of
+      it, and theta is held at theta_0 or below, where the weight is the bound.
 
     >>> round(SynapticSampling(mu=0.5, sigma=1.0).settles_at(), 2)
     0.69
@@ -108,13 +110,18 @@ class SynapticSampling(Rule):
         below = prior.cdf(torch.tensor(0.0, dtype=torch.float64))
         u = torch.from_numpy(rng.doubles(graph.possible)).clamp(min=1e-12)
         theta = prior.icdf(u * below).clamp(max=0.0).to(weight.dtype)
-        theta[graph.keys] = self._theta(weight.abs())
-        edit = Edit(set={"sign": sign, "weight": sign * (theta[graph.keys] - self.theta_0).exp()})
+        theta[graph.keys] = self._theta(weight.abs(), signals)
+        weight = sign * self._strength(theta[graph.keys], signals)
+        edit = Edit(set={"sign": sign, "weight": weight})
         return edit, {"theta": theta, "turned": turned}
 
-    def _theta(self, strength: Tensor) -> Tensor:
+    def _theta(self, strength: Tensor, signals: Signals) -> Tensor:
         """theta of a synapse of this |weight|, 0 or more."""
-        return (strength.log() + self.theta_0).clamp(min=0.0)
+        return ((strength / _unit(signals)).log() + self.theta_0).clamp(min=0.0)
+
+    def _strength(self, theta: Tensor, signals: Signals) -> Tensor:
+        """|weight| of a synapse with this theta."""
+        return _unit(signals) * (theta - self.theta_0).exp()
 
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
@@ -128,10 +135,10 @@ class SynapticSampling(Rule):
         theta = state["theta"].clone()
         active = theta[keys]
         stray = active <= 0  # synapses that another rule has formed
-        active[stray] = self._theta(graph["weight"][stray].abs())
+        active[stray] = self._theta(graph["weight"][stray].abs(), signals)
         # -eta dL/dtheta = w dw: w as it was after the last tick, dw what the world's step added
         before = (active - self.theta_0).exp()
-        moved = active + before * (sign * graph["weight"] - before)
+        moved = active + before * (sign * graph["weight"] / _unit(signals) - before)
         theta[theta > 0] = 0.0  # none but the synapses there are is above 0
         # eta prior (mu - theta) / sigma^2, of absent synapses and of those there are
         theta += rate * (self.mu - theta) / self.sigma**2
@@ -142,6 +149,8 @@ class SynapticSampling(Rule):
         # sqrt(2 eta prior T) dW
         spread = (2 * self.temperature * rate) ** 0.5
         theta += spread * rng.normal(space.possible).to(theta.dtype)
+        if signals.w_max is not None:
+            theta.clamp_(max=self.theta_0)
         # a synapse is there where theta > 0
         exists = torch.zeros(space.possible, dtype=torch.bool)
         exists[keys] = True
@@ -153,10 +162,10 @@ class SynapticSampling(Rule):
             add = free.sort().values
         signs = torch.from_numpy(waking_signs(graph, add.numpy(), state["turned"]))
         edit = Edit(
-            set={"weight": sign * (theta[keys] - self.theta_0).exp()},
+            set={"weight": sign * self._strength(theta[keys], signals)},
             drop=drop,
             add=add,
-            birth={"sign": signs, "weight": signs * (theta[add] - self.theta_0).exp()},
+            birth={"sign": signs, "weight": signs * self._strength(theta[add], signals)},
         )
         return edit, {**state, "theta": theta}
 
@@ -165,3 +174,8 @@ class SynapticSampling(Rule):
         spread = self.sigma * sqrt(self.temperature)
         normal = torch.distributions.Normal(0.0, 1.0)
         return float(normal.cdf(torch.tensor(self.mu / spread, dtype=torch.float64)))
+
+
+def _unit(signals: Signals) -> float:
+    """The weight at theta = theta_0: the world's largest, 1 where there is none."""
+    return 1.0 if signals.w_max is None else signals.w_max

@@ -280,14 +280,14 @@ def test_synapses_that_are_added_after_the_wiring_are_refused():
 class Parts:
     """One group of 40 neurons: sources 20-29, null 30; targets 35-38. Scripted spikes."""
 
-    def __init__(self, spikes, *, pre=None, slots=3, **options):
+    def __init__(self, spikes, *, pre=None, slots=3, w_max=0.2, **options):
         self.neurons = b2.NeuronGroup(40, nets.NEURONS + "\nmark : 1", threshold="fire > 0",
                                       reset="fire = 0\nr += 1\no += 1", method="exact")  # fmt: skip
         self.source, self.target = self.neurons[20:31], self.neurons[35:39]
         self.synapses = b2.Synapses(self.source, self.target, "w : 1", on_pre="g_post += w")
         pre = np.full(4 * slots, 10) if pre is None else np.array(pre)
         self.synapses.connect(i=pre, j=np.repeat(np.arange(4), slots))
-        self.synapses.w = np.where(pre == 10, 0, 0.1)
+        self.synapses.w = np.where(pre == 10, 0, w_max / 2)
         step = self.neurons.clock.variables["timestep"].get_value()
         fire = self.neurons.variables["fire"].get_value()
 
@@ -295,7 +295,7 @@ class Parts:
             fire[spikes.get(int(step[0]), [])] = 1
 
         self.network = b2.Network(self.neurons, self.synapses, b2.NetworkOperation(script))
-        self.wiring = Wiring(self.network, self.synapses, null=10, w_max=0.2, traces=("r", "o"),
+        self.wiring = Wiring(self.network, self.synapses, null=10, w_max=w_max, traces=("r", "o"),
                              **options)  # fmt: skip
         self.world = Brian(self.wiring, sources={"in": slice(0, 10)}, targets={"out": slice(0, 4)})
 
@@ -364,6 +364,22 @@ def test_the_noise_of_deep_r_stays_below_w_max():
     drive(session, duration=200 * ms)
     weight = net.wiring.w
     assert weight.max() <= 0.2 and weight.min() >= 0 and session.history.dropped > 0
+
+
+def test_synaptic_sampling_does_not_depend_on_the_unit_of_the_weights():
+    """Potentiated by a hundredth of w_max a step, up to w_max, whatever that is."""
+    runs = {}
+    for w_max in (1.0, 0.004, 100.0):
+        net = Parts({}, pre=[0, 1, 2] * 4, w_max=w_max)
+        net.synapses.run_regularly("w = clip(w + w_max / 100, 0, w_max)", dt=1 * ms)
+        net.synapses.namespace["w_max"] = w_max
+        rule = rewire.SynapticSampling(eta=0.01, prior=0.1)
+        session = rewire.Session(net.world, net.world.graph(), rule)
+        drive(session, duration=100 * ms)
+        assert net.wiring.w.max() == w_max
+        runs[w_max] = session.topology.tolist(), net.wiring.w / w_max
+    for keys, weight in runs.values():
+        assert keys == runs[1.0][0] and weight == pytest.approx(runs[1.0][1], rel=1e-9)
 
 
 def test_starting_weights_above_w_max_are_refused():

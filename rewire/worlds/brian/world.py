@@ -67,7 +67,7 @@ class Brian(World):
         multapses: bool = True,
     ):
         self.wiring = wiring
-        self.dt = wiring.period
+        self.dt, self.w_max = wiring.period, wiring.w_max
         self.births = {"weight": 0.1 * wiring.w_max, "sign": 1.0}
         source, target = wiring.synapses.source, wiring.synapses.target
         self._sources = _ranges(sources, source, "sources")
