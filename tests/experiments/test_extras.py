@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 NAME = PROJECT["name"]
-FOR_DEVELOPERS = {"bench", "test", "integrations", "dev"}
+FOR_DEVELOPERS = {"bench", "test", "integrations", "docs", "dev"}
 FOLDERS = ("rewire", "models", "experiments", "benchmarks", "tests")
 
 # What a module is called where its distribution is not.
@@ -37,6 +37,7 @@ NOT_PROMISED = {
     "spikingjelly": "as timm",
     "markupsafe": "jinja2's",
     "pydantic-core": "pydantic's",
+    "docutils": "sphinx's",
     "sparsimony": "its tests skip where it is not: it asks for versions that others do not stand",
 }
 LATE = re.compile(r"(importorskip|import_module|peer)$")  # calls that import what they name
