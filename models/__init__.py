@@ -44,6 +44,9 @@ _LAZY = {  # torch is imported with the first of these
     "ViT": "rewire.models.transformers",
     "Transformer": "rewire.models.transformers",
     "ActorCritic": "rewire.models.actor_critic",
+    "SpikingMLP": "rewire.models.spiking_mlp",
+    "SpikingNet": "rewire.models.spiking.trained",
+    "SpikingConvNet": "rewire.models.spiking.trained",
     "INITS": "rewire.models.layers",
     "initialise": "rewire.models.layers",
 }
@@ -57,7 +60,8 @@ class ModelInfo:
 
     inputs: "pictures", (N, C, H, W) of numbers; "tokens", (N, T) of whole numbers below ``classes``
         (``input_shape`` is (T,), logits are (N, T, classes)); "token pairs", two of those as one,
-        (N, 2, T); "frames", (N, T, bands) of numbers, with logits (N, T, classes).
+        (N, 2, T); "frames", (N, T, bands) of numbers, with logits (N, T, classes); "events",
+        (N, T, ...) of 0 and 1, spikes at each of T time steps, with logits (N, classes).
     """
 
     name: str
@@ -65,7 +69,7 @@ class ModelInfo:
     summary: str = ""
     source: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    inputs: Literal["pictures", "tokens", "token pairs", "frames"] = "pictures"
+    inputs: Literal["pictures", "tokens", "token pairs", "frames", "events"] = "pictures"
 
     def builder(self) -> Callable[..., nn.Module]:
         """The callable behind the name (imports torch).
@@ -113,6 +117,37 @@ _BUILT_IN = (
         "rewire.models.spiking_mlp:SpikingMLP",
         "leaky integrate-and-fire units, hidden layers of any widths: 266,610 parameters on MNIST",
         "surrogate gradients: Neftci, Mostafa & Zenke 2019, arXiv:1901.09948",
+    ),
+    ModelInfo(
+        "spiking-net",
+        "rewire.models.spiking.trained:SpikingNet",
+        "reads events in time, leaky integrate-and-fire units, hidden layers of any widths",
+        "Neftci, Mostafa & Zenke 2019, arXiv:1901.09948",
+        fixed={"recurrent": False},
+        inputs="events",
+    ),
+    ModelInfo(
+        "spiking-rnn",
+        "rewire.models.spiking.trained:SpikingNet",
+        "reads events in time, recurrent layers of leaky integrate-and-fire units",
+        "Zenke & Vogels 2021, doi:10.1162/neco_a_01367",
+        fixed={"recurrent": True, "neuron": "lif"},
+        inputs="events",
+    ),
+    ModelInfo(
+        "lsnn",
+        "rewire.models.spiking.trained:SpikingNet",
+        "reads events in time, recurrent layers of units whose thresholds adapt",
+        "Bellec et al. 2018, arXiv:1803.09574",
+        fixed={"recurrent": True, "neuron": "alif"},
+        inputs="events",
+    ),
+    ModelInfo(
+        "spiking-conv",
+        "rewire.models.spiking.trained:SpikingConvNet",
+        "reads events in time, 3x3 convolutions of leaky integrate-and-fire units",
+        "Fang et al. 2021, arXiv:2007.05785",
+        inputs="events",
     ),
     ModelInfo(
         "actor-critic",

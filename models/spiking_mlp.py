@@ -1,4 +1,4 @@
-"""Spiking networks that torch trains: leaky integrate-and-fire units and a surrogate gradient."""
+"""A spiking network that reads pictures: each is a constant current in every time step."""
 
 from __future__ import annotations
 
@@ -9,28 +9,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from .layers import initialise, linear
+from .spiking.neurons import LIF, State
+from .spiking.surrogates import Spike
 
-
-class Spike(torch.autograd.Function):
-    """1 where a potential is above 0, else 0; backwards the slope of an arc tangent, 1 / (1 +
-    (pi v)^2).
-
-    >>> v = torch.tensor([-0.5, 0.5], requires_grad=True)
-    >>> spikes = Spike.apply(v)
-    >>> spikes.sum().backward()
-    >>> spikes.tolist(), [round(g, 3) for g in v.grad.tolist()]
-    ([0.0, 1.0], [0.288, 0.288])
-    """
-
-    @staticmethod
-    def forward(ctx, potential: Tensor) -> Tensor:
-        ctx.save_for_backward(potential)
-        return (potential > 0).to(potential)
-
-    @staticmethod
-    def backward(ctx, slope: Tensor) -> Tensor:
-        (potential,) = ctx.saved_tensors
-        return slope / (1 + (math.pi * potential) ** 2)
+__all__ = ["Spike", "SpikingMLP"]
 
 
 class SpikingMLP(nn.Module):
@@ -41,8 +23,10 @@ class SpikingMLP(nn.Module):
     anew at 0. The last layer does not spike: the output is the mean of its sums over the steps,
     logits (N, classes). A spike has the slope of :class:`Spike`, the restart none. Weights are
     drawn from ``generator`` by ``init`` (see :data:`rewire.models.INITS`), biases start at 0.
+    Recordings of events are read by :class:`rewire.models.SpikingNet`.
 
-    The attribute ``timesteps`` may be set to another number at any time.
+    The attribute ``timesteps`` may be set to another number at any time. ``takes_spikes`` names
+    the layers whose inputs are spikes, all but the first.
 
     >>> g = torch.Generator().manual_seed(0)
     >>> net = SpikingMLP(generator=g, input_shape=(1, 8, 8), classes=10, hidden=[32])
@@ -72,23 +56,31 @@ class SpikingMLP(nn.Module):
                 f"hidden = {list(hidden)}, timesteps = {timesteps}: a spiking network has hidden "
                 "layers of 1 unit or more, and 1 time step or more."
             )
-        if not 0 <= leak <= 1:
-            raise ValueError(f"leak = {leak}: the part of a potential that stays, from 0 to 1.")
-        self.timesteps, self.leak = timesteps, leak
+        units = LIF(leak=leak)
+        self.timesteps = timesteps
         for i, (n_pre, n_post) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
             self.add_module(f"fc{i}", linear(n_pre, n_post, bias))
+        self.lif = units  # one for all layers: it holds no state
+        self.layers = len(sizes) - 1
+        self.takes_spikes = tuple(f"fc{i}" for i in range(2, self.layers + 1))
         initialise(self, init, generator=generator)
 
+    @property
+    def leak(self) -> float:
+        return self.lif.leak
+
+    @leak.setter
+    def leak(self, leak: float) -> None:
+        self.lif.leak = leak
+
     def forward(self, x: Tensor) -> Tensor:
-        first, *rest = self.children()
+        first, *rest = (self.get_submodule(f"fc{i}") for i in range(1, self.layers + 1))
         current, outputs = first(x.flatten(1)), []  # the current is the same in each step
-        potentials: list[Tensor | float] = [0.0] * len(rest)
+        states: list[State] = [()] * len(rest)
         for _ in range(self.timesteps):
             signal = current
             for i, layer in enumerate(rest):
-                v = self.leak * potentials[i] + signal
-                spikes = Spike.apply(v - 1)
-                potentials[i] = v * (1 - spikes.detach())
+                spikes, states[i] = self.lif(signal, states[i])
                 signal = layer(spikes)
             outputs.append(signal)
         return torch.stack(outputs).mean(0)

@@ -22,6 +22,7 @@ from .packaged import Numbers, Table
 from .pairs import MULTI30K
 from .places import Place
 from .source import Remote, Source
+from .spikes import SPIKES
 from .text import LICENCE_SHA256, SHAKESPEARE, SHAKESPEARE_SHA256, Licence, Shakespeare
 
 ENTRY_POINTS = "rewire.datasets"
@@ -409,6 +410,7 @@ BUILT_IN = {
             task=NextToken(metric="bpc"),
             inputs="tokens",
         ),
+        *SPIKES,
         *MULTI30K,
     )
 }

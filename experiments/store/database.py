@@ -40,8 +40,8 @@ ROW_FIELDS = (
         "cell",
     ),
 )
-# in rows of cells that are also evaluated on what they trained on
-OPTIONAL_FIELDS = ("train_loss", "train_accuracy")
+# in rows of cells that are also evaluated on what they trained on, and of spiking networks
+OPTIONAL_FIELDS = ("train_loss", "train_accuracy", "spikes_per_example", "synops_per_example")
 # not the same when a run is repeated
 TIMES = ("seconds", "cpu_seconds", "peak_memory_mb", "images_per_second")
 EVAL_FIELDS = (

@@ -11,6 +11,7 @@ from ..engines.outcome import Work
 from ..kind import Costs, Kind, Page, Plan, Rows
 from ..summary import Summary
 from ..tasks import metric_of
+from .synops import COLUMNS as EVENTS
 
 
 class Trainings(Kind):
@@ -59,8 +60,9 @@ class Trainings(Kind):
         judged = [name for m in metrics for name in (m.test, m.at_early_stop)]
         steps = (OWN, STEPS) if any(row.get(LEAST) is not None for row in rows) else (OWN,)
         asked = ("requested_density",) if any(map(_elsewhere, rows)) else ()
+        events = EVENTS if any(row.get(EVENTS[0]) is not None for row in rows) else ()
         return ("label", "seed", "level", *asked, "density", "edges", "step", *judged, *steps,
-                "val_loss", "updates", "seconds")  # fmt: skip
+                *events, "val_loss", "updates", "seconds")  # fmt: skip
 
     def summary(self, rows: Rows) -> Summary:
         from .summary import summary

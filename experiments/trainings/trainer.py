@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rewire import rng_for
+from rewire.graph import Graph
 from rewire.worlds.torch_model.probe import Probe
 
 from ..building import TOO_MANY, empty_model
@@ -30,7 +31,7 @@ from ..errors import Diverged
 from ..machine import resolve_device
 from ..store import CellStore
 from ..tasks import Classification, table_of
-from . import flops
+from . import flops, synops
 from .branch_start import data_of
 from .passes import form_of
 from .rollouts import batches_of
@@ -353,17 +354,26 @@ class TrainingRun(CellRun):
         return {"train_loss": loss, task.judged_by.train: value}
 
     def _tested(self) -> dict[str, float]:
-        """The metrics of the test part, by column."""
-        at_end = at_best = self._test()
+        """The metrics of the test part, by column, and what a spiking network computes of it."""
+        with synops.counted(self.model, self._events) as events:
+            at_end = at_best = self._test()
         if self.best.step != self.net.clock.step:
             end = self.world.model_state()
             self.world.show(self.best.model)
             at_best = self._test()
             self.world.show(end)
         metrics = {metric.key: metric for metric in self.settings.task.metrics}
-        return {metrics[key].test: value for key, value in at_end.items()} | {
-            metrics[key].at_early_stop: value for key, value in at_best.items()
+        return {
+            **{metrics[key].test: value for key, value in at_end.items()},
+            **{metrics[key].at_early_stop: value for key, value in at_best.items()},
+            **events.columns,
         }
+
+    @property
+    def _events(self) -> Graph | None:
+        """The synapses that carry spikes; None where no layer by itself sees them."""
+        seen = synops.is_spiking(self.model) and not self.settings.compile
+        return self.net.graph.effective() if seen else None
 
     def _test(self) -> dict[str, float]:
         """The metrics of the test part by key, the one that the task is judged by first."""

@@ -170,11 +170,13 @@ def _direct_labels(axes: Axes, run: RunData, ends: dict[str, float], looks: Look
 COSTS = {
     "train_flops_sparse": "training FLOPs, live edges only",
     "train_flops_dense": "training FLOPs, counted as if dense",
+    "synops_per_example": "synaptic operations of a test example",
 }
 
 
 def metric_against_cost(run: RunData, looks: Looks, cost: str, *, legend: bool = False) -> Figure:
-    """Test metric against cumulative training cost, ancestors included; a path per rule."""
+    """Test metric against cumulative training cost, ancestors included, or against the synaptic
+    operations of an example; a path per rule."""
     figure = new_figure(7.2, 4.2) if legend else new_figure(4.7, 3.7)
     axes = panel(figure, left=0.55, bottom=0.6, right=0.3 if legend else 0.03)
     axes.set_xscale("log")

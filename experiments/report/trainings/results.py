@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ... import compare
 from ...early_stopping import LEAST, OWN, STEPS
+from ...trainings.synops import SPIKES, SYNOPS
 from ..measures import Measure
 from ..rounding import grouped, power_of_ten, times
 from ..run import RunData
@@ -25,6 +27,9 @@ class Column:
 def show(run: RunData) -> dict[str, Any] | None:
     """The table, and the cost of one dense training, which costs are multiples of."""
     columns = [*COLUMNS, *(_of_measure(measure) for measure in run.measures)]
+    spiking = any(SYNOPS in row for point in _points(run) for row in point.rows)
+    if spiking:
+        columns += EVENTS
     rows = [
         Row(
             point.label,
@@ -37,7 +42,8 @@ def show(run: RunData) -> dict[str, Any] | None:
     titles = ["rule", *(named.get(column.title, column.title) for column in columns)]
     table = Table(titles, rows, "all results", "results", grouped=True)
     unit = _dense_cost(run)
-    return {"table": table, "unit": power_of_ten(unit) if unit else ""} if rows else None
+    shown = {"table": table, "unit": power_of_ten(unit) if unit else "", "spiking": spiking}
+    return shown if rows else None
 
 
 def _points(run: RunData) -> Iterator[compare.Point]:
@@ -116,6 +122,16 @@ def _count(column: str) -> Callable[[RunData, compare.Point], Cell]:
     return lambda run, point: Cell(grouped(point.mean(column)))
 
 
+def _events(column: str) -> Callable[[RunData, compare.Point], Cell]:
+    """Of an example, where the network spikes."""
+
+    def cell(run: RunData, point: compare.Point) -> Cell:
+        mean = point.mean(column)
+        return Cell("–") if math.isnan(mean) else Cell(grouped(mean), data={"value": mean})
+
+    return cell
+
+
 def _explored(run: RunData, point: compare.Point) -> Cell:
     fraction = run.explored(point)
     return Cell("" if fraction is None else f"{fraction:.3g}")
@@ -151,3 +167,4 @@ COLUMNS = (
     Column("explored", _explored),
     Column("seconds", lambda run, point: Cell(f"{point.mean('seconds'):.3g}")),
 )
+EVENTS = [Column("spikes", _events(SPIKES)), Column("SynOps", _events(SYNOPS))]

@@ -150,10 +150,11 @@ def discover(
     Weights of linear, convolutional, recurrent and attention layers are sparse; embeddings where
     asked for; norms and biases never. A parameter that several modules share is one projection,
     sparse only if all its uses are. Layers of a nn.Sequential share populations, and so do children
-    of a model whose ``fed_by`` says which of them takes whose output. ``include`` and ``exclude``
-    are patterns of parameter names (``fc*``; a trailing ``.weight`` may be left out). Frozen
-    parameters stay as they are. ``projections`` says the kinds of parameters of layers that are
-    not known, by such patterns.
+    of a model whose ``fed_by`` says which of them takes whose output, or whose ``adds_to`` says
+    whose output a later one's is added to, so that both run to the same units. ``include`` and
+    ``exclude`` are patterns of parameter names (``fc*``; a trailing ``.weight`` may be left out).
+    Frozen parameters stay as they are. ``projections`` says the kinds of parameters of layers that
+    are not known, by such patterns.
 
     Raises ValueError when nothing is left, when a pattern matches nothing, and for lazy or
     parametrised weights.
@@ -166,7 +167,7 @@ def discover(
     weights = candidates(model, projections)
     chosen = _chosen(model, weights, include, exclude, embeddings)
     names = {id(m): clean(n) or "model" for n, m in model.named_modules()}
-    passed_on = _chains(model)
+    passed_on, added_to = _chains(model), _sums(model)
 
     joined: list[Projection] = []
     parameters: list[nn.Parameter] = []
@@ -179,6 +180,9 @@ def discover(
             before = passed_on.get(id(module))
             if before is not None and sizes.get(before) == size:
                 return before
+        elif part == "" and sizes.get(added_to.get(id(module), "")) == size:
+            return added_to[id(module)]
+        if part == "in":
             if not joined and "input" not in names.values():
                 name = "input"
         while sizes.setdefault(name, size) != size:
@@ -391,6 +395,17 @@ def sparse_in_shards(
     weights = candidates(model, projections)
     chosen = _chosen(model, weights, include, exclude, embeddings)
     return any(is_sharded(w.parameter) for w in weights if id(w.parameter) in chosen)
+
+
+def _sums(model: nn.Module) -> dict[int, str]:
+    """The population of the child that a layer's output is added to, by ``adds_to`` = {name of a
+    child: that of the child}."""
+    sums: dict[int, str] = {}
+    for prefix, module in model.named_modules():
+        for name, other in getattr(module, "adds_to", {}).items():
+            path = clean(f"{prefix}.{other}" if prefix else other)
+            sums[id(module.get_submodule(name))] = path
+    return sums
 
 
 def _chains(model: nn.Module) -> dict[int, str]:
