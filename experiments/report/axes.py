@@ -167,7 +167,31 @@ def ratio_colour(ratio: float, most: float) -> tuple[str, str]:
     strength = min(abs(math.log2(max(ratio, 2**-10))) / max(math.log2(max(most, 2)), 1), 1) ** 0.75
     end = (0, 84, 147) if ratio >= 1 else (200, 90, 0)
     colour = tuple(round(250 + (e - 250) * strength) for e in end)
-    return f"rgb({colour[0]} {colour[1]} {colour[2]})", "#fff" if strength > 0.55 else "#1b1f24"
+    return f"rgb({colour[0]} {colour[1]} {colour[2]})", ink_on(colour)
+
+
+def ink_on(colour: Sequence[int]) -> str:
+    """The colour of text on a background, (r, g, b) from 0 to 255: a contrast of 4.5 at least.
+
+    Luminance and contrast as in WCAG 2.2; where neither ink nor white has it, black does.
+
+    >>> ink_on((250, 250, 250)), ink_on((0, 84, 147)), ink_on((85, 125, 175))
+    ('#1b1f24', '#fff', '#000')
+    """
+    inks = {"#1b1f24": (27, 31, 36), "#fff": (255, 255, 255)}
+    readable = (name for name, ink in inks.items() if _contrast(ink, colour) >= 4.5)
+    return next(readable, "#000")
+
+
+def _contrast(one: Sequence[int], other: Sequence[int]) -> float:
+    dark, light = sorted((_luminance(one), _luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: Sequence[int]) -> float:
+    shares = (c / 255 for c in colour)
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 # --- what figures share ---

@@ -15,6 +15,7 @@
     const body = table.tBodies[0], titles = table.tHead ? [...table.tHead.rows[0].cells] : [];
     if (!body || body.rows.length < 3) continue;
     titles.forEach((title, column) => {
+      if (!title.textContent.trim()) return; // names of rows, or of groups of them
       const button = document.createElement("button");
       button.type = "button";
       button.className = "sort";

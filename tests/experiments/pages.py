@@ -4,10 +4,12 @@ import base64
 import hashlib
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -73,8 +75,11 @@ def scripts_of(text) -> list[str]:
     return [attributes for attributes, _ in scripts]
 
 
-def in_a_browser(path, folder) -> str:
-    """The elements of a file's page after its script has run; skips the test without Chromium."""
+def in_a_browser(path, folder, *more) -> str:
+    """The elements of a file's page after its script has run; skips the test without Chromium.
+
+    more: further words of the browser's command.
+    """
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium here: the page cannot be opened")
@@ -82,7 +87,7 @@ def in_a_browser(path, folder) -> str:
         [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
          f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000", "--dump-dom",
-         f"file://{path}"],
+         *more, f"file://{path}"],
         capture_output=True, text=True, timeout=120,
     ).stdout  # fmt: skip
 
@@ -98,3 +103,34 @@ def on_a_phone(text, folder) -> tuple[int, int]:
     )
     dom = in_a_browser(folder / "frame.html", folder)
     return tuple(map(int, re.search(r"<title>(\d+) of (\d+)</title>", dom).groups()))
+
+
+AXE = os.environ.get("REWIRE_AXE", "")  # axe.min.js, as `npm install axe-core` leaves it
+LOOKS = [(width, dark) for width in (1400, 380) for dark in (False, True)]
+
+
+def barriers(text, folder, width, dark) -> list[str]:
+    """What axe-core calls a serious or critical barrier on a page of this width, light or dark.
+
+    Skips the test without axe-core.
+    """
+    if not Path(AXE).is_file():
+        pytest.skip("REWIRE_AXE names no axe.min.js: npm install axe-core")
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    script = (
+        f"<script>{Path(AXE).read_text()}</script><script>addEventListener('load', () =>"
+        "axe.run({resultTypes: ['violations']}).then((r) => {"
+        "const out = document.createElement('pre'); out.id = 'axe';"
+        "const dark = matchMedia('(prefers-color-scheme: dark)').matches;"
+        "out.textContent = JSON.stringify({dark, found: r.violations.filter((v) => ['serious', 'critical'].includes(v.impact))"
+        ".map((v) => `${v.id}: ${v.nodes[0].html}`)}); document.body.append(out)}))</script>"
+    )
+    page = folder / "axe.html"
+    at = text.rindex("</body>")
+    page.write_text(text[:at] + script + text[at:])
+    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    dom = in_a_browser(page, folder, scheme, f"--window-size={width},900",
+                       "--virtual-time-budget=60000")  # fmt: skip
+    result = json.loads(html.unescape(re.search(r'<pre id="axe">(.*?)</pre>', dom, re.S)[1]))
+    assert result["dark"] == dark
+    return result["found"]

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import itertools
 import json
 import re
 import time
@@ -9,13 +10,13 @@ import time
 import numpy as np
 import pytest
 import torch
-from pages import Page, in_a_browser, on_a_phone, scripts_of
+from pages import LOOKS, Page, barriers, in_a_browser, on_a_phone, scripts_of
 from synthetic_run import RULES, config_of, make_run
 
 from rewire.edit_log import Record
 from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
-from rewire.experiments.report import figure_svg, write_report
+from rewire.experiments.report import axes, figure_svg, write_report
 from rewire.experiments.report.run import load
 from rewire.experiments.report.trainings import chance
 from rewire.measures import measure
@@ -46,6 +47,18 @@ def test_the_page_refers_to_nothing_outside(full, page):
             assert "url(" not in (value or "") or "url(#" in value
     assert "@import" not in text
     assert "default-src 'none'" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_axe_finds_no_serious_barrier(full, tmp_path, width, dark):
+    assert not barriers(full[1].read_text(), tmp_path, width, dark)
+
+
+def test_text_on_every_background_has_the_contrast_of_wcag():
+    inks = {"#1b1f24": (27, 31, 36), "#fff": (255, 255, 255), "#000": (0, 0, 0)}
+    for background in itertools.product(range(0, 256, 15), repeat=3):
+        assert axes._contrast(inks[axes.ink_on(background)], background) >= 4.5
 
 
 def test_ids_are_unique_and_every_reference_has_one(page):

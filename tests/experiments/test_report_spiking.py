@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pages import Page, in_a_browser, on_a_phone, scripts_of
+from pages import LOOKS, Page, barriers, in_a_browser, on_a_phone, scripts_of
 
 pytest.importorskip("brian2")
 
@@ -504,6 +504,12 @@ def test_the_script_draws_what_it_replayed(out, text, replayed, tmp_path):
         if label != "no lateral":
             expected += f" + {end['lateral_synapses']:.1f} lateral"
         assert canvas == expected + " a neuron"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_axe_finds_no_serious_barrier(text, tmp_path, width, dark):
+    assert not barriers(text, tmp_path, width, dark)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from pages import LOOKS, barriers
 
 from rewire.experiments.errors import ConfigError, DataError, StoreError
 from rewire.experiments.reproduction import analyses, checking, document, figures, record, words
@@ -185,6 +186,12 @@ def test_the_page_shows_rows_figures_published_points_and_what_is_shortened(repr
                  "IMP, published", "Accuracy against steps", "digits/report.html"):  # fmt: skip
         assert text in page
     assert page.count("<svg") == 2 and "<script" not in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_axe_finds_no_serious_barrier(reproduced, tmp_path, width, dark):
+    assert not barriers((reproduced.out / "report.html").read_text(), tmp_path, width, dark)
 
 
 def test_a_finished_paper_is_judged_again_without_training(reproduced):

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pages import LOOKS, barriers
 
 pytest.importorskip("optuna")
 pytest.importorskip("sklearn")
@@ -130,6 +131,12 @@ def test_a_folder_of_another_search_is_refused(tuned, file):
         key = "steps" if "steps=50" in words else "tune"
         with pytest.raises(ConfigError, match=f"holds another search .{key} differ.*can grow"):
             tuning.tune(file, words, **budgets, out=tuned.out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_axe_finds_no_serious_barrier(tuned, tmp_path, width, dark):
+    assert not barriers(tuned.page.read_text(), tmp_path, width, dark)
 
 
 @pytest.mark.parametrize("unfinished", [pytest.param(False, marks=pytest.mark.slow), True])
