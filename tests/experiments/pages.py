@@ -122,7 +122,8 @@ def barriers(text, folder, width, dark) -> list[str]:
         "axe.run({resultTypes: ['violations']}).then((r) => {"
         "const out = document.createElement('pre'); out.id = 'axe';"
         "const dark = matchMedia('(prefers-color-scheme: dark)').matches;"
-        "out.textContent = JSON.stringify({dark, found: r.violations.filter((v) => ['serious', 'critical'].includes(v.impact))"
+        "out.textContent = JSON.stringify({dark, found: r.violations"
+        ".filter((v) => ['serious', 'critical'].includes(v.impact))"
         ".map((v) => `${v.id}: ${v.nodes[0].html}`)}); document.body.append(out)}))</script>"
     )
     page = folder / "axe.html"
