@@ -1,8 +1,8 @@
 """The map beside the numbers expected: ``python -m benchmarks.bogdan RUN_DIR > results.json``.
 
-RUN_DIR is a run of the preset ``bogdan_2018_cases`` or ``map-from-nothing``, as far as it has come.
-For each of its rules the mean and the standard deviation over seeds of what its simulations ended
-with, beside the number expected, and whether each of these holds.
+RUN_DIR is a run of the preset ``bogdan_2018_cases``, ``map-from-nothing`` or ``map-sensitivity``,
+as far as it has come. For each of its rules the mean and the standard deviation over seeds of what
+its simulations ended with, beside the number expected, and whether each of these holds.
 
 ``bogdan_2018_cases``, beside what Bogdan et al. (2018) published for ten seeds:
 
@@ -24,6 +24,9 @@ with, beside the number expected, and whether each of these holds.
                                with as many synapses, every seed
 ``controls_are_not``           without STDP, above 97 %, every seed
 ============================== ======================================================
+
+``map-sensitivity`` has no such numbers: each case under an order of events, and how much its rate
+differs from that of the case as it is, seed by seed.
 """
 
 from __future__ import annotations
@@ -40,7 +43,10 @@ from typing import Any
 from rewire.experiments import store
 from rewire.experiments.spiking.published import CASES, PUBLISHED
 
+from .timing import machine
+
 EXPERIMENTS = ("bogdan_2018_cases", "map-from-nothing")
+VARIANTS = "map-sensitivity"
 # Of a numba program written apart from this one, V_th -50 mV, a step of 1 ms.
 INDEPENDENT = {
     "sigma_aff_conn": (1.87, 1.68),
@@ -58,7 +64,7 @@ CONTROLS = (
 )
 TOLERANCE = {"sigma_aff_conn": 0.10, "ad_conn": 0.15, "rate_hz": 0.25, "ff_synapses": 0.10}
 EVENTS = (40.0, 140.0)  # a second
-MEASURED = (*PUBLISHED, "lateral_synapses", "events_per_s", "cpu_seconds")
+MEASURED = (*PUBLISHED, "weight_proportion", "lateral_synapses", "events_per_s", "cpu_seconds")
 FORMATION = ("control_sigma_aff_conn", "control_ad_conn")  # as many synapses, drawn by the rule
 TESTED = ("p_sigma_aff_conn", "p_ad_conn", "p_sigma_aff_weight", "p_ad_weight")
 LEVEL = 0.05
@@ -72,6 +78,8 @@ def summary(out: Path) -> dict[str, Any]:
     Raises ValueError for another experiment, or where a rule of it has no finished simulation.
     """
     experiment = store.read_json(out / "experiment.json")
+    if experiment["name"] == VARIANTS:
+        return _about(experiment, _ends(out)) | {"cases": _variants(_ends(out))}
     if experiment["name"] not in EXPERIMENTS:
         raise ValueError(
             f"{out} is a run of {experiment['name']!r}; expected numbers are known of "
@@ -79,40 +87,63 @@ def summary(out: Path) -> dict[str, Any]:
         )
     published = experiment["name"] == EXPERIMENTS[0]
     names = CASES if published else FORMING + CONTROLS
-    ends = [row for row in store.results(out, listed=True) if row["level"] == 1]
+    ends = _ends(out)
     rows = {case: [row for row in ends if row["label"] == case] for case in names}
     if empty := [case for case in names if not rows[case]]:
         raise ValueError(f"{out} has no finished simulation of {', '.join(empty)}.")
     cases = {case: _case(i, rows[case], published) for i, case in enumerate(names)}
+    holds = _holds(cases) if published else _refines(cases)
+    return _about(experiment, ends) | {"cases": cases, "holds": holds}
+
+
+def _ends(out: Path) -> list[dict[str, Any]]:
+    return [row for row in store.results(out, listed=True) if row["level"] == 1]
+
+
+def _about(experiment: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
+        "processor": machine(),
         "experiment": experiment["name"],
+        "model": experiment.get("config", {}).get("model"),
         "simulated_seconds": sorted({row["simulated_seconds"] for row in ends}),
         "versions": experiment["versions"],
-        "cases": cases,
-        "holds": _holds(cases) if published else _refines(cases),
     }
 
 
+def _variants(ends: Sequence[Mapping[str, Any]]) -> dict[str, Case]:
+    """By label, means over seeds, and the rate's difference from that of the plain case."""
+    rates = {(row["label"], row["seed"]): row["rate_hz"] for row in ends}
+    cases: dict[str, Case] = {}
+    for label in dict.fromkeys(row["label"] for row in ends):
+        rows = [row for row in ends if row["label"] == label]
+        plain, _, variant = label.partition(", ")
+        cases[label] = _case(-1, rows, published=False)
+        if variant:
+            apart = [row["rate_hz"] - rates[plain, row["seed"]] for row in rows]
+            cases[label]["rate_hz"]["minus_plain"] = mean(apart)
+    return cases
+
+
 def _case(i: int, rows: Sequence[Mapping[str, Any]], published: bool) -> Case:
-    found: Case = {"seeds": sorted(row["seed"] for row in rows)}
+    case: Case = {"seeds": sorted(row["seed"] for row in rows)}
     word, expected = ("published", PUBLISHED) if published else ("expected", INDEPENDENT)
     for name in MEASURED if published else MEASURED + FORMATION:
         values = [row[name] for row in rows]
         if None in values:  # no such number, as of a share of no weight
             continue
-        found[name] = {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None}
-        number = expected[name][i] if i < len(expected.get(name, ())) else None
+        case[name] = {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None}
+        number = expected[name][i] if 0 <= i < len(expected.get(name, ())) else None
         if number is not None:
-            found[name] |= {word: number, "ratio": found[name]["mean"] / number}
+            case[name] |= {word: number, "ratio": case[name]["mean"] / number}
     if published:
         for name in TESTED:
-            found[f"{name}_below_{LEVEL}"] = mean(row[name] < LEVEL for row in rows)
+            case[f"{name}_below_{LEVEL}"] = mean(row[name] < LEVEL for row in rows)
     else:
-        found["sigma_aff_conn_over_formation"] = [
+        case["sigma_aff_conn_over_formation"] = [
             row["sigma_aff_conn"] / row["control_sigma_aff_conn"] for row in rows
         ]
-    return found
+    return case
 
 
 def _within(name: str, cases: Sequence[Case]) -> bool:
@@ -155,7 +186,7 @@ def _refines(cases: Mapping[str, Case]) -> dict[str, bool]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bogdan", description=__doc__,
                                      formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    parser.add_argument("run", type=Path, help="folder of a run of one of the two")
+    parser.add_argument("run", type=Path, help="folder of a run of one of them")
     print(json.dumps(summary(parser.parse_args(arguments).run), indent=1))
     return 0
 

@@ -1,21 +1,24 @@
 """What ten columns learn of MNIST's digits: ``python -m benchmarks.columns > results.json``.
 
-The unsupervised experiment of Bogdan et al. (2018): a pair of sheets for each digit sees images of
-that digit only, and the class of a test image is that of the column whose targets fire most:
+The unsupervised experiment of Hopkins et al. (2018): a pair of sheets for each digit sees images of
+that digit only, and the class of a test image is that of the column whose targets fire most. Cases
+are a setting, with or without lateral synapses, with or without STDP:
 
-========== ==========================================================================
-``case 1`` rewiring and STDP, feed-forward and lateral synapses, as their script of that time
-``case 2`` its other form: rewiring alone, all weights at g_max, feed-forward synapses only
-``later``  case 1 from no synapses, 200 ms an image, as their later script, and five times as
-           many attempts at rewiring, so that slots fill
-========== ==========================================================================
+============ ========================================================================
+``32 slots`` for each target, lateral formation within sigma 1: the script's defaults
+``96 slots`` and sigma 2: what the authors' later analysis names
+============ ========================================================================
 
-``start`` is case 1 before it has learned. Accuracies are of test images that no column has seen:
+such as "96 slots, lateral, STDP" and "32 slots, feed-forward, no STDP". Two more: ``start`` is
+"32 slots, lateral, STDP" before it has learned; ``later`` starts with no synapses and shows each
+image for 200 ms, as the later script, with five times as many attempts, so that slots fill.
+
+Accuracies are of test images that no column has seen:
 
 ``columns``: the column that fires most, the authors' readout; ``columns, t_stim`` shows each image
-for t_stim only, as their script of that time does. ``rates``, ``neurons``: logistic regression on
-the ten columns' rates, and on the spikes of all 7,840 targets, fitted to responses to training
-images; ``pixels``: the same on the images themselves, for comparison.
+for t_stim only, as their script of that time does. With ``--regressions`` also ``rates``,
+``neurons``: logistic regression on the ten columns' rates, and on the spikes of all 7,840 targets,
+fitted to responses to training images; ``pixels``: the same on the images themselves.
 """
 
 from __future__ import annotations
@@ -34,17 +37,26 @@ from sklearn.linear_model import LogisticRegression
 
 import rewire
 from rewire.experiments import data
-from rewire.models.spiking.columns import Columns, parameters
+from rewire.models.spiking.columns import SETTINGS, Columns, parameters
 from rewire.models.spiking.topographic_map import TopographicMap
 from rewire.worlds.brian.loop import drive
 from rewire.worlds.brian.wiring import Wiring
 from rewire.worlds.brian.world import Brian
 
+from .timing import machine
+
 CASES: dict[str, dict[str, Any]] = {
-    "case 1": {},
-    "case 2": {"stdp": False, "lateral": False},
-    "later": {"start": "empty", "t_stim": 200.0},
+    f"{setting}, {'lateral' if lateral else 'feed-forward'}, {'STDP' if stdp else 'no STDP'}": {
+        "setting": setting,
+        "lateral": lateral,
+        "stdp": stdp,
+    }
+    for setting in SETTINGS
+    for lateral in (True, False)
+    for stdp in (True, False)
 }
+USUAL = "32 slots, lateral, STDP"
+OTHERS = {"start": CASES[USUAL], "later": {"start": "empty", "t_stim": 200.0}}
 FASTER = {"later": 5}  # times as many attempts
 PERIOD = 10.0  # ms between ticks: 100 attempts on each column's 25,088 slots
 SHOW = 100.0  # ms for each image in a test
@@ -76,22 +88,20 @@ def learning(p: TopographicMap, images: Images, seed: int, rate: float) -> tuple
     return net, sessions
 
 
-def readouts(net: Columns, train: Images, test: Images) -> dict[str, Any]:
-    """Accuracies on the test images, plasticity off, and how fast the targets fire meanwhile."""
-    found: dict[str, Any] = {"columns, t_stim": _right(net.test(test[0]).argmax(1), test[1])}
-    seen, asked = (net.responses(images[0], t_show=SHOW) for images in (train, test))
+def readouts(net: Columns, train: Images | None, test: Images) -> dict[str, Any]:
+    """Accuracies on the test images, plasticity off, and how fast the targets fire meanwhile.
+
+    train: what regressions are fitted to; None for no regressions.
+    """
+    scores: dict[str, Any] = {"columns, t_stim": _right(net.test(test[0]).argmax(1), test[1])}
+    seen = None if train is None else net.responses(train[0], t_show=SHOW)
+    asked = net.responses(test[0], t_show=SHOW)
     rates = asked.sum(-1) / (asked.shape[-1] * SHOW * 1e-3)
-    found["columns"] = _right(rates.argmax(1), test[1])
-    for name, a, b in (
-        ("rates", seen.sum(-1), asked.sum(-1)),
-        ("neurons", _flat(seen), _flat(asked)),
-        ("pixels", _flat(train[0]), _flat(test[0])),
-    ):
-        scale = a.std() or 1.0
-        fitted = LogisticRegression(max_iter=3000, C=0.1).fit(a / scale, train[1])
-        found[name] = _right(fitted.predict(b / scale), test[1])
+    scores["columns"] = _right(rates.argmax(1), test[1])
+    if train is not None and seen is not None:
+        scores |= _regressions(seen, asked, train, test)
     own = rates[np.arange(len(rates)), test[1]]
-    return found | {
+    return scores | {
         "test_rate_hz": float(rates.mean()),
         "test_rate_of_own_column_hz": float(own.mean()),
         "test_rate_hz_by_class_and_column": [
@@ -100,18 +110,34 @@ def readouts(net: Columns, train: Images, test: Images) -> dict[str, Any]:
     }
 
 
+def _regressions(
+    seen: np.ndarray, asked: np.ndarray, train: Images, test: Images
+) -> dict[str, float]:
+    """Of logistic regression, fitted to what training images do."""
+    scores = {}
+    for name, fitted_to, tried_on in (
+        ("rates", seen.sum(-1), asked.sum(-1)),
+        ("neurons", _flat(seen), _flat(asked)),
+        ("pixels", _flat(train[0]), _flat(test[0])),
+    ):
+        scale = fitted_to.std() or 1.0
+        model = LogisticRegression(max_iter=3000, C=0.1).fit(fitted_to / scale, train[1])
+        scores[name] = _right(model.predict(tried_on / scale), test[1])
+    return scores
+
+
 def _flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
-def _right(found: np.ndarray, classes: np.ndarray) -> float:
-    return float((found == classes).mean())
+def _right(predicted: np.ndarray, classes: np.ndarray) -> float:
+    return float((predicted == classes).mean())
 
 
 def learned(
     case: str,
     images: Images,
-    train: Images,
+    train: Images | None,
     test: Images,
     *,
     seconds: int,
@@ -121,10 +147,11 @@ def learned(
 ) -> dict[str, Any]:
     """One run: what it scored in the end, and how its network is then.
 
-    images: what the columns learn from; train and test: what they are shown afterwards.
+    images: what the columns learn from; train and test: what they are shown afterwards, train only
+    for regressions.
     changes: parameters of the map other than the published ones.
     """
-    p = parameters(**CASES[case], **changes)
+    p = parameters(**{**(CASES | OTHERS)[case], **changes})
     net, sessions = learning(p, images, seed, rate)
     start = time.process_time()
     drive(*sessions, duration=seconds * b2.second, namespace={})
@@ -151,31 +178,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--rate", type=float, default=1e4, help="attempts a second a column")
     parser.add_argument("--images", type=int, default=400, help="shown to train, and to test")
-    parser.add_argument("--cases", nargs="+", choices=["start", *CASES], default=["start", *CASES])
+    every = [*OTHERS, *CASES]
+    parser.add_argument("--cases", nargs="+", choices=every, default=every, metavar="CASE",
+                        help="all by default")  # fmt: skip
+    parser.add_argument("--regressions", action="store_true", help="fitted to responses as well")
     parser.add_argument("--codegen", choices=["numpy", "cython"], default="cython")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    b2.prefs.codegen.target = given.codegen
+    options = parser.parse_args(arguments)
+    b2.prefs.codegen.target = options.codegen
     mnist = data.load("mnist", normalise="unit")
     images = mnist.train.x[:, 0].numpy(), mnist.train.y.numpy()
-    n = given.images
-    train = images[0][:n], images[1][:n]
+    n = options.images
+    train = (images[0][:n], images[1][:n]) if options.regressions else None
     test = mnist.test.x[:n, 0].numpy(), mnist.test.y[:n].numpy()
-    found = {}
-    for case in given.cases:
-        of = "case 1" if case == "start" else case
-        seconds = 0 if case == "start" else given.seconds
-        found[case] = learned(of, images, train, test, seconds=seconds,
-                              rate=given.rate * FASTER.get(case, 1), seed=given.seed)  # fmt: skip
-        print(case, found[case], file=sys.stderr, flush=True)
+    rows = {}
+    for case in options.cases:
+        seconds = 0 if case == "start" else options.seconds
+        rows[case] = learned(case, images, train, test, seconds=seconds, seed=options.seed,
+                             rate=options.rate * FASTER.get(case, 1))  # fmt: skip
+        print(case, json.dumps(rows[case]), file=sys.stderr, flush=True)
     packages = ("neurorewire", "brian2", "numpy", "torch", "scikit-learn")
     summary = {
         "date": date.today().isoformat(),
+        "processor": machine(),
         "versions": {name: version(name) for name in packages},
-        "seed": given.seed,
+        "seed": options.seed,
         "test_images": n,
         "chance": 0.1,
-        "cases": found,
+        "cases": rows,
     }
     print(json.dumps(summary, indent=1))
     return 0

@@ -79,6 +79,9 @@ def exit_code_of(error: BaseException) -> int:
     files = sys.modules.get("rewire.files.errors")
     if files is not None and isinstance(error, files.GraphFileError):
         return DataError.exit_code
+    starts = sys.modules.get("rewire.models.spiking.connectivity_file")
+    if starts is not None and isinstance(error, starts.ConnectivityFileError):
+        return DataError.exit_code
     return FILES if isinstance(error, OSError) and error.errno is not None else BUG
 
 

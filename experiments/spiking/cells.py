@@ -105,8 +105,14 @@ def cell_of(experiment: SpikingExperiment, entry: SpikingEntry, seed: int) -> Ce
 
 
 def _changed(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that differ from the model's defaults, numbers as the defaults' kind."""
-    defaults = spiking.available()[name].options()
+    """The options that differ from the model's defaults, numbers as the defaults' kind.
+
+    With them what the model says of files that it reads, so that another file is another cell.
+    """
+    info = spiking.available()[name]
+    defaults, pinned = info.options(), getattr(info.builder(), "pinned", None)
+    if pinned is not None:
+        options = {**options, **pinned(info.builder()(**options))}
     return {
         key: float(value) if isinstance(defaults[key], float) else value
         for key, value in options.items()

@@ -74,7 +74,7 @@ class Simulation:
         self.session = Session(world, graph, s.rule, span=span, seed=s.seed, rewinds=True,
                                limits=s.limits)  # fmt: skip
         self.ticks = span * trainings
-        self.first_weight = self._weights(self.session.graph, FORWARD)
+        self.first_weights = self._weights(self.session.graph)
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -122,12 +122,26 @@ class Simulation:
         """How sharp the map is, how true to its place, and what it is made of."""
         targets = self.model.size
         counts = {p.name: n for p, n in zip(graph.projections, self.session.counts, strict=True)}
-        weight = self._weights(graph, FORWARD)
         return {
             **{k: _number(v) for k, v in topography.quality(graph, FORWARD).items()},
             "ff_synapses": counts[FORWARD] / targets,
             "lateral_synapses": counts.get(LATERAL, 0) / targets,
-            "weight_proportion": weight / self.first_weight if self.first_weight else None,
+            **self._proportions(graph),
+        }
+
+    def _proportions(self, graph: Graph) -> dict[str, float | None]:
+        """Feed-forward weight over that at the start, by the mean of synapses and by the sum.
+
+        The published numbers are of means. The authors' analysis has sums since May 2018, which
+        also count how many synapses there are.
+        """
+        now, first = self._weights(graph), self.first_weights
+        if not float(first.sum()):
+            return {"mean_weight_proportion": None, "weight_proportion": None}
+        mean = float(now.mean() / first.mean()) if len(now) else None
+        return {
+            "mean_weight_proportion": mean,
+            "weight_proportion": float(now.sum() / first.sum()),
         }
 
     def controls(self, graph: Graph) -> dict[str, float | None]:
@@ -168,8 +182,9 @@ class Simulation:
         return kept
 
     @staticmethod
-    def _weights(graph: Graph, projection: str) -> float:
-        return float(graph["weight"][graph.rows(graph.space.index(projection))].sum())
+    def _weights(graph: Graph) -> Tensor:
+        """Of the feed-forward synapses."""
+        return graph["weight"][graph.rows(graph.space.index(FORWARD))]
 
     # -- saving ---------------------------------------------------------------------------------
 

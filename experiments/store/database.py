@@ -50,7 +50,8 @@ EVAL_FIELDS = (
 )
 _MAP = (
     *("sigma_aff_conn", "sigma_aff_weight", "ad_conn", "ad_weight", "rate_hz"),
-    *("ff_synapses", "lateral_synapses", "weight_proportion", "events_per_s"),
+    *("ff_synapses", "lateral_synapses", "mean_weight_proportion", "weight_proportion"),
+    "events_per_s",
 )
 SPIKING_ROW_FIELDS = (  # of cells in the spiking world, at their start (level 0) and end (1)
     *("rule", "label", "seed", "level", "density", "edges", "possible", "step"),

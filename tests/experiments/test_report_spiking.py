@@ -192,7 +192,7 @@ def test_numbers_of_the_table_are_means_of_the_rows(out, page):
                     texts.append(f"{float(attrs[name]):.{digits}f}")
             assert shown_text == " → ".join(texts)
             seen += 1
-    assert seen == 4 * 7
+    assert seen == 4 * 8
 
 
 def row(label, seed, **values):
@@ -284,6 +284,10 @@ def test_published_numbers_belong_to_the_same_network_rule_and_time_only():
     assert published({**preset, "seconds": 60}) == {} == published(EXPERIMENT)
     other = [{**preset["rules"][0], "rate": 1e3}, {**preset["rules"][1], "label": "still"}]
     assert list(published({**preset, "rules": other})) == ["still"]
+    for start, counts in ((None, True), ("kernel", True), ("bamford", True), ("empty", False)):
+        model = {"name": "topographic-map"} | ({"start": start} if start else {})
+        assert bool(published({**preset, "model": model})) is counts
+    assert published({**preset, "model": {"name": "topographic-map", "side": 8}}) == {}
 
 
 def test_published_numbers_stand_beside_ours(out, monkeypatch, page):

@@ -8,6 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from scipy import io as scipy_io
 
 from rewire.experiments import kinds
 
@@ -18,9 +19,10 @@ from rewire.analysis.lifetimes import lifetimes  # noqa: E402
 from rewire.edit_log import parse  # noqa: E402
 from rewire.experiments import cli, store  # noqa: E402
 from rewire.experiments.cells import Cell  # noqa: E402
-from rewire.experiments.errors import ConfigError  # noqa: E402
+from rewire.experiments.errors import ConfigError, exit_code_of  # noqa: E402
 from rewire.experiments.report.graphs import graph_of  # noqa: E402
 from rewire.experiments.spiking import cells, simulation, trainer  # noqa: E402
+from rewire.models.spiking.connectivity_file import ConnectivityFileError  # noqa: E402
 
 PLASTIC = {
     "rule": "StructuralPlasticity", "rate": 2e4, "slots": 32, "initial": "given",
@@ -157,6 +159,38 @@ def test_cells_are_one_for_each_rule_and_seed_named_by_what_decides_their_result
         assert not set(here) & set(names(**change))
 
 
+def test_options_at_their_defaults_leave_a_cells_name_as_it_was():
+    every = {**BASE["model"], "start": "kernel", "start_file": "", "lag_0": True,
+             "deferred": False, "dead_tick": False, "early_input": False}  # fmt: skip
+    names = {c.hash for c in planned()}
+    assert names == {c.hash for c in planned(model=every)}
+    for option in ({"lag_0": False}, {"deferred": True}, {"dead_tick": True}, {"early_input": True},
+                   {"start": "matched"}):  # fmt: skip
+        assert not names & {c.hash for c in planned(model={**BASE["model"], **option})}
+
+
+def cell_from(path):
+    return planned(model={**BASE["model"], "start": "bamford", "start_file": str(path)})[0]
+
+
+def test_another_file_to_start_from_is_another_cell_and_no_such_file_exits_with_3(tmp_path):
+    path = tmp_path / "InitialConnectivity.mat"
+
+    def from_file(partner):
+        sources = np.full((32, 36), partner, np.uint16)
+        scipy_io.savemat(path, {"ConnPostToPre": sources, "WeightPostToPre": 0.1 + 0.0 * sources})
+        return cell_from(path)
+
+    one = from_file(1)
+    assert one.hash == cell_from(path).hash != from_file(2).hash
+    with pytest.raises(ConnectivityFileError, match="not the file that this simulation started"):
+        simulation.Simulation(cells.settings(one.config))
+    path.write_bytes(b"MATLAB 5.0 MAT-file, cut short")
+    with pytest.raises(ConnectivityFileError, match="no MATLAB 5 file") as error:
+        cell_from(path)
+    assert exit_code_of(error.value) == 3
+
+
 def test_a_cells_config_is_read_back_to_what_it_was_made_of():
     cell = planned(period=2.0)[1]
     s = cells.settings(json.loads(json.dumps(cell.config)))
@@ -196,7 +230,12 @@ def test_rows_are_written_at_the_start_and_at_the_end(finished):
     assert (start["level"], start["simulated_seconds"], start["step"]) == (0, 0, 0)
     assert (end["level"], end["simulated_seconds"], end["step"]) == (1, 3, 3000)
     assert start["ff_synapses"] == start["lateral_synapses"] == 16
-    assert start["weight_proportion"] == 1 and start["rate_hz"] is None
+    assert start["weight_proportion"] == start["mean_weight_proportion"] == 1
+    assert start["rate_hz"] is None
+    # by the sum of weights, and by their mean: what they differ by is the number of synapses
+    synapses = end["ff_synapses"] / start["ff_synapses"]
+    assert end["weight_proportion"] == pytest.approx(end["mean_weight_proportion"] * synapses)
+    assert synapses != 1
     assert end["ff_synapses"] + end["lateral_synapses"] == end["edges"] / 36
     assert end["events_per_s"] == (end["formed"] + end["dropped"]) / 3 > 30
     assert start["edges"] + end["formed"] - end["dropped"] == end["edges"]

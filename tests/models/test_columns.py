@@ -125,4 +125,21 @@ def test_the_published_values_are_the_papers():
     assert (p.side, p.g_max, p.tau_minus, p.tau_inh, p.t_stim) == (28, 0.1, 20, 15, 20)
     assert p.a_minus == pytest.approx(0.12)
     assert (p.v_thr, p.slots, p.f_mean, p.f_base) == (-50, 32, 20, 5)
-    assert parameters(slots=96).slots == 96
+    later = parameters("96 slots", lateral=False)
+    assert (later.slots, later.sigma_form_lateral, later.lateral) == (96, 2, False)
+    with pytest.raises(ValueError, match="setting is one of 32 slots, 96 slots, got '64 slots'"):
+        parameters("64 slots")
+
+
+@pytest.mark.parametrize("options", [{"deferred": True, "dead_tick": True}])
+def test_what_stdp_has_due_waits_for_the_end_of_a_test(options):
+    net = Columns(bars(), small(**options))
+    net.network.run(seconds(0.3), namespace={})
+    due, weights = np.array(net.synapses.due), np.array(net.synapses.w)
+    monitor = watched(net, net.neurons)
+    net.test(bars()[:, 0], t_show=100.0)
+    assert (np.array(net.synapses.due) == due).all() and due.any()
+    assert (np.array(net.synapses.w) == weights).all()
+    steps = np.rint(np.asarray(monitor.t / b2.ms)).astype(int)
+    sources = np.asarray(monitor.i) < net.sources[-1].stop
+    assert sources.any() and not (steps[sources] % 100 == 0).any()

@@ -33,7 +33,8 @@ MEASURES = (
     MapMeasure("ad_weight", "AD, weight", "AD by weight", symbol="AD"),
     MapMeasure("ff_synapses", "feed-forward", "feed-forward synapses a neuron", 1),
     MapMeasure("lateral_synapses", "lateral", "lateral synapses a neuron", 1),
-    MapMeasure("weight_proportion", "weight", "weight, of the start's"),
+    MapMeasure("mean_weight_proportion", "mean weight", "mean weight, of the start's"),
+    MapMeasure("weight_proportion", "weight sum", "sum of weights, of the start's"),
     MapMeasure("rate_hz", "rate, Hz", "target rate, Hz", 1, at_start=False),
     MapMeasure("events_per_s", "events / s", "events a second", 1, at_start=False),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ... import compare
@@ -82,6 +83,8 @@ def _published_place(measure: MapMeasure) -> int:
 
 def _ratio(change: Change, case: dict[str, float], measure: MapMeasure) -> list[Cell]:
     mean, reference = change.end.mean(measure.column), case[measure.column]
+    if math.isnan(mean):  # no number of a run of an older version
+        return [Cell("–"), Cell(f"{reference:.2f}", data={"value": reference}), Cell("–")]
     return [
         Cell(f"{mean:.2f}", "main", {"value": mean}),
         Cell(f"{reference:.2f}", data={"value": reference}),
