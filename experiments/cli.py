@@ -19,6 +19,7 @@ import rewire
 from . import listings
 from .barrier_cli import barrier
 from .errors import BUG, EXIT_CODES, ConfigError, exit_code_of
+from .fit_cli import fit
 from .graph_cli import graph_app, query
 from .printing import console, new_table, print_json, print_rows, shown
 from .reproduction_cli import reproduce
@@ -40,6 +41,7 @@ app.command(data_app)
 graph_app.group = (RUNS,)
 app.command(graph_app)
 app.command(query, group=RUNS)
+app.command(fit, group=RUNS)
 app.command(tune, group=RUNS)
 app.command(reproduce, group=RUNS)
 app.command(barrier, group=RUNS)

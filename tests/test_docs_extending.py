@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewire import limits, models, plugins, rules
+from rewire import hardware, limits, models, plugins, rules
 from rewire.experiments import cli, data, kinds, store, tasks
 from rewire.experiments.data import sources
 from rewire.experiments.engines import registry as engines
@@ -56,6 +56,7 @@ def test_every_entry_point_of_the_page_is_known_by_name(mine, monkeypatch) -> No
     assert tasks.of_table("robust") == mine["Robust"]()
     assert registry.get("regression") is mine["Regression"]
     assert models.ENTRY_POINTS in groups
+    assert hardware.named("board").core_bytes == 32 * 1024
     assert [measure.of for measure in measures.installed_measures()] == [mine["reciprocity"]]
     assert [s.show for s in sections.installed_sections()] == [mine["edges_of_rules"]]
     assert type(engines.engine("processes", workers=2)) is mine["Processes"]

@@ -54,7 +54,7 @@ FLOORS: list[tuple[str, ...]] = [
         "rewire.analysis",
         "rewire.nulls",
     ),
-    ("rewire.measures",),
+    ("rewire.measures", "rewire.hardware"),
     ("rewire.pictures",),
     ("rewire.branches",),
     ("rewire.compatibility", "rewire.starting_graph", "rewire.caveats"),
@@ -113,7 +113,7 @@ _WITHIN: list[tuple[str, ...]] = [
     ("report", "provenance", "caveats"),
     ("runner", "worker", "opened"),
     ("papers", "reproduction", "interpolation", "tuning"),
-    ("dry_run", "barrier_cli", "listings", "graph_cli", "reproduction_cli", "tune_cli"),
+    ("dry_run", "barrier_cli", "listings", "graph_cli", "fit_cli", "reproduction_cli", "tune_cli"),
     ("cli", "__main__"),
 ]
 EXPERIMENTS = [
