@@ -233,11 +233,22 @@ def _of_world(rule: Rule, world: Offer) -> Iterator[str]:
         )
     if (why := world.unsupported(frozenset(rule.columns))) is not None:
         yield f"{rule.name} cannot live in the {world.name} world: {why}."
+    if not rule.keeps_slots and (slotted := _with_slots(world)):
+        yield (
+            f"{rule.name} grows without counting the slots of units, of which those of "
+            f"{', '.join(map(repr, slotted))} have a fixed number: use one that does (RigL, SET)."
+        )
     if rule.saves and not world.can_go_back:
         yield (
             f"{rule.name} goes back to saved states of training, and the "
             f"{world.name} world saves none: define its method state()."
         )
+
+
+def _with_slots(world: Offer) -> list[str]:
+    """The populations whose units have slots, of a world that exists."""
+    space = getattr(world, "space", None)
+    return [] if space is None else [p.name for p in space.populations if p.slots is not None]
 
 
 def _of_loop(rule: Rule, span: int | None, rewinds: bool) -> Iterator[str]:

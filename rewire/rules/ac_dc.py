@@ -82,6 +82,7 @@ class ACDC(Rule):
 
     budget: ClassVar[Budget] = Alternating("cap")
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it wakes every synapse
+    keeps_slots: ClassVar[bool] = False
     kind: ClassVar[str] = "during training, falling budget"
     source: ClassVar[str] = "Peste et al. 2021, arXiv:2106.12379"
     bibtex: ClassVar[str] = PAPER

@@ -106,6 +106,7 @@ class Chase(Rule):
     source: ClassVar[str] = "Yin et al. 2023, arXiv:2305.19454"
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent synapses itself
+    keeps_slots: ClassVar[bool] = False
 
     channels: Annotated[Share, Tunable(0.1, 0.7)] = 0.4
     least: Share = 0.2

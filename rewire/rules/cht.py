@@ -92,6 +92,7 @@ class CHT(Rule):
     source: ClassVar[str] = "Zhang et al. 2024, doi:10.20944/preprints202207.0139"
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
+    keeps_slots: ClassVar[bool] = False
 
     fraction: Replaced = 0.3
     soft: bool = False

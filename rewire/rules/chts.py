@@ -90,6 +90,7 @@ class CHTs(Rule):
     source: ClassVar[str] = "Zhang et al. 2025, arXiv:2501.19107"
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
+    keeps_slots: ClassVar[bool] = False
 
     fraction: Replaced = Cosine(0.3)
     sharpness: Rate = Linear(1.0, 9.0)

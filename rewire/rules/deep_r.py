@@ -310,6 +310,7 @@ class SoftDeepR(_Walk):
 
     budget: ClassVar[Budget] = Budget("reported", outcome=FLOATING)
     lives_under: ClassVar[frozenset[str]] = frozenset()  # whoever crosses 0 wakes
+    keeps_slots: ClassVar[bool] = False
     source: ClassVar[str] = "Bellec et al. 2017, arXiv:1711.05136"
     bibtex: ClassVar[str] = PAPER
 

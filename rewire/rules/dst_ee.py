@@ -80,6 +80,7 @@ class DSTEE(Rule):
     source: ClassVar[str] = "Huang et al. 2023, arXiv:2211.16667"
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent synapses itself
+    keeps_slots: ClassVar[bool] = False
 
     fraction: Replaced = Cosine(0.3)
     c: Annotated[NonNegative, Tunable(1e-5, 0.1, log=True)] = 1e-3

@@ -69,6 +69,7 @@ class GroupRigL(Rule):
     source: ClassVar[str] = "Evci et al. 2020, arXiv:1911.11134"
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks groups of synapses itself
+    keeps_slots: ClassVar[bool] = False
 
     groups: Annotated[
         Literal["block", "diagonal"], Tunable(choices=("block", "diagonal"))

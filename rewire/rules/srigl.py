@@ -78,6 +78,7 @@ class SRigL(Rule):
     source: ClassVar[str] = "Lasby et al. 2023, arXiv:2305.02299"
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # it ranks all absent pairs itself
+    keeps_slots: ClassVar[bool] = False
 
     fraction: Replaced = Cosine(0.3)
     min_salient: Annotated[float, Tunable(0.05, 0.95)] = 0.3
