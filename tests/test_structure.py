@@ -219,6 +219,7 @@ def test_rules_and_worlds_know_nothing_of_each_other():
 
 # Beside the home of the two forms: worlds that hold compiled objects or addresses of their own.
 COMPILED = {
+    "rewire.worlds.brian.padding",
     "rewire.worlds.brian.queues",
     "rewire.worlds.brian.world",
     "rewire.worlds.brian.wiring",
