@@ -151,8 +151,8 @@ SPINNAKER1 = Target(
     assumptions=(
         _STATE,
         _ORDER,
-        "connections are listed one by one (connectors that draw at random reserve more), and no "
-        "delay is beyond those of a row",
+        "connections are listed one by one (connectors that draw at random reserve more), no delay "
+        "is beyond those of a row, and rows of a single synapse are not kept as a direct matrix",
         "the step of the weights is the smallest power of two at which the largest fits; sPyNNaker "
         "takes a larger one where sums of inputs need it",
     ),

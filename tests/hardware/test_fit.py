@@ -89,6 +89,25 @@ def test_the_slots_of_the_topographic_map_are_room_in_every_row():
     assert static.bytes == 2 * 256 * 4 * (3 + 32)
 
 
+def test_the_map_of_brian2_takes_what_its_longest_rows_take():
+    pytest.importorskip("brian2")
+    from rewire.models.spiking.topographic_map import TopographicMap
+    from rewire.worlds.brian import Brian, Wiring
+
+    built = TopographicMap().build(seed=3)
+    wiring = Wiring(built.network, built.synapses, null=built.null, w_max=0.2, traces=("r", "o"))
+    ends = {"in": built.sources[0], "out": built.targets[0]}
+    ways = {"ff": ("in", "out"), "lat": ("out", "out")}
+    graph = Brian(wiring, sources=ends, targets={"out": ends["out"]}, projections=ways).graph()
+    placed = fit(graph, "spinnaker1-stdp")
+    assert placed.fits and [p.fan_in for p in placed.populations] == [0, 32]
+    for i, p in enumerate(placed.projections):
+        _, pre, _ = (x[graph.rows(i)] for x in graph.locate())
+        longest = max(32, int(pre.bincount().max()))
+        assert p.bytes == 256 * 4 * (5 + longest + longest % 2)
+        assert p.synapses == 256 * 16
+
+
 def test_axons_of_loihi_1_by_hand():
     # sparse: 8 bits of weight and 6 of index for each, 10 for up to 64, in words of 64 bits
     sparse = joined([[1, 0], [1, 1], [0, 1], [1, 0]])
