@@ -10,17 +10,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 import rewire
 
-from . import listings
+from . import listings, runs_cli
 from .barrier_cli import barrier
+from .config import first_look
 from .errors import BUG, EXIT_CODES, ConfigError, exit_code_of
 from .fit_cli import fit
 from .graph_cli import graph_app, query
+from .new_cli import new_app
 from .printing import console, new_table, print_json, print_rows, shown
 from .reproduction_cli import reproduce
 from .tune_cli import tune
@@ -45,6 +47,10 @@ app.command(fit, group=RUNS)
 app.command(tune, group=RUNS)
 app.command(reproduce, group=RUNS)
 app.command(barrier, group=RUNS)
+for command in (runs_cli.runs, runs_cli.watch, runs_cli.report, runs_cli.compare, runs_cli.export):
+    app.command(command, group=RUNS)
+new_app.group = (RUNS,)
+app.command(new_app)
 
 AsJson = Annotated[bool, Parameter(name="--json")]
 Times = Annotated[bool, Parameter(negative="--no-times")]
@@ -97,6 +103,7 @@ def run(
         return 0
     if workers is not None and workers < 0:
         raise ConfigError(f"--workers is {workers}; it takes a number of processes, 0 or more")
+    first_look.refuse_mistakes(experiment, overrides)
     if dry_run:
         from .dry_run import dry_run as list_cells
 
@@ -184,22 +191,6 @@ def _conclude(finished: Any, json: bool) -> int:
         page.print(f"Report:  {finished.report}", soft_wrap=True, highlight=False)
         page.print(f"Numbers: rewire results {finished.out}", soft_wrap=True, highlight=False)
     return finished.exit_code
-
-
-@app.command(group=RUNS)
-def report(directory: Path, /, *, out: Annotated[Path | None, Parameter(["--out", "-o"])] = None):
-    """Write the report of a run, finished or not, as one HTML file.
-
-    Parameters
-    ----------
-    directory
-        The folder of the run.
-    out
-        The file to write [default: DIRECTORY/report.html].
-    """
-    from .report import write_report
-
-    console().print(str(write_report(directory, out)), soft_wrap=True, highlight=False)
 
 
 @app.command(group=RUNS)
@@ -381,6 +372,20 @@ def doctor(*, json: AsJson = False) -> int:
             table.add_row(marks[check.state], check.name, escape(check.found) + advice)
         console().print(table)
     return 0 if checks.able(findings) else 1
+
+
+@app.command(group=CHOICE)
+def completion(shell: Literal["bash", "zsh", "fish", "powershell"] | None = None, /) -> None:
+    """The script that completes commands and options in a shell.
+
+    bash: rewire completion bash > ~/.local/share/bash-completion/completions/rewire
+
+    Parameters
+    ----------
+    shell
+        Left out: the one that this runs in.
+    """
+    print(app.generate_completion(shell=shell))
 
 
 @data_app.command(name="list")

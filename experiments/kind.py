@@ -11,6 +11,8 @@ from .engines.outcome import Work
 from .summary import Summary
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .report.run import RunData
 
 
@@ -47,8 +49,8 @@ class Page(Protocol):
     def render(self, run: RunData) -> str:
         """The whole page, as HTML."""
 
-    def standalone(self, run: RunData, which: str) -> str:
-        """A figure of `FIGURES` as an SVG document."""
+    def figure(self, run: RunData, which: str) -> Figure:
+        """A figure of `FIGURES`, to be a document of its own."""
 
 
 Rows = Sequence[Mapping[str, Any]]

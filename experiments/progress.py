@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 from rewire.names import unknown
@@ -35,7 +36,7 @@ from .tally import Clock, Tally
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Kind = Literal["auto", "rich", "plain", "json", "quiet"]
+Kind = Literal["auto", "rich", "plain", "json", "notebook", "quiet"]
 
 HEARTBEAT = 5.0  # seconds between two plain lines that only say that it still lives
 REFRESH = 0.125  # seconds between two pictures in a terminal
@@ -45,7 +46,7 @@ LATEST = 6  # results kept in the display
 def Progress(  # noqa: N802  (reads like the class that it chooses)
     kind: Kind = "auto", *, stream: TextIO | None = None, clock: Clock = time.monotonic
 ) -> Reporter:
-    """The reporter for ``kind``; ``auto`` is rich in a terminal and plain elsewhere.
+    """The reporter for ``kind``; ``auto`` is a bar in a notebook, rich in a terminal, else plain.
 
     >>> progress = Progress("plain", stream=sys.stdout)
     >>> progress.start([])
@@ -56,12 +57,15 @@ def Progress(  # noqa: N802  (reads like the class that it chooses)
     Raises ValueError for another kind.
     """
     stream = stream or sys.stdout
-    if kind == "auto":
+    if kind == "auto" and _in_a_notebook():
+        kind = "notebook"
+    elif kind == "auto":
         kind = "rich" if stream.isatty() and os.environ.get("TERM") != "dumb" else "plain"
     reporters: dict[str, Callable[[TextIO, Clock], Reporter]] = {
         "rich": _Live,
         "plain": _Lines,
         "json": _Json,
+        "notebook": _Notebook,
         "quiet": _Quiet,
     }
     if kind not in reporters:
@@ -191,6 +195,52 @@ class _Lines(_Quiet):
 def _slowest(tally: Tally) -> str:
     hash, cell = min(tally.running.items(), key=lambda item: item[1].now[1])
     return f"{name_of(tally.cells[hash])} at {100 * cell.now[1]:.0f} %"
+
+
+def _in_a_notebook() -> bool:
+    """Whether this process answers a notebook's cells."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+class _Notebook(_Quiet):
+    """A bar below the notebook's cell, which stays in place."""
+
+    def start(self, cells: Sequence[Cell]) -> None:
+        from IPython.display import HTML, display  # type: ignore[import-not-found]
+
+        super().start(cells)
+        self._drawn, self._html = -math.inf, HTML
+        self._shown = display(HTML(self.bar()), display_id=True)
+
+    def event(self, cell_hash: str, event: Event) -> None:
+        super().event(cell_hash, event)
+        self.tick()
+
+    def tick(self) -> None:
+        if self.clock() - self._drawn >= 4 * REFRESH:
+            self._drawn = self.clock()
+            self._shown.update(self._html(self.bar()))
+
+    def finish(self, outcomes: Mapping[str, Outcome]) -> None:
+        said = escape(conclusion(outcomes, self.clock() - self.tally.started))
+        self._shown.update(self._html(f"{self.bar()}<p>{said}</p>"))
+
+    def bar(self) -> str:
+        """What is done, and what is being trained."""
+        tally = self.tally
+        left = duration(tally.seconds_left)
+        text = f"{tally.done} of {len(tally.cells)} cells, {duration(self.clock() - tally.started)}"
+        names = [
+            f"{name_of(tally.cells[hash])} at {100 * cell.now[1]:.0f} %"
+            for hash, cell in tally.running.items()
+        ]
+        return (
+            f'<progress value="{tally.fraction:.4f}" max="1" style="width:60%" '
+            f'aria-label="trained so far"></progress> {text} so far, {left} left'
+            f"<br><small>{escape(', '.join(names))}</small>"
+        )
 
 
 class _Live(_Quiet):

@@ -28,6 +28,8 @@ _HOMES = {
     "World": "world", "attach": "torch_loop", "train": "torch_loop", "Session": "session",
     "recompute_norms": "norms",
     "save": "saving", "load": "loading", "open": "experiments.opened",
+    "runs": "experiments.opened", "compare": "experiments.opened",
+    "experiment": "experiments.scripted",
     "History": "edit_log", "read_graph": "files", "write_graph": "files",
     "rng_for": "streams", "Stream": "streams",
     "layer": "worlds.torch_model.declared",
@@ -187,7 +189,9 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     if name in _MODULES:
         return import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'rewire' has no attribute {name!r}")
+    from .names import no_attribute
+
+    raise no_attribute(__name__, name, [*_HOMES, *_MODULES])
 
 
 def __dir__() -> list[str]:

@@ -11,9 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from math import prod
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .arguments import checked
 from .graph import Graph, Projection, Space
+from .names import did_you_mean, short
 from .select.grow import sample_absent
 
 if TYPE_CHECKING:
@@ -111,6 +115,7 @@ DISTRIBUTIONS: Mapping[str, Callable[[Projection], float]] = {
 }
 
 
+@checked()
 def counts_for(
     space: Space,
     density: float | None,
@@ -140,7 +145,12 @@ def counts_for(
     >>> counts_for(space, None, {"fc1": 0.05, "*": 0.5})
     [200, 200]
     """
+    if not isinstance(space, Space):
+        raise TypeError(
+            f"counts_for takes a rewire.Space, got {short(space)}: give net.graph.space."
+        )
     rooms = space.sizes
+    _check_distribution(distribution)
     if isinstance(distribution, Mapping):
         return _agreed(space, density, _per_projection(space, distribution))
     if not isinstance(distribution, str):
@@ -155,16 +165,85 @@ def counts_for(
     if distribution not in DISTRIBUTIONS:
         raise ValueError(
             f"distribution {distribution!r} is not known; it is one of "
-            f"{', '.join(DISTRIBUTIONS)}, or a table of densities by projection."
+            f"{', '.join(DISTRIBUTIONS)}, or a table of densities by projection"
+            f"{did_you_mean(distribution, DISTRIBUTIONS)}."
         )
-    if not isinstance(density, Real) or not 0 < density <= 1:
-        raise ValueError(
-            f"density {density} is not in (0, 1]: it is the fraction of possible edges kept."
-        )
+    check_density(density)
+    assert density is not None
     if density == 1:
         return list(rooms)
     shares = [DISTRIBUTIONS[distribution](p) for p in space.projections]
     return apportion(shares, round(density * space.possible), rooms)
+
+
+def check_density(density: Any) -> None:
+    """Raise ValueError for what is no fraction of possible edges.
+
+    >>> check_density(10)
+    Traceback (most recent call last):
+    ...
+    ValueError: density 10 is not in (0, 1]: it is the fraction of possible edges kept; for 10 % \
+write density=0.1.
+    """
+    number = isinstance(density, Real) and not isinstance(density, bool)
+    if number and 0 < float(density) <= 1:
+        return
+    raise ValueError(
+        f"density {short(density)} is not in (0, 1]: it is the fraction of possible edges kept"
+        f"{_instead_of(density)}."
+    )
+
+
+def _instead_of(density: Any) -> str:
+    """What to write in the place of a density that is none."""
+    if isinstance(density, bool) or density is None:
+        return "; write a number, as density=0.1"
+    if isinstance(density, Real):
+        percent = float(density)
+        return f"; for {percent:g} % write density={percent / 100:g}" if 1 < percent <= 100 else ""
+    if isinstance(density, str):
+        return f"; write the number, as density={_read_from(density):g}"
+    if isinstance(density, Mapping):
+        return "; densities by parameter are distribution={name: density}"
+    if isinstance(density, Sequence):
+        return (
+            "; one number holds for all layers: a density for each is distribution={name: density},"
+            " and several to compare are an experiment's, densities=[...]"
+        )
+    return "; write a number, as density=0.1"
+
+
+def _read_from(text: str) -> float:
+    """The density that a text means, or an example of one."""
+    try:
+        number = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
+    except ValueError:
+        return 0.1
+    return number if 0 < number <= 1 else 0.1
+
+
+def _check_distribution(distribution: Any) -> None:
+    """Raise TypeError for what says no distribution of edges over projections."""
+    if isinstance(distribution, Mapping):
+        for name, density in distribution.items():
+            number = isinstance(density, Real) and not isinstance(density, bool)
+            if not isinstance(name, str) or not number:
+                raise TypeError(
+                    f"distribution is a table of densities by projection, and holds {short(name)}: "
+                    f'{short(density)}; write it as {{"fc1": 0.1, "*": 0.5}}.'
+                )
+        return
+    if isinstance(distribution, str):
+        return
+    numbers = isinstance(distribution, Sequence | np.ndarray) and all(
+        isinstance(n, Real) for n in distribution
+    )
+    if not numbers:
+        hint = f"; one density is density={distribution}" if isinstance(distribution, Real) else ""
+        raise TypeError(
+            f"distribution is one of {', '.join(DISTRIBUTIONS)}, a table of densities by "
+            f"projection, or a list of counts, got {short(distribution)}{hint}."
+        )
 
 
 def _agreed(space: Space, density: float | None, counts: list[int]) -> list[int]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from .rule import Rule, pace_of
-from .rule_budget import budget_of
+from .rule import Rule, pace_of, silences
+from .rule_budget import Budget, budget_of
 from .when import AtEnd, AtSteps, Clock, Every, Last, Never, Schedule, When
 
 
@@ -23,6 +23,10 @@ class NeverActs(RuleWarning):
 
 class DensityNotPromised(RuleWarning):
     """A rule whose density is an outcome of training, and another than was asked for."""
+
+
+class NoDensity(RuleWarning):
+    """No density was asked for, so that every edge is there and none can be added."""
 
 
 def caveats(
@@ -46,16 +50,29 @@ def caveats(
 def warn(rules: Sequence[Rule], *, span: int | None) -> None:
     """Warn of rules that never act in ``span`` steps."""
     for caveat in caveats(rules, span=span):
-        warnings.warn(caveat, stacklevel=_outside())
+        warnings.warn(caveat, stacklevel=outside())
 
 
 def warn_of_density(rules: Sequence[Rule], *, span: int | None, density: float | None) -> None:
     """Warn of rules that may end at another density than was asked for; None: none was."""
     for caveat in _floating(rules, span, [] if density is None else [density]):
-        warnings.warn(caveat, stacklevel=_outside())
+        warnings.warn(caveat, stacklevel=outside())
 
 
-def _outside() -> int:
+def warn_of_no_density(rules: Sequence[Rule], density: float | None, density_now: float) -> None:
+    """Warn where nobody asked for a density, and rules that add none of their own begin dense."""
+    if density is not None or density_now < 1:
+        return
+    for rule in _parts(rules):
+        if type(budget_of(rule)) is Budget and not silences(rule) and rule.name != "Dense":
+            text = (
+                f"no density was asked for: {rule.name} starts with every edge, and there is none "
+                "to add. Pass density=0.1 to keep a tenth of them, or density=1 to mean it."
+            )
+            warnings.warn(NoDensity(text), stacklevel=outside())
+
+
+def outside() -> int:
     """The level of the first caller that is no module of ours."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("rewire."):

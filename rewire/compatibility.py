@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
 from numbers import Integral
@@ -47,7 +47,13 @@ def as_rules(rules: Any) -> tuple[Rule, ...]:
     TypeError: RigL is a class of rules, not a rule: write RigL().
     """
     several = not isinstance(rules, str) and isinstance(rules, Sequence)
+    if isinstance(rules, set | frozenset):
+        raise TypeError("rules act in an order, which a set does not have: give them in a list.")
     listed = tuple(rules) if several else (rules,)
+    if not listed:
+        raise ValueError(
+            "no rule was given: the list is empty. rewire.Static() keeps the first edges."
+        )
     for rule in listed:
         if isinstance(rule, Branch):
             raise ValueError(
@@ -63,7 +69,17 @@ def _no_rule(value: Any) -> str:
     if isinstance(value, type) and issubclass(value, Rule):
         return f"{value.__name__} is a class of rules, not a rule: write {value.__name__}()."
     if isinstance(value, type) and issubclass(value, Branch):
-        return f"{value.__name__} is a class of branches, which are no rules."
+        return (
+            f"{value.__name__} is a class of branches, which are no rules: they start anew "
+            "from a finished run's edges, in an experiment."
+        )
+    if isinstance(value, Mapping) and "rule" in value:
+        return (
+            f"{short(value)} is the table of a rule, not a rule: write "
+            f"rewire.rules.from_table({short(dict(value))})."
+        )
+    if isinstance(value, Limit):
+        return f"{value!r} is a limit, not a rule: give it as limits=[{value!r}]."
     if not isinstance(value, str):
         return (
             f"{short(value)} is no rule: pass an instance of a class derived from rewire.Rule, "

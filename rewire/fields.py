@@ -6,6 +6,7 @@ whole where the hint is int), and for its `Range` where the hint is ``Annotated`
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 import typing
@@ -14,8 +15,9 @@ from dataclasses import dataclass, fields
 from functools import wraps
 from math import inf, isfinite, isinf
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
+from .calls import refuse_misfit
 from .names import did_you_mean, short
 
 
@@ -79,6 +81,7 @@ Share = Annotated[float, Range(0, 1)]
 Length = Annotated[float, Range(0, above=True, infinite=True)]
 Steps = Annotated[int, Range(0)]
 Count = Annotated[int, Range(1)]
+Size = Annotated[int, Range(0)]
 
 
 class Checked:
@@ -94,6 +97,10 @@ class Checked:
     ...
     ValueError: DeepR.l1 = nan: expected a number from 0 up.
     """
+
+    def __new__(cls, *args: Any, **values: Any) -> Self:
+        refuse_misfit(cls, args, values, lambda name, value: _takes(cls, name, value))
+        return super().__new__(cls)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -123,10 +130,16 @@ def check(value: Any) -> None:
     for field in fields(value):
         number = getattr(value, field.name, None)
         hint = hints.get(field.name, Any)
-        if (lack := _lack(hint, number)) is not None:
+        if (lack := lacking(hint, number)) is not None:
             raise ValueError(
                 f"{type(value).__name__}.{field.name} = {short(number)}: expected {lack}."
             )
+
+
+def _takes(cls: type, name: str, value: Any) -> bool:
+    """Whether the field of a class, by its name, takes a value, as far as its type hint says."""
+    hint = hints_of(cls).get(name, Any)
+    return hint is not Any and lacking(hint, value) is None
 
 
 _HINTS: dict[type, dict[str, Any]] = {}
@@ -138,22 +151,41 @@ def hints_of(cls: type) -> dict[str, Any]:
         hints: dict[str, Any] = {}
         for base in reversed(cls.__mro__):
             names = vars(sys.modules.get(base.__module__, types.ModuleType("")))
-            for name, hint in vars(base).get("__annotations__", {}).items():
-                try:
-                    hints[name] = eval(hint, names) if isinstance(hint, str) else hint
-                except Exception:  # a name that only a type checker, or a function, knows
-                    hints[name] = Any
+            hints |= _resolved(vars(base).get("__annotations__", {}), names)
         _HINTS[cls] = hints
     return _HINTS[cls]
 
 
-def _lack(hint: Any, value: Any) -> str | None:
+_HINTS_IN: dict[Callable[..., Any], dict[str, Any]] = {}
+
+
+def hints_in(function: Callable[..., Any]) -> dict[str, Any]:
+    """The type hints of a function's arguments, as far as their names can be resolved."""
+    function = inspect.unwrap(function)
+    if function not in _HINTS_IN:
+        hints = function.__annotations__
+        _HINTS_IN[function] = _resolved(hints, getattr(function, "__globals__", {}))
+    return _HINTS_IN[function]
+
+
+def _resolved(hints: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """Type hints that may be texts, by name; Any for one that cannot be resolved."""
+    resolved = dict[str, Any]()
+    for name, hint in hints.items():
+        try:
+            resolved[name] = eval(hint, dict(names)) if isinstance(hint, str) else hint
+        except Exception:  # a name that only a type checker, or a function, knows
+            resolved[name] = Any
+    return resolved
+
+
+def lacking(hint: Any, value: Any) -> str | None:
     """What was expected in the place of a value that a type hint does not take; None for others."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return _beyond(parts[1:], parts[0], value)
     if origin in (typing.Union, types.UnionType):
-        lacks = [_lack(part, value) for part in parts]
+        lacks = [lacking(part, value) for part in parts]
         if None in lacks:
             return None
         return _joined(dict.fromkeys(lack for lack in lacks if lack))
@@ -163,7 +195,7 @@ def _lack(hint: Any, value: Any) -> str | None:
         hint_of = did_you_mean(value, parts) if isinstance(value, str) else ""
         return _joined(map(repr, parts)) + hint_of
     if origin in (tuple, Sequence, list):
-        return _of_sequence(parts, value)
+        return _of_sequence(origin, parts, value)
     if origin is Mapping:
         return _of_mapping(parts, value)
     if origin is Callable or hint is Callable:
@@ -172,12 +204,12 @@ def _lack(hint: Any, value: Any) -> str | None:
 
 
 def _beyond(meta: Sequence[Any], hint: Any, value: Any) -> str | None:
-    """As `_lack`, of a hint with ranges, or with the only value that it takes."""
+    """As `lacking`, of a hint with ranges, or with the only value that it takes."""
     if only := next((m for m in meta if isinstance(m, Only) and value != m.value), None):
         return str(only)
     ranges = [m for m in meta if isinstance(m, Range)]
     infinite = isinstance(value, Real) and isinf(float(value))  # which the ranges take or not
-    lack = None if ranges and infinite else _lack(hint, value)
+    lack = None if ranges and infinite else lacking(hint, value)
     if lack is not None and not ranges:
         return lack
     for range_ in ranges:
@@ -196,11 +228,15 @@ def _numbers(value: Any) -> Iterator[float]:
                 yield float(number)
 
 
-def _of_sequence(parts: Sequence[Any], value: Any) -> str | None:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        return "several values, in a tuple"
+def _of_sequence(origin: Any, parts: Sequence[Any], value: Any) -> str | None:
+    if isinstance(value, str):
+        return f"several values, in a tuple or a list: write [{value!r}]"
+    if not isinstance(value, Sequence):
+        return "several values, in a tuple or a list"
     each = parts[0] if len(parts) == 2 and parts[1] is ... else None
-    lacks = [_lack(each, v) for v in value] if each is not None else []
+    if len(parts) == 1 and origin is not tuple:
+        each = parts[0]
+    lacks = [lacking(each, v) for v in value] if each is not None else []
     wrong = next((lack for lack in lacks if lack), None)
     return f"each to be {wrong}" if wrong else None
 
@@ -210,7 +246,7 @@ def _of_mapping(parts: Sequence[Any], value: Any) -> str | None:
         return "a table, {name: value}"
     for key, item in value.items():
         for part, one in zip(parts, (key, item), strict=False):
-            if (lack := _lack(part, one)) is not None:
+            if (lack := lacking(part, one)) is not None:
                 return f"{lack} at {short(key)}"
     return None
 
@@ -233,8 +269,12 @@ def _of_type(hint: Any, value: Any) -> str | None:
     except TypeError:  # a protocol that cannot be asked
         return None
     words = {str: "a text", bool: "True or False"}
-    if hint.__name__ in ("When", "Schedule"):
-        return None if fits else f"a {hint.__name__}, one of rewire.when"
+    if hint.__name__ == "When":
+        every = isinstance(value, int) and value > 0
+        written = f"rewire.every({value if every else 100})"
+        return None if fits else f"a When, one of rewire.when: write {written}"
+    if hint.__name__ == "Schedule":
+        return None if fits else "a Schedule, one of rewire.when"
     return None if fits else words.get(hint, f"a {hint.__name__}")
 
 

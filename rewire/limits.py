@@ -453,6 +453,11 @@ def limited(space: Space, limits: Sequence[Limit]) -> Space:
     >>> limited(space, [FanIn(most=2)]).population["a"].most
     2
     """
+    if isinstance(limits, str) or not isinstance(limits, Sequence):
+        example = repr(limits) if isinstance(limits, Limit) else "rewire.FanIn(most=9)"
+        raise TypeError(
+            f"limits are several, in a list, got {short(limits)}: write limits=[{example}]."
+        )
     for limit in limits:
         if not isinstance(limit, Limit):
             raise TypeError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import saving
+from .arguments import checked
 from .compatibility import as_rules
 from .graph import Graph
 from .limits import available as limits_available
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+@checked()
 def load(
     path: str | Path,
     model: nn.Module,

@@ -14,9 +14,11 @@ import torch
 from torch import nn
 
 from . import checkpoint
+from .arguments import checked
 from .compatibility import beyond_limits
 from .edit_log import History
 from .graph import Edit, Graph
+from .names import short
 from .rule import Rule, silences
 from .worlds.sparse.edge_state import SUFFIX
 from .worlds.torch_model.base import TorchWorld
@@ -26,6 +28,7 @@ from .worlds.torch_model.mask_state import masks_of, unpacked
 KIND = "session"
 
 
+@checked()
 def save(net: Any, path: str | Path, *, extra: Any = None) -> None:
     """Write model, optimizer and session to one file.
 
@@ -50,6 +53,11 @@ def save(net: Any, path: str | Path, *, extra: Any = None) -> None:
     :class:`rewire.checkpoint.CheckpointError` where the disk does not take it; the file that was
     there before is then untouched.
     """
+    if not isinstance(path, str | Path) or not hasattr(net, "state_dict"):
+        raise TypeError(
+            f"save takes the session, as attach gives it, and then the path of a file, got "
+            f"{short(net)} and {short(path)}: write rewire.save(net, 'net.rewire')."
+        )
     world = net.world
     if not isinstance(world, TorchWorld):
         raise ValueError(

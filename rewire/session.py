@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import caveats
 from . import edit_log as log
+from .arguments import checked
 from .compatibility import as_rules, beyond_limits, check_numbers, problems
 from .coverage import Coverage
 from .edit_log import History
@@ -17,6 +18,7 @@ from .graph import NOTHING, Edit, Graph, Rewind
 from .graph.display import to_html
 from .limits import Limit, limited
 from .listening import Listening
+from .names import short
 from .rewinding import Rewinding
 from .rule import Rule, State, births_of, silences
 from .rule_budget import budget_of
@@ -60,6 +62,7 @@ class Session(Rewinding, Listening):
     Raises ValueError before step 0 for rules that this world, or this loop, cannot serve.
     """
 
+    @checked()
     def __init__(
         self,
         world: World,
@@ -396,6 +399,11 @@ model's weights)
             raise ValueError(
                 "a scaler and a closure cannot be used together: GradScaler looks for overflows "
                 "in gradients that the closure has yet to make. Call backward() before step()."
+            )
+        if scaler is not None and not hasattr(scaler, "get_scale"):
+            raise TypeError(
+                f"step() takes a torch.amp.GradScaler, or nothing, got {short(scaler)}: "
+                "backward() takes the loss, before it."
             )
         self._look_around()
         skip = self.plan()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .budget import counts_for, random_graph
+from .budget import check_density, counts_for, random_graph
 from .compatibility import as_rules
 from .graph import Graph
 from .names import did_you_mean
@@ -36,6 +36,7 @@ def aimed(
     rules = as_rules(rules)
     if density is None:
         return rules, None
+    check_density(density)
     budgets = [budget_of(rule) for rule in rules]
     for budget, rule in zip(budgets, rules, strict=True):
         if (named := budget.named(rule)) and density not in named:

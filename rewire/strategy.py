@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Self
 
+from .calls import unknown_field
 from .fields import Checked
-from .names import did_you_mean
 from .when import Schedule, When, from_table, to_table
 
 
@@ -46,11 +46,6 @@ class Plain(Checked):
     bibtex: ClassVar[str] = ""
     version: ClassVar[int] = 1
 
-    def __new__(cls, *args: Any, **values: Any) -> Self:
-        if not values.keys() <= cls.__dataclass_fields__.keys():
-            _refuse_unknown(cls, values)
-        return super().__new__(cls)
-
     @property
     def name(self) -> str:
         return type(self).__name__
@@ -77,7 +72,7 @@ class Plain(Checked):
         values, problems = dict[str, Any](), list[str]()
         for key, plain in table.items():
             if key not in known:
-                problems.append(_unknown(cls, key, known))
+                problems.append(unknown_field(cls, key, known))
                 continue
             try:
                 values[key] = _read(hints[key], plain)
@@ -127,21 +122,6 @@ class Plain(Checked):
         if field.default_factory is not MISSING:
             return field.default_factory()
         return None if field.default is MISSING else field.default
-
-
-def _unknown(cls: type[Plain], key: str, known: Mapping[str, Any]) -> str:
-    hint = did_you_mean(key, known)
-    return f"{cls.__name__} has no parameter {key!r}{hint}; it takes {', '.join(known)}."
-
-
-def _refuse_unknown(cls: type[Plain], values: Mapping[str, Any]) -> None:
-    """Refuse a mistyped keyword as the tables do; a class may have an __init__ of its own."""
-    known = inspect.signature(cls).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
-        return
-    for key in values:
-        if key not in known:
-            raise TypeError(_unknown(cls, key, known))
 
 
 def _required(field: Field[Any]) -> bool:

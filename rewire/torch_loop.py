@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from . import caveats
 from . import rules as _rules  # noqa: F401  # their files bring signals, and have names to suggest
+from .arguments import check_values, checked
 from .compatibility import as_rules, refuse_no_last_rate
 from .limits import Limit, limited
+from .loop_checks import INSTEAD, NEEDS, check_loop, check_model, check_value
 from .names import did_you_mean
 from .rates import Factors
 from .rule import Rule
@@ -72,6 +75,7 @@ def torch_world(
             "world is 'masked', 'sparse' or 'auto', or the name of an installed world of torch "
             f"models, got {world!r}{did_you_mean(world, [*worlds, 'auto'])}."
         )
+    check_model(model, optimizer)
     reshard(model)
     inner = wrapped(model)
     kind = registry.get(world)
@@ -107,7 +111,7 @@ def warn_of_dense(world: World) -> None:
     """Warn by name where most weights of a world's model stay dense though nobody asked for it."""
     warning = None if world.coverage is None else world.coverage.warning()
     if warning is not None:
-        warnings.warn(warning, stacklevel=3)
+        warnings.warn(warning, stacklevel=caveats.outside())
 
 
 def check_born(world: TorchWorld, initial: Initial) -> None:
@@ -147,10 +151,15 @@ def warn_of_zeros(world: TorchWorld, graph: Graph, initial: Initial) -> None:
             f"this model has {sum(pruned.values()):,} exact zeros, as after pruning, in {listed}, "
             f"and {back:,} of them are edges of the topology to start from: initial='nonzero' "
             "keeps them absent and takes every other weight as an edge.",
-            stacklevel=3,
+            stacklevel=caveats.outside(),
         )
 
 
+_OF_WORLD = ("include", "exclude", "embeddings", "projections", "positions", "probe", "group")
+_BY_HINT = tuple(name for name in _OF_WORLD if name != "group")
+
+
+@checked(*_BY_HINT, instead=INSTEAD, needs=NEEDS)
 def attach(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -247,10 +256,13 @@ def attach(
     warn_of_zeros(held_by, graph, initial)
     net = Session(held_by, graph, rules, span=steps, seed=seed, limits=limits, scheduler=scheduler)
     caveats.warn_of_density(net.rules, span=steps, density=density)
+    if is_spread(initial):
+        caveats.warn_of_no_density(net.rules, density, net.density)
     net.listen()
     return net
 
 
+@checked("on_step", "on_round", needs=NEEDS)
 def train(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -296,11 +308,17 @@ def train(
 
     Returns the session, at the end of the last round.
     """
-    names = (
-        "include", "exclude", "embeddings", "projections", "positions", "probe", "group"
-    )  # fmt: skip
+    unknown = options.keys() - inspect.signature(attach).parameters.keys()
+    for option in sorted(unknown):
+        if option in INSTEAD:
+            raise TypeError(f"train has no argument {option!r}: {INSTEAD[option]}.")
+        names = [*inspect.signature(attach).parameters, "loss", "data", "schedule", "on_step"]
+        raise TypeError(f"train() does not take {option!r}{did_you_mean(option, names)}.")
+    check_values("train", attach, {k: v for k, v in options.items() if k in _BY_HINT})
+    as_rules(rule)
+    check_loop(loss, data, steps, schedule)
     name = _named(options.pop("world", None), options.pop("substrate", None))
-    of_world = {k: options.pop(k) for k in names if k in options}
+    of_world = {k: options.pop(k) for k in _OF_WORLD if k in options}
     world = torch_world(model, optimizer, name, seed, as_rules(rule), **of_world)
     example = options.pop("example", None)
     if world.trace is not None:
@@ -309,8 +327,6 @@ def train(
     distribution, initial = options.pop("distribution", "erk"), options.pop("initial", "random")
     limits = options.pop("limits", ())
     world.space = limited(world.space, limits)
-    if options:
-        raise TypeError(f"train() does not take {', '.join(map(repr, options))}.")
     check_born(world, initial)
     rules, graph = _start_of(world, rule, density, distribution, initial, seed)
     warn_of_zeros(world, graph, initial)
@@ -320,6 +336,8 @@ def train(
         world, graph, rules, span=steps, seed=seed, rewinds=True, limits=limits, scheduler=scheduler
     )
     caveats.warn_of_density(net.rules, span=steps, density=density)
+    if is_spread(initial):
+        caveats.warn_of_no_density(net.rules, density, net.density)
     world.stand()
     rate = Factors(schedule, optimizer)
     if scheduler is None and any(budget_of(part).at_last_rate(part) for part in net.rules):
@@ -332,6 +350,7 @@ def train(
         if world.trace is not None and world.trace.probe is None:
             world.trace.probe = Probe([batch], loss)  # type: ignore[arg-type]
         value = loss(model, batch)
+        check_value(value)
         value.backward()
         net.optimise()
         if on_step is not None:

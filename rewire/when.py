@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import Annotated, Any, NamedTuple
 
+from .arguments import checked
 from .fields import Checked, Range, Steps
 
 Bound = Annotated[int | float, Range(0, above=True)]
@@ -134,6 +135,7 @@ class Never(When):
         return False
 
 
+@checked(needs={"n": "the number of steps from one to the next"})
 def every(n: int, first: int | None = None, stop: Bound | None = None) -> Every:
     """Due every ``n`` steps; see :class:`Every`.
 
@@ -143,6 +145,7 @@ def every(n: int, first: int | None = None, stop: Bound | None = None) -> Every:
     return Every(n, first, stop)
 
 
+@checked()
 def between(start: int, stop: Bound, n: int = 1) -> Every:
     """Due every ``n`` steps from ``start`` to ``stop``, both included.
 
@@ -225,6 +228,7 @@ Fraction = Annotated[float | Schedule, Range(0, 1)]
 Rate = Annotated[float | Schedule, Range(0)]
 
 
+@checked()
 def cosine(start: float, stop: Bound | None = None) -> Cosine:
     """A cosine decay to 0; see :class:`Cosine`.
 
@@ -234,6 +238,7 @@ def cosine(start: float, stop: Bound | None = None) -> Cosine:
     return Cosine(start, stop)
 
 
+@checked()
 def linear(start: float, end: float = 0.0, stop: Bound | None = None) -> Linear:
     """A straight line; see :class:`Linear`.
 
@@ -243,6 +248,7 @@ def linear(start: float, end: float = 0.0, stop: Bound | None = None) -> Linear:
     return Linear(start, end, stop)
 
 
+@checked()
 def cubic(start: float, end: float, begin: Bound = 0, stop: Bound | None = None) -> Cubic:
     """A cubic ramp; see :class:`Cubic`.
 

@@ -21,7 +21,7 @@ def test_the_listings_run(tmp_path, monkeypatch) -> None:
     listings = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     for listing in listings:
         exec(compile(listing, "docs/from-python.md", "exec"), namespace)
-    assert len(listings) == 6 and len(namespace["means"]) == 6  # type: ignore[arg-type]
+    assert len(listings) == 8 and len(namespace["means"]) == 6  # type: ignore[arg-type]
 
 
 def test_the_page_is_linked() -> None:

@@ -1,6 +1,11 @@
-"""Finished runs opened from Python: `rewire.open`. Tables need no torch; graphs and models do."""
+"""Runs opened from Python: `rewire.open`, `rewire.runs`, `rewire.compare`.
+
+Tables need no torch; graphs and models do.
+"""
 
 from .cell import OpenedCell
+from .compared_runs import compare
+from .listed import Runs, runs
 from .run import OpenedRun, open
 
-__all__ = ["OpenedCell", "OpenedRun", "open"]
+__all__ = ["OpenedCell", "OpenedRun", "Runs", "compare", "open", "runs"]

@@ -9,9 +9,11 @@ names: a list of sections over one frame.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["figure_svg", "write_report"]
+__all__ = ["figure_bytes", "figure_svg", "figures_of", "write_report"]
 
 
 def write_report(out_dir: str | Path, path: str | Path | None = None) -> Path:
@@ -36,12 +38,36 @@ def figure_svg(out_dir: str | Path, which: str = "accuracy") -> str:
     run of the spiking world "map" (sigma_aff over time). Raises ValueError for another name,
     StoreError as `write_report`.
     """
+    return figure_bytes(out_dir, which, "svg").decode()
+
+
+def figures_of(out_dir: str | Path) -> tuple[str, ...]:
+    """The names of the figures of a run that `figure_bytes` draws; raises as `write_report`."""
+    from .. import kinds
+    from .run import load
+
+    return kinds.of_tree(load(out_dir).config).page.FIGURES
+
+
+def figure_bytes(out_dir: str | Path, which: str, form: Literal["svg", "pdf", "png"]) -> bytes:
+    """One figure as a file of its own, on white: SVG or PDF with text as outlines, or PNG at 200
+    dots an inch. The same run gives the same bytes. Raises as `figure_svg`.
+    """
+    from rewire.pictures.style import drawing, to_svg
+
     from .. import kinds
     from .run import load
 
     run = load(out_dir)
     page = kinds.of_tree(run.config).page
     if which not in page.FIGURES:
-        figures = ", ".join(page.FIGURES)
+        figures = ", ".join(page.FIGURES) or "none"
         raise ValueError(f"there is no figure {which!r} of this run; one of {figures}.")
-    return page.standalone(run, which)
+    with drawing(standalone=True):
+        figure = page.figure(run, which)
+        if form == "svg":
+            return to_svg(figure).encode()
+        file = io.BytesIO()
+        dated = {"CreationDate": None} if form == "pdf" else {}  # the same bytes at any time
+        figure.savefig(file, format=form, dpi=200, metadata=dated)
+        return file.getvalue()

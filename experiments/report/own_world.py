@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from rewire.pictures.style import drawing
 
 from ..store import OWN_WORLD_ROW_FIELDS
@@ -11,7 +13,7 @@ from . import frame
 from .run import RunData
 from .sections import Section
 
-FIGURES: tuple[str, ...] = ()  # that `standalone` draws
+FIGURES: tuple[str, ...] = ()  # that `figure` draws
 FIRST = ("seed", "level", "density", "edges", "step")
 LAST = ("formed", "dropped", "seconds", "cpu_seconds", "peak_memory_mb")
 
@@ -32,7 +34,7 @@ def render(run: RunData) -> str:
         return frame.page(run, SECTIONS, headline=headline, qualifications=[], facts=facts)
 
 
-def standalone(run: RunData, which: str) -> str:
+def figure(run: RunData, which: str) -> Figure:
     """There is no figure to draw alone."""
     raise ValueError(f"there is no figure {which!r} of this run.")
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..names import no_attribute
+
 _HOMES = {
     "two_layers": "examples", "sheets": "examples",
     "Churn": "lifetimes", "churn": "lifetimes", "Lifetimes": "lifetimes", "Edits": "lifetimes",
@@ -95,7 +97,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     if name in _MODULES:
         return import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'rewire.analysis' has no attribute {name!r}")
+    raise no_attribute(__name__, name, [*_HOMES, *_MODULES])
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..names import short
+from .checking import by_projection
 from .space import Population, Projection, Space
 from .topology import Topology
 
@@ -37,8 +39,14 @@ def from_masks(space: Space, masks: Mapping[str, Tensor | np.ndarray]) -> Tensor
     [0, 3]
     """
     keys = []
+    by_projection(space, masks, "mask")
     for i, p in enumerate(space.projections):
-        mask = torch.as_tensor(masks[p.name])
+        try:
+            mask = torch.as_tensor(masks[p.name])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"the mask of {p.name!r} is {short(masks[p.name])}, and no array: {error}."
+            ) from None
         if tuple(mask.shape) != p.shape:
             raise ValueError(
                 f"the mask of {p.name!r} has shape {tuple(mask.shape)}; its parameter has "
@@ -53,8 +61,9 @@ def from_scipy(
 ) -> tuple[Tensor, Tensor]:
     """Keys, and one column's values, of one matrix per projection, as :func:`to_scipy` writes."""
     keys, values = [], []
+    by_projection(space, matrices, "matrix")
     for i, p in enumerate(space.projections):
-        m = matrices[p.name].tocoo()
+        m = _matrix(p.name, matrices[p.name]).tocoo()
         rows, columns = stored_shape(p)
         if m.shape != (rows, columns):
             raise ValueError(f"{p.name!r} needs a matrix {(rows, columns)}, got {m.shape}.")
@@ -63,6 +72,21 @@ def from_scipy(
         keys.append(torch.from_numpy(flat[order]) + space.bounds[i])
         values.append(torch.from_numpy(np.ascontiguousarray(m.data[order])))
     return torch.cat(keys), torch.cat(values)
+
+
+def _matrix(name: str, matrix: Any) -> Any:
+    if not hasattr(matrix, "tocoo"):
+        raise TypeError(
+            f"{name!r} is {short(matrix)}, and no sparse matrix of scipy (post, pre): write "
+            "scipy.sparse.coo_array(matrix)."
+        )
+    return matrix
+
+
+def _holds_pairs_twice(matrix: Any) -> bool:
+    """Whether a pair has several stored entries, which are then synapses beside each other."""
+    m = matrix.tocoo()
+    return len(np.unique(m.row.astype(np.int64) * m.shape[1] + m.col)) < m.nnz
 
 
 def spaced(
@@ -85,7 +109,8 @@ def spaced(
     sizes: dict[str, int] = {}
     projections: list[Projection] = []
     before: str | None = None
-    for name, m in matrices.items():
+    for name, matrix in matrices.items():
+        m = _matrix(name, matrix)
         rows, columns = (int(n) for n in m.shape)
         source, target = (before or "input", name) if chain else (f"{name}.in", f"{name}.out")
         if recurrent:
@@ -95,7 +120,8 @@ def spaced(
                 f"{name!r} is a matrix of {rows} by {columns} (post, pre) and takes "
                 f"{sizes[source]} units of {source!r}: these do not follow each other."
             )
-        projections.append(Projection(name, source, target, "linear", (rows, columns)))
+        twice = _holds_pairs_twice(m)
+        projections.append(Projection(name, source, target, "linear", (rows, columns), twice))
         before = name
     return Space([Population(name, size) for name, size in sizes.items()], projections)
 

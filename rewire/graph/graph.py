@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import checked
 from . import caps, convert, views
+from .checking import check_columns, checked_keys
 from .columns import Columns, Reader
 from .display import to_html
 from .doors import door
@@ -58,6 +60,7 @@ class Graph:
     ([2, 3, 4], [0.25, 0.25, -1.0])
     """
 
+    @checked()
     def __init__(
         self,
         space: Space,
@@ -65,7 +68,8 @@ class Graph:
         columns: Mapping[str, Tensor] | None = None,
         births: Mapping[str, Birth] | None = None,
     ):
-        self.topology = Topology(space, keys)
+        self.topology = Topology(space, checked_keys(space, keys))
+        check_columns(columns, len(keys))
         self._columns = Columns(dict(columns or {}), dict(births or {}))
         self.space, self.array = space, self.topology.array
 

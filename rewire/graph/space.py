@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil, isqrt, prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import checked
+from ..fields import Checked, Count, Size
+from ..names import did_you_mean, short
 from .kinds import KINDS
 from .wiring import Wiring
 
@@ -33,7 +36,7 @@ def square_sheet(size: int) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Population:
+class Population(Checked):
     """A named group of units.
 
     positions: (size, 2), in units of the sheet's side, on a torus; None where units have no place.
@@ -44,14 +47,28 @@ class Population:
     >>> hidden = Population("hidden", 9, square_sheet(9), slots=64, fan_in=16)
     >>> hidden.most, hidden.grid
     (16, (3, 3))
+
+    Raises ValueError for a size, a name, positions or labels that are none.
     """
 
     name: str
-    size: int
+    size: Size
     positions: Tensor | None = field(default=None, repr=False)
-    slots: int | None = None
-    fan_in: int | None = None
+    slots: Size | None = None
+    fan_in: Size | None = None
     labels: Sequence[Hashable] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.positions is not None and tuple(self.positions.shape) != (self.size, 2):
+            raise ValueError(
+                f"positions of {self.name!r} must have shape {(self.size, 2)}, one row a unit, got "
+                f"{tuple(self.positions.shape)}."
+            )
+        if self.labels is not None and len(self.labels) not in (0, self.size):
+            raise ValueError(
+                f"population {self.name!r} has {self.size} units and {len(self.labels)} labels: "
+                "give one for each, or none."
+            )
 
     @property
     def most(self) -> int | None:
@@ -66,7 +83,7 @@ class Population:
 
 
 @dataclass(frozen=True)
-class Projection:
+class Projection(Checked):
     """All possible synapses from one population to another: a weight parameter.
 
     name:  the parameter's name.
@@ -92,15 +109,23 @@ class Projection:
     source: str
     target: str
     kind: str
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     multapses: bool = False
-    groups: int = 1
+    groups: Count = 1
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(
                 f"projection {self.name!r} has the kind {self.kind!r}; it must be one of "
-                f"{', '.join(KINDS)}."
+                f"{', '.join(KINDS)}{did_you_mean(self.kind, KINDS)}."
+            )
+        if not isinstance(self.shape, tuple):
+            object.__setattr__(self, "shape", tuple(self.shape))
+        least = 3 if self.kind.startswith("stacked") else 2
+        if len(self.shape) < least:
+            raise ValueError(
+                f"projection {self.name!r} has the shape {self.shape}; a parameter of kind "
+                f"{self.kind!r} has {least} axes or more, as (post, pre)."
             )
 
     @property
@@ -146,6 +171,38 @@ class Projection:
         return KINDS[self.kind].index(pre, post, tap, self.shape, self.groups)
 
 
+T = TypeVar("T")
+
+
+def _all_of(kind: type[T], what: str, values: Iterable[T]) -> tuple[T, ...]:
+    """The values, each of which has to be of that kind."""
+    one = kind.__name__
+    if isinstance(values, kind) or not isinstance(values, Iterable):
+        raise TypeError(f"a space takes a list of {what}, got {short(values)}: write [{one}(...)].")
+    listed = tuple(values)
+    for value in listed:
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{short(value)} is no {one.lower()}: a space takes a list of {what}, each a "
+                f"rewire.{one}(...)."
+            )
+    return listed
+
+
+def _refuse_turned(p: Projection, populations: Mapping[str, Population]) -> None:
+    """Raise ValueError where a projection's parameter joins its populations the other way round."""
+    if not p.size or p.source == p.target:
+        return
+    units = tuple(int(unit) + 1 for unit in p.locate(torch.tensor([p.size - 1])))
+    sizes = populations[p.source].size, populations[p.target].size
+    if units != sizes and units[::-1] == sizes:
+        raise ValueError(
+            f"projection {p.name!r} with the shape {p.shape} joins {units[0]} units to {units[1]}, "
+            f"and its populations {p.source!r} and {p.target!r} have {sizes[0]} and {sizes[1]}. Is "
+            "the shape turned round? It is (post, pre)."
+        )
+
+
 class Space:
     """Who may connect: populations, the projections between them, and the keys of all pairs.
 
@@ -168,6 +225,7 @@ class Space:
     [0, 24, 32]
     """
 
+    @checked()
     def __init__(
         self,
         populations: Iterable[Population],
@@ -176,9 +234,9 @@ class Space:
         wiring: Wiring | Callable[[], Wiring | None] | None = None,
     ):
         self.wired = wiring  # for another space of the same populations, without asking yet
-        self.populations = tuple(populations)
+        self.populations = _all_of(Population, "populations", populations)
         self.limits = tuple(limits)  # of rewire.limits
-        self.projections = tuple(projections)
+        self.projections = _all_of(Projection, "projections", projections)
         # number of the network's last projection, None in a part that lacks it
         self.last: int | None = len(self.projections) - 1
         self.population = {p.name: p for p in self.populations}
@@ -192,8 +250,9 @@ class Space:
                 if end not in self.population:
                     raise ValueError(
                         f"projection {p.name!r} joins the population {end!r}, which is not among "
-                        f"{sorted(self.population)}."
+                        f"{sorted(self.population)}{did_you_mean(end, self.population)}."
                     )
+            _refuse_turned(p, self.population)
         self.sizes = [p.size for p in self.projections]
         self.offsets = torch.tensor([0, *self.sizes]).cumsum(0)  # (P + 1,) int64
         self.bounds: list[int] = self.offsets.tolist()

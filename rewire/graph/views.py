@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
+from ..names import short
 from .listing import Listing, Weight, listing
 from .space import Space
 from .topology import Topology
@@ -274,6 +275,8 @@ def _layers(
 
 def from_networkx(net: nx.Graph) -> Listing:
     """Nodes and edges of any graph of networkx, as `listing.graph_of` takes them."""
+    if not hasattr(net, "edges") or not hasattr(net, "nodes"):
+        raise TypeError(f"{short(net)} is no graph of networkx: give one, as networkx.DiGraph().")
     nodes = list(net)
     number = {node: i for i, node in enumerate(nodes)}
     ends = [(number[u], number[v], values) for u, v, values in net.edges(data=True)]

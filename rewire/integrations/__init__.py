@@ -9,13 +9,15 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
+from ..names import no_attribute
+
 _TRAINERS = ("accelerate", "hf", "lightning")
 
 
 def __getattr__(name: str) -> ModuleType:
     if name in _TRAINERS:
         return import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'rewire.integrations' has no attribute {name!r}")
+    raise no_attribute(__name__, name, _TRAINERS)
 
 
 def __dir__() -> list[str]:

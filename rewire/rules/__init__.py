@@ -28,11 +28,12 @@ from ..branches import (  # noqa: F401  # they were listed here once, and are st
     RandomTicket,
     RateRewind,
     Shuffle,
+    Sibling,
     Signs,
     Transfer,
     WeightNoise,
 )
-from ..names import unknown
+from ..names import no_attribute, unknown
 from ..plugins import with_installed
 from ..rule import Rule
 from ..strategy import Plain
@@ -129,6 +130,10 @@ __all__ = [
     "BUILT_IN", "Branch", "On", "available", "from_table", "get", "of_class",
     *(c.__name__ for c in (*BUILT_IN, *STRATEGIES, *BRANCHES)),
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    raise no_attribute(__name__, name, __all__)
 
 
 def available() -> dict[str, type[Rule]]:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import checked
 from ..graph import Edit, Graph, Space
+from ..names import short
 from ..signals import Signal, registered, signal
 from ..world import World
 
@@ -39,6 +41,7 @@ class Bare(World):
     name = "bare"
     can_skip = True
 
+    @checked()
     def __init__(
         self,
         space: Space,
@@ -50,6 +53,11 @@ class Bare(World):
         weights: Tensor | None = None,
         dt: float | None = None,
     ):
+        if not isinstance(space, Space):
+            raise TypeError(
+                f"a bare world is one of a rewire.Space, got {short(space)}: write Bare(space), "
+                "with space = rewire.Space(populations, projections)."
+            )
         self.space = space
         self._signals = (
             dict(registered(self.name))

@@ -161,7 +161,7 @@ def test_a_density_and_densities_by_layer_say_the_same_or_are_refused():
     ("options", "message"),
     [({"steps": 0}, "steps .* from 1 up, or None; got 0"), ({"steps": 1.5}, "got 1.5"),
      ({"steps": math.nan}, "got nan"), ({"seed": "x"}, "seed is a whole number, got 'x'"),
-     ({"density": "a"}, "density a is not in"), ({"density": -1}, "density -1 is not in"),
+     ({"density": "a"}, "density 'a' is not in"), ({"density": -1}, "density -1 is not in"),
      ({"density": None, "distribution": [1.5]}, "counts of edges are whole numbers, got .1.5"),
      ({"limits": ["FanIn"]}, "'FanIn' is no limit")],
 )  # fmt: skip

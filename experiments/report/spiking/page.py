@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from rewire.pictures.style import drawing, to_svg
+from rewire.pictures.style import drawing
 
 from ...spiking.cells import FORWARD, LATERAL
 from ...spiking.published import SEEDS, SOURCE
@@ -22,7 +23,7 @@ from .maps import MapRun, finished
 from .measures import LENGTHS
 
 LEAST = 0.1  # seconds, of the survival's log scale
-FIGURES: tuple[str, ...] = ("map",)  # that `standalone` draws
+FIGURES: tuple[str, ...] = ("map",)  # that `figure` draws
 
 
 def render(run: RunData) -> str:
@@ -35,14 +36,11 @@ def render(run: RunData) -> str:
         )
 
 
-def standalone(run: RunData, which: str) -> str:
-    """A figure of `FIGURES` as a document: σ by count over time."""
+def figure(run: RunData, which: str) -> Figure:
+    """A figure of `FIGURES`, to be a document of its own: σ by count over time."""
     maps = MapRun.of(run)
-    with drawing(standalone=True):
-        return to_svg(
-            figures.over_time(maps.simulations, LENGTHS[0].column, LENGTHS[0].name,
-                              f"{LENGTHS[0].symbol}, cells", maps.looks, legend=True)
-        )  # fmt: skip
+    return figures.over_time(maps.simulations, LENGTHS[0].column, LENGTHS[0].name,
+                             f"{LENGTHS[0].symbol}, cells", maps.looks, legend=True)  # fmt: skip
 
 
 def _facts(run: MapRun) -> list[tuple[str, str]]:

@@ -128,8 +128,9 @@ def _dense_line(axes: Axes, dense: compare.Point, metric: Metric, x: float, *, l
     if summary.low is not None and summary.high is not None:
         low, high = factor * summary.low, factor * summary.high
         axes.axhspan(low, high, color=INK, alpha=0.09, linewidth=0)
-    place = np.geomspace(x, axes.get_xlim()[1], 60)[1 : len(dense.rows) + 1]
     values = factor * dense.values(metric.test)
+    # beside each other from the left, closer where there are more seeds than 59
+    place = np.geomspace(x, axes.get_xlim()[1], max(60, len(values) + 1))[1 : len(values) + 1]
     axes.scatter(place, values, s=9, color=INK, alpha=0.6, linewidths=0)
     if label:
         mean = f"{factor * summary.mean:.1f}" if metric.percent else metric.number(summary.mean)

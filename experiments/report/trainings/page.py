@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from rewire.pictures.style import drawing, to_svg
+from rewire.pictures.style import drawing
 
 from ... import compare
 from ...tasks import Metric
@@ -21,7 +21,7 @@ from . import chance, conversion, early, figures, results, rewiring, sentences, 
 from .ranking import ranked
 
 MOST_DENSITIES = 4  # shown one by one in learning curves, maps and overlaps
-FIGURES: tuple[str, ...] = ("accuracy", "cost")  # that `standalone` draws
+FIGURES: tuple[str, ...] = ("accuracy", "cost")  # that `figure` draws
 
 
 def render(run: RunData) -> str:
@@ -33,13 +33,11 @@ def render(run: RunData) -> str:
         )
 
 
-def standalone(run: RunData, which: str) -> str:
-    """A figure of `FIGURES` as a document."""
-    with drawing(standalone=True):
-        if which == "accuracy":
-            return to_svg(_accuracy_figure(run, wide=True))
-        cost = "train_flops_sparse"
-        return to_svg(figures.metric_against_cost(run, run.looks, cost, legend=True))
+def figure(run: RunData, which: str) -> Figure:
+    """A figure of `FIGURES`, to be a document of its own."""
+    if which == "accuracy":
+        return _accuracy_figure(run, wide=True)
+    return figures.metric_against_cost(run, run.looks, "train_flops_sparse", legend=True)
 
 
 def _titled(run: RunData) -> list[Section]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+
+from ...names import short
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,24 @@ class Probe:
     10
 
     batches: batches of any form; loss: (model, batch) -> scalar loss.
+
+    Raises TypeError for what holds no batches, or is no function.
     """
 
     batches: Sequence[Any]
     loss: Callable[[Callable[..., Tensor], Any], Tensor]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.batches, str | Tensor) or not isinstance(self.batches, Iterable):
+            raise TypeError(
+                f"a probe's batches are several, in a list, got {short(self.batches)}: write "
+                "rewire.Probe([(x, y)], loss)."
+            )
+        if isinstance(self.loss, nn.Module) or not callable(self.loss):
+            raise TypeError(
+                f"a probe's loss is a function (model, batch) -> scalar, got {short(self.loss)}: "
+                "write one, as for rewire.train."
+            )
 
 
 @dataclass
