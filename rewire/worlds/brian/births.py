@@ -67,6 +67,11 @@ class Births:
         last = self._synapses.variables.get("lastupdate")
         self._last_update = None if last is None else last.get_value()
 
+    @property
+    def any(self) -> bool:
+        """Whether a synapse carries anything besides its weight."""
+        return bool(self._arrays) or self._last_update is not None
+
     def give(self, slots: np.ndarray, pre: np.ndarray, post: np.ndarray) -> list[Any]:
         """Let synapses, (k,) numbers, be new ones of these pairs of neurons, (k,).
 

@@ -232,6 +232,8 @@ class Wiring:
 
     def _carry(self, slots: np.ndarray) -> None:
         """Give synapses what is theirs from birth, and leave nothing in emptied slots."""
+        if not self._births.any:
+            return
         pre = self.pre[slots].astype(np.int64) - self._offset
         used = pre != self.null
         if not used.all():
