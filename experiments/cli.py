@@ -18,7 +18,6 @@ import rewire
 
 from . import listings, runs_cli
 from .barrier_cli import barrier
-from .config import first_look
 from .errors import BUG, EXIT_CODES, ConfigError, exit_code_of
 from .fit_cli import fit
 from .graph_cli import graph_app, query
@@ -103,6 +102,8 @@ def run(
         return 0
     if workers is not None and workers < 0:
         raise ConfigError(f"--workers is {workers}; it takes a number of processes, 0 or more")
+    from .config import first_look
+
     first_look.refuse_mistakes(experiment, overrides)
     if dry_run:
         from .dry_run import dry_run as list_cells

@@ -56,6 +56,9 @@ def tune(
     if workers is not None and workers < 0:
         raise ConfigError(f"--workers is {workers}; it takes a number of processes, 0 or more")
     from . import provenance, tuning
+    from .config import first_look
+
+    first_look.refuse_mistakes(experiment, overrides)
 
     tuned = tuning.tune(
         experiment,
