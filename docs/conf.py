@@ -1,6 +1,7 @@
 """The documentation site: ``sphinx-build -W --keep-going docs build/site``.
 
-``-D plot_gallery=0 -D nb_execution_mode=off`` leaves gallery and notebooks unexecuted.
+``-D plot_gallery=0 -D nb_execution_mode=off -D page_pictures=0`` executes no gallery, no notebook,
+and draws no picture of a rule or measure.
 """
 
 import os
@@ -48,6 +49,7 @@ myst_enable_extensions = ["deflist", "colon_fence"]
 nb_execution_mode = "force"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
+nb_execution_in_temp = True
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
@@ -59,4 +61,5 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "write_computation_times": False,
     "capture_repr": (),
+    "image_scrapers": ("matplotlib", "figure_scraper"),
 }

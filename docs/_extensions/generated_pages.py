@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import drawn_pages
 from docstring_text import converted, escaped
 
 import rewire
@@ -23,11 +24,16 @@ KINDS = ("rules", "measures", "worlds", "api")  # folders that are written here
 MODULES_OF_EXPERIMENTS = ("experiments.opened", "experiments.errors")
 
 
-def pages() -> dict[str, str]:
-    """Every generated page: its path below the folder, without ending, and its text."""
-    out = dict[str, str]()
+def pages(drawn: Mapping[str, Collection[str]] | None = None) -> dict[str, str]:
+    """Every generated page: its path below the folder, without ending, and its text.
+
+    drawn: names of the rules and measures of which there is a picture, by kind.
+    """
+    out, drawn = dict[str, str](), drawn or {}
     for kind, write in (("rules", _rules), ("measures", _measures), ("worlds", _worlds)):
-        out |= {f"{kind}/{name}": text for name, text in write()}
+        for name, text in write():
+            picture = _picture(kind, name) if name in drawn.get(kind, ()) else ""
+            out[f"{kind}/{name}"] = f"{text}{picture}"
     return out | {f"api/{name}": text for name, text in _api()}
 
 
@@ -137,6 +143,14 @@ def _index(title: str, text: str, heads: tuple[str, ...], rows: list[tuple[str, 
     names = "\n".join(f"   {row[0]}" for row in rows)
     toctree = f".. toctree::\n   :hidden:\n   :maxdepth: 1\n\n{names}\n"
     return "\n".join([_title(title), text, "", _table(heads, linked), toctree])
+
+
+def _picture(kind: str, name: str) -> str:
+    about = drawn_pages.RULE if kind == "rules" else drawn_pages.MEASURE
+    return (
+        f"{_section('Picture')}\n.. figure:: /generated/pictures/{kind}/{name}.svg\n"
+        f"   :alt: {name}, drawn by its definition\n\n   {about}\n"
+    )
 
 
 def _fields(cls: type, tried: Mapping[str, Any]) -> list[str]:
@@ -267,8 +281,17 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def write(app: Any) -> None:
     """Sphinx's event before it reads: the pages as files, and none of what is gone."""
+    from rewire import measures, rules
+
     folder = Path(app.srcdir) / "generated"
-    texts = {folder / f"{name}.rst": text for name, text in pages().items()}
+    drawn = {"rules": rules.available(), "measures": measures.known()}
+    if not app.config.page_pictures:
+        drawn = {}
+    pictures = {
+        kind: set(drawn_pages.drawn(folder / "pictures" / kind, kind, names))
+        for kind, names in drawn.items()
+    }
+    texts = {folder / f"{name}.rst": text for name, text in pages(pictures).items()}
     for path in folder.glob("*/*.rst"):
         if path.parent.name in KINDS and path not in texts:
             path.unlink()
@@ -279,5 +302,6 @@ def write(app: Any) -> None:
 
 
 def setup(app: Any) -> dict[str, bool]:
+    app.add_config_value("page_pictures", True, "env", bool)
     app.connect("builder-inited", write)
     return {"parallel_read_safe": True}

@@ -1,0 +1,56 @@
+"""
+How much can be taken away
+==========================
+
+Units removed at random, or the best connected first: how large is the largest part that still
+hangs together?
+"""
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch.nn.functional import cross_entropy
+
+import rewire
+from rewire import measures, pictures
+
+digits = load_digits()
+x = torch.tensor(digits.data / 16, dtype=torch.float32)
+y = torch.tensor(digits.target)
+x_train, y_train, x_test, y_test = x[:1400], y[:1400], x[1400:], y[1400:]
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 100), torch.nn.ReLU(), torch.nn.Linear(100, 10))
+    return model, torch.optim.Adam(model.parameters(), lr=0.01)
+
+
+def steps(model, optimizer, count, each=None):
+    for step in range(count):
+        batch = torch.randint(len(x_train), (64,))
+        optimizer.zero_grad()
+        cross_entropy(model(x_train[batch]), y_train[batch]).backward()
+        optimizer.step()
+        if each is not None:
+            each(step)
+
+
+def accuracy(model):
+    with torch.no_grad():
+        return 100 * float((model(x_test).argmax(1) == y_test).float().mean())
+
+
+model, optimizer = network()
+net = rewire.attach(model, optimizer, rewire.SET(when=rewire.every(10)), density=0.05, seed=0)
+steps(model, optimizer, 200)
+orders = {"at random": measures.Percolation(), "by degree": measures.PercolationByDegree()}
+removed = np.linspace(0, 1, 41)
+giants = {}
+for name, order in orders.items():
+    curve = order.giant(net.graph)
+    giants[name] = np.interp(removed, np.linspace(0, 1, len(curve)), curve)
+
+# %%
+
+figure = pictures.percolation(removed, giants)
