@@ -38,6 +38,7 @@ NOT_PROMISED = {
     "markupsafe": "jinja2's",
     "pydantic-core": "pydantic's",
     "docutils": "sphinx's",
+    "IPython": "a notebook's own, looked for where it runs",
     "sparsimony": "its tests skip where it is not: it asks for versions that others do not stand",
 }
 LATE = re.compile(r"(importorskip|import_module|peer)$")  # calls that import what they name
