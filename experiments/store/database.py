@@ -395,6 +395,7 @@ def _read_cell(folder: Path) -> _Reading:
         last = event["event"]
         if last == "eval":
             row = {f: event.get(f) for f in _ordered(eval_fields, event, kind)}
+            _complete(row, reading.levels)
             reading.evals.append(row | {"cell": store.hash})
         elif last == "level":
             level = event.get("level")
@@ -406,12 +407,21 @@ def _read_cell(folder: Path) -> _Reading:
             levels.add(level)
             row = {f: event.get(f) for f in _ordered(row_fields, event, kind)}
             row["cell"] = store.hash
+            _complete(row, reading.levels)
             reading.levels.append(row)
             cell |= {k: row[k] for k in ("label", "rule", "seed") if row[k] is not None}
     failed = (folder / "error.json").exists()
     unfinished = "failed" if failed else "running" if last else "waiting"
     cell["status"] = "finished" if last == "end" else unfinished
     return reading
+
+
+def _complete(row: Row, before: Sequence[Row]) -> None:
+    """Give a map of an older version its mean weight, which is the sum over the synapses."""
+    proportion, synapses = row.get("weight_proportion"), row.get("ff_synapses")
+    if row.get("mean_weight_proportion") is None and proportion is not None and synapses:
+        first = before[0]["ff_synapses"] if before else synapses
+        row["mean_weight_proportion"] = proportion * first / synapses
 
 
 def _ordered(fields: Sequence[str], event: Row, kind: str) -> Sequence[str]:

@@ -77,8 +77,8 @@ class TopographicMap:
     deferred: what postsynaptic spikes do to a weight waits for the next presynaptic arrival, where
            it is added together with the depression and clipped once, as in sPyNNaker. Until then
            rules see the weight of the last arrival.
-    dead_tick: sources are silent in the first step of each stimulus, as the Poisson source of
-           varying rate is on the machine. Case 3 has none of those.
+    dead_tick: sources are silent in the first step of each stimulus, as a Poisson source of
+           varying rate on the machine seems to be. Case 3 has none of those.
     early_input: an arriving spike acts on the potential of that step, not of the next, as on the
            machine; the way through lateral synapses is a step shorter. It acts through the synapses
            that are there on arrival, also through one that formed after it was sent.

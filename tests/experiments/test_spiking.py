@@ -1,6 +1,7 @@
 """Experiments in the spiking world: their files, their cells, what a simulation leaves behind."""
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -241,6 +242,25 @@ def test_rows_are_written_at_the_start_and_at_the_end(finished):
     assert start["edges"] + end["formed"] - end["dropped"] == end["edges"]
     assert all(0 <= end[f"p_{m}_{w}"] <= 1 for m in ("ad", "sigma_aff") for w in ("conn", "weight"))
     assert told[-1] == {"event": "end"}
+
+
+def test_rows_of_older_versions_get_their_mean_weight(finished, tmp_path):
+    shutil.copytree(finished[1], tmp_path, dirs_exist_ok=True)
+    for index in tmp_path.glob("index.sqlite*"):
+        index.unlink()
+    for cell in (tmp_path / "cells").iterdir():
+        log = store.CellStore(cell)
+        older = [{k: v for k, v in event.items() if k not in ("mean_weight_proportion", "crc")}
+                 for event in log.events()]  # fmt: skip
+        (cell / "metrics.jsonl").unlink()
+        for event in older:
+            store.CellStore(cell).append(event)
+    for rows in (store.results, store.evals):
+        ours, theirs = rows(finished[1]), rows(tmp_path)
+        assert len(ours) == len(theirs) > 3
+        for one, other in zip(ours, theirs, strict=True):
+            mean = other.pop("mean_weight_proportion")
+            assert mean == pytest.approx(one["mean_weight_proportion"], rel=1e-12)
 
 
 def test_the_stretches_of_a_run_add_up_to_it(finished):
