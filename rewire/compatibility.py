@@ -249,10 +249,17 @@ def _of_world(rule: Rule, world: Offer) -> Iterator[str]:
         )
     if (why := world.unsupported(frozenset(rule.columns))) is not None:
         yield f"{rule.name} cannot live in the {world.name} world: {why}."
-    if not rule.keeps_slots and (slotted := _with_slots(world)):
+    if not getattr(rule, "keeps_slots", True) and (slotted := _with_few_slots(world)):
         yield (
             f"{rule.name} grows without counting the slots of units, of which those of "
-            f"{', '.join(map(repr, slotted))} have a fixed number: use one that does (RigL, SET)."
+            f"{', '.join(map(repr, slotted))} have fewer than partners: use one that does (RigL, "
+            "SET), or as many slots as partners, without multapses."
+        )
+    weighted = getattr(world, "weighted", True)
+    if not weighted and (rule._writes_weights or getattr(rule, "birth", False)):
+        yield (
+            f"{rule.name} writes weights, and the synapses of this {world.name} world have none: "
+            "give them one, or take a rule that moves none (and leave its birth at 0)."
         )
     if rule.saves and not world.can_go_back:
         yield (
@@ -261,10 +268,17 @@ def _of_world(rule: Rule, world: Offer) -> Iterator[str]:
         )
 
 
-def _with_slots(world: Offer) -> list[str]:
-    """The populations whose units have slots, of a world that exists."""
-    space = getattr(world, "space", None)
-    return [] if space is None else [p.name for p in space.populations if p.slots is not None]
+def _with_few_slots(world: Offer) -> list[str]:
+    """The populations whose units may have more synapses than slots, of a world that exists."""
+    space: Any = getattr(world, "space", None)
+    few = list[str]()
+    for population in [] if space is None else space.receiving:
+        into = [p for p in space.projections if p.target == population.name]
+        partners = sum(space.population[p.source].size for p in into)
+        many = any(p.multapses for p in into)
+        if population.slots is not None and (many or population.slots < partners):
+            few.append(population.name)
+    return few
 
 
 def _of_loop(rule: Rule, span: int | None, rewinds: bool) -> Iterator[str]:

@@ -45,7 +45,8 @@ class Rule(Plain):
     lives_under: kinds of limits on who may connect that the rule keeps: all where it grows by
                 ``sample_absent`` or ``Signals.largest`` alone, in each projection as many as it
                 drops there, or over all of them together.
-    keeps_slots: whether it grows where units with a fixed number of slots have one free.
+    keeps_slots: False where it may grow at units whose slots, a fixed number, are all in use; a
+                rule that does not say so keeps them.
 
     A state's entry ``timesteps`` is how many time steps a model that has an attribute of that name
     simulates from then on, 0 its own number (`EarlyTime`).
@@ -67,7 +68,7 @@ class Rule(Plain):
     budget: ClassVar[Budget | Kept] = Budget()
     saves: ClassVar[frozenset[int]] = frozenset()
     lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in", "fan_out", "distance", "memory"})
-    keeps_slots: ClassVar[bool] = True
+    _writes_weights: ClassVar[bool] = False  # which worlds refuse whose synapses have none
     _paced_by: ClassVar[str] = "when"  # the field that says when the graph is edited
     kind: ClassVar[str] = "during training"
 

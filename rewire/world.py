@@ -75,6 +75,8 @@ class World(ABC):
                this one alone.
     trains:    which edges a step moves, where some are silent: set by the session from
                :attr:`rewire.Rule.trains`, read where ``gains`` is True.
+    weighted:  whether its synapses have weights of their own; where not, rules see 1, and those
+               that write weights are refused.
     coverage:  which parameters of its model are sparse; None for a world without a model.
     straight:  set by the session while it makes a step that nothing but the rules' edits follows:
                new weights may then wait where ``read`` finds them, until ``write`` replaces them
@@ -93,6 +95,7 @@ class World(ABC):
     ranks: Any = None
     trains: str = "all"
     straight: bool = False
+    weighted: bool = True
     coverage: Coverage | None = None
 
     # -- what every world defines -----------------------------------------------------------------

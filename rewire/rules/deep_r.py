@@ -53,6 +53,7 @@ class _Walk(Rule):
 
     columns: ClassVar[dict[str, Any]] = {"sign": pair_sign}
     kind: ClassVar[str] = "during training, constant budget"
+    _writes_weights: ClassVar[bool] = True
 
     l1: Annotated[NonNegative, Tunable(1e-7, 1e-3, log=True)] = 1e-5
     temperature: NonNegative | None = None

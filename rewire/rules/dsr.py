@@ -71,6 +71,7 @@ class DSR(Rule):
     bibtex: ClassVar[str] = PAPER
     scope: ClassVar[str] = "global"
     lives_under: ClassVar[frozenset[str]] = frozenset()  # layers gain what others lose
+    keeps_slots: ClassVar[bool] = False
 
     aim: int | float = 0.1
     threshold: Annotated[float, Tunable(1e-4, 1e-2, log=True)] = 1e-3

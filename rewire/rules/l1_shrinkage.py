@@ -70,6 +70,7 @@ class L1Shrinkage(Ranked):
     [200, 200, 200, 200, 200, 20, 20, 20]
     """
 
+    _writes_weights: ClassVar[bool] = True
     source: ClassVar[str] = "Collins & Kohli 2014, arXiv:1412.1442"
     bibtex: ClassVar[str] = PAPER
 

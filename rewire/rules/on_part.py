@@ -106,7 +106,7 @@ class On(Rule):
         """Caps count the synapses of all projections, of which it sees some."""
         return self.rule.lives_under & {"distance"}
 
-    keeps_slots = property(lambda self: self.rule.keeps_slots)  # type: ignore[assignment]
+    keeps_slots = property(lambda self: getattr(self.rule, "keeps_slots", True))
     _pace = property(lambda self: self.rule._pace)  # type: ignore[assignment]
     needs = property(lambda self: self.rule.needs)  # type: ignore[assignment]
     columns = property(lambda self: self.rule.columns)  # type: ignore[assignment]

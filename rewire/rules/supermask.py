@@ -81,6 +81,7 @@ class Supermask(Silencing):
     budget: ClassVar[Budget] = Falling("cap")
     skips_step: ClassVar[bool] = True
     kind: ClassVar[str] = "supermask"
+    _writes_weights: ClassVar[bool] = True
     source: ClassVar[str] = "Zhou et al. 2019, arXiv:1905.01067"
     bibtex: ClassVar[str] = PAPER
 

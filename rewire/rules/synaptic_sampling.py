@@ -80,6 +80,7 @@ class SynapticSampling(Rule):
     source: ClassVar[str] = "Kappel et al. 2015, doi:10.1371/journal.pcbi.1004485"
     bibtex: ClassVar[str] = PAPER
     lives_under: ClassVar[frozenset[str]] = frozenset()  # whoever crosses 0 wakes
+    _writes_weights: ClassVar[bool] = True
 
     mu: float = 0.5
     sigma: float = 1.0

@@ -42,7 +42,7 @@ RULES = _module.RULES | {
     ),
 }
 TAKEN = {
-    "AgeLimit", "Combined", "DSR", "DeepR", "Dense", "DropGrow", "ESLSNN", "EarlyBird",
+    "AgeLimit", "Combined", "DeepR", "Dense", "DropGrow", "ESLSNN", "EarlyBird",
     "GMP", "GraNet", "HomeostaticGrowth", "IMP", "MEST", "Magnitude", "NDSNN", "NM", "PHEW",
     "RandomRewiring", "RigL", "SET", "STDPPruning", "Static", "StructuralPlasticity", "Supermask",
     "SynapticSampling",

@@ -9,6 +9,7 @@ from event_by_event import PARTS_OF_MS, Net, Simulation
 import rewire
 from rewire import when
 from rewire.graph import Edit
+from rewire.worlds.brian.from_synapses import rewirable
 from rewire.worlds.brian.loop import drive
 from rewire.worlds.brian.wiring import Wiring
 from rewire.worlds.brian.world import Brian
@@ -72,9 +73,13 @@ RULES = {
 
 
 class Drawn:
-    """One network, drawn from a seed: what it is made of, in Brian2, and what the oracle says."""
+    """One network, drawn from a seed: what it is made of, in Brian2, and what the oracle says.
 
-    def __init__(self, seed):
+    padded: it is connected without empty slots, which `rewirable` adds.
+    """
+
+    def __init__(self, seed, padded=False):
+        self.padded = padded
         self.seed, self.rng = seed, np.random.default_rng([seed, 17])
         rng = self.rng
         self.layout = LAYOUTS[seed % 4]
@@ -159,6 +164,8 @@ class Drawn:
             namespace={"w_max": W_MAX, "up": net.up, "down": net.down},
         )  # fmt: skip
         pre, post = np.array(self.start).T
+        if self.padded:
+            pre, post = pre[pre != self.null], post[pre != self.null]
         self.synapses.connect(i=pre, j=post)
         used = pre != self.null
         self.synapses.w = np.where(used, self.rng.uniform(0, W_MAX, len(pre)), 0)
@@ -173,14 +180,11 @@ class Drawn:
         self.monitors = [b2.SpikeMonitor(group) for group in (source, target)]
         self.network = b2.Network(*others, self.synapses, *self.monitors)
         neural = self.layout != "generator"
-        self.wiring = Wiring(
-            self.network, self.synapses, null=self.null, w_max=W_MAX,
-            traces=("r", "o") if neural else None, period=net.period / PARTS_OF_MS * ms,
-            births=births if net.births else None,
+        self.world = self._world(
+            w_max=W_MAX, traces=("r", "o") if neural else None,
+            period=net.period / PARTS_OF_MS * ms, births=births if net.births else None,
         )  # fmt: skip
-        self.world = Brian(self.wiring, sources=self.ends, targets={"out": slice(0, self.outputs)},
-                           projections={f"{s}-out": (s, "out") for s in self.ends},
-                           multapses=self.multapses)  # fmt: skip
+        self.wiring = self.world.wiring
         self.session = rewire.Session(self.world, self.world.graph(), RULES[self.rule], span=TICKS,
                                       seed=self.seed)  # fmt: skip
         self.edits = {}
@@ -193,6 +197,22 @@ class Drawn:
 
         self.session._edit = noted
         return self
+
+    def _world(self, **options):
+        ends = dict(sources=self.ends, targets={"out": slice(0, self.outputs)},
+                    multapses=self.multapses)  # fmt: skip
+        if self.padded:
+            return rewirable(
+                self.synapses, network=self.network, slots=self.slots, **options, **ends
+            )
+        projections = {f"{s}-out": (s, "out") for s in self.ends}
+        wiring = Wiring(self.network, self.synapses, null=self.null, **options)
+        return Brian(wiring, projections=projections, **ends)
+
+    @property
+    def used(self):
+        """Which synapses are no empty slots, (N,) bool."""
+        return self.world.filled if self.padded else np.array(self.synapses.i) != self.null
 
     def _seconds(self, name):
         return lambda pre, post: self.net.delay(name, pre, post) / PARTS_OF_MS * 1e-3
@@ -251,14 +271,13 @@ class Drawn:
     def values(self, *names):
         """Of the synapses in use, by source, target and weight: pre, post, and these variables."""
         s = self.synapses
-        used = np.array(s.i) != self.null
         columns = [np.array(s.i), np.array(s.j), *(np.array(getattr(s, n)) for n in names)]
-        return sorted(zip(*(c[used].tolist() for c in columns), strict=True))
+        return sorted(zip(*(c[self.used].tolist() for c in columns), strict=True))
 
     def run(self):
         """Simulate in Brian2, then by the oracle with the edits that were made."""
-        pre, post, w = (np.array(getattr(self.synapses, name)).tolist() for name in "ijw")
-        start = [s for s in zip(pre, post, w, strict=True) if s[0] != self.null]
+        ends = (np.array(getattr(self.synapses, name))[self.used].tolist() for name in "ijw")
+        start = list(zip(*ends, strict=True))
         drive(self.session)
         self.oracle = Simulation(self.net, start)
         last = TICKS * self.net.period - self.net.source_dt

@@ -15,7 +15,12 @@ finally:
     sys.path.pop(0)
 
 QUICK = (0, 19)  # a generator with two time steps, and parts of one group
-SEEDS = [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in range(32)]
+PADDED = (13,)  # connected without empty slots
+SEEDS = [
+    pytest.param(s, padded) if s in quick else pytest.param(s, padded, marks=pytest.mark.slow)
+    for padded, quick in ((False, QUICK), (True, PADDED))
+    for s in range(32)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +29,9 @@ def numpy_target():
     yield
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_spikes_weights_and_traces_equal_those_of_single_events(seed):
-    drawn = nets.Drawn(seed).in_brian().run()
+@pytest.mark.parametrize("seed, padded", SEEDS)
+def test_spikes_weights_and_traces_equal_those_of_single_events(seed, padded):
+    drawn = nets.Drawn(seed, padded).in_brian().run()
     oracle, net = drawn.oracle, drawn.net
     assert drawn.session.done
     for monitor, spikes, dt in zip(drawn.monitors, oracle.spikes, (net.source_dt, net.target_dt),

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .loop import runtime_target
 from .padding import Padded, whole
 from .traces import Trace
-from .world import Brian, Slices
+from .wiring import brian2
+from .world import Brian, Slices, ranges
 
 
 class Rewirable(Brian):
@@ -18,13 +20,20 @@ class Rewirable(Brian):
     wiring: Padded
 
     @property
+    def filled(self) -> np.ndarray:
+        """Which of the Synapses' synapses are in use now, (N,) bool, as ``synapses.w[...]`` takes
+        it; the others are empty slots."""
+        return self.wiring.pre - self.wiring._offset != self.wiring.null
+
+    @property
     def summary(self) -> str:
         """What was found in the synapses and what was added to them, some lines of text."""
         w, s = self.wiring, self.wiring.synapses
         spread = f"{w.fan_in.min()} to {w.fan_in.max()}"
         pairs = "may hold several synapses" if self.space.multapses else "holds one synapse at most"
+        source, target = _names(s)
         lines = [
-            f"{s.name}: {w.authored:,} synapses from {s.source.name} to {s.target.name}",
+            f"{s.name}: {w.authored:,} synapses from {source} to {target}",
             f"  slots    {w.slots} for each of {len(s.target):,} neurons, which have {spread} "
             f"synapses; {len(s) - w.authored:,} empty slots were added",
             f"  pairs    each {pairs}",
@@ -122,21 +131,25 @@ def rewirable(
     >>> session.edges, session.history.formed
     (4, 10)
     """
-    wiring = Padded(
-        network, synapses, slots=slots, w_max=w_max, weight=weight, traces=traces, period=period,
-        births=births,
-    )  # fmt: skip
     names = _names(synapses)
+    sources = ranges(sources or {names[0]: slice(None)}, synapses.source, "sources")
+    targets = ranges(targets or {names[1]: slice(None)}, synapses.target, "targets")
+    with runtime_target(brian2()):
+        wiring = Padded(
+            network, synapses, slots=slots, w_max=w_max, weight=weight, traces=traces,
+            period=period, births=births,
+        )  # fmt: skip
+    one = len(sources) == len(targets) == 1
     world = Rewirable(
         wiring,
-        sources=sources or {names[0]: slice(0, len(synapses.source))},
-        targets=targets or {names[1]: slice(0, len(synapses.target))},
-        projections={synapses.name: names} if not sources and not targets else None,
+        sources=sources,
+        targets=targets,
+        projections={synapses.name: (next(iter(sources)), next(iter(targets)))} if one else None,
         positions=positions,
         multapses=_repeats(wiring) if multapses is None else multapses,
     )
     if weight is None:
-        world.births = {"weight": 1.0, "sign": 1.0}
+        world.births, world.weighted = {"weight": 1.0, "sign": 1.0}, False
     return world
 
 

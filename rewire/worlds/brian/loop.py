@@ -72,7 +72,7 @@ def drive(
     network.add(*operations)
     reseed(first.step)
     try:
-        with _target(b2):
+        with runtime_target(b2):
             network.run(
                 duration,
                 report=report,
@@ -150,7 +150,7 @@ def _refuse_shared_slots(worlds: Sequence[Brian]) -> None:
 
 
 @contextmanager
-def _target(b2: Any) -> Iterator[None]:
+def runtime_target(b2: Any) -> Iterator[None]:
     """numpy where the user chose no target: "auto" compiles for half a minute unasked."""
     chosen = b2.prefs.codegen.target
     if chosen == "cython":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ...native import kernels
+from .births import Birth, Births
 from .refusals import refuse_what_padding_changes, writes_to
 from .wiring import Wiring
 
@@ -38,11 +39,15 @@ class Padded(Wiring):
         slots: int | None = None,
         w_max: Any = None,
         weight: str | None = "w",
+        births: Mapping[str, Birth] | None = None,
         **options: Any,
     ):
-        self._asked, self._held = slots, dict[str, np.ndarray]()
+        self._asked, self._w_max, self._given = slots, w_max, births or {}
+        self._held = dict[str, np.ndarray]()
         null = _size(synapses.source) - synapses.source.start
-        super().__init__(network, synapses, null=null, w_max=w_max, weight=weight, **options)
+        super().__init__(
+            network, synapses, null=null, w_max=w_max, weight=weight, births=births, **options
+        )
         self._queued = list(synapses._pathways)
 
     # -- before anything is looked at -----------------------------------------------------------
@@ -63,6 +68,9 @@ class Padded(Wiring):
                 raise ValueError(
                     f"{self.synapses.name!r} has been made rewirable already: use that world."
                 )
+        self.authored = len(self.synapses)
+        self._bound(self._w_max, weight)  # refused before anything is connected
+        Births(self.synapses, weight, self._given, np.ones(self.authored, bool))
         self._pad()
         for pathway in self.synapses._pathways:
             pre = pathway.prepost == "pre"
@@ -73,7 +81,7 @@ class Padded(Wiring):
         s = self.synapses
         post = s.variables["_synaptic_post"].get_value() - s.target.start
         self.fan_in = np.bincount(post, minlength=len(s.target))
-        self.authored, most = len(s), int(self.fan_in.max(initial=0))
+        most = int(self.fan_in.max(initial=0))
         self.slots = most if self._asked is None else self._asked
         if self.slots < max(most, 1):
             raise ValueError(
@@ -165,6 +173,11 @@ class _Shown:
 def _hide(pathway: Any, ends: Callable[[], np.ndarray]) -> None:
     """Let a pathway's queue be told these ends of the synapses, among them one neuron past the
     last of the whole group."""
+    if hasattr(pathway.queue, "get_capsule"):
+        raise ValueError(
+            "from Brian2 2.10 on compiled code reads a spike queue that cannot be replaced here: "
+            "use Brian2 2.9, or Wiring with a null neuron that never spikes."
+        )
     pathway.synapse_sources = _Shown(ends)
     last = _size(pathway.source) + 1
     kind = type(pathway.queue) if kernels is None else kernels.SlotQueue

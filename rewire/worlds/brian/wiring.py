@@ -30,7 +30,7 @@ NONE = np.zeros(1, np.int32)  # the spikes of neurons without a threshold
 PRE, POST = 0, 1  # the ends of a synapse: its source group and its target group
 
 
-def _brian2() -> Any:
+def brian2() -> Any:
     """The package. Raises ImportError that says what to install, or which version is tested."""
     try:
         import brian2
@@ -82,16 +82,16 @@ class Wiring:
         period: b2.Quantity | None = None,
         births: Mapping[str, Birth] | None = None,
     ):
-        self.brian2 = _brian2()
+        self.brian2 = brian2()
         self.network, self.synapses, self.null = network, synapses, null
         self._ends = (synapses.source, synapses.target)
-        self._check(weight, traces)
-        self.w_max = self._bound(w_max, weight)
         self.dt = dt = float(synapses.source.clock.dt)
         self.period = 1e-3 if period is None else float(period)
         self.steps = round(self.period / dt)
         if self.steps < 1 or abs(self.steps * dt - self.period) > 1e-9 * self.period:
             raise ValueError(f"period {self.period} s is no multiple of the time step, {dt} s.")
+        self._check(weight, traces)
+        self.w_max = self._bound(w_max, weight)
         self._weight = weight
         self._offset = synapses.source.start
         self._moved: list[np.ndarray] = []

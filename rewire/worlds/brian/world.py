@@ -70,8 +70,8 @@ class Brian(World):
         self.dt, self.w_max = wiring.period, wiring.w_max
         self.births = {"weight": 0.1 * wiring.w_max, "sign": 1.0}
         source, target = wiring.synapses.source, wiring.synapses.target
-        self._sources = _ranges(sources, source, "sources")
-        self._targets = _ranges(targets, target, "targets")
+        self._sources = ranges(sources, source, "sources")
+        self._targets = ranges(targets, target, "targets")
         _refuse_other_neurons(self._sources, source, self._targets, target)
         self._slots = {name: self._table(name, where) for name, where in self._targets.items()}
         self._own = np.concatenate([t.ravel() for t in self._slots.values()])
@@ -361,7 +361,7 @@ class Brian(World):
             self.wiring.w[same] = arrays["w"].numpy()[self.wiring.pre[own] == arrays["pre"].numpy()]
 
 
-def _ranges(slices: Slices, group: Any, what: str) -> dict[str, slice]:
+def ranges(slices: Slices, group: Any, what: str) -> dict[str, slice]:
     """The slices with both ends, numbers of a group's neurons.
 
     Raises ValueError for those that are empty, have steps, leave the group or overlap.
