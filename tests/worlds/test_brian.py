@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -391,13 +392,14 @@ def digest(sessions):
 
 def test_the_same_seed_repeats_to_the_bit_however_the_seconds_are_driven():
     runs = []
-    for seed, parts in ((3, [2.0]), (3, [1.0, 1.0]), (4, [2.0])):
+    for seed, parts in ((3, [2.0]), (3, [1.0, 1.0]), (4, [1.0])):
         _, sessions = small_map(BUSY, seed=seed)
         for part in parts:
             drive(*sessions, duration=part * second)
-        runs.append(digest(sessions))
+            runs.append(digest(sessions))
         TopographicMap(side=4).build(seed=9).network.run(5 * ms)  # another one in between
-    assert runs[0] == runs[1] != runs[2]
+    whole, half, second_half, other = runs
+    assert whole == second_half and half != other
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -461,8 +463,8 @@ RUN = """
         wiring.load_state_dict(saved["world"])
         session.load_state_dict(saved["session"])
         print("resumed", session.clock.total, flush=True)
-    while session.clock.total < 2000:
-        drive(session, duration=0.2 * b2.second)
+    while session.clock.total < 400:
+        drive(session, duration=0.05 * b2.second)
         files.save({"world": wiring.state_dict(), "session": session.state_dict()})
         print("saved", session.clock.total, flush=True)
     v = built.neurons.variables["v"].get_value()
@@ -472,25 +474,31 @@ RUN = """
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_killed_run_resumes_to_the_same_hash(target, tmp_path):
+def test_a_killed_run_resumes_to_the_same_hash(target, tmp_path, monkeypatch, capsys):
+    """Killed in a process of its own; resumed, and undisturbed, in this one."""
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent(RUN))
 
-    def start(folder):
-        command = [sys.executable, str(script), str(tmp_path / folder), target]
+    def command(folder):
         (tmp_path / folder).mkdir(exist_ok=True)
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return [str(script), str(tmp_path / folder), target]
 
-    undisturbed = start("a").communicate()[0].splitlines()
-    killed = start("b")
+    def run(folder):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", command(folder))
+        runpy.run_path(str(script))
+        return capsys.readouterr().out.splitlines()
+
+    undisturbed = run("a")
+    killed = subprocess.Popen([sys.executable, *command("b")], stdout=subprocess.PIPE, text=True)
     for line in killed.stdout:
-        if line.strip() == "saved 800":
+        if line.strip() == "saved 150":
             break
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    resumed = start("b").communicate()[0].splitlines()
-    assert resumed[0].startswith("resumed ") and int(resumed[0].split()[1]) >= 800
+    resumed = run("b")
+    assert resumed[0].startswith("resumed ") and int(resumed[0].split()[1]) >= 150
     assert len(undisturbed[-1]) == 64 and resumed[-1] == undisturbed[-1]
 
 
