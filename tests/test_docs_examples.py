@@ -15,6 +15,7 @@ TOPS = {"rewire": "rewire", "models": "rewire.models", "experiments": "rewire.ex
 NEEDS = {  # beginnings of modules whose examples run with a package of an extra
     "rewire.worlds.brian": "brian2",
     "rewire.models.spiking": "brian2",
+    "rewire.models.spiking.nir_graphs": "nir",
     "rewire.experiments.data.pairs": "tokenizers",
     "rewire.experiments.tasks.translation": "sacrebleu",
 }

@@ -1,4 +1,7 @@
-"""Spiking networks in Brian2; like all models they know nothing of rewiring.
+"""Spiking networks; like all models they know nothing of rewiring.
+
+Networks that torch trains are made of `neurons` in `trained`; `in_brian` runs them in Brian2 and
+`nir_graphs` writes and reads them as NIR. The others are networks in Brian2.
 
 Those that experiments may name are in `available`. Such a model is a frozen dataclass of parameters
 with ``size``, ``positions``, ``g_max``, ``lateral`` and ``build(seed)``, which makes what
