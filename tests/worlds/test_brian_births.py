@@ -227,6 +227,12 @@ def test_what_nobody_says_of_a_newborn_is_refused_before_step_0():
     Net(setup=differ("u", [1, 2, 3, 4]), pre=full, births={"u": 0}, **COUNTING)
 
 
+def test_what_brian_computes_at_every_step_is_nothing_that_a_newborn_carries():
+    model = "w : 1\nu : 1\ntwice = 2 * w : 1 (constant over dt)\nlastupdate : second"
+    net = Net(model=model, on_pre="g_post += twice", on_post=None)
+    assert net.wiring.births == {"u": 0.0, "delay": 0.0}
+
+
 def test_births_that_do_not_fit_are_refused_before_step_0():
     for births, message in [
         ({"w": 0.2}, "births names the weight, 'w', which a new synapse has from its rule"),

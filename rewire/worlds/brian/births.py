@@ -147,7 +147,7 @@ class Births:
         if moves and (lowest == 0 or lowest != highest):
             return 0
         if not moves and lowest == highest:
-            return lowest
+            return lowest.item() if isinstance(lowest, np.generic) else lowest
         what = "a new one would start at 0" if moves else "nothing says which a new one has"
         spread = f"from {lowest:.6g} to {highest:.6g}" if lowest != highest else f"at {lowest:.6g}"
         raise ValueError(
@@ -166,7 +166,7 @@ def _equations_of(synapses: Any) -> list[str]:
 def _parameters_of(synapses: Any) -> set[str]:
     """Parameters with one value for each synapse, but for those that Brian2 computes itself."""
     updater = synapses.subexpression_updater  # of what is "constant over dt", line by line
-    lines = [] if updater is None else updater.user_code.splitlines()
+    lines = [] if updater is None else updater.abstract_code.splitlines()
     computed = {line.partition("=")[0].strip() for line in lines}
     return (
         {
