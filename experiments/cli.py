@@ -18,6 +18,7 @@ import rewire
 
 from . import listings, runs_cli
 from .barrier_cli import barrier
+from .demo_cli import demo
 from .errors import BUG, EXIT_CODES, ConfigError, exit_code_of
 from .fit_cli import fit
 from .graph_cli import graph_app, query
@@ -46,6 +47,7 @@ app.command(fit, group=RUNS)
 app.command(tune, group=RUNS)
 app.command(reproduce, group=RUNS)
 app.command(barrier, group=RUNS)
+app.command(demo, group=RUNS)
 for command in (runs_cli.runs, runs_cli.watch, runs_cli.report, runs_cli.compare, runs_cli.export):
     app.command(command, group=RUNS)
 new_app.group = (RUNS,)

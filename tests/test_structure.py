@@ -116,7 +116,7 @@ _WITHIN: list[tuple[str, ...]] = [
     ("report", "provenance", "caveats"),
     ("runner", "worker", "opened"),
     ("exporting", "watching"),
-    ("papers", "reproduction", "interpolation", "tuning"),
+    ("papers", "reproduction", "interpolation", "tuning", "demo"),
     ("scripted",),
     (
         "dry_run",
@@ -128,6 +128,7 @@ _WITHIN: list[tuple[str, ...]] = [
         "fit_cli",
         "reproduction_cli",
         "tune_cli",
+        "demo_cli",
     ),
     ("cli", "__main__"),
 ]
