@@ -33,7 +33,7 @@ def pages(drawn: Mapping[str, Collection[str]] | None = None) -> dict[str, str]:
     for kind, write in (("rules", _rules), ("measures", _measures), ("worlds", _worlds)):
         for name, text in write():
             picture = _picture(kind, name) if name in drawn.get(kind, ()) else ""
-            out[f"{kind}/{name}"] = f"{text}{picture}"
+            out[f"{kind}/{name}"] = f"{text}\n{picture}"
     return out | {f"api/{name}": text for name, text in _api()}
 
 
@@ -187,7 +187,7 @@ def _bibtex(cls: Any) -> list[str]:
 def _api() -> Iterator[tuple[str, str]]:
     top = sorted(name for name in rewire._HOMES if not _has_a_page(getattr(rewire, name)))
     objects = {id(getattr(rewire, name)): f"rewire.{name}" for name in top}
-    modules = [*sorted(rewire._MODULES - {"experiments"}), *MODULES_OF_EXPERIMENTS]
+    modules = [*sorted(rewire._MODULES), *MODULES_OF_EXPERIMENTS]
     yield "index", "\n".join([
         _title("API reference"),
         "Public names only, with what their docstrings say. ``import rewire`` brings all of them; "
@@ -222,7 +222,8 @@ def _module(module: ModuleType, objects: dict[int, str]) -> str:
 def _public(module: ModuleType) -> Iterator[tuple[str, Any]]:
     """Names of functions and classes that a module defines, or a package brings together."""
     package = hasattr(module, "__path__")
-    for name, item in vars(module).items():
+    for name in dict.fromkeys([*vars(module), *getattr(module, "__all__", ())]):
+        item = getattr(module, name)
         if name.startswith("_") or not (inspect.isclass(item) or inspect.isfunction(item)):
             continue
         home = item.__module__
