@@ -91,7 +91,7 @@ def test_a_network_is_rewired_as_the_page_says(name):
 
 QUICK = "A layer of inputs with STDP"
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| run ")]
-BRIEF = (QUICK, "Inhibition that balances", "Winner take all")
+BRIEF = (QUICK, "Winner take all")
 COMPARED = [n if n in BRIEF else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS]
 
 

@@ -52,7 +52,10 @@ def test_traces_of_the_world_are_those_that_the_neurons_equations_have():
 
 @pytest.mark.parametrize("rule", [
     rewire.RigL(when=when.every(20), fraction=0.3),
-    rewire.StructuralPlasticity(attempts=0.2, p_elim_dep=0.5, p_elim_pot=0.1, p_form=1.0),
+    pytest.param(
+        rewire.StructuralPlasticity(attempts=0.2, p_elim_dep=0.5, p_elim_pot=0.1, p_form=1.0),
+        marks=pytest.mark.slow,
+    ),
 ])  # fmt: skip
 def test_rules_that_read_traces_edit_alike_by_the_worlds_and_by_the_users(rule):
     edits = []
@@ -63,6 +66,7 @@ def test_rules_that_read_traces_edit_alike_by_the_worlds_and_by_the_users(rule):
     assert edits[0] == edits[1] and session.history.formed > 50
 
 
+@pytest.mark.slow  # what a padded run saves is looked at in test_rewirable
 def test_a_run_with_traces_of_the_world_continues_to_the_same_bits():
     rule = rewire.RigL(when=when.every(20), fraction=0.3)
     _, whole = mapped(rule, None)

@@ -57,8 +57,10 @@ class Net:
 BIRTHS = {"delay": 2 * ms, "post.delay": 0 * ms}
 
 
-@pytest.mark.parametrize("native", [True, False])
-@pytest.mark.parametrize("delays", [False, True])
+@pytest.mark.parametrize("native, delays", [
+    (True, True), pytest.param(False, True, marks=pytest.mark.slow),
+    pytest.param(True, False, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_padding_changes_no_spike_and_no_weight(native, delays, monkeypatch):
     if not native:
         for module in (padding, queues, wiring):
@@ -229,6 +231,30 @@ def test_code_that_runs_over_all_synapses_is_refused_where_it_draws_or_writes_in
         else:
             with pytest.raises(ValueError, match="runs over all synapses, and draws random"):
                 rewirable(net.other, network=net.network, w_max=1.0)
+
+
+def test_queues_that_cannot_be_replaced_are_refused_before_anything_is_connected(monkeypatch):
+    net = Net()
+    queue = type("Queue", (), {"get_capsule": None})()
+    monkeypatch.setattr(net.ahead.pre, "queue", queue)
+    authored = len(net.ahead)
+    with pytest.raises(ValueError, match="from Brian2 2.10 on compiled code reads spike queues"):
+        rewirable(net.ahead, network=net.network, w_max=0.5)
+    assert len(net.ahead) == authored
+
+
+@pytest.mark.parametrize("options, message", [
+    ({}, "say w_max="), ({"w_max": 0.5, "period": 1.5e-4 * b2.second}, "no multiple of the time"),
+    ({"w_max": 0.5, "births": {"tau": 1}}, "births names 'tau'"),
+    ({"w_max": 0.5, "sources": {"in": slice(0, 99)}}, "is no range of neurons"),
+])  # fmt: skip
+def test_what_is_refused_leaves_the_synapses_as_they_were(options, message):
+    net = Net()
+    authored = len(net.ahead)
+    with pytest.raises(ValueError, match=message):
+        rewirable(net.ahead, network=net.network, **options)
+    assert len(net.ahead) == authored
+    assert rewirable(net.ahead, network=net.network, w_max=0.5).wiring.authored == authored
 
 
 def test_synapses_are_made_rewirable_once():

@@ -68,6 +68,11 @@ class Padded(Wiring):
                 raise ValueError(
                     f"{self.synapses.name!r} has been made rewirable already: use that world."
                 )
+            if hasattr(pathway.queue, "get_capsule"):
+                raise ValueError(
+                    "from Brian2 2.10 on compiled code reads spike queues that are not replaced "
+                    "here: use Brian2 2.9, or Wiring with a null neuron that never spikes."
+                )
         self.authored = len(self.synapses)
         self._bound(self._w_max, weight)  # refused before anything is connected
         Births(self.synapses, weight, self._given, np.ones(self.authored, bool))
@@ -173,11 +178,6 @@ class _Shown:
 def _hide(pathway: Any, ends: Callable[[], np.ndarray]) -> None:
     """Let a pathway's queue be told these ends of the synapses, among them one neuron past the
     last of the whole group."""
-    if hasattr(pathway.queue, "get_capsule"):
-        raise ValueError(
-            "from Brian2 2.10 on compiled code reads a spike queue that cannot be replaced here: "
-            "use Brian2 2.9, or Wiring with a null neuron that never spikes."
-        )
     pathway.synapse_sources = _Shown(ends)
     last = _size(pathway.source) + 1
     kind = type(pathway.queue) if kernels is None else kernels.SlotQueue
