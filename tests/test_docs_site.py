@@ -114,7 +114,7 @@ def test_every_rule_measure_and_world_has_a_page(extension: Callable[[str], Any]
     for kind, items in named.items():
         for name, cls in items.items():
             page = pages[f"{kind}/{name}"]
-            assert f".{cls.__name__}\n" in page, name
+            assert f".{cls.__name__}" in page, name
             assert name in pages[f"{kind}/index"]
     assert "Bellec et al. 2017, arXiv:1711.05136" in pages["rules/DeepR"]
 

@@ -71,7 +71,7 @@ def _rules() -> Iterator[tuple[str, str]]:
         }
         yield row["name"], "\n".join([
             _title(row["name"]), _facts(facts),
-            f".. autoclass:: rewire.{home}.{row['name']}", "",
+            f".. autoclass:: rewire.{home}.{row['name']}{_called(cls)}", "",
             *_fields(cls, tried), *_bibtex(cls),
         ])  # fmt: skip
 
@@ -105,7 +105,7 @@ def _measures() -> Iterator[tuple[str, str]]:
         }
         yield row["name"], "\n".join([
             _title(row["name"]), _facts(facts),
-            f".. autoclass:: rewire.measures.{row['name']}", "",
+            f".. autoclass:: rewire.measures.{row['name']}{_called(cls)}", "",
             *_fields(cls, {}), *_bibtex(cls),
         ])  # fmt: skip
 
@@ -143,6 +143,12 @@ def _index(title: str, text: str, heads: tuple[str, ...], rows: list[tuple[str, 
     names = "\n".join(f"   {row[0]}" for row in rows)
     toctree = f".. toctree::\n   :hidden:\n   :maxdepth: 1\n\n{names}\n"
     return "\n".join([_title(title), text, "", _table(heads, linked), toctree])
+
+
+def _called(cls: type) -> str:
+    """The fields by name: what autodoc finds is the `__new__` that refuses unknown ones."""
+    names = [f"{field.name}=..." for field in fields(cls) if not field.name.startswith("_")]
+    return f"({', '.join(['*', *names])})" if names else "()"
 
 
 def _picture(kind: str, name: str) -> str:
