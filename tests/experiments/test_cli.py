@@ -44,10 +44,11 @@ def test_help_is_quick_and_imports_neither_torch_nor_numpy():
     assert done.stdout.splitlines()[-1] == "[]"
     took = []
     for _ in range(3):
-        begin = time.perf_counter()
+        before = os.times()
         assert rewire("--help").returncode == 0
-        took.append(time.perf_counter() - begin)
-    assert min(took) < 1.5  # 0.13 s on a quiet machine; the target is 0.3 s
+        after = os.times()
+        took.append(after.children_user - before.children_user)
+    assert min(took) < 1  # of the processor; 0.13 s on a quiet machine, the target is 0.3 s
 
 
 def test_version_is_the_packages(capsys):
