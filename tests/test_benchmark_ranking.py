@@ -223,6 +223,9 @@ def test_the_command_is_told_without_the_folder_it_was_given():
     assert ranking.command_of("rewire run all-rules -o /here/runs seeds=2 -j 1") == (
         "rewire run all-rules seeds=2 -j 1"
     )
+    assert ranking.command_of("rewire run /here/runs/tune-lstm/tuned.toml seeds=2") == (
+        "rewire run tune-lstm/tuned.toml seeds=2"
+    )
 
 
 def test_the_page_of_the_documentation_is_that_of_its_result():

@@ -74,10 +74,11 @@ def _absent(networks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def command_of(given: str) -> str:
-    """What was run, without the folder it was put in."""
+    """What was run, without the folder it was put in, nor the folders that a path begins with."""
     words = shlex.split(given)
     at = [i for i, word in enumerate(words) if word in ("-o", "--out")]
-    return shlex.join(w for i, w in enumerate(words) if i not in at and i - 1 not in at)
+    said = (w for i, w in enumerate(words) if i not in at and i - 1 not in at)
+    return shlex.join(str(Path(*Path(w).parts[-2:])) if Path(w).is_absolute() else w for w in said)
 
 
 # -- runs -----------------------------------------------------------------------------------------
