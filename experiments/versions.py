@@ -51,7 +51,7 @@ def in_brian2(rule: Any) -> dict[str, int]:
     >>> in_brian2(rewire.SynapticSampling()), rewire.SynapticSampling().versions
     ({'SynapticSampling': 2}, {})
     """
-    names = {part.name for part in rule.parts}
+    names = {part.name for part in getattr(rule, "parts", ())}  # a branch has none
     return {**{n: v for n, v in IN_BRIAN2.items() if n in names}, **rule.versions}
 
 

@@ -58,7 +58,8 @@ _HOMES = {
 _MODULES = frozenset({
     "analysis", "averaging", "loading", "saving",
     "branches", "budget", "caveats", "checkpoint", "citations", "compatibility", "coverage",
-    "edit_log", "experiments", "files", "graph", "graph_of", "integrations", "limits", "listening",
+    "edit_log", "experiments", "files", "graph", "graph_of", "hardware",
+    "integrations", "limits", "listening",
     "measures", "models",
     "networkx_backend", "norms", "nulls", "pictures", "rewinding", "rule",
     "rule_budget",

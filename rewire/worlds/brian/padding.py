@@ -154,14 +154,14 @@ class Padded(Wiring):
         self.synapses.variables["_synaptic_pre"].get_value()[filled] = pre[filled]
         super().settle()
 
-    def clipped(self, weights: np.ndarray | float) -> Any:
-        """Weights, (k,), within their bounds."""
+    def clipped(self, weights: np.ndarray | float, most: float) -> Any:
+        """Weights, (k,), from 0 to ``most``."""
         if self._weight is None and not np.all(np.asarray(weights) == 1):
             raise ValueError(
                 f"a rule writes weights, and the synapses of {self.synapses.name!r} have none "
                 "(weight=None): give them one, 'w : 1', or take a rule that moves none."
             )
-        return super().clipped(weights)
+        return super().clipped(weights, most)
 
     def _kept(self) -> dict[str, Any]:
         held = {f"held/{name}": array for name, array in self._held.items()}

@@ -259,9 +259,9 @@ class Wiring:
                 prepare_again(pathway, set(moved.tolist()))
         self._delayed.clear()
 
-    def clipped(self, weights: np.ndarray | float) -> Any:
-        """Weights, (k,), within their bounds."""
-        return np.clip(weights, 0.0, self.w_max)
+    def clipped(self, weights: np.ndarray | float, most: float) -> Any:
+        """Weights, (k,), from 0 to ``most``."""
+        return np.clip(weights, 0.0, most)
 
     @property
     def births(self) -> dict[str, Birth]:

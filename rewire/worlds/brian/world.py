@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import product
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ...graph import Edit, Graph, Population, Projection, Space
+from ...limits import FixedPoint
 from ...native import kernels
 from ...signals import Signal
 from ...world import World
@@ -280,9 +282,15 @@ class Brian(World):
             wiring.last[own] = w[own]
         self._begun = True
 
+    @property
+    def most(self) -> float:
+        """The largest weight: w_max, or under `FixedPoint` the next multiple from it up."""
+        grains = [2.0**-x.fraction for x in self.space.limits if isinstance(x, FixedPoint)]
+        return max([self.wiring.w_max, *(ceil(self.wiring.w_max / g) * g for g in grains)])
+
     def _check_weights(self, weight: np.ndarray) -> None:
         """Refuse weights that are out of bounds at the start."""
-        w_max = self.wiring.w_max
+        w_max = self.most
         if not len(weight):
             return
         if weight.min() < 0:
@@ -339,10 +347,11 @@ class Brian(World):
         if edit.n_add:
             born = after.born
             new, weight = self._synapses(after, born), before.newborn("weight", edit)
-            clipped = self.wiring.clipped(weight)
+            clipped = self.wiring.clipped(weight, self.most)
             self.wiring.retarget(new, self._source_of(after, born), clipped)
         if "weight" in edit.set:
-            self.wiring.w[self._synapses(after)] = self.wiring.clipped(after["weight"].numpy())
+            weights = self.wiring.clipped(after["weight"].numpy(), self.most)
+            self.wiring.w[self._synapses(after)] = weights
 
     def holding(self, graph: Graph) -> Brian:
         return self
