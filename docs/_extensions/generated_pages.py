@@ -221,8 +221,9 @@ def _module(module: ModuleType, objects: dict[int, str]) -> str:
         objects[id(item)] = f"{module.__name__}.{name}"
         entries.append(_entry((f"{module.__name__}.{name}", item)))
     listed = ["Documented elsewhere:\n", *elsewhere, ""] if elsewhere else []
-    title = _title(module.__name__)
-    return "\n".join([title, converted(inspect.getdoc(module) or ""), "", *entries, *listed])
+    # names in signatures are the module's own where another module has the same
+    head = [_title(module.__name__), f".. py:currentmodule:: {module.__name__}", ""]
+    return "\n".join([*head, converted(inspect.getdoc(module) or ""), "", *entries, *listed])
 
 
 def _public(module: ModuleType) -> Iterator[tuple[str, Any]]:
