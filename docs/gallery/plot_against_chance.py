@@ -17,7 +17,7 @@ from rewire.measures import measure
 digits = load_digits()
 x = torch.tensor(digits.data / 16, dtype=torch.float32)
 y = torch.tensor(digits.target)
-x_train, y_train, x_test, y_test = x[:1400], y[:1400], x[1400:], y[1400:]
+x_train, y_train = x[:1400], y[:1400]
 
 
 def network(seed=0):
@@ -34,11 +34,6 @@ def steps(model, optimizer, count, each=None):
         optimizer.step()
         if each is not None:
             each(step)
-
-
-def accuracy(model):
-    with torch.no_grad():
-        return 100 * float((model(x_test).argmax(1) == y_test).float().mean())
 
 
 graphs = {}
