@@ -219,6 +219,12 @@ def test_sums_over_synapses_pass_where_a_weight_of_zero_adds_nothing():
     network, synapses, _ = summed("1 + w * s")
     with pytest.raises(ValueError, match="sums '1 . w . s' into 'g_post' over all synapses"):
         rewirable(synapses, network=network)
+    with pytest.raises(ValueError, match="sums '1 . w . s' into 'g_post' over all synapses"):
+        wiring.Wiring(network, synapses, null=9, w_max=1.0)
+    network, synapses, _ = summed("w * s")
+    synapses.run_regularly("w = clip(w + 0.01, 0, 1)", dt=10 * ms)
+    with pytest.raises(ValueError, match="changes 'w' in all synapses at any time, in empty slots"):
+        rewirable(synapses, network=network, w_max=1.0)
 
 
 def test_code_that_runs_over_all_synapses_is_refused_where_it_draws_or_writes_into_neurons():

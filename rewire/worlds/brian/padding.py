@@ -62,7 +62,7 @@ class Padded(Wiring):
                 "weight=None where all transmit alike."
             )
         super()._check(weight, traces)
-        refuse_what_padding_changes(self.synapses, weight)
+        refuse_what_padding_changes(self.synapses)
         for pathway in self.synapses._pathways:
             if isinstance(pathway.synapse_sources, _Shown):
                 raise ValueError(

@@ -9,12 +9,11 @@ from typing import Any
 COUNTS = ("N", "N_incoming", "N_outgoing")  # of synapses: empty slots are among them
 
 
-def refuse_what_padding_changes(synapses: Any, weight: str | None) -> None:
+def refuse_what_padding_changes(synapses: Any) -> None:
     """Raise ValueError, by name, for code of Synapses to which an empty slot is not nothing.
 
     Event-driven code is never run for one. What runs over all synapses at every time step is
-    allowed where it only moves the synapses' own variables, or, summed into neurons, is 0 at
-    weight 0.
+    allowed where it only moves the synapses' own variables; for sums see :func:`refuse_sums`.
     """
     name = synapses.name
     for pathway in synapses._pathways:
@@ -36,8 +35,6 @@ def refuse_what_padding_changes(synapses: Any, weight: str | None) -> None:
             f"an equation of {name!r} draws random numbers for all synapses at every time step, "
             "and would for empty slots: let the neurons have the noise."
         )
-    for variable, updater in synapses.summed_updaters.items():
-        _refuse_sum(synapses, variable, updater.expression, weight)
     known = {synapses.state_updater, synapses.subexpression_updater, *synapses._pathways,
              *synapses.summed_updaters.values()}  # fmt: skip
     for runner in synapses.contained_objects:
@@ -78,16 +75,34 @@ def writes_to(synapses: Any, variable: str) -> str | None:
     return next((what for what, code in _codes(synapses) if variable in _assignments(code)), None)
 
 
-def _refuse_sum(synapses: Any, variable: str, expression: Any, weight: str | None) -> None:
+def refuse_sums(synapses: Any, weight: str | None) -> None:
+    """Raise ValueError for a sum into neurons to which an empty slot, of weight 0, would add."""
     from brian2.parsing.sympytools import str_to_sympy
 
-    code = expression.code
-    moving = set(synapses.equations.diff_eq_names)
-    if weight is None or weight in moving or _value_at_zero(str_to_sympy(code), weight) != 0:
-        raise ValueError(
-            f"{synapses.name!r} sums {code!r} into {variable!r} over all synapses, which an empty "
-            "slot would add to: let it be 0 where the weight is, as 'w * s : 1 (summed)' is."
-        )
+    for variable, updater in synapses.summed_updaters.items():
+        code = updater.expression.code
+        if weight is None or _value_at_zero(str_to_sympy(code), weight) != 0:
+            raise ValueError(
+                f"{synapses.name!r} sums {code!r} into {variable!r} over all synapses, which an "
+                "empty slot would add to: let it be 0 where the weight is, as "
+                "'w * s : 1 (summed)' is."
+            )
+        if (what := _moves_everywhere(synapses, weight)) is not None:
+            raise ValueError(
+                f"{what} of {synapses.name!r} changes {weight!r} in all synapses at any time, in "
+                f"empty slots too, which are then summed into {variable!r}: let spikes change it, "
+                "in on_pre or on_post."
+            )
+
+
+def _moves_everywhere(synapses: Any, weight: str) -> str | None:
+    """What changes the weight of synapses that no spike passes, or None."""
+    if weight in synapses.equations.diff_eq_names:
+        return f"the equation of {weight!r}"
+    runners = {r.name: r.abstract_code for r in synapses.contained_objects
+               if r not in synapses._pathways and isinstance(getattr(r, "abstract_code", None), str)
+               and getattr(r, "when", None) is not None}  # fmt: skip
+    return next((repr(n) for n, code in runners.items() if weight in _assignments(code)), None)
 
 
 def _value_at_zero(expression: Any, weight: str) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from ...native import kernels
 from .births import Birth, Births, in_base_units
 from .queues import own_queue, prepare, prepare_again
+from .refusals import refuse_sums
 from .stored import from_tree, to_tree
 from .traces import Trace, spikes, trace_of
 
@@ -172,6 +173,7 @@ class Wiring:
                 f"{s.name!r} has no weight {weight!r} of each synapse (it has {names}): write it "
                 "as a parameter of the model, 'w : 1', or name it with weight=."
             )
+        refuse_sums(s, weight)
         self._check_null()
         if any(type(p.queue).__module__.endswith(".spikequeue") for p in s._pathways):
             raise ValueError(
