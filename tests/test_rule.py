@@ -66,14 +66,14 @@ def test_every_built_in_rule_says_what_it_is_and_where_it_comes_from():
         assert isinstance(rule().needs, frozenset)
 
 
-def test_exports_registries_and_the_readme_name_the_same_rules_and_branches():
+def test_exports_registries_and_the_page_on_rules_name_the_same_rules_and_branches():
     listed = {c.__name__ for c in (*rules.BUILT_IN, *branches.BUILT_IN, rewire.On)}
     exported = {n for n in rewire.__all__ if is_derived(getattr(rewire, n), Rule, branches.Branch)}
     # of branches the control alone is exported at the top
     assert exported - {"Rule"} == {c.__name__ for c in (*rules.BUILT_IN, rewire.On)} | {
         "RandomReinit"
     }
-    table = (ROOT / "README.md").read_text().partition("## Rules")[2].partition("\n\n[")[0]
+    table = (ROOT / "docs/rules.md").read_text(encoding="utf-8").partition("## All rules")[2]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     names = [name for cell in rows for name in re.findall("`([A-Za-z0-9]+)`", cell)]
     assert sorted(names) == sorted(listed)
