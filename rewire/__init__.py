@@ -41,6 +41,7 @@ _HOMES = {
     "FORCE": "rules", "ProsPr": "rules",
     "ContinuousSparsification": "rules", "Powerpropagation": "rules",
     "STDS": "rules", "NDSNN": "rules", "ESLSNN": "rules", "EarlyTime": "rules",
+    "SynOpsBudget": "rules",
     "GMP": "rules", "GraNet": "rules", "DSR": "rules", "SNFS": "rules", "MEST": "rules",
     "HomeostaticGrowth": "rules", "SynapticSampling": "rules", "STDPPruning": "rules",
     "RandomRewiring": "rules", "AgeLimit": "rules", "DropGrow": "rules", "Combined": "rules",
@@ -150,6 +151,7 @@ if TYPE_CHECKING:
     from .rules import Supermask as Supermask
     from .rules import SynapticSampling as SynapticSampling
     from .rules import SynFlow as SynFlow
+    from .rules import SynOpsBudget as SynOpsBudget
     from .rules import TopKAST as TopKAST
     from .rules import UnitPruning as UnitPruning
     from .rules import Wanda as Wanda

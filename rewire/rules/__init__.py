@@ -101,6 +101,7 @@ from .structural_plasticity import StructuralPlasticity
 from .supermask import Supermask
 from .synaptic_sampling import SynapticSampling
 from .synflow import SynFlow
+from .synops_budget import SynOpsBudget
 from .top_kast import TopKAST
 from .unit_pruning import UnitPruning
 from .wanda import Wanda
@@ -116,7 +117,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
     EdgePopup, Supermask, STR, SoftThreshold, MovementPruning, TopKAST, SRSTE, ACDC, GradR,
     ContinuousSparsification, Powerpropagation,
     HomeostaticGrowth, SynapticSampling, STDPPruning, STDS, NDSNN, ESLSNN,
-    EarlyTime,
+    EarlyTime, SynOpsBudget,
     AgeLimit, DropGrow, Combined,
 )  # fmt: skip
 

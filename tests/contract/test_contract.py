@@ -149,6 +149,7 @@ RULES = {
     "esl-snn": rewire.ESLSNN(when=when.every(3)),
     "esl-snn-gradient": rewire.ESLSNN(when=when.every(3), grow="gradient"),
     "stdp-pruning": rewire.STDPPruning(threshold=0.1, to=0.1, when=when.every(3)),
+    "synops-budget": rewire.SynOpsBudget(most=1e6, when=when.every(3)),
     "age-limit": rewire.AgeLimit(most=5, when=when.every(2)),
     "random-drop-grow": rewire.DropGrow(drop="random", grow="growth", when=when.every(3)),
     "deep-r-on": rewire.On(
@@ -161,7 +162,7 @@ RULES = {
 BUDGETS = {name: budget_of(rule) for name, rule in RULES.items()}
 SILENCING = {n for n in RULES if silences(RULES[n])}
 MASKED = SILENCING | {"early-time"}
-STILL = {"dense", "static"} | {n for n in RULES if BUDGETS[n].at_start} | SILENCING
+STILL = {"dense", "static", "synops-budget"} | {n for n in RULES if BUDGETS[n].at_start} | SILENCING
 DRAWING = ("age", "esl", "deep", "soft-deep", "plas", "set", "dsr", "mest", "random", "homeo",
            "synap", "cht-soft", "chts")  # fmt: skip
 DRAWS = {name for name in RULES if name.startswith(DRAWING)}
@@ -227,6 +228,9 @@ class Run:
         build, self.shape = MODELS[model]
         self.model, self.dtype = build().to(dtype), dtype
         self.model.timesteps = 5  # which these models do not read
+        if not hasattr(self.model, "takes_spikes"):  # numbers that are not 0 stand for spikes
+            self.model.takes_spikes = [n for n, m in self.model.named_modules()
+                                       if isinstance(m, nn.Linear | nn.Conv2d)]  # fmt: skip
         self.optimizer = OPTIMISERS[optimiser](self.model.parameters())
         budget, rule = BUDGETS[rule], RULES[rule]
         whole = budget.visits or budget.at_start or isinstance(rule, rewire.Dense)
@@ -409,7 +413,7 @@ def test_a_deep_copy_is_a_run_of_its_own(rule, optimiser, model):
 
 PAIRS = (
     "growth", "connection_sensitivity", "gradient_flow", "synaptic_flow", "fisher", "hessian_diag",
-    "input_norm", "probe_gradient", "meta_gradient", "time_divergence",
+    "input_norm", "probe_gradient", "meta_gradient", "time_divergence", "synaptic_operations",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 import rewire
 from rewire.torch_loop import masked_only
-from rewire.when import every
+from rewire.when import every, linear
 
 STEPS, ROWS = 8, 32
 WORLDS = ("masked", "sparse")
@@ -80,6 +80,7 @@ RULES = {
     "ESLSNN": rewire.ESLSNN(when=every(2)),
     "EarlyTime": rewire.EarlyTime(to=0.1, distance=0.3, history=3, until=1.0, when=every(1)),
     "STDPPruning": rewire.STDPPruning(threshold=0.1, to=0.1, when=every(3)),
+    "SynOpsBudget": rewire.SynOpsBudget(most=linear(80.0, 40.0), when=every(2)),
     "AgeLimit": rewire.AgeLimit(most=3, when=every(2)),
     "DropGrow": rewire.DropGrow(drop="random", grow="growth", when=every(2)),
     "Combined": rewire.Combined(
@@ -103,6 +104,7 @@ def model_of(seed=0):
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 4)).double()
     model.timesteps = 5  # for EarlyTime; the model does not read it
+    model.takes_spikes = ("0", "2")  # for SynOpsBudget: numbers that are not 0
     return model
 
 

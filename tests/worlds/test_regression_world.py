@@ -86,6 +86,7 @@ REFUSED = {
     rewire.SRSTE(): "gain",
     rewire.STDS(): "gain",
     rewire.EarlyTime(to=0.25): "'time_divergence'",
+    rewire.SynOpsBudget(most=9.0): "'synaptic_operations'",
     rewire.ContinuousSparsification(to=0.25): "gain",
     rewire.Powerpropagation(to=0.25): "gain",
     rewire.GradR(): "gain",

@@ -3,8 +3,9 @@
 In both torch worlds, of a layer written as a matrix (:mod:`rewire.select.rows`) whose column j
 multiplies the number x_j of every sample (a token, a place of a convolution, a step of a sequence):
 ``input_norm``, the norm of x_j over the samples; ``input_moments``, (k, n), the row of X X^T that
-belongs to x_j. In float64. The model is in evaluation mode meanwhile, with the weights of the graph
-that the signals are asked of.
+belongs to x_j; ``synaptic_operations``, of layers that take spikes, how many of the samples of an
+example x_j is a spike in. In float64. The model is in evaluation mode meanwhile, with the weights
+of the graph that the signals are asked of.
 """
 
 from __future__ import annotations
@@ -34,11 +35,44 @@ Kept = dict[tuple[int, int], Tensor]  # projection, part of its rows -> sums ove
 def input_norm(world: DenseModel, graph: Graph, keys: Tensor) -> Tensor:
     """The norm, over the probe's samples, of what each synapse's weight multiplies, (k,)."""
     sums = _summed(world, graph, keys, lambda x: x.square().sum(0))
-    out = torch.zeros(len(keys), dtype=torch.float64)
-    for i, rows, part, column in _asked(graph, keys):
-        for b in part.unique().tolist():
-            within = part == b
-            out[rows[within]] = sums[i, b][column[within]].sqrt()
+    return _at(graph, keys, sums).sqrt()
+
+
+@dense_signal("synaptic_operations", needs_probe=True)
+@torch.no_grad()
+def synaptic_operations(world: DenseModel, graph: Graph, keys: Tensor) -> Tensor:
+    """The spikes that each synapse carries, or would, in a pass over one example, (k,): a mean over
+    the probe's examples. A spike is an input that is not 0, of a layer that the model, or a part of
+    it, names in its attribute ``takes_spikes``; synapses of others have 0.
+
+    Raises ValueError for a model that names none with synapses of the graph.
+    """
+    names = {
+        f"{prefix}.{layer}.weight" if prefix else f"{layer}.weight"
+        for prefix, module in world.model.named_modules()
+        for layer in getattr(module, "takes_spikes", ())
+    }
+    spiking = [i for i, p in enumerate(graph.projections) if p.name in names]
+    if not spiking:
+        raise ValueError(
+            "SynOpsBudget counts the spikes that synapses carry, and no layer here is known to "
+            "take spikes: the model names those that do in its attribute 'takes_spikes', a tuple; "
+            f"projections are {', '.join(p.name for p in graph.projections)}."
+        )
+    out, examples = torch.zeros(len(keys), dtype=torch.float64), []
+
+    def count(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        inputs = (x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+        examples.append(len(next(inputs)))
+
+    known = torch.isin(graph.space.which(keys), torch.tensor(spiking))
+    if known.any():
+        hook = world.model.register_forward_pre_hook(count, with_kwargs=True)
+        try:
+            sums = _summed(world, graph, keys[known], lambda x: (x != 0).double().sum(0))
+        finally:
+            hook.remove()
+        out[known] = _at(graph, keys[known], sums) / world.counted(sum(examples))
     return out
 
 
@@ -56,6 +90,16 @@ def input_moments(world: DenseModel, graph: Graph, keys: Tensor) -> Tensor:
             within = part == b
             moments = sums[i, b]
             out[rows[within], : moments.shape[1]] = moments[column[within]]
+    return out
+
+
+def _at(graph: Graph, keys: Tensor, sums: Kept) -> Tensor:
+    """At each key what was added up of its column, (k,)."""
+    out = torch.zeros(len(keys), dtype=torch.float64)
+    for i, rows, part, column in _asked(graph, keys):
+        for b in part.unique().tolist():
+            within = part == b
+            out[rows[within]] = sums[i, b][column[within]]
     return out
 
 
