@@ -1,5 +1,6 @@
 """Settings of every test: one thread, seeded, and property tests that draw the same examples."""
 
+import gc
 import random
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+gc.disable()  # while all tests and what they import are loaded, none of which is garbage
 settings.register_profile(
     "rewire",
     deadline=None,
@@ -16,6 +18,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("rewire")
+
+
+def pytest_collection_finish():
+    """Leaves what was loaded out of later collections, which Brian2 asks for at every run and a
+    pool before it forks: they look through what tests have made, not through a million objects."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -82,9 +82,10 @@ class Pool(Engine):
         refuse_cuda_before_fork()
         import_what_children_would()
         # A child's garbage collector leaves the parent's objects alone: their pages stay shared.
+        # A heap that was frozen before stays so; some hundred objects Python 3.12 freezes itself.
+        self._frozen = gc.get_freeze_count() < 10_000
         gc.collect()
         gc.freeze()
-        self._frozen = True
         return self
 
     def start(self, job: Job) -> None:

@@ -1,5 +1,6 @@
 """The schedule, and what is the pool's own: its pipe, its forks, its locks."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -184,6 +185,13 @@ def test_an_error_in_the_listener_ends_the_children_too(tmp_path):
     assert list(tmp_path.glob("pids/?"))
     assert chain.living(tmp_path) == []
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_heap_that_was_frozen_before_stays_frozen(tmp_path):
+    before = gc.get_freeze_count()  # see conftest.py
+    assert before > 10_000
+    run_cells([chain.ChainCell("a", {})], out=tmp_path, engine=local(1), work=chain.chain)
+    assert gc.get_freeze_count() >= before
 
 
 def test_a_folder_in_use_is_waited_for_and_then_refused(tmp_path, monkeypatch):
