@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from rewire.experiments import cli, store
+from rewire.experiments import cli, runner, store
 
 HEADER = """
 model = { name = "mlp", hidden = [24, 16] }
@@ -21,15 +21,23 @@ POSSIBLE = 64 * 24 + 24 * 16 + 16 * 10
 DENSITIES = (0.3, 0.1)
 
 
-def run(folder, rules, world="masked", densities=DENSITIES, code=0):
-    """The results of ``rules``; none where even the plan is to end with an exit code of its own."""
+def run(folder, rules, world="masked", densities=DENSITIES, code=0, report=True):
+    """The results of ``rules``; none where even the plan is to end with an exit code of its own.
+    Their report, which is the same from each world, is drawn in the masked one."""
     header = HEADER.replace("SUBSTRATE", world)
     experiment = folder / "experiment.toml"
     experiment.write_text(header.replace("DENSITIES", ", ".join(map(str, densities))) + rules)
     assert cli.main(["run", str(experiment), "--dry-run"]) == code  # its costs can be estimated
     if code:
         return []
-    assert cli.main(["run", str(experiment), "--out", str(folder / "out"), "--workers", "1"]) == 0
+    done = runner.run_experiment(
+        experiment,
+        out=folder / "out",
+        workers=1,
+        progress="quiet",
+        report=report and world == "masked",
+    )
+    assert done.exit_code == 0
     return store.results(folder / "out")
 
 

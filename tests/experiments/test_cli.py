@@ -288,9 +288,10 @@ def test_another_experiment_is_sent_to_another_folder(tiny, capsys):
 def test_a_run_may_grow_and_a_title_may_change(tmp_path):
     base = ["rules=[Static]", "steps=5", "data=digits", "densities=[.2]", "evaluate_every=5"]
     out = tmp_path / "run"
-    runner.run_experiment("quickstart", [*base, "seeds=1"], out=out, workers=0, progress="quiet")
+    quiet = {"workers": 0, "progress": "quiet", "report": False}
+    runner.run_experiment("quickstart", [*base, "seeds=1"], out=out, **quiet)
     more = [*base, "seeds=2", "title=more"]
-    done = runner.run_experiment("quickstart", more, out=out, workers=0, progress="quiet")
+    done = runner.run_experiment("quickstart", more, out=out, **quiet)
     assert sorted(o.status for o in done.outcomes.values()) == ["finished", "skipped"]
     assert [row["seed"] for row in store.results(out)] == [0, 1]
     with pytest.raises(ConfigError, match="holds another experiment"):

@@ -20,7 +20,7 @@ def run(tmp_path_factory):
     )  # fmt: skip
     from rewire.experiments.runner import run_experiment
 
-    run_experiment(tree, out=out, workers=0, progress="quiet")
+    run_experiment(tree, out=out, workers=0, progress="quiet", report=False)
     return rewire.open(out)
 
 

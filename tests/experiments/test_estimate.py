@@ -48,7 +48,8 @@ def test_the_disk_of_finished_cells_is_foretold(planned, tmp_path):
     experiment, listed = planned
     told = estimate(experiment, listed)
     (tmp_path / "x.json").write_text(json.dumps(EXPERIMENT))
-    runner.run_experiment(tmp_path / "x.json", out=tmp_path / "out", workers=0, progress="quiet")
+    quiet = {"workers": 0, "progress": "quiet", "report": False}
+    runner.run_experiment(tmp_path / "x.json", out=tmp_path / "out", **quiet)
     for cell in listed:
         folder = store.Run(tmp_path / "out").cell(cell.hash).path
         taken = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

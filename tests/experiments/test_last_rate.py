@@ -128,5 +128,5 @@ def test_cells_fine_tune_at_the_factor_of_the_last_step(tmp_path, monkeypatch, r
     experiment = {**BASE, "rules": rules, "schedule": SCHEDULES["step"]}
     parse(experiment)
     factors.clear()
-    run_experiment(experiment, out=tmp_path / "out", workers=0)
+    run_experiment(experiment, out=tmp_path / "out", workers=0, report=False)
     assert factors[-STEPS:] == [0.5**3] * STEPS

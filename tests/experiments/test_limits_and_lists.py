@@ -41,7 +41,7 @@ def test_limits_hold_at_the_end_and_the_dense_network_has_none(tmp_path, world):
     plain = {c.label: c.hash for c in _plan({**tree, "limits": []})}
     planned = {c.label: c for c in _plan(tree)}
     assert planned["Dense"].hash == plain["Dense"] and planned["SET"].hash != plain["SET"]
-    done = run_experiment(tree, out=tmp_path / "out", workers=0)
+    done = run_experiment(tree, out=tmp_path / "out", workers=0, report=False)
     assert done.exit_code == 0
     for row in store.results(done.out):
         if row["rule"] == "Dense":
@@ -114,7 +114,7 @@ def test_limits_and_lists_hold_in_brian(tmp_path):
     tree["rules"] = [aged]
     with pytest.raises(ConfigError, match="would hold 32 incoming edges, but may hold 24"):
         parse({**tree, "limits": [{"limit": "FanIn", "most": 24}]})
-    done = run_experiment(tree, out=tmp_path / "out", workers=0)
+    done = run_experiment(tree, out=tmp_path / "out", workers=0, report=False)
     start, end = store.results(done.out)
     assert start["edges"] == end["edges"] and end["formed"] == end["dropped"] > start["edges"]
     saved, meta = store.Run(done.out).cell(end["cell"]).read_level(end["level"])

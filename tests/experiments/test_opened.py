@@ -272,7 +272,7 @@ def test_the_levels_of_a_spiking_cell_are_those_of_its_log(tmp_path):
         "name": "small", "world": "brian", "model": model, "seconds": 1, "record_every": 1,
         "seeds": 1, "rules": [rule],
     }  # fmt: skip
-    run_experiment(tree, out=tmp_path / "out", workers=0)
+    run_experiment(tree, out=tmp_path / "out", workers=0, report=False)
     (cell,) = rewire.open(tmp_path / "out")
     assert cell.levels == {0: 0, 1: 1000} and len(cell.history) > 50
     last = dict(cell.graphs(every=100))[1000]
@@ -288,7 +288,7 @@ def test_the_layers_of_an_older_run_are_joined_by_following_its_model(tmp_path):
         "optimizer": {"name": "sgd", "lr": 0.05}, "densities": [0.05], "seeds": 1,
         "rules": ["Static"],
     }  # fmt: skip
-    run_experiment(tree, out=tmp_path / "out", workers=0)
+    run_experiment(tree, out=tmp_path / "out", workers=0, report=False)
     (cell,) = rewire.open(tmp_path / "out")
     joined = cell.graph().network
     files = cell.store

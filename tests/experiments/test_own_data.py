@@ -41,8 +41,8 @@ def hashes(data, **changes):
     return [cell.hash for cell in kinds.plan(kinds.load(tree(data, **changes)))]
 
 
-def train(data, out, **changes):
-    finished = run_experiment(tree(data, **changes), out=out, workers=0)
+def train(data, out, report=False, **changes):
+    finished = run_experiment(tree(data, **changes), out=out, workers=0, report=report)
     assert finished.exit_code == 0
     return store.results(out)
 
@@ -83,7 +83,7 @@ def test_tensors_items_and_rows_of_one_content_are_one_run(tmp_path):
     (row,) = train((x, y), tmp_path)
     assert row["test_accuracy"] > 0.6
     before = (tmp_path / "cells" / row["cell"] / "metrics.jsonl").read_bytes()
-    train(Items(x, y), tmp_path)  # finished: nothing is trained again
+    train(Items(x, y), tmp_path, report=True)  # finished: nothing is trained again
     assert (tmp_path / "cells" / row["cell"] / "metrics.jsonl").read_bytes() == before
 
 
@@ -199,7 +199,7 @@ def test_a_folder_of_pictures_is_a_data_set_by_class(tmp_path):
     arrays = read_folder(tmp_path / "a")
     assert arrays.classes == ("column", "row")
     assert np.array_equal(np.sort(arrays.train[0], 0), np.sort(x, 0))
-    (row,) = train(f"folder:{tmp_path / 'a'}", tmp_path / "out")
+    (row,) = train(f"folder:{tmp_path / 'a'}", tmp_path / "out", report=True)
     assert 0 <= row["test_accuracy"] <= 1
     pictures(tmp_path / "b" / "train", "RGB", n=20)
     pictures(tmp_path / "b" / "test", "RGB", n=8)

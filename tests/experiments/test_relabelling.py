@@ -18,7 +18,7 @@ def run(tmp_path_factory):
         optimizer={"name": "sgd", "lr": 0.2}, evaluate_every=200, seeds=[0], densities=[0.1],
         rules=[{"rule": "DeepR", "noise": 1e-3, "l1": 1e-4}, {"rule": "Static"}],
     )  # fmt: skip
-    run_experiment(tree, out=out, workers=0, progress="quiet")
+    run_experiment(tree, out=out, workers=0, progress="quiet", report=False)
     return rewire.open(out)
 
 

@@ -102,7 +102,7 @@ def test_a_copy_trains_as_its_original_does():
 
 def test_the_command_copies_a_finished_training_from_its_initialisation(tmp_path, capsys):
     tree = {**BASE, "densities": [0.5], "rules": ["Dense", TICKET]}
-    out = run_experiment(tree, out=tmp_path / "out", workers=0).out
+    out = run_experiment(tree, out=tmp_path / "out", workers=0, report=False).out
     (dense,) = {r["cell"] for r in store.results(out) if r["label"] == "Dense"}
     folder = str(out / "cells" / dense)
     assert cli.main(["branch", folder, "sibling", "--label", "again", "-j", "0"]) == 0
