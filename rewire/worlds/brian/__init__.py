@@ -3,7 +3,8 @@
 from . import signals as signals  # registered as they are imported
 from .from_synapses import Rewirable, rewirable
 from .loop import drive
+from .sharing import share_slots
 from .wiring import Wiring
 from .world import Brian
 
-__all__ = ["Brian", "Rewirable", "Wiring", "drive", "rewirable"]
+__all__ = ["Brian", "Rewirable", "Wiring", "drive", "rewirable", "share_slots"]

@@ -62,7 +62,7 @@ def drive(
     operations = [
         b2.NetworkOperation(
             _ticking(wiring, its, reseed if wiring is first else None, stop_if_done),
-            clock=wiring.synapses.source.clock,
+            clock=wiring.clock,
             when="end",
             order=ORDER + at,
             name=f"rewire_{at}" if at else "rewire",
@@ -128,8 +128,12 @@ def _by_wiring(sessions: Sequence[Run]) -> list[tuple[Wiring, list[Run]]]:
     wirings = list({id(w.wiring): w.wiring for w in worlds}.values())
     if len({id(w.network) for w in wirings}) > 1:
         raise ValueError("drive() runs one network: its sessions' worlds must share one Network.")
-    if len({id(w.synapses) for w in wirings}) < len(wirings):
-        raise ValueError("worlds on the same Synapses must share one Wiring.")
+    joined = [id(synapses) for w in wirings for synapses in w.joined]
+    if len(set(joined)) < len(joined):
+        raise ValueError(
+            "worlds on the same Synapses must share one Wiring; of worlds whose slots are shared, "
+            "only the world that share_slots() gave takes a session."
+        )
     if len({w.dt for w in wirings}) > 1:
         raise ValueError(
             f"the sources of the sessions' synapses have different time steps, "

@@ -26,8 +26,7 @@ def _weight(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
 @signal("brian", "drift")
 def _drift(world: Brian, graph: Graph, keys: Tensor) -> Tensor:
     """What plasticity has changed in the weights since the last tick; 0 for absent synapses."""
-    assert world.wiring.last is not None
-    return _at_synapses(world, graph, keys, world.wiring.w - world.wiring.last)
+    return _at_synapses(world, graph, keys, world.wiring.drift())
 
 
 @signal("brian", "age")
@@ -82,7 +81,7 @@ def _rate(world: Brian, graph: Graph, population: str) -> Tensor:
 def _among_spiking(world: Brian, populations: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     spiking, only_targets = world.wiring.spiking(), [p for p in populations if world.end_of(p)]
     if only_targets:  # numbered after all sources
-        first = np.int32(len(world.wiring.synapses.source))
+        first = np.int32(world.wiring.sources)
         spiking = np.concatenate([spiking, world.wiring.spiking(POST) + first])
     return spiking, world.ranges(tuple(populations))
 

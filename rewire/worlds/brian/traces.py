@@ -47,6 +47,7 @@ class GivenTrace:
     """A variable of the user's neurons that is their trace."""
 
     def __init__(self, group: Any, name: str):
+        self.name = name
         self._value: Callable[[], np.ndarray] = group.variables[name].get_value
         self._where = slice(group.start, group.stop)
 

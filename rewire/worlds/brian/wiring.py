@@ -292,6 +292,21 @@ class Wiring:
         """Signals that are not to be had, as the target neurons neither spike nor have a trace."""
         return frozenset() if self._traces[POST] else frozenset({"growth"})
 
+    @property
+    def sources(self) -> int:
+        """How many neurons synapses may come from."""
+        return len(self.synapses.source)
+
+    @property
+    def joined(self) -> tuple[Any, ...]:
+        """The Synapses objects whose slots these are."""
+        return (self.synapses,)
+
+    @property
+    def clock(self) -> Any:
+        """Brian2's clock of the neurons that synapses come from."""
+        return self.synapses.source.clock
+
     def spiking(self, end: int = PRE) -> np.ndarray:
         """Numbers of the neurons of the source (or target) group that spiked in their clock's last
         time step, ascending, int32."""
@@ -319,6 +334,11 @@ class Wiring:
     def ages(self) -> np.ndarray:
         """Seconds since each slot was last given to a synapse, or emptied."""
         return (self.step - self._born) * self.dt
+
+    def drift(self) -> np.ndarray:
+        """What plasticity has changed in the weight of each slot since the last tick."""
+        assert self.last is not None
+        return self.w - self.last
 
     def watch(self, needs: frozenset[str]) -> None:
         """Keep from tick to tick what these signals are made of."""

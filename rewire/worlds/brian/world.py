@@ -15,7 +15,7 @@ Several worlds on one wiring are disjoint copies of a network, each with a sessi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from math import ceil
 from typing import Any
@@ -76,17 +76,30 @@ class Brian(World):
         self._targets = ranges(targets, target, "targets")
         _refuse_other_neurons(self._sources, source, self._targets, target)
         self._slots = {name: self._table(name, where) for name, where in self._targets.items()}
-        self._own = np.concatenate([t.ravel() for t in self._slots.values()])
         self.space = self._space(projections, positions or {}, multapses)
         projected = self.space.projections
+        self._lay_out(
+            [self._slots[p.target] for p in projected],
+            [self._sources[p.source].start for p in projected],
+        )
+
+    def _lay_out(self, tables: Sequence[np.ndarray], starts: Sequence[int]) -> None:
+        """Note where the synapses of each projection are, and where its sources begin.
+
+        tables: numbers of synapses, (units, slots), one table for projections of one wiring that
+            end at the same units.
+        """
+        projected, self._tables = self.space.projections, tables
         self._widths = np.array([p.shape[1] for p in projected])
-        self._starts = np.array([self._sources[p.source].start for p in projected])
+        self._starts = np.array(starts, np.int64)
         self._begun = False
-        # of each projection's target: its slots, and where in _own they begin
-        begin = np.cumsum([0, *(t.size for t in self._slots.values())])
-        place = {name: at for name, at in zip(self._slots, begin, strict=False)}
-        self._first = np.array([place[p.target] for p in projected])
-        self._many = np.array([self._slots[p.target].shape[1] for p in projected])
+        # all tables one after the other, and where in them that of each projection begins
+        apart = list({id(table): table for table in (*self._slots.values(), *tables)}.values())
+        self._own = np.concatenate([table.ravel() for table in apart])
+        begin = np.cumsum([0, *(table.size for table in apart)])
+        place = {id(table): at for table, at in zip(apart, begin, strict=False)}
+        self._first = np.array([place[id(table)] for table in tables])
+        self._many = np.array([table.shape[1] for table in tables])
         self._native = None
         if kernels is not None:
             layout = self._widths, self._starts, self._first, self._many, self._own
@@ -150,10 +163,10 @@ class Brian(World):
         """The connectivity as Brian2 holds it now, with columns weight and slot."""
         keys, weight, slot = [], [], []
         for i, p in enumerate(self.space.projections):
-            table, source = self._slots[p.target], self._sources[p.source]
-            pre = self.wiring.pre[table] - self.wiring._offset
-            unit, at = np.nonzero((pre >= source.start) & (pre < source.stop))
-            local = unit * p.shape[1] + pre[unit, at] - source.start
+            table, width = self._tables[i], p.shape[1]
+            pre = self.wiring.pre[table] - self.wiring._offset - self._starts[i]
+            unit, at = np.nonzero((pre >= 0) & (pre < width))
+            local = unit * width + pre[unit, at]
             order = np.argsort(local, kind="stable")
             keys.append(local[order] + self.space.bounds[i])
             weight.append(self.wiring.w[table[unit, at]][order])
@@ -225,7 +238,7 @@ class Brian(World):
         """Numbers of the neurons of each population among the synapses' sources, (k, 2); those of
         populations that are targets only follow after them."""
         if populations not in self._ranges_of:
-            after, ranges = len(self.wiring.synapses.source), []
+            after, ranges = self.wiring.sources, []
             for name in populations:
                 end = self.end_of(name)
                 where, first = self.at(end)[name], after if end == POST else 0
