@@ -296,3 +296,14 @@ def test_limits_are_read_from_tables():
     ):
         with pytest.raises(ValueError, match=message):
             limits.from_tables([table])
+
+
+def test_the_page_on_limits_names_the_rules_that_choose_synapses_by_themselves():
+    from pathlib import Path
+
+    from rewire import rules
+
+    page = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
+    row = page.partition("- rules that choose synapses by themselves")[2].partition("\n\n")[0]
+    unlimited = [rule.__name__ for rule in rules.BUILT_IN if not rule().lives_under]
+    assert [name for name in unlimited if f"`{name}`" not in row] == []

@@ -7,6 +7,7 @@ TYPE_CHECKING) costs nothing at run time; both still tie two files together for 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -206,6 +207,15 @@ def test_no_modules_import_each_other_in_a_circle():
 
 def test_no_import_runs_up_a_floor():
     assert upward(FLOORS, "rewire") == []
+
+
+def test_the_page_on_the_architecture_names_modules_on_their_floors():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (`.*?`) \|", page, re.M)
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    for (_, cell), modules in zip(rows, FLOORS, strict=False):
+        named = {f"rewire.{name}" for name in re.findall("`([a-z_]+)`", cell)}
+        assert named and named <= set(modules), cell
 
 
 def test_no_import_within_experiments_runs_up_a_floor():
