@@ -22,13 +22,17 @@ def listings(language: str) -> list[str]:
 def test_the_page_runs_and_prints_what_it_shows(capsys, monkeypatch) -> None:
     monkeypatch.setattr(declared, "_REGISTERED", dict(declared._REGISTERED))
     namespace: dict[str, object] = {}
+    first, train, mixture, *rest = listings("python")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exec(compile(first + train, "docs/any-model.md", "exec"), namespace)
     with pytest.warns(UserWarning, match="only 320 of 864 weights .* 'up' .384: Mixture is no"):
-        exec(compile(listings("python")[0], "docs/any-model.md", "exec"), namespace)
+        exec(compile(mixture, "docs/any-model.md", "exec"), namespace)
     (shown,) = listings("text")
     assert capsys.readouterr().out == shown
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for code in listings("python")[1:]:
+        for code in rest:
             exec(compile(code, "docs/any-model.md", "exec"), namespace)
     net = namespace["net"]
     assert isinstance(net, rewire.Session) and net.edges == 66
@@ -60,7 +64,7 @@ def test_a_net_of_the_page_trains() -> None:
     namespace: dict[str, object] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for code in listings("python")[:2]:
+        for code in listings("python")[2:4]:
             exec(compile(code, "docs/any-model.md", "exec"), namespace)
     model, net = namespace["model"], namespace["net"]
     assert isinstance(model, nn.Module) and isinstance(net, rewire.Session)
