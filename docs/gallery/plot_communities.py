@@ -18,6 +18,7 @@ digits = load_digits()
 x = torch.tensor(digits.data / 16, dtype=torch.float32)
 y = torch.tensor(digits.target)
 x_train, y_train = x[:1400], y[:1400]
+batches = list(zip(x_train.split(64), y_train.split(64), strict=True))
 
 
 def network(seed=0):
@@ -26,21 +27,13 @@ def network(seed=0):
     return model, torch.optim.Adam(model.parameters(), lr=0.01)
 
 
-def steps(model, optimizer, count, each=None):
-    for step in range(count):
-        batch = torch.randint(len(x_train), (64,))
-        optimizer.zero_grad()
-        cross_entropy(model(x_train[batch]), y_train[batch]).backward()
-        optimizer.step()
-        if each is not None:
-            each(step)
+def loss(model, batch):
+    return cross_entropy(model(batch[0]), batch[1])
 
 
 model, optimizer = network()
-net = rewire.attach(
-    model, optimizer, rewire.RigL(when=rewire.every(10)), density=0.04, seed=0, steps=300
-)
-steps(model, optimizer, 300)
+rule = rewire.RigL(when=rewire.every(10))
+net = rewire.train(model, optimizer, rule, loss=loss, data=batches, steps=300, density=0.04, seed=0)
 graph = net.graph.to_networkx(weight="abs").to_undirected()
 graph.remove_nodes_from(list(nx.isolates(graph)))
 groups = sorted(nx.community.louvain_communities(graph, seed=0), key=len, reverse=True)

@@ -17,6 +17,7 @@ digits = load_digits()
 x = torch.tensor(digits.data / 16, dtype=torch.float32)
 y = torch.tensor(digits.target)
 x_train, y_train, x_test, y_test = x[:1400], y[:1400], x[1400:], y[1400:]
+batches = list(zip(x_train.split(64), y_train.split(64), strict=True))
 
 
 def network(seed=0):
@@ -25,14 +26,8 @@ def network(seed=0):
     return model, torch.optim.Adam(model.parameters(), lr=0.01)
 
 
-def steps(model, optimizer, count, each=None):
-    for step in range(count):
-        batch = torch.randint(len(x_train), (64,))
-        optimizer.zero_grad()
-        cross_entropy(model(x_train[batch]), y_train[batch]).backward()
-        optimizer.step()
-        if each is not None:
-            each(step)
+def loss(model, batch):
+    return cross_entropy(model(batch[0]), batch[1])
 
 
 def accuracy(model):
@@ -43,11 +38,11 @@ def accuracy(model):
 fan_in = {}
 for name, limits in (("no limit", []), ("at most 8", [rewire.FanIn(most=8, to="0")])):
     model, optimizer = network()
-    net = rewire.attach(
-        model, optimizer, rewire.RigL(when=rewire.every(10)), density=0.08, seed=0, steps=300,
+    rule = rewire.RigL(when=rewire.every(10))
+    net = rewire.train(
+        model, optimizer, rule, loss=loss, data=batches, steps=300, density=0.08, seed=0,
         limits=limits,
     )  # fmt: skip
-    steps(model, optimizer, 300)
     _, _, post = net.graph.locate()
     fan_in[name] = torch.bincount(post[net.graph.rows(0)], minlength=100)
     most = int(fan_in[name].max())

@@ -19,6 +19,7 @@ digits = load_digits()
 x = torch.tensor(digits.data / 16, dtype=torch.float32)
 y = torch.tensor(digits.target)
 x_train, y_train = x[:1400], y[:1400]
+batches = list(zip(x_train.split(64), y_train.split(64), strict=True))
 
 
 def network(seed=0):
@@ -27,23 +28,17 @@ def network(seed=0):
     return model, torch.optim.Adam(model.parameters(), lr=0.01)
 
 
-def steps(model, optimizer, count, each=None):
-    for step in range(count):
-        batch = torch.randint(len(x_train), (64,))
-        optimizer.zero_grad()
-        cross_entropy(model(x_train[batch]), y_train[batch]).backward()
-        optimizer.step()
-        if each is not None:
-            each(step)
+def loss(model, batch):
+    return cross_entropy(model(batch[0]), batch[1])
 
 
 masks = []
 for seed in range(4):
     model, optimizer = network(seed)
-    net = rewire.attach(
-        model, optimizer, rewire.RigL(when=rewire.every(10)), density=0.1, seed=seed, steps=200
+    rule = rewire.RigL(when=rewire.every(10))
+    net = rewire.train(
+        model, optimizer, rule, loss=loss, data=batches, steps=200, density=0.1, seed=seed
     )
-    steps(model, optimizer, 200)
     masks.append(net.graph.mask(0))
 
 shared = [float((a & b).sum() / (a | b).sum()) for a, b in combinations(masks, 2)]

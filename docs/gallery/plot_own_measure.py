@@ -17,6 +17,7 @@ digits = load_digits()
 x = torch.tensor(digits.data / 16, dtype=torch.float32)
 y = torch.tensor(digits.target)
 x_train, y_train = x[:1400], y[:1400]
+batches = list(zip(x_train.split(64), y_train.split(64), strict=True))
 
 
 def network(seed=0):
@@ -25,14 +26,8 @@ def network(seed=0):
     return model, torch.optim.Adam(model.parameters(), lr=0.01)
 
 
-def steps(model, optimizer, count, each=None):
-    for step in range(count):
-        batch = torch.randint(len(x_train), (64,))
-        optimizer.zero_grad()
-        cross_entropy(model(x_train[batch]), y_train[batch]).backward()
-        optimizer.step()
-        if each is not None:
-            each(step)
+def loss(model, batch):
+    return cross_entropy(model(batch[0]), batch[1])
 
 
 def shared_inputs(graph):
@@ -49,8 +44,9 @@ rows = {}
 often = rewire.every(10)
 for rule in (rewire.Static(), rewire.SET(when=often), rewire.RigL(when=often)):
     model, optimizer = network()
-    net = rewire.attach(model, optimizer, rule, density=0.08, seed=0, steps=200)
-    steps(model, optimizer, 200)
+    net = rewire.train(
+        model, optimizer, rule, loss=loss, data=batches, steps=200, density=0.08, seed=0
+    )
     (rows[rule.name],) = measure(net.graph, shared_inputs, null="degrees", draws=30)
     row = rows[rule.name]
     print(f"{rule.name:7} {row.value:.3f}, chance {row.mean:.3f}, z {row.z}")

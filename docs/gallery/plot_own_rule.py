@@ -21,6 +21,7 @@ digits = load_digits()
 x = torch.tensor(digits.data / 16, dtype=torch.float32)
 y = torch.tensor(digits.target)
 x_train, y_train, x_test, y_test = x[:1400], y[:1400], x[1400:], y[1400:]
+batches = list(zip(x_train.split(64), y_train.split(64), strict=True))
 
 
 def network(seed=0):
@@ -29,14 +30,8 @@ def network(seed=0):
     return model, torch.optim.Adam(model.parameters(), lr=0.01)
 
 
-def steps(model, optimizer, count, each=None):
-    for step in range(count):
-        batch = torch.randint(len(x_train), (64,))
-        optimizer.zero_grad()
-        cross_entropy(model(x_train[batch]), y_train[batch]).backward()
-        optimizer.step()
-        if each is not None:
-            each(step)
+def loss(model, batch):
+    return cross_entropy(model(batch[0]), batch[1])
 
 
 def accuracy(model):
@@ -73,8 +68,9 @@ for rule in (rewire.Static(), rewire.SET(fraction=0.1, when=every(10)), Busy()):
     results[rule.name] = []
     for seed in range(3):
         model, optimizer = network(seed)
-        net = rewire.attach(model, optimizer, rule, density=0.04, seed=seed)
-        steps(model, optimizer, 200)
+        net = rewire.train(
+            model, optimizer, rule, loss=loss, data=batches, steps=200, density=0.04, seed=seed
+        )
         results[rule.name].append(accuracy(model))
     print(rule.name, net.edges, *(f"{value:.1f}" for value in results[rule.name]))
 

@@ -17,6 +17,7 @@ digits = load_digits()
 x = torch.tensor(digits.data / 16, dtype=torch.float32)
 y = torch.tensor(digits.target)
 x_train, y_train, x_test, y_test = x[:1400], y[:1400], x[1400:], y[1400:]
+batches = list(zip(x_train.split(64), y_train.split(64), strict=True))
 
 
 def network(seed=0):
@@ -25,14 +26,8 @@ def network(seed=0):
     return model, torch.optim.Adam(model.parameters(), lr=0.01)
 
 
-def steps(model, optimizer, count, each=None):
-    for step in range(count):
-        batch = torch.randint(len(x_train), (64,))
-        optimizer.zero_grad()
-        cross_entropy(model(x_train[batch]), y_train[batch]).backward()
-        optimizer.step()
-        if each is not None:
-            each(step)
+def loss(model, batch):
+    return cross_entropy(model(batch[0]), batch[1])
 
 
 def accuracy(model):
@@ -45,8 +40,9 @@ temperatures = (0.0, 1e-5, 1e-4, 1e-3, 1e-2)
 for temperature in temperatures:
     model, optimizer = network()
     rule = rewire.DeepR(temperature=temperature)
-    net = rewire.attach(model, optimizer, rule, density=0.1, seed=0)
-    steps(model, optimizer, 150)
+    net = rewire.train(
+        model, optimizer, rule, loss=loss, data=batches, steps=150, density=0.1, seed=0
+    )
     formed.append(net.history.formed / 150)
     right.append(accuracy(model))
     print(f"T = {temperature:g}: {formed[-1]:.1f} edges a step, {right[-1]:.1f} %")
