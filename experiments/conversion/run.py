@@ -10,6 +10,8 @@ Every training gets a cell behind it (role "network") that converts what was kep
 density, shows the images to the converted network in Brian2 (`rewire.models.spiking.rate_coded`)
 and writes a row: how often spikes and activations are right about the same images, and what they
 cost in spikes and synaptic events. Networks must have no biases and inputs in [0, 1].
+
+Networks that were trained as spiking ones are run as they are: see `.transfer`.
 """
 
 from __future__ import annotations
@@ -41,7 +43,6 @@ from ..trainings.settings import settings
 BALANCING = 1000  # training images whose activations set the thresholds
 BLOCK = 1000  # images between looks at the clock and at signals
 MOST_SYNAPSES = 8_000_000  # in one simulation, about 30 bytes each
-SUMS = ("right", "spikes", "events")
 
 
 def work(experiment: Experiment) -> Work:
@@ -72,35 +73,46 @@ def run_cell(
 
     Raises StoreError and CheckpointError (exit 5) for a damaged folder.
     """
-    ConversionRun(cell, folder, CellStore(parents["network"]), dataset, emit, should_stop).run()
+    from .transfer import TransferRun, transfers
+
+    network = CellStore(parents["network"])
+    model = model_of(settings(network.cell()["config"]).model, dataset)
+    run = TransferRun if transfers(model) else ConversionRun
+    run(cell, folder, network, model, dataset, emit, should_stop).run()
 
 
 class ConversionRun(CellRun):
-    """A training's networks, one after the other, each shown all images in blocks."""
+    """A training's networks, one after the other, each shown all images in blocks.
 
-    costs = ("simulated",)
+    What differs where they are run as they are: `prepared`, what blocks are shown to; `look` shows
+    one and adds to ``sums``; `measured`, what the row says of these.
+    """
+
+    costs: tuple[str, ...] = ("simulated",)
     packages = ("torch", "brian2")
+    block = BLOCK
+    fresh: Mapping[str, Any] = dict.fromkeys(("right", "spikes", "events"), 0)
 
     def __init__(
         self,
         cell: Cell,
         folder: Path,
         network: CellStore,
+        model: nn.Module,
         dataset: Dataset,
         emit: Emit,
         should_stop: Callable[[], bool],
     ):
         super().__init__(cell, folder, emit, should_stop)
-        self.network = network
+        self.network, self.model = network, model
         self.asked = Spikes.model_validate(cell.config["spikes"])
         test = dataset.test
         n = self.asked.images or len(test)
         self.images = Split(test.x[:n].cpu(), test.y[:n].cpu())
         self.balancing = dataset.train.part(slice(BALANCING))[0].cpu().numpy()
-        self.model = model_of(settings(network.cell()["config"]).model, dataset)
         self.rows = list(_kept(network))
         self.at, self.shown = 0, 0  # the level, and the images that it has been shown
-        self.sums = dict.fromkeys(SUMS, 0)
+        self.sums = dict(self.fresh)
 
     def work(self, saved: Mapping[str, Any] | None) -> bool:
         if saved is not None:
@@ -121,25 +133,20 @@ class ConversionRun(CellRun):
     def _level(self, trained: Row) -> bool:
         """Show all images to the network of one level; False when asked to stop first."""
         self.model.load_state_dict(self.network.read_level(trained["level"])[0]["model"])
-        weights = rate_coded.balanced(rate_coded.matrices(self.model), self.balancing)
+        prepared = self.prepared()
         while self.shown < len(self.images):
             if self.should_stop():
                 return False
-            self._show(weights, trained["level"])
+            self._show(prepared, trained["level"])
             self.save_if_due()
         self._finish(trained)
         return True
 
-    def _show(self, weights: Sequence[Any], level: int) -> None:
-        block = slice(self.shown, self.shown + BLOCK)
-        labels = self.images.y[block].numpy()
-        seed = rng_for(self.cell.seed, f"spikes/{level}", self.shown).key % 2**32
-        responses = simulated(self.asked, weights, self.images.x[block].numpy(), seed)
-        self.sums["right"] += int((responses.predictions == labels).sum())
-        self.sums["spikes"] += int(responses.spikes.sum())
-        self.sums["events"] += int(responses.events.sum())
-        self.spent["simulated"] += responses.build + responses.run
-        self.shown += len(labels)
+    def _show(self, prepared: Any, level: int) -> None:
+        part = slice(self.shown, self.shown + self.block)
+        images = Split(self.images.x[part], self.images.y[part])
+        self.look(prepared, images, level)
+        self.shown += len(images)
         self.emit(
             {
                 "event": "eval",
@@ -151,22 +158,41 @@ class ConversionRun(CellRun):
         )
 
     def _finish(self, trained: Row) -> None:
-        n = len(self.images)
         self.note_times()
         values = {
             **{key: trained[key] for key in ("requested_density", "density", "edges", "possible")},
-            "images": n,
-            "ann_accuracy": loss_and_accuracy(partial(evaluate, self.model), self.images)[1],
-            "spiking_accuracy": self.sums["right"] / n,
-            "spikes_per_image": self.sums["spikes"] / n,
-            "events_per_image": self.sums["events"] / n,
-            "images_per_second": n / self.spent["simulated"],
+            "images": len(self.images),
+            **self.measured(len(self.images)),
+            "images_per_second": len(self.images) / self.spent["simulated"],
             **{key: self.spent[key] for key in TIMES},
             "network": self.network.hash,
         }
         self.record(self.level_row(trained["level"], values))
         self.at, self.shown = self.at + 1, 0
-        self.sums, self.spent["simulated"] = dict.fromkeys(SUMS, 0), 0.0
+        self.sums = dict(self.fresh)
+        self.spent |= dict.fromkeys(self.costs, 0.0)
+
+    # -- converted networks -------------------------------------------------------------------
+
+    def prepared(self) -> Any:
+        return rate_coded.balanced(rate_coded.matrices(self.model), self.balancing)
+
+    def look(self, prepared: Any, images: Split, level: int) -> None:
+        labels = images.y.numpy()
+        seed = rng_for(self.cell.seed, f"spikes/{level}", self.shown).key % 2**32
+        responses = simulated(self.asked, prepared, images.x.numpy(), seed)
+        self.sums["right"] += int((responses.predictions == labels).sum())
+        self.sums["spikes"] += int(responses.spikes.sum())
+        self.sums["events"] += int(responses.events.sum())
+        self.spent["simulated"] += responses.build + responses.run
+
+    def measured(self, n: int) -> dict[str, Any]:
+        return {
+            "ann_accuracy": loss_and_accuracy(partial(evaluate, self.model), self.images)[1],
+            "spiking_accuracy": self.sums["right"] / n,
+            "spikes_per_image": self.sums["spikes"] / n,
+            "events_per_image": self.sums["events"] / n,
+        }
 
 
 def model_of(model: Any, data: Any) -> nn.Module:

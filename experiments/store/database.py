@@ -43,7 +43,9 @@ ROW_FIELDS = (
 # in rows of cells that are also evaluated on what they trained on, and of spiking networks
 OPTIONAL_FIELDS = ("train_loss", "train_accuracy", "spikes_per_example", "synops_per_example")
 # not the same when a run is repeated
-TIMES = ("seconds", "cpu_seconds", "peak_memory_mb", "images_per_second")
+TIMES = (
+    "seconds", "cpu_seconds", "peak_memory_mb", "images_per_second", "torch_images_per_second",
+)  # fmt: skip
 EVAL_FIELDS = (
     *("cell", "level", "round", "step", "total", "train_loss", "val_loss", "val_accuracy"),
     *("edges", "formed", "dropped", "seconds"),
@@ -65,6 +67,10 @@ SPIKES_ROW_FIELDS = (  # of trained networks run in spikes
     *("images", "ann_accuracy", "spiking_accuracy", "spikes_per_image", "events_per_image"),
     *("images_per_second", "seconds", "cpu_seconds", "peak_memory_mb", "network", "cell"),
 )
+# beside these, of spiking networks that were trained as such and run in Brian2 as they are
+TRANSFER_FIELDS = (
+    "spikes_by_layer", "unequal_spikes", "nearest_to_threshold", "torch_images_per_second",
+)  # fmt: skip
 # of cells in a world of an installed package; what the world measures comes after "step"
 OWN_WORLD_ROW_FIELDS = (
     *("rule", "label", "seed", "level", "requested_density", "density", "edges", "possible"),
@@ -97,7 +103,7 @@ _COLUMNS = {
     table: tuple(dict.fromkeys(f for kind in kinds.values() for f in kind))
     for table, kinds in _FIELDS.items()
 }
-_COLUMNS["levels"] += OPTIONAL_FIELDS
+_COLUMNS["levels"] += (*OPTIONAL_FIELDS, *TRANSFER_FIELDS)
 _TABLES = (
     "CREATE TABLE cells (hash TEXT PRIMARY KEY, label, rule, seed, config, status, "
     "stamp, levels_digest, evals_digest) WITHOUT ROWID",
@@ -120,7 +126,8 @@ def results(out: str | Path, *, listed: bool = False) -> list[Row]:
 
     Rows have `ROW_FIELDS`, and before "val_loss" those of `OPTIONAL_FIELDS` that a cell has; those
     of spiking cells `SPIKING_ROW_FIELDS`, those of trained networks
-    run in spikes `SPIKES_ROW_FIELDS`; those in the world of an installed package
+    run in spikes `SPIKES_ROW_FIELDS`, and before "images_per_second" `TRANSFER_FIELDS` where they
+    spiked already; those in the world of an installed package
     `OWN_WORLD_ROW_FIELDS`, and after "step" what the world measures; those of another task than
     classification `TASK_ROW_FIELDS`, and before "val_loss" what the task's metric measured.
 
@@ -306,7 +313,7 @@ def _verified(db: sqlite3.Connection, table: str, cell: str) -> list[Row]:
 def _is_whole(row: Row, table: str) -> bool:
     """Whether a row has the fields of its kind."""
     of_level = table == "levels"
-    optional = OPTIONAL_FIELDS if of_level else ()
+    optional = (*OPTIONAL_FIELDS, *TRANSFER_FIELDS) if of_level else ()
     if tuple(name for name in row if name not in optional) in _FIELDS[table].values():
         return True
     return any(row.keys() >= set(fields[not of_level]) for fields in _OPEN.values())
@@ -426,6 +433,9 @@ def _complete(row: Row, before: Sequence[Row]) -> None:
 
 def _ordered(fields: Sequence[str], event: Row, kind: str) -> Sequence[str]:
     """The fields of a row, among them the measures that an event of an open kind has."""
+    if fields is SPIKES_ROW_FIELDS:
+        at = fields.index("images_per_second")
+        return (*fields[:at], *(name for name in TRANSFER_FIELDS if name in event), *fields[at:])
     if kind not in _OPEN and fields is not ROW_FIELDS:
         return fields
     at = fields.index("val_loss" if "val_loss" in fields else "formed")

@@ -19,6 +19,7 @@ from ..style import Look, inline
 from ..tables import Cell, Row, Table
 
 ANN, SPIKING = "ann_accuracy", "spiking_accuracy"
+UNEQUAL = "unequal_spikes"
 COUNTS = {
     "events_per_image": "synaptic events per image",
     "spikes_per_image": "spikes per image",
@@ -28,7 +29,7 @@ Points = dict[str, list[compare.Point]]
 
 def show(run: RunData) -> dict[str, Any] | None:
     """What the section shows; None where no network was run in spikes."""
-    points = _points(run)
+    points = _points(run, transferred=False)
     if not points:
         return None
     dense = next((ps[0] for ps in points.values() if compare.is_dense(ps)), None)
@@ -39,16 +40,21 @@ def show(run: RunData) -> dict[str, Any] | None:
         "accuracy": list(_accuracy(sparse, dense, run.looks)),
         "costs": [_cost(points, column, run.looks) for column in COUNTS],
         "table": _table(points),
-        "images": max(row["images"] for row in run.spikes),
+        "images": _examples(points),
         "dense": dense.label if dense else None,
         "poisson": spikes.get("encoding") == "poisson",
     }
 
 
-def _points(run: RunData) -> Points:
-    """Points of the converted networks, under the labels of the trainings they come from."""
+def _points(run: RunData, *, transferred: bool) -> Points:
+    """Points of the converted networks, or of those run as they are, under the labels of the
+    trainings they come from."""
     labels = {row["cell"]: row["label"] for row in run.rows}
-    rows = [row | {"label": labels.get(row["network"], row["label"])} for row in run.spikes]
+    rows = [
+        row | {"label": labels.get(row["network"], row["label"])}
+        for row in run.spikes
+        if (UNEQUAL in row) == transferred
+    ]
     points = compare.points(rows)
     return {label: points[label] for label in run.points if label in points}
 
@@ -163,4 +169,60 @@ def _cells(point: compare.Point) -> list[Cell]:
         Cell(rounding.points(loss), data={"value": loss}),
         Cell(f"{lowest} to {highest}" if len(point.rows) > 1 else "–"),
         *(Cell(rounding.grouped(point.mean(column))) for column in counts),
+    ]
+
+
+def _examples(points: Points) -> int:
+    return max(row["images"] for ps in points.values() for p in ps for row in p.rows)
+
+
+# -- spiking networks, in torch and in Brian2 -----------------------------------------------------
+
+
+def show_transfers(run: RunData) -> dict[str, Any] | None:
+    """Trained spiking networks beside themselves in Brian2; None where none was run there."""
+    points = _points(run, transferred=True)
+    if not points:
+        return None
+    rows = [row for ps in points.values() for p in ps for row in p.rows]
+    unequal = sum(row[UNEQUAL] for row in rows)
+    spikes = round(sum(row["spikes_per_image"] * row["images"] for row in rows))
+    nearest = min((row["nearest_to_threshold"] for row in rows), default=None)
+    return {
+        "equal": unequal == 0,
+        "unequal": unequal,
+        "spikes": spikes,
+        "networks": len(rows),
+        "nearest": f"{nearest:.1e}" if nearest is not None else None,
+        "examples": _examples(points),
+        "table": _transfers(points),
+    }
+
+
+def _transfers(points: Points) -> Table:
+    first = next(row for ps in points.values() for p in ps for row in p.rows)
+    layers = list(first["spikes_by_layer"])
+    titles = ["rule", "density", "n", "torch", "Brian2", *(f"spikes, {name}" for name in layers),
+              "SynOps", "spikes that differ", "torch, ex. / s", "Brian2, ex. / s"]  # fmt: skip
+    rows = [
+        Row(label, _of_transfer(point, layers), {"network": label, "density": point.density})
+        for label, by_density in points.items()
+        for point in by_density
+    ]
+    return Table(titles, rows, "spiking networks in torch and in Brian2", grouped=True)
+
+
+def _of_transfer(point: compare.Point, layers: Sequence[str]) -> list[Cell]:
+    n, unequal = len(point.rows), sum(row[UNEQUAL] for row in point.rows)
+    by_layer = [sum(row["spikes_by_layer"][name] for row in point.rows) / n for name in layers]
+    return [
+        Cell(f"{point.density:.4g}"),
+        Cell(str(n)),
+        Cell(f"{100 * point.mean(ANN):.2f}", data={"value": point.mean(ANN)}),
+        Cell(f"{100 * point.mean(SPIKING):.2f}", "main", {"value": point.mean(SPIKING)}),
+        *(Cell(f"{spikes:.1f}", data={"value": spikes}) for spikes in by_layer),
+        Cell(rounding.grouped(point.mean("events_per_image"))),
+        Cell(rounding.grouped(unequal), data={"value": unequal}),
+        Cell(rounding.grouped(point.mean("torch_images_per_second"))),
+        Cell(f"{point.mean('images_per_second'):.1f}"),
     ]

@@ -247,6 +247,13 @@ SECTIONS = (
         template="trainings/conversion.html",
     ),
     Section(
+        "brian2",
+        "The same spikes in torch and in Brian2",
+        conversion.show_transfers,
+        link="in Brian2",
+        template="trainings/transfer.html",
+    ),
+    Section(
         "curves",
         "Learning curves",
         _curves,
