@@ -19,7 +19,9 @@ that code generation target instead of cython, which compiles for a minute the f
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import brian2 as b2
 import numpy as np
@@ -27,14 +29,17 @@ from brian2 import second
 
 import rewire
 from benchmarks.suite import Result, at_least, at_most, command
-from benchmarks.timing import interleaved, ratio
+from benchmarks.timing import Times, interleaved, of_children, ratio
 from rewire.models.spiking.topographic_map import TopographicMap
 from rewire.native import kernels
 from rewire.worlds.brian.loop import drive
+from rewire.worlds.brian.standalone import FOLDER, SETTINGS
 from rewire.worlds.brian.wiring import Wiring
 from rewire.worlds.brian.world import Brian
 
 SEEDS = 10
+LARGER = {32: 5.0, 64: 2.0}  # side of a sheet -> simulated seconds a call
+PROGRAMS = {16: 100.0, 64: 10.0}  # of programs of their own
 BARS = {
     "rewiring_over_static_1ms": at_most(1.5),
     "rewiring_over_static_10ms": at_most(1.2),
@@ -43,14 +48,16 @@ BARS = {
 }
 
 
-def sessions_on(side: int, period: float, replicates: int = 1) -> list[rewire.Session]:
+def sessions_on(
+    side: int, period: float, replicates: int = 1, rule: rewire.Rule | None = None
+) -> list[rewire.Session]:
     """Structural plasticity on copies of the map; ``period`` of its ticks in ms."""
     p = TopographicMap(side=side)
     built = p.build(seed=1, replicates=replicates)
     wiring = Wiring(
         built.network, built.synapses, null=built.null, w_max=p.g_max, period=period * b2.ms
     )
-    rule = rewire.StructuralPlasticity.bogdan(rate=1e4 * p.size / 256)
+    rule = rule or rewire.StructuralPlasticity.bogdan(rate=1e4 * p.size / 256)
     out = []
     for r in range(replicates):
         ends = {"in": built.sources[r], "out": built.targets[r]}
@@ -65,32 +72,52 @@ def sessions_on(side: int, period: float, replicates: int = 1) -> list[rewire.Se
     return out
 
 
-def measure(quick: bool = False, target: str | None = None) -> Result:
+def measure(quick: bool = False, target: str | None = None, only: str | None = None) -> Result:
     """Every ratio.
 
-    quick: seconds instead of minutes, on a small map: shows that it runs, measures nothing.
+    quick: seconds instead of minutes, on a small map: shows that it runs, measures nothing, and
+        builds a program only where ``only`` asks for it.
     target: of code generation; cython unless ``quick``.
+    only: a part: "runtime", "sizes" or "standalone".
     """
     b2.prefs.codegen.target = target or ("numpy" if quick else "cython")
+    found: Result = dict.fromkeys(BARS)
+    if only in (None, "runtime"):
+        found |= running(quick)
+    if only in (None, "sizes"):
+        for side, length in ({5: 0.05} if quick else LARGER).items():
+            found |= by_size(side, length, 2 if quick else 5)
+    if only == "standalone" or (only is None and not quick):
+        found |= programs(quick)
+    found["target"], found["native"] = b2.prefs.codegen.target, int(kernels is not None)
+    return found
+
+
+def driving(sessions: list[rewire.Session], length: float) -> Callable[[], None]:
+    return lambda: drive(*sessions, duration=length * second)
+
+
+def simulating(network: b2.Network, length: float) -> Callable[[], None]:
+    return lambda: network.run(length * second, namespace={})
+
+
+def running(quick: bool) -> Result:
+    """Simulations of 256 neurons a layer that run in this process."""
     side, warm, length, repetitions = (4, 0.02, 0.05, 2) if quick else (16, 20.0, 20.0, 7)
     plain = [TopographicMap(side=side).build(seed=1).network for _ in range(2)]
     rewired = {p: sessions_on(side, p) for p in (1, 10)}
     ten = sessions_on(side, 10, SEEDS)
-
-    def driving(sessions: list[rewire.Session]) -> Callable[[], None]:
-        return lambda: drive(*sessions, duration=length * second)
-
     for network in plain:
         network.run(warm * second, namespace={})
     for sessions in (*rewired.values(), ten):
         drive(*sessions, duration=warm * second)
     times = interleaved(
         {
-            "plain": lambda: plain[0].run(length * second, namespace={}),
-            "again": lambda: plain[1].run(length * second, namespace={}),
-            "1ms": driving(rewired[1]),
-            "10ms": driving(rewired[10]),
-            "ten": driving(ten),
+            "plain": simulating(plain[0], length),
+            "again": simulating(plain[1], length),
+            "1ms": driving(rewired[1], length),
+            "10ms": driving(rewired[10], length),
+            "ten": driving(ten, length),
         },
         repetitions,
     )
@@ -108,14 +135,95 @@ def measure(quick: bool = False, target: str | None = None) -> Result:
         "rewiring_10ms_cpu_per_second": spent["10ms"],
         "ten_seeds_10ms_cpu_per_second": spent["ten"],
         "changes_per_second": float(late) / (length * (repetitions + 1)),
-        "target": b2.prefs.codegen.target,
-        "native": int(kernels is not None),
     }
+
+
+def by_size(side: int, length: float, repetitions: int) -> Result:
+    """Simulations of larger sheets that run in this process, with and without rewiring."""
+    network = TopographicMap(side=side).build(seed=1).network
+    rewired = {p: sessions_on(side, p) for p in (1, 10)}
+    variants = {
+        "plain": simulating(network, length),
+        "1ms": driving(rewired[1], length),
+        "10ms": driving(rewired[10], length),
+    }
+    times = interleaved(variants, repetitions)  # the first calls of all warm up
+    size = side**2
+    return {
+        f"rewiring_over_static_1ms_{size}": ratio(times, "1ms", "plain"),
+        f"rewiring_over_static_10ms_{size}": ratio(times, "10ms", "plain"),
+        **_spent(times, length, f"{{}}_{size}_cpu_per_second"),
+    }
+
+
+def _spent(times: Times, length: float, name: str) -> Result:
+    return {name.format(variant): float(np.median(t)) / length for variant, t in times.items()}
+
+
+def programs(quick: bool) -> Result:
+    """Standalone programs, beside simulations of the same 256 neurons that run in this process."""
+    found: Result = {}
+    side, length, repetitions = (4, 0.05, 2) if quick else (16, 10.0, 5)
+    here = sessions_on(side, 1)
+    drive(*here, duration=length * second)
+    there = interleaved({"1ms": driving(here, length)}, repetitions)
+    spent = float(np.median(there["1ms"])) / length
+    for side, length in ({4: 0.05} if quick else PROGRAMS).items():
+        size = side**2
+        with tempfile.TemporaryDirectory() as project:
+            times, compiled = program(side, length, Path(project), repetitions)
+        found |= _spent(times, length, f"standalone_{{}}_{size}_cpu_per_second")
+        found[f"standalone_over_static_1ms_{size}"] = ratio(times, "1ms", "static")
+        found[f"standalone_over_static_10ms_{size}"] = ratio(times, "10ms", "static")
+        found[f"standalone_compiled_in_{size}"] = compiled
+    smallest, largest = min(PROGRAMS), max(PROGRAMS)
+    if quick:
+        smallest = largest = 4
+    own = found[f"standalone_1ms_{smallest**2}_cpu_per_second"]
+    most = found[f"standalone_1ms_{largest**2}_cpu_per_second"]
+    assert isinstance(own, float) and isinstance(most, float)
+    return found | {
+        "runtime_1ms_cpu_per_second": spent,
+        "standalone_gain_1ms": spent / own,
+        "standalone_4096_times": 1 / most,
+    }
+
+
+def program(side: int, length: float, project: Path, repetitions: int) -> tuple[Times, float]:
+    """CPU seconds of the map's program with a rule that never acts, and in batches of 1 and 10 ms;
+    and the CPU seconds of its compilation. What is told to the program differs, not its code."""
+    settings, compiled = dict[str, bytes](), 0.0
+    variants: dict[str, tuple[float, rewire.Rule | None]] = {
+        "static": (1, rewire.Static()), "1ms": (1, None), "10ms": (10, None)
+    }  # fmt: skip
+    b2.set_device("cpp_standalone", directory=str(project), with_output=False)
+    try:
+        for name, (period, rule) in variants.items():
+            b2.device.reinit()
+            b2.device.activate()
+            start = of_children()
+            drive(*sessions_on(side, period, rule=rule), duration=length * second)
+            compiled = max(compiled, (of_children() - start) * 1e-9)
+            settings[name] = (project / FOLDER / SETTINGS).read_bytes()
+
+        def run(name: str) -> Callable[[], None]:
+            def again() -> None:
+                (project / FOLDER / SETTINGS).write_bytes(settings[name])
+                b2.device.run(str(project), with_output=False)
+
+            return again
+
+        times = interleaved({n: run(n) for n in settings}, repetitions, clock=of_children)
+        return times, compiled - float(np.median(times["static"]))
+    finally:
+        b2.device.reinit()
+        b2.set_device("runtime")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     target = {"choices": ["cython", "numpy"], "help": "code generation target"}
-    return command("brian", __doc__, measure, BARS, arguments, target=target)
+    only = {"choices": ["runtime", "sizes", "standalone"], "help": "measure a part"}
+    return command("brian", __doc__, measure, BARS, arguments, target=target, only=only)
 
 
 if __name__ == "__main__":

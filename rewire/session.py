@@ -192,11 +192,15 @@ class Session(Rewinding, Listening):
         self.data_step += 1
         for i in self._due:
             graph = self.world.read(self._graph)
-            refuse_nan(graph, self.rules[i].name, self.clock.step)
+            unread: Any = graph.lazy("weight")
+            if unread is None:
+                refuse_nan(graph, self.rules[i].name, self.clock.step)
             rng = Stream(self.seed, self.names[i], self.clock.total)
             edit, self.states[i] = self.rules[i].update(
                 graph, self.world.signals(graph), self.states[i], rng, self.clock
             )
+            if unread is not None and unread.lost:  # among those that the rule has read
+                refuse_nan(graph, self.rules[i].name, self.clock.step)
             self._simulate(i)
             if edit is NOTHING:
                 self._graph = graph

@@ -22,6 +22,7 @@ import numpy as np
 from brian2 import ms, mV
 
 from . import connectivity_file
+from .map_stimulus import runs_python, stimulate_in_code
 
 Shape = Literal["gaussian", "pointy", "scaled pointy", "square"]
 
@@ -322,6 +323,8 @@ class Built:
 
     def __init__(self, parameters: TopographicMap, seed: int, replicates: int):
         self.parameters = p = parameters
+        if replicates > 1 and not runs_python():
+            raise ValueError("in a standalone program the map has one copy: build(replicates=1).")
         n, self.replicates = p.size, replicates
         first = n * replicates  # the first target
         self.null = 2 * first
@@ -336,10 +339,17 @@ class Built:
         self.synapses.w = np.where(pre == self.null, 0.0, self._first_weights())
         self._chance = self.neurons.variables["p"].get_value()
         self._step = self.neurons.clock.variables["timestep"].get_value()
-        self._stimulus = b2.NetworkOperation(
-            self._stimulate, clock=self.neurons.clock, when="start", name="map_stimulus"
-        )
-        self.network = b2.Network(self.neurons, self.synapses, self._stimulus, name="map")
+        # a program's map is one of the standard library
+        name = "map" if runs_python() else "map_network"
+        self.network = b2.Network(self.neurons, self.synapses, name=name)
+        if runs_python():
+            self._stimulus = b2.NetworkOperation(
+                self._stimulate, clock=self.neurons.clock, when="start", name="map_stimulus"
+            )
+            self.network.add(self._stimulus)
+        else:
+            above = p.distance_squared(np.arange(p.size), np.array(0))
+            stimulate_in_code(self.neurons, p, PROFILES["gaussian"](above, p.sigma_stim))
 
     def _first_weights(self) -> float | np.ndarray:
         """Of every slot, as if none were empty."""
@@ -369,6 +379,7 @@ class Built:
             do/dt = -o / tau_minus : 1
             p : 1
             rest : second (constant)
+            {"" if runs_python() else "centre : integer (shared)"}
         """ + "\n".join(f"fresh_{k} : 1" for k in range(1, waits + 1))
         neurons = b2.NeuronGroup(
             self.null + 1,

@@ -15,6 +15,8 @@
 #include <variant>
 #include <vector>
 
+#include "attempts.hpp"
+
 namespace py = pybind11;
 
 namespace slots {
@@ -74,8 +76,12 @@ class Reader {
           values_(std::move(values)) {}
 
     double at(int64_t row) const {
-        return values_.data()[slots_.at(keys_.data()[row], slot_.data()[row])];
+        const double value = values_.data()[slots_.at(keys_.data()[row], slot_.data()[row])];
+        lost_ = lost_ || std::isnan(value);
+        return value;
     }
+
+    bool lost() const { return lost_; }  // whether one that was read was NaN
 
     std::vector<double> read(const std::vector<int64_t>& rows) const {
         std::vector<double> out;
@@ -87,53 +93,28 @@ class Reader {
     const Slots& slots_;
     Longs keys_, slot_;
     Doubles values_;
+    mutable bool lost_ = false;
 };
 
 // -- attempts of structural plasticity ----------------------------------------------------------
 
-// Attempts of some ticks: place (ticks, 2, n) unit and slot, luck (ticks, 3, n), from numbers in
-// [0, 1): `ticks` that say whether there is one more than n - 1, then (ticks, 4, n) that choose a slot
-// and are the luck. slots: of all units before each, and at the end of all together. An attempt on a
-// slot that was tried in its tick already, or that there is not, has the luck 2.
+// As in attempts.hpp: (place, luck), from the numbers u and the slots before each unit.
 inline py::tuple draw_ahead(const Doubles& u, const Longs& slots, int64_t ticks, int64_t n,
                             double one_more) {
-    const int64_t units = slots.size() - 1;
-    const int64_t* before = slots.data();
-    const double total = static_cast<double>(before[units]);
-    const double pace = static_cast<double>(units) / total;
     Longs place({ticks, int64_t{2}, n});
     Doubles luck({ticks, int64_t{3}, n});
-    std::vector<int32_t> tried(before[units], -1);  // the last tick that tried each slot
-    const double* from = u.data() + ticks;
-    int64_t* unit = place.mutable_data();
-    double* to = luck.mutable_data();
-    for (int64_t t = 0; t < ticks; ++t, from += 4 * n, unit += 2 * n, to += 3 * n) {
-        std::copy(from + n, from + 4 * n, to);
-        if (u.data()[t] >= one_more) to[n - 1] = 2;
-        for (int64_t k = 0; k < n; ++k) {
-            const auto ticket = static_cast<int64_t>(from[k] * total);
-            auto at = std::min(units - 1, static_cast<int64_t>(pace * static_cast<double>(ticket)));
-            while (before[at] > ticket) --at;
-            while (before[at + 1] <= ticket) ++at;
-            unit[k] = at;
-            unit[n + k] = ticket - before[at];
-            if (tried[ticket] == t) to[k] = 2;
-            tried[ticket] = static_cast<int32_t>(t);
-        }
-    }
+    draw_ahead(u.data(), slots.data(), slots.size() - 1, ticks, n, one_more, place.mutable_data(),
+               luck.mutable_data());
     return py::make_tuple(place, luck);
 }
 
 // The neurons that spike, as numbers over the ranges (R, 2) in a row. spiking: ascending.
 inline void number_in_row(const Ints& spiking, const Longs& ranges, std::vector<int64_t>& units) {
-    const int32_t* end = spiking.data() + spiking.size();
-    int64_t first = 0;
-    units.clear();
-    for (const int64_t* r = ranges.data(); r < ranges.data() + ranges.size(); r += 2) {
-        for (auto at = std::lower_bound(spiking.data(), end, r[0]); at < end && *at < r[1]; ++at)
-            units.push_back(*at - r[0] + first);
-        first += r[1] - r[0];
-    }
+    number_in_row(spiking.data(), spiking.size(), ranges.data(), ranges.size() / 2, units);
+}
+
+inline Attempts attempts_at(const Longs& place, const Doubles& luck, int64_t at) {
+    return Attempts(place.data(), luck.data(), place.shape(2), at);
 }
 
 // For each number in [0, 1) one of the neurons that spike; nothing where none does.
@@ -147,36 +128,22 @@ inline std::vector<int64_t> draw_spiking(const Ints& spiking, const Longs& range
     return out;
 }
 
-// One tick's attempts on a population, of those drawn ahead: place (ticks, 2, n) unit and slot, luck
-// (ticks, 3, n) numbers that decide, choose the partner, and choose among parallel synapses.
-struct Attempts {
-    Attempts(const Longs& place, const Doubles& luck, int64_t at)
-        : n(place.shape(2)), unit(place.data() + 2 * n * at), slot(unit + n),
-          chance(luck.data() + 3 * n * at), choice(chance + n) {}
-
-    int64_t n;
-    const int64_t *unit, *slot;
-    const double *chance, *choice;
-};
-
-// Who may form synapses into a population, and how likely: the sources of all projections in a row,
-// which end at `ends`; here and there: places on the torus of side 1; falls: -1 / (2 sigma^2), 0
-// where units have no place.
+// Who may form synapses into a population, and how likely: a Law by its parts.
 class Sheet {
     using Full = std::vector<std::tuple<int64_t, int64_t, int64_t>>;
 
   public:
     Sheet(std::vector<int64_t> ends, std::vector<double> scale, std::vector<double> falls,
           Doubles here, Doubles there)
-        : ends_(std::move(ends)), scale_(std::move(scale)), falls_(std::move(falls)),
-          here_(std::move(here)), there_(std::move(there)) {}
+        : here_(std::move(here)), there_(std::move(there)),
+          law_{std::move(ends), std::move(scale), std::move(falls), here_.data(), there_.data()} {}
 
     // The attempts on an empty slot, and (attempt, projection, row) of those on a full one that the
     // first number leaves a chance. starts (P, units + 1): the row where each unit's edges of each
     // projection begin.
     py::tuple screen(const Longs& starts, const Longs& place, const Doubles& luck, int64_t at,
                      double likely) {
-        screen_into(starts, Attempts(place, luck, at), likely);
+        screen_into(starts, attempts_at(place, luck, at), likely);
         return py::make_tuple(empty_, full_);
     }
 
@@ -184,7 +151,7 @@ class Sheet {
     // in the row; tried: the attempt for which each was drawn.
     py::list accepted(const Longs& place, const Doubles& luck, int64_t at,
                       const std::vector<int64_t>& tried, const std::vector<int64_t>& partner) {
-        const Attempts attempts(place, luck, at);
+        const Attempts attempts = attempts_at(place, luck, at);
         py::list out;
         for (size_t i = 0; i < partner.size(); ++i) try_one(attempts, tried[i], partner[i], out);
         return out;
@@ -196,12 +163,12 @@ class Sheet {
     py::object attempt(const Longs& starts, const Longs& place, const Doubles& luck, int64_t at,
                        const Ints& spiking, const Longs& ranges, const Reader& weights, double weak,
                        double if_weak, double if_strong) {
-        const Attempts attempts(place, luck, at);
-        screen_into(starts, attempts, std::max(if_weak, if_strong));
+        const Attempts attempts = attempts_at(place, luck, at);
+        const ByWeight eliminated{weak, if_weak, if_strong};
+        screen_into(starts, attempts, eliminated.most());
         py::list gone, formed;
         for (const auto& [k, p, row] : full_)
-            if (attempts.chance[k] < (weights.at(row) < weak ? if_weak : if_strong))
-                gone.append(row);
+            if (attempts.chance[k] < eliminated.of(weights.at(row))) gone.append(row);
         units_.clear();
         if (!empty_.empty()) number_in_row(spiking, ranges, units_);
         if (!units_.empty())
@@ -234,26 +201,14 @@ class Sheet {
     }
 
     void try_one(const Attempts& attempts, int64_t k, int64_t partner, py::list& out) const {
-        const auto apart = [](double a, double b) {
-            return 0.5 - std::fabs(std::fabs(a - b) - 0.5);
-        };
         size_t p = 0;
-        while (partner >= ends_[p]) ++p;
-        double probability = scale_[p];
-        if (attempts.chance[k] >= probability) return;
-        if (falls_[p] != 0) {
-            const double* a = here_.data() + 2 * partner;
-            const double* b = there_.data() + 2 * attempts.unit[k];
-            const double dx = apart(a[0], b[0]), dy = apart(a[1], b[1]);
-            probability *= std::exp((dx * dx + dy * dy) * falls_[p]);
-        }
-        if (attempts.chance[k] < probability)
-            out.append(py::make_tuple(k, p, partner - (p ? ends_[p - 1] : 0)));
+        if (law_.accepts(attempts, k, partner, p))
+            out.append(py::make_tuple(k, p, partner - (p ? law_.ends[p - 1] : 0)));
     }
 
-    std::vector<int64_t> ends_, empty_, units_;  // the latter two: room to work in
-    std::vector<double> scale_, falls_;
+    std::vector<int64_t> empty_, units_;  // room to work in
     Doubles here_, there_;
+    Law law_;
     Full full_;
 };
 
@@ -397,7 +352,8 @@ inline int64_t fill_slots(const Longs& starts, const std::vector<int64_t>& born,
 }  // namespace slots
 
 inline void add_slots(py::module_& m) {
-    m.def("draw_ahead", &slots::draw_ahead);
+    m.def("draw_ahead", py::overload_cast<const slots::Doubles&, const slots::Longs&, int64_t, int64_t,
+                                          double>(&slots::draw_ahead));
     m.def("draw_spiking", &slots::draw_spiking);
     py::class_<slots::Slots>(m, "Slots")
         .def(py::init<slots::Longs, slots::Longs, slots::Longs, slots::Longs, slots::Longs,
@@ -408,7 +364,8 @@ inline void add_slots(py::module_& m) {
         .def(py::init<const slots::Slots&, slots::Longs, slots::Longs, slots::Doubles>(),
              py::keep_alive<1, 2>(), py::arg("slots"), py::arg("keys"), py::arg("slot"),
              py::arg("values").noconvert())
-        .def("__call__", &slots::Reader::read);
+        .def("__call__", &slots::Reader::read)
+        .def_property_readonly("lost", &slots::Reader::lost);
     py::class_<slots::Sheet>(m, "Sheet")
         .def(py::init<std::vector<int64_t>, std::vector<double>, std::vector<double>,
                       slots::Doubles, slots::Doubles>())

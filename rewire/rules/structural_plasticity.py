@@ -19,7 +19,7 @@ from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Tunable
 from ..when import Clock, Every, When
-from .shared.attempts import Attempts, Sheet
+from .shared.attempts import AsAttempts, Attempts, Sheet
 from .shared.filling import Rows, filled, slots_of_units
 from .shared.turnover import (
     SHEET,
@@ -189,6 +189,24 @@ class StructuralPlasticity(Rule):
                 Sheet(space, p.name, self.forms, self.eliminates) for p in space.receiving
             ]
         return sheets
+
+    def as_attempts(self, space: Space) -> AsAttempts:
+        others = []
+        if self.when != Every(1):
+            others.append(
+                "StructuralPlasticity acts at every tick there, when=every(1): the period of ticks "
+                "is Wiring's"
+            )
+        if self.partner not in ("spiked", *BLIND):
+            known = ", ".join(("spiked", *BLIND))
+            others.append(f"partner={self.partner!r} is not compiled, {known} are")
+        sheets = self._sheets(space)
+        if any(sheet.law is None or sheet.by_weight is None for sheet in sheets):
+            others.append(
+                "formation is compiled as DistanceDependentFormation, and elimination as "
+                "UniformElimination or as WeightDependentElimination with a threshold"
+            )
+        return AsAttempts(self.partner, self.birth, sheets, self._attempts, others)
 
     # -- the start ------------------------------------------------------------------------------
 

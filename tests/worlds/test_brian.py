@@ -550,15 +550,27 @@ def test_what_cannot_be_rewired_is_refused_with_what_to_do():
         Brian(wiring, **ends).graph()
 
 
-def test_a_standalone_device_is_refused():
+def test_devices_other_than_brians_own_are_refused(monkeypatch):
     net = nets.Scripted({})
-    b2.set_device("cpp_standalone", build_on_run=False)
-    try:
-        with pytest.raises(ValueError, match="standalone device compiles away: use brian2.set_dev"):
-            Wiring(net.network, net.synapses, null=6, w_max=0.2)
-    finally:
-        b2.device.reinit()
-        b2.set_device("runtime")
+    monkeypatch.setattr(b2, "get_device", object)
+    with pytest.raises(ValueError, match="Brian2's own devices: use brian2.set_device"):
+        Wiring(net.network, net.synapses, null=6, w_max=0.2)
+
+
+def test_a_weight_that_is_nan_stops_the_rule_that_reads_it_and_in_the_end_all():
+    def lost(rule):
+        net = nets.Scripted({}, pre=[0, 6, 6, 1, 6, 6])
+        session = rewire.Session(net.world, net.world.graph(), rule)
+        net.wiring.w[0] = np.nan
+        return session
+
+    rule = rewire.StructuralPlasticity.bogdan(slots=3, rate=3e3, p_elim_dep=0.9, p_elim_pot=0.5)
+    session = lost(rule)
+    with pytest.raises(ValueError, match=r"StructuralPlasticity found NaN .* \(1 in 'ff'\)"):
+        drive(session, duration=40 * ms)
+    assert 0 < session.clock.step < 40
+    with pytest.raises(ValueError, match="1 of the weights of 'scripted_synapses' are NaN at step"):
+        drive(lost(rewire.Static()), duration=2 * ms)
 
 
 def test_sessions_of_other_worlds_or_without_an_end_are_refused():

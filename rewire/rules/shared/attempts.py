@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -32,13 +32,34 @@ class Attempts(NamedTuple):
     luck: np.ndarray
 
 
+class AsAttempts(NamedTuple):
+    """A rule as attempts on slots, for what carries them out without Python.
+
+    partner: how partners are drawn; birth: weight of a new synapse, 0 for the world's; sheets: one
+    for each population; expected: attempts in a tick, on average, of a clock and so many slots;
+    not_compiled: what of the rule cannot be carried out so, parts of a sentence.
+    """
+
+    partner: str
+    birth: float
+    sheets: Sequence[Sheet]
+    expected: Callable[[Any, int], float]
+    not_compiled: Sequence[str]
+
+    def shape(self, clock: Any, slots: int) -> tuple[int, int, float]:
+        """Attempts in a tick at most, ticks that are drawn at once, and the chance of the last."""
+        expected = self.expected(clock, slots)
+        return *ahead(expected), expected - int(expected)
+
+
 class Sheet:
     """The sources of all projections into one population, in a row, and where they lie.
 
     into: the projections; sources: their source populations; ends: where in the row each ends;
     slots, tried: names of what the rule keeps of the population; ahead: the attempts drawn last;
     likely: the most that elimination can be; by_weight: elimination as a threshold and two
-    probabilities, where it is of that kind; native: what carries the attempts out.
+    probabilities, where it is of that kind; law: formation, where it is of the kind that is
+    compiled; native: what carries the attempts out.
     """
 
     def __init__(self, space: Space, name: str, forms: Formation, eliminates: Elimination):
@@ -52,7 +73,8 @@ class Sheet:
         self.lateral = [p.source == p.target for p in projections]
         self.source_places = [_places(space.population[s]) for s in self.sources]
         self.places = _places(space.population[name])
-        self.native = attempts_on(self.ends, self._law(), self._chance)
+        self.law = self._law()
+        self.native = attempts_on(self.ends, self.law, self._chance)
 
     def _law(self) -> Law | None:
         """Formation as the compiled attempts know it; None where it is of another kind."""
@@ -148,11 +170,17 @@ def _drawn_ahead(slots: np.ndarray, expected: float, rng: Stream) -> tuple[Tenso
     where there is none: a fraction left over is a chance of one more, and a slot is tried once a
     tick.
     """
-    n = int(expected) + 1
-    ticks = max(1, min(AHEAD // n, AHEAD_TICKS))
+    n, ticks = ahead(expected)
     u, one_more = rng.doubles(ticks + 4 * ticks * n), expected - int(expected)
     place, luck = draw_ahead(u, slots, ticks, n, one_more)
     return torch.from_numpy(place), torch.from_numpy(luck)
+
+
+def ahead(expected: float) -> tuple[int, int]:
+    """Of so many attempts in a tick, on average: the most there are in one, and the number of ticks
+    whose attempts are drawn at once."""
+    n = int(expected) + 1
+    return n, max(1, min(AHEAD // n, AHEAD_TICKS))
 
 
 def _distance_squared(a: Any, b: Any) -> Any:

@@ -37,7 +37,7 @@ class Births:
         self, synapses: Any, weight: str | None, births: Mapping[str, Birth], filled: np.ndarray
     ):
         self._synapses = synapses
-        self._variables = {name: synapses.variables[name] for name in _equations_of(synapses)}
+        self._variables = {name: synapses.variables[name] for name in equations_of(synapses)}
         parameters = _parameters_of(synapses) - {weight}
         self._variables |= {name: synapses.variables[name] for name in sorted(parameters)}
         self._delayed = {
@@ -68,6 +68,12 @@ class Births:
         self._last_update = None if last is None else last.get_value()
 
     @property
+    def delays(self) -> dict[str, np.ndarray]:
+        """The delays of the pathways that have one for each synapse, (N,) seconds, as births name
+        them."""
+        return {name: self._arrays[name] for name in self._delayed}
+
+    @property
     def any(self) -> bool:
         """Whether a synapse carries anything besides its weight."""
         return bool(self._arrays) or self._last_update is not None
@@ -91,7 +97,7 @@ class Births:
 
     def empty(self, slots: np.ndarray) -> None:
         """Let slots hold no synapse: what follows differential equations rests at 0."""
-        for name in _equations_of(self._synapses):
+        for name in equations_of(self._synapses):
             self._arrays[name][slots] = 0
 
     def _computed(self, name: str, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
@@ -143,7 +149,7 @@ class Births:
         held = variable.get_value()
         held = held[filled] if filled.any() else held
         lowest, highest = (held.min(), held.max()) if len(held) else (0, 0)
-        moves = name in _equations_of(self._synapses)
+        moves = name in equations_of(self._synapses)
         if moves and (lowest == 0 or lowest != highest):
             return 0
         if not moves and lowest == highest:
@@ -156,7 +162,7 @@ class Births:
         )
 
 
-def _equations_of(synapses: Any) -> list[str]:
+def equations_of(synapses: Any) -> list[str]:
     """Variables that follow differential equations, clock-driven or event-driven."""
     driven = synapses.event_driven
     names = set(synapses.equations.diff_eq_names)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...streams import rng_for
 from ...world import Run
+from .standalone import drive_standalone
 from .wiring import Wiring
 from .world import Brian
 
@@ -48,6 +49,11 @@ def drive(
         if any(s.endless for s in sessions):
             raise ValueError("a session without an end needs a duration, such as 60 * second.")
         duration = FOREVER * b2.second
+    if first.standalone:
+        how = {"report": report, "namespace": namespace, "level": 2}
+        how |= {} if report_period is None else {"report_period": report_period}
+        drive_standalone(sessions, duration, "brian/" + str(sessions[0].seed), how)
+        return
     for wiring, _ in by_wiring:
         wiring.look()
     label = "brian/" + "-".join(str(s.seed) for s in sessions)
@@ -80,6 +86,8 @@ def drive(
                 namespace=namespace,
                 level=1,
             )
+        for wiring, _ in by_wiring:
+            wiring.refuse_nan()
     finally:
         network.remove(*operations)
         # where stopped it is a view of the clock, whose time goes on
@@ -114,8 +122,10 @@ def _ticking(
             wiring.note()
             if done:
                 stop_if_done()
-        if reseed is not None and step % steps_a_second == 0:
-            reseed(step)
+        if step % steps_a_second == 0:
+            wiring.refuse_nan()
+            if reseed is not None:
+                reseed(step)
 
     return tick
 

@@ -56,6 +56,12 @@ class Padded(Wiring):
         return
 
     def _check(self, weight: str | None, traces: Any) -> None:
+        if self.standalone:
+            raise ValueError(
+                "synapses are padded in running simulations alone, whose spike queues can be told "
+                "of empty slots: use brian2.set_device('runtime'), or Wiring with a null neuron "
+                "that never spikes."
+            )
         if weight is not None and weight not in self.synapses.variables:
             raise ValueError(
                 f"{self.synapses.name!r} has no weight {weight!r}: name it by weight=, or say "

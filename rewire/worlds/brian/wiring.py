@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...kernels.ranking import has_nan
 from ...native import kernels
 from .births import Birth, Births, in_base_units
 from .queues import own_queue, prepare, prepare_again
 from .refusals import refuse_sums
 from .stored import from_tree, to_tree
 from .traces import Trace, spikes, trace_of
+from .values import NOT_KNOWN, reveal
 
 if TYPE_CHECKING:
     import brian2 as b2
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 # Versions of Brian2 whose internals retarget() was tested with: all of tests/worlds/test_brian
 # (delays, ghost spikes, STDP, the bits of a numpy form, resuming), on both targets.
 TESTED = ("2.9", "2.11")
+STANDALONE = "2.9"  # whose cpp_standalone device rewire/native/standalone.hpp was tested with
 STORE = "rewire"  # name of the state in Brian2's own store
 RATE_WINDOW = 1.0  # seconds over which rates are running means
 NEED_TRACES = ("growth", "activity")  # signals made of the neurons' traces
@@ -85,6 +88,7 @@ class Wiring:
     ):
         self.brian2 = brian2()
         self.network, self.synapses, self.null = network, synapses, null
+        self.standalone = self.brian2.get_device() is self.brian2.all_devices["cpp_standalone"]
         self._ends = (synapses.source, synapses.target)
         self.dt = dt = float(synapses.source.clock.dt)
         self.period = 1e-3 if period is None else float(period)
@@ -117,7 +121,13 @@ class Wiring:
         self._counts: list[Any] = []  # operations that keep the traces, where asked for
 
     def _array(self, name: Any) -> np.ndarray:
-        return self.synapses.variables[name].get_value()
+        try:
+            return self.synapses.variables[name].get_value()
+        except NotImplementedError:
+            raise ValueError(
+                f"a standalone program computes {name!r} of {self.synapses.name!r} as it runs, and "
+                f"it is to be known before: {NOT_KNOWN}."
+            ) from None
 
     def look(self) -> None:
         """Take hold of the arrays, which are views into Brian2's own.
@@ -154,11 +164,7 @@ class Wiring:
 
     def _check(self, weight: str | None, traces: tuple[Any, Any] | None) -> None:
         b2, s = self.brian2, self.synapses
-        if b2.get_device() is not b2.all_devices["runtime"]:
-            raise ValueError(
-                "rules are Python and run within the simulation, which a standalone device "
-                "compiles away: use brian2.set_device('runtime')."
-            )
+        self._check_device()
         if s not in self.network.objects:
             raise ValueError(f"{s.name!r} is not in the network: add it with network.add().")
         if s.multisynaptic_index is not None:
@@ -167,6 +173,8 @@ class Wiring:
             )
         if not s._connect_called:
             raise ValueError(f"{s.name!r} has no synapses yet: call connect() first.")
+        if self.standalone:
+            reveal(b2.get_device(), s)
         names = sorted(n for n in s.variables if not n.startswith("_"))
         if weight is not None and not self._is_one_each(weight):
             raise ValueError(
@@ -195,6 +203,26 @@ class Wiring:
                     f"traces names {name!r}, which {group.name!r} does not hold as a number of "
                     "each neuron: name a parameter or a variable with an equation of its own."
                 )
+
+    def _check_device(self) -> None:
+        b2, device = self.brian2, self.brian2.get_device()
+        if not self.standalone:
+            if device is b2.all_devices["runtime"]:
+                return
+            raise ValueError(
+                "rules run within the simulation, on Brian2's own devices: use "
+                "brian2.set_device('runtime'), or 'cpp_standalone'."
+            )
+        if not b2.__version__.startswith(STANDALONE):
+            raise ValueError(
+                f"programs of cpp_standalone are rewired with Brian2 {STANDALONE}, and this is "
+                f"{b2.__version__}: use brian2.set_device('runtime')."
+            )
+        if device.has_been_run:
+            raise ValueError(
+                "this standalone program has been built and run already: call "
+                "brian2.device.reinit() and brian2.device.activate() before the next network."
+            )
 
     def _is_one_each(self, name: str) -> bool:
         """Whether each synapse has a number of this name."""
@@ -247,6 +275,8 @@ class Wiring:
 
     def settle(self) -> None:
         """Bring the spike queues in line: no spike of an old source arrives through a new slot."""
+        if self.standalone:  # its program fills the queues as it begins
+            self._moved.clear()
         if not self._moved:
             return
         moved = np.concatenate(self._moved) if len(self._moved) > 1 else self._moved[0]
@@ -329,6 +359,17 @@ class Wiring:
             raise ValueError(
                 f"the null neuron, {self.null} of {self.synapses.source.name!r}, spiked at step "
                 f"{self.step}, and every empty slot with it: it is to be a neuron that never does."
+            )
+
+    def refuse_nan(self) -> None:
+        """Raise ValueError where the weight of a synapse is NaN, also of one that no rule read."""
+        if not has_nan(self.w):
+            return
+        lost = np.isnan(self.w) & (self.pre - self._offset != self.null)
+        if lost.any():
+            raise ValueError(
+                f"{np.count_nonzero(lost)} of the weights of {self.synapses.name!r} are NaN at "
+                f"step {self.step}: look at the equations that move them."
             )
 
     def ages(self) -> np.ndarray:

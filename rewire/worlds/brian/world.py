@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 
 from ...graph import Edit, Graph, Population, Projection, Space
+from ...kernels.ranking import has_nan
 from ...limits import FixedPoint
 from ...native import kernels
-from ...signals import Signal
+from ...signals import Signal, registered
 from ...world import World
 from .wiring import POST, PRE, Wiring
 
@@ -107,6 +108,7 @@ class Brian(World):
         self._ranges_of: dict[tuple[str, ...], np.ndarray] = {}
         self._all: tuple[Tensor | None, np.ndarray] = (None, self._own)
         self._shown: Graph | None = None  # at the last tick
+        self._offered: tuple[int, Mapping[str, Signal]] = 0, {}
 
     def _table(self, name: str, where: slice) -> np.ndarray:
         """Numbers of the synapses that each unit of a population owns, (size, slots)."""
@@ -251,7 +253,12 @@ class Brian(World):
     @property
     def offered(self) -> Mapping[str, Signal]:
         """The signals that can be asked here: all but those that this network does not have."""
-        return {n: s for n, s in super().offered.items() if n not in self.wiring.lacks}
+        known, (many, offered) = registered(self.name), self._offered
+        if len(known) != many:  # asked at every tick, and nothing else ever changes them
+            lacks = self.wiring.lacks
+            offered = {name: s for name, s in super().offered.items() if name not in lacks}
+            self._offered = len(known), offered
+        return offered
 
     @classmethod
     def unsupported(cls, columns: frozenset[str]) -> str | None:
@@ -432,7 +439,7 @@ class _Weights:
     """The weights of a graph's edges, read when asked for; ``native`` reads single ones."""
 
     def __init__(self, world: Brian, graph: Graph):
-        self._world, self._graph = world, graph
+        self._world, self._graph, self._lost = world, graph, False
         w = world.wiring.w
         self.native = None
         if kernels is not None and world._native is not None and w.dtype == np.float64:
@@ -440,9 +447,17 @@ class _Weights:
             self.native = kernels.Reader(world._native, graph.array, slot, w)
 
     def __call__(self, rows: Any) -> Any:
-        if isinstance(rows, slice):
-            return self._world._weights(self._graph)
-        if self.native is not None:
+        if not isinstance(rows, slice) and self.native is not None:
             return self.native(rows)
-        at = self._world._synapses(self._graph, np.array(rows, np.int64))
-        return self._world.wiring.w[at].tolist()
+        if isinstance(rows, slice):
+            read = self._world._weights(self._graph)
+        else:
+            at = self._world._synapses(self._graph, np.array(rows, np.int64))
+            read = self._world.wiring.w[at]
+        self._lost = self._lost or has_nan(read)
+        return read if isinstance(rows, slice) else read.tolist()
+
+    @property
+    def lost(self) -> bool:
+        """Whether a weight that was read was NaN."""
+        return self._lost or (self.native is not None and self.native.lost)
