@@ -72,13 +72,19 @@ def sessions_on(
     return out
 
 
-def measure(quick: bool = False, target: str | None = None, only: str | None = None) -> Result:
+def measure(
+    quick: bool = False,
+    target: str | None = None,
+    only: str | None = None,
+    projects: str | None = None,
+) -> Result:
     """Every ratio.
 
     quick: seconds instead of minutes, on a small map: shows that it runs, measures nothing, and
         builds a program only where ``only`` asks for it.
     target: of code generation; cython unless ``quick``.
     only: a part: "runtime", "sizes" or "standalone".
+    projects: a folder in which programs are built and stay, so that the next time compiles less.
     """
     b2.prefs.codegen.target = target or ("numpy" if quick else "cython")
     found: Result = dict.fromkeys(BARS)
@@ -88,7 +94,7 @@ def measure(quick: bool = False, target: str | None = None, only: str | None = N
         for side, length in ({5: 0.05} if quick else LARGER).items():
             found |= by_size(side, length, 2 if quick else 5)
     if only == "standalone" or (only is None and not quick):
-        found |= programs(quick)
+        found |= programs(quick, projects)
     found["target"], found["native"] = b2.prefs.codegen.target, int(kernels is not None)
     return found
 
@@ -160,7 +166,7 @@ def _spent(times: Times, length: float, name: str) -> Result:
     return {name.format(variant): float(np.median(t)) / length for variant, t in times.items()}
 
 
-def programs(quick: bool) -> Result:
+def programs(quick: bool, projects: str | None) -> Result:
     """Standalone programs, beside simulations of the same 256 neurons that run in this process."""
     found: Result = {}
     side, length, repetitions = (4, 0.05, 2) if quick else (16, 10.0, 5)
@@ -171,7 +177,8 @@ def programs(quick: bool) -> Result:
     for side, length in ({4: 0.05} if quick else PROGRAMS).items():
         size = side**2
         with tempfile.TemporaryDirectory() as project:
-            times, compiled = program(side, length, Path(project), repetitions)
+            kept = Path(project if projects is None else projects) / str(side)
+            times, compiled = program(side, length, kept, repetitions)
         found |= _spent(times, length, f"standalone_{{}}_{size}_cpu_per_second")
         found[f"standalone_over_static_1ms_{size}"] = ratio(times, "1ms", "static")
         found[f"standalone_over_static_10ms_{size}"] = ratio(times, "10ms", "static")
@@ -196,11 +203,11 @@ def program(side: int, length: float, project: Path, repetitions: int) -> tuple[
     variants: dict[str, tuple[float, rewire.Rule | None]] = {
         "static": (1, rewire.Static()), "1ms": (1, None), "10ms": (10, None)
     }  # fmt: skip
-    b2.set_device("cpp_standalone", directory=str(project), with_output=False)
+    b2.set_device("cpp_standalone", build_on_run=False)
     try:
         for name, (period, rule) in variants.items():
             b2.device.reinit()
-            b2.device.activate()
+            b2.device.activate(directory=str(project), with_output=False)
             start = of_children()
             drive(*sessions_on(side, period, rule=rule), duration=length * second)
             compiled = max(compiled, (of_children() - start) * 1e-9)
@@ -223,7 +230,10 @@ def program(side: int, length: float, project: Path, repetitions: int) -> tuple[
 def main(arguments: Sequence[str] | None = None) -> int:
     target = {"choices": ["cython", "numpy"], "help": "code generation target"}
     only = {"choices": ["runtime", "sizes", "standalone"], "help": "measure a part"}
-    return command("brian", __doc__, measure, BARS, arguments, target=target, only=only)
+    projects = {"metavar": "DIR", "help": "where programs are built, and stay"}
+    return command(
+        "brian", __doc__, measure, BARS, arguments, target=target, only=only, projects=projects
+    )
 
 
 if __name__ == "__main__":

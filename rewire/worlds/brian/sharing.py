@@ -182,6 +182,14 @@ class Pool:
         for wiring in self.wirings:
             wiring.look()
 
+    @property
+    def standalone(self) -> bool:
+        return any(wiring.standalone for wiring in self.wirings)
+
+    def refuse_nan(self) -> None:
+        for wiring in self.wirings:
+            wiring.refuse_nan()
+
     def refuse_busy_null(self) -> None:
         for wiring in self.wirings:
             wiring.refuse_busy_null()

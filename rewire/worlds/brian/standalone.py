@@ -88,6 +88,11 @@ def drive_standalone(
     session = _only(sessions)
     world: Brian = session.world
     wiring = world.wiring
+    if len(wiring.joined) > 1:
+        raise ValueError(
+            "slots that several Synapses objects share are not compiled into a standalone program: "
+            "use brian2.set_device('runtime')."
+        )
     device = wiring.brian2.get_device()
     refuse_what_is_not_compiled(session)
     project = Path(device.build_options.get("directory") or device.project_dir or "output")
@@ -95,12 +100,13 @@ def drive_standalone(
     folder.mkdir(parents=True, exist_ok=True)
     for name in HEADERS:
         _write(folder / name, (NATIVE / name).read_text(encoding="utf-8"))
-    ticks = min(session.clock.span, floor(float(duration) / wiring.period + 1e-6))
+    seconds = min(float(duration), session.clock.span * wiring.period)
+    ticks = min(session.clock.span, floor(seconds / wiring.period + 1e-6))
     with (folder / SETTINGS).open("wb") as file:
-        for array in _settings(session, float(duration), ticks, seeds):
+        for array in _settings(session, seconds, ticks, seeds):
             file.write(np.int64(array.size).tobytes() + np.ascontiguousarray(array).tobytes())
     _write(project / SOURCE, _code(device, world))
-    _run(device, wiring, project, duration, run)
+    _run(device, wiring, project, seconds * wiring.brian2.second, run)
     _take_up(session, device, ticks)
 
 
