@@ -72,8 +72,9 @@ def markdown(networks: Sequence[Found]) -> str:
     lines = [
         "# Atlas: the structure that each rule leaves",
         "",
-        "For network scientists: does the connectivity that a rule leaves differ from chance? Measures of "
-        "the networks that every rule trained, compared with random networks. This page is written by",
+        "For network scientists: does the connectivity that a rule leaves differ from chance? "
+        "Measures of the networks that every rule trained, compared with random networks. This "
+        "page is written by",
         "",
         "```sh",
         *(network["command"] for network in networks),
@@ -81,10 +82,11 @@ def markdown(networks: Sequence[Found]) -> str:
         "python -m benchmarks.atlas results.json --markdown --pictures docs > docs/atlas.md",
         "```",
         "",
-        "z is the distance of a network from the mean of random networks, in their standard deviations. "
-        "The random networks keep both degree sequences of every layer (`degrees`) or, for the "
-        f"measures of degrees themselves ({', '.join(AGAINST['counts'])}), the number of edges of every "
-        "layer (`counts`). A z within ±2 is what chance gives. Numbers are means over the seeds.",
+        "z is the distance of a network from the mean of random networks, in their standard "
+        "deviations. The random networks keep both degree sequences of every layer (`degrees`) or, "
+        f"for the measures of degrees themselves ({', '.join(AGAINST['counts'])}), the number of "
+        "edges of every layer (`counts`). A z within ±2 is what chance gives. Numbers are means "
+        "over the seeds.",
         "",
     ]
     if len(networks) > 1:
@@ -254,9 +256,10 @@ def _on_all(networks: Sequence[Found]) -> Iterator[str]:
     at = ", ".join(f"{n['experiment']} at {next(iter(n['densities']))}" for n in networks)
     yield from ("## On every network", "")
     yield (
-        f"Rules that were trained on all networks ({', '.join(common)}), at the first density of each "
-        f"network ({at}). For each measure the list names the rules whose most extreme z is beyond "
-        f"±{FAR:g} on every network on the same side, on opposite sides, or on some networks only."
+        f"Rules that were trained on all networks ({', '.join(common)}), at the first density of "
+        f"each network ({at}). For each measure the list names the rules whose most extreme z is "
+        f"beyond ±{FAR:g} on every network on the same side, on opposite sides, or on some "
+        "networks only."
     )
     yield ""
     for measure in (name for names_of in AGAINST.values() for name in names_of):

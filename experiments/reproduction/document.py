@@ -13,18 +13,18 @@ from .record import judged, last
 PATTERN = re.compile(r"\s+")
 HEAD = """# Reproductions of published results
 
-Which published claims hold when they are run with `rewire`? Each section takes the figures or tables
-of a paper, runs the experiments again (`rewire reproduce NAME`), and checks the claims row by row. This
-page is written by `rewire reproduce --document docs/reproductions.md` from the records in
-`experiments/papers/results`; nothing on it is written by hand.
+Which published claims hold when they are run with `rewire`? Each section takes the figures or
+tables of a paper, runs the experiments again (`rewire reproduce NAME`), and checks the claims row
+by row. This page is written by `rewire reproduce --document docs/reproductions.md` from the
+records in `experiments/papers/results`; nothing on it is written by hand.
 
-- **Protocol.** *Short* protocols take CPU minutes, and their differences from the paper are listed;
-  *full* protocols are those of the paper.
-- **Measured**: the mean over seeds ± half of its 95 % interval (Student's t); in brackets the means
-  that are compared. **Effect**: Hedges' g of the paired differences, from three seeds on. **p**: for the
-  few rows that the paper's file names as tested, from six seeds on, one-sided by flipping signs,
-  corrected (Holm) over those rows; nothing else is called significant. "Within the seeds' spread":
-  the interval contains the bound.
+- **Protocol.** *Short* protocols take CPU minutes, and their differences from the paper are
+  listed; *full* protocols are those of the paper.
+- **Measured**: the mean over seeds ± half of its 95 % interval (Student's t); in brackets the
+  means that are compared. **Effect**: Hedges' g of the paired differences, from three seeds on.
+  **p**: for the few rows that the paper's file names as tested, from six seeds on, one-sided by
+  flipping signs, corrected (Holm) over those rows; nothing else is called significant. "Within
+  the seeds' spread": the interval contains the bound.
 - **Certainty** of the published value: """
 
 

@@ -103,27 +103,28 @@ def page() -> str:
 
 INTRODUCTION = """# What works with what
 
-Which models, trainers, optimizers and rules train exactly, and which are refused? Each cell of these
-tables is a training that the tests make: a model of a family, a trainer, a world and a rule, for six
-steps of the optimizer.
+Which models, trainers, optimizers and rules train exactly, and which are refused? Each cell of
+these tables is a training that the tests make: a model of a family, a trainer, a world and a
+rule, for six steps of the optimizer.
 
-- **exact**: after every step all weights, moments, norms and buffers are those of plain torch with
-  the mask applied by hand to gradients, weights and moments; absent synapses hold exactly 0, and
-  masks are equal. The reference is plain torch, which trains the same model with the same optimizer
-  under the same trainer and takes only the edits from `rewire`. Differences allowed: 1e-6 (of the largest number
-  of the tensor, at least 1) in the masked world, 1e-5 in the sparse one; the largest measured:
-  {masked} and {sparse}. The edges at the end are the same in
-  both worlds.
+- **exact**: after every step all weights, moments, norms and buffers are those of plain torch
+  with the mask applied by hand to gradients, weights and moments; absent synapses hold exactly 0,
+  and masks are equal. The reference is plain torch, which trains the same model with the same
+  optimizer under the same trainer and takes only the edits from `rewire`. Differences allowed:
+  1e-6 (of the largest number of the tensor, at least 1) in the masked world, 1e-5 in the sparse
+  one; the largest measured: {masked} and {sparse}. The edges at the end are the same in both
+  worlds.
 - **refused**: `rewire.attach`, or the first step before it changes anything, raises an error that
   says what to do. The number refers to the list of refusals below.
 
 There is no third kind: {cells} cells, {exact} exact, {refused} refused, {faults} neither.
 
-Measured with {versions}. Models are as small as possible, with dropout on. Many batch norms,
-and spikes, amplify rounding errors, so timm's models and some spiking ones are in float64. For torch's
-Transformer under `optimizer.step()`, where rounding decides the sign of a weight of 0 and thereby what
-SET drops, both worlds are compared by `SET(drop="magnitude")`. `python tests/matrix/write.py` repeats
-the measurement (an hour; `--only GPT-2` some rows); the default tests repeat a part of it and compare.
+Measured with {versions}. Models are as small as possible, with dropout on. Many batch norms, and
+spikes, amplify rounding errors, so timm's models and some spiking ones are in float64. For
+torch's Transformer under `optimizer.step()`, where rounding decides the sign of a weight of 0 and
+thereby what SET drops, both worlds are compared by `SET(drop="magnitude")`.
+`python tests/matrix/write.py` repeats the measurement (an hour; `--only GPT-2` some rows); the
+default tests repeat a part of it and compare.
 """
 
 
