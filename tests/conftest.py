@@ -20,6 +20,15 @@ settings.register_profile(
 settings.load_profile("rewire")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a table marked ``every_other`` the cells like a chessboard's white ones stay, the others
+    are slow: of three parameters or more, all values of any two still meet."""
+    for item in items:
+        if item.get_closest_marker("every_other") and sum(item.callspec.indices.values()) % 2:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish():
     """Leaves what was loaded out of later collections, which Brian2 asks for at every run and a
     pool before it forks: they look through what tests have made, not through a million objects."""

@@ -99,6 +99,7 @@ def broken(graph, limits, seed=0):
     return None
 
 
+@pytest.mark.every_other
 @pytest.mark.parametrize("kind", ["masked", "sparse"])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("limits", TIGHT)

@@ -302,6 +302,7 @@ def test_signs_by_hash_and_turned_ones(both):
     assert keys[changed].tolist() == [3, 2997]
 
 
+@pytest.mark.every_other
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("density", [0.05, 0.4])
 @pytest.mark.parametrize(

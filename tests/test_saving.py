@@ -126,11 +126,12 @@ def test_another_process_goes_on_to_the_same_bits(tmp_path):
         assert differences(straight[i], tree) == [], case
 
 
+@pytest.mark.every_other
 @pytest.mark.parametrize("rule", ["set", "rigl", "gmp", "two"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize(("origin", "world"), [WORLDS, WORLDS[::-1], ("masked", "auto")])
-def test_a_file_of_one_world_goes_on_in_the_other(tmp_path, origin, world, optimizer, rule):
-    path = tmp_path / "net.safetensors"
+@pytest.mark.parametrize("worlds", [WORLDS, WORLDS[::-1], ("masked", "auto")], ids="-".join)
+def test_a_file_of_one_world_goes_on_in_the_other(tmp_path, worlds, optimizer, rule):
+    (origin, world), path = worlds, tmp_path / "net.safetensors"
     half = trained(attached(origin, rule, optimizer), batches()[:5])
     rewire.save(half, path)
     other = trained(loaded(path, optimizer, world=world), batches()[5:])

@@ -67,6 +67,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.every_other
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("world", WORLDS)

@@ -127,6 +127,7 @@ def by_hand(optimiser, moves, steps, kind):
     return [weights[n].detach() for n in names], [weights[n] for n in weights if n not in names]
 
 
+@pytest.mark.every_other
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 @pytest.mark.parametrize("moves", ["all", "live", "none", "chosen"])
 @pytest.mark.parametrize("optimiser", OPTIMISERS)

@@ -57,6 +57,7 @@ RULES = {
 }
 
 
+@pytest.mark.every_other
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("world", WORLDS)

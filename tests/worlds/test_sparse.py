@@ -75,6 +75,7 @@ def same(one, other, tolerance=1e-9):
     np.testing.assert_allclose(losses_a, losses_b, rtol=tolerance)
 
 
+@pytest.mark.every_other
 @pytest.mark.parametrize("whole", [True, False], ids=["plan", "layers"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("rule", RULES)
