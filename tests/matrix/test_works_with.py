@@ -5,13 +5,15 @@
 
 import pytest
 from works_with import table
-from works_with.cells import ALL, ALL_FAMILIES, ALL_TRAINERS, Cell, run, run_pair
+from works_with.cells import ALL, ALL_FAMILIES, ALL_TRAINERS, MORE_RULES, Cell, run, run_pair
 from works_with.optimizers import OPTIMIZERS
 from works_with.ranks import RANKED, run_ranks
 
 OWN = ("net.step()", "optimizer.step()", "closure", "GradScaler")
+TURNS = {rule: OWN[1 + 2 * (i % 2)] for i, rule in enumerate(MORE_RULES)}  # one for each
 PART = [
-    *(p for p in ALL if p[0].family == "MLP" and p[0].trainer in OWN),
+    *(p for p in ALL if p[0].family == "MLP" and p[0].trainer in OWN
+      and p[0].trainer == TURNS.get(p[0].rule, p[0].trainer)),
     *(p for p in ALL if p[0].rule == "RigL" and p[0].trainer in ("optimizer.step()", "GradScaler")
       and p[0].family in ("Conv2d, BatchNorm", "LSTM", "GRUCell", "TransformerEncoder",
                           "EmbeddingBag")),
