@@ -16,7 +16,7 @@ from synthetic_run import RULES, config_of, make_run
 from rewire.edit_log import Record
 from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
-from rewire.experiments.report import axes, figure_svg, write_report
+from rewire.experiments.report import axes, figure_svg, style, write_report
 from rewire.experiments.report.run import load
 from rewire.experiments.report.trainings import chance
 from rewire.measures import measure
@@ -170,6 +170,12 @@ def test_overlap_of_a_ticket_with_its_reinitialisation_is_complete(full, page):
 # --- odd runs ---
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """A page of which a test reads no picture: figures are made, and not turned into paths."""
+    monkeypatch.setattr(style, "to_svg", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
+
+
 def test_a_hostile_label_stays_text(tmp_path):
     evil = "Static:<script>alert(1)</script>$\\frac"
     out = make_run(
@@ -226,7 +232,7 @@ def test_nothing_finished_still_gives_a_page(tmp_path):
     assert "63 of 63 cells have not finished" in page.text
 
 
-def test_a_damaged_level_is_named_and_left_out(tmp_path):
+def test_a_damaged_level_is_named_and_left_out(tmp_path, undrawn):
     out = make_run(tmp_path / "run", labels=["Dense", "Static", "SET"], seeds=2, contrasts=())
     row = next(r for r in store.results(out) if r["label"] == "SET")
     path = out / "cells" / row["cell"] / "levels" / f"{row['level']:02d}.safetensors"
@@ -257,7 +263,7 @@ def logged(tmp_path, labels=("Static", "SET")):
     return out, cell
 
 
-def test_survival_is_of_the_edges_of_the_start_and_of_those_formed(tmp_path):
+def test_survival_is_of_the_edges_of_the_start_and_of_those_formed(tmp_path, undrawn):
     out, _ = logged(tmp_path)
     (lives,) = load(out).lives("SET", 0.2)
     first = lives.where(lives.born == 0)
@@ -274,7 +280,7 @@ def test_survival_is_of_the_edges_of_the_start_and_of_those_formed(tmp_path):
     assert "never dropped an edge" in page.text
 
 
-def test_a_damaged_edit_log_is_named_and_left_out(tmp_path):
+def test_a_damaged_edit_log_is_named_and_left_out(tmp_path, undrawn):
     out, cell = logged(tmp_path)
     blob = bytearray(cell.edit_log.read())
     blob[40] ^= 1
@@ -284,7 +290,7 @@ def test_a_damaged_edit_log_is_named_and_left_out(tmp_path):
     assert "No edge of a finished cell has been dropped" in page.text
 
 
-def test_a_rule_over_its_budget_is_not_ranked_at_it(tmp_path):
+def test_a_rule_over_its_budget_is_not_ranked_at_it(tmp_path, undrawn):
     out = make_run(tmp_path / "run", labels=["Dense", "Static", "SoftDeepR"], densities=(0.02,),
                    contrasts=[["SoftDeepR", "Static"]])  # fmt: skip
     for cell in store.Run(out).cells():
@@ -307,7 +313,7 @@ def test_a_rule_over_its_budget_is_not_ranked_at_it(tmp_path):
     assert any(v.startswith("not at equal edges: density 0.2 against 0.01") for v in verdicts)
 
 
-def test_claims_appear_from_six_seeds_on(tmp_path):
+def test_claims_appear_from_six_seeds_on(tmp_path, undrawn):
     out = make_run(
         tmp_path / "run", labels=["Dense", "IMP", "Static"], densities=(0.02,), seeds=6,
         contrasts=[["IMP", "Static"]],
@@ -396,7 +402,7 @@ def test_a_phone_scrolls_tables_and_not_the_page(full, tmp_path):
     assert content == window <= 360
 
 
-def test_the_head_says_how_many_of_the_models_weights_are_sparse(tmp_path):
+def test_the_head_says_how_many_of_the_models_weights_are_sparse(tmp_path, undrawn):
     """Rows of before it was recorded say nothing."""
     options = {"labels": ["Dense", "SET"], "densities": (0.2,), "seeds": 1}
     shown = {}
@@ -411,7 +417,7 @@ def test_the_head_says_how_many_of_the_models_weights_are_sparse(tmp_path):
 # -- the networks and their rewiring, in the page's own scripts ------------------------------------
 
 
-def test_the_animation_counts_the_edges_of_the_log(tmp_path):
+def test_the_animation_counts_the_edges_of_the_log(tmp_path, undrawn):
     out, _ = logged(tmp_path)
     text = write_report(out).read_text()
     assert scripts_of(text) == [' type="application/json" id="rewiring-data"', "", ""]
