@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 SUITES = {
     "core": "training steps, updates and selections, beside plain torch and peers",
     "sparse": "linear layers and LeNet-300-100 on edges, beside dense ones and SparseProp",
+    "sparse_blocks": "layers and MLPs whose edges are whole blocks, beside row by row and dense",
     "sparse_conv": "convolutions and ResNet-20 on edges, beside dense ones and SparseProp",
     "wide": "DEEP R in nets wider than memory, and how a step grows with its edges",
     "lottery": "21 levels of LeNet on MNIST, beside open_lth",

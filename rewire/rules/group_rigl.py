@@ -42,7 +42,9 @@ class GroupRigL(Rule):
     group); what they add is born with the model's own weights. The number of edges is exact from
     there on. Groups that another rule has broken are left alone.
 
-    Edges are trained as any others are: the sparse world has no kernels of their own for groups.
+    In the sparse world's C++ engine, linear and recurrent layers compute two rows that follow each
+    other and have the same edges at once, as those of blocks do: faster, the same numbers up to
+    rounding. Diagonals, and blocks of a convolution, are computed as any other edges are.
 
     Deviations:
     - No paper's rule of its own: dynamic training by blocks and by diagonals is compared, with and

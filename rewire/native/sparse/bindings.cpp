@@ -114,6 +114,14 @@ std::unique_ptr<ByColumn> by_column(const py::array& indptr, const py::array& in
     return edges;
 }
 
+// How many rows of these edges a linear layer computes two at a time.
+int64_t paired_rows(const py::array& indptr, const py::array& index, int64_t columns) {
+    int64_t paired = 0;
+    for (const RowRun& run : RowRuns(connectivity(indptr, index, columns)).runs)
+        if (run.paired) paired += run.end - run.first;
+    return paired;
+}
+
 // -- linear layers by themselves ------------------------------------------------------------------
 
 // y (batch, rows), and x as (columns, lanes) for the backward pass.
@@ -181,6 +189,7 @@ void set_weights(Weights<T>& weights, const GateEdges& edges, int64_t columns, i
     if (weights.csr.rows != rows)
         refuse("a weight must have a row for each of " + std::to_string(rows) + " gates, got " +
                std::to_string(weights.csr.rows) + ".");
+    weights.rows.build(weights.csr);
     weights.value = memory_of<T>(value, weights.csr.edges(), "value");
     weights.value_array = array_of(value);
     if (!bias) return;
@@ -685,6 +694,7 @@ void bind_all(py::module_& m) {
     m.attr("vector_bytes") = vector_bytes<float>();
     py::class_<ByColumn>(m, "ByColumn", py::module_local())
         .def(py::init(&by_column), py::arg("indptr"), py::arg("index"), py::arg("columns"));
+    m.def("paired_rows", &paired_rows, py::arg("indptr"), py::arg("index"), py::arg("columns"));
     m.def("linear_forward", &linear_forward, py::arg("indptr"), py::arg("index"),
           py::arg("value"), py::arg("bias"), py::arg("x"));
     m.def("linear_backward", &linear_backward, py::arg("indptr"), py::arg("index"),

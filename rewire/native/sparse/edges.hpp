@@ -60,6 +60,69 @@ private:
     }
 };
 
+// Rows [first, end) that come in pairs, two and two with the same edges, or that do not.
+struct RowRun {
+    int64_t first, end;
+    bool paired;
+};
+
+// The rows of a list of edges as runs of pairs and of others: within blocks of a matrix rows are
+// paired, and so they are where all edges are there. A pair is computed with at once (pairs.hpp).
+class RowRuns {
+public:
+    std::vector<RowRun> runs;
+
+    RowRuns() = default;
+    explicit RowRuns(const Csr& csr) { build(csr); }
+    // Whether dx is scattered into by most edges two and two: as fast as gathering it.
+    bool mostly_paired() const { return mostly_paired_; }
+
+    void build(const Csr& csr) {
+        const int64_t* p = csr.indptr;
+        int64_t paired_edges = 0;
+        const auto same = [&](int64_t r) {  // as the row after it; empty rows are as those before
+            const int64_t n = p[r + 1] - p[r];
+            if (p[r + 2] - p[r + 1] != n) return false;
+            if (n == 0) return !runs.empty() && runs.back().paired;
+            return std::equal(csr.index + p[r], csr.index + p[r] + n, csr.index + p[r + 1]);
+        };
+        runs.clear();
+        for (int64_t r = 0, next; r < csr.rows; r = next) {
+            const bool paired = r + 1 < csr.rows && same(r);
+            next = r + 1 + paired;
+            if (paired) paired_edges += p[next] - p[r];
+            if (runs.empty() || runs.back().paired != paired) runs.push_back({r, r, paired});
+            runs.back().end = next;
+        }
+        mostly_paired_ = 2 * paired_edges > csr.edges();
+    }
+
+private:
+    bool mostly_paired_ = false;
+};
+
+// Calls f(row, first edge, last edge) for every n-th row; where `block` is not 0, by blocks of that
+// many columns and rows within, so that the rows of x and dx that a block touches stay in the cache.
+// cursor: room for a number each row.
+template <int n, class F>
+void over_rows(const Csr& csr, int64_t block, int64_t* cursor, F&& f) {
+    const int64_t* indptr = csr.indptr;
+    if (block == 0) {
+        for (int64_t r = 0; r < csr.rows; r += n) f(r, indptr[r], indptr[r + 1]);
+        return;
+    }
+    std::copy(indptr, indptr + csr.rows, cursor);
+    for (int64_t upto = block; upto < csr.columns + block; upto += block)
+        for (int64_t r = 0; r < csr.rows; r += n) {
+            const int64_t e = cursor[r], last = indptr[r + 1];
+            int64_t end = e;
+            while (end < last && csr.index[end] < upto) ++end;
+            if (end == e) continue;
+            f(r, e, end);
+            cursor[r] = end;
+        }
+}
+
 // The same edges by column: those of column c are order[i], begin[c] <= i < begin[c + 1], and come
 // from row[i]. Where edges stay for several passes, dx is gathered along it, which touches a third
 // less memory than scattering into dx, with the same sums in the same order.

@@ -17,7 +17,7 @@ void linear_forward_batch(const Csr& csr, const T* weight, const T* bias, int64_
     Memory<T> out;
     out.grow(csr.rows * lanes);
     features_first(batch, csr.columns, x, kept, lanes);
-    linear_forward(csr, weight, bias, kept, out.data(), lanes, false);
+    linear_forward(csr, RowRuns(csr), weight, bias, kept, out.data(), lanes, false);
     batch_first(batch, csr.rows, out.data(), lanes, y);
 }
 
@@ -33,8 +33,8 @@ void linear_backward_batch(const Csr& csr, const T* weight, const T* kept, int64
     if (dx != nullptr) into.grow(csr.columns * lanes);
     const bool scatters = dx != nullptr && by_column == nullptr;
     if (scatters) into.zeros(csr.columns * lanes);
-    linear_backward(csr, weight, kept, slopes.data(), dvalue, scatters ? into.data() : nullptr,
-                    lanes, cursor);
+    linear_backward(csr, RowRuns(csr), weight, kept, slopes.data(), dvalue,
+                    scatters ? into.data() : nullptr, lanes, cursor);
     if (dx == nullptr) return;
     if (!scatters) gather_dx(*by_column, weight, slopes.data(), into.data(), lanes, false);
     batch_first(batch, csr.columns, into.data(), lanes, dx);

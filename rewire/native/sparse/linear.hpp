@@ -5,6 +5,7 @@
 #include "dense.hpp"
 #include "layout.hpp"
 #include "op.hpp"
+#include "pairs.hpp"
 
 namespace rewire {
 
@@ -42,57 +43,20 @@ void linear_forward_lanes(const Csr& csr, const T* weight, const T* bias, const 
 
 // y = W x + bias, through a ReLU where asked; bias may be null. Where `add`, to what y holds.
 template <class T>
-void linear_forward(const Csr& csr, const T* weight, const T* bias, const T* x, T* y,
-                    int64_t lanes, bool relu, bool add = false) {
-    over_lanes<T>(lanes, [&](int64_t at, auto count) {
-        linear_forward_lanes<T, count.value>(csr, weight, bias, x + at, y + at, lanes, relu, add);
-    });
-}
-
-// Halves of a and b, added: a's sums in the lower half of the vector, b's in the upper one.
-template <class V, size_t... I>
-REWIRE_INLINE V fold(V a, V b, std::index_sequence<I...>) {
-    constexpr size_t n = sizeof...(I), half = n / 2;
-    return __builtin_shufflevector(a, b, (I < half ? I : I - half + n)...) +
-           __builtin_shufflevector(a, b, (I < half ? I + half : I + n)...);
-}
-// The same of halves of halves: quarters hold a's, b's, c's and d's sums, a and b folded before.
-template <class V, size_t... I>
-REWIRE_INLINE V fold_again(V ab, V cd, std::index_sequence<I...>) {
-    constexpr size_t n = sizeof...(I), half = n / 2, part = n / 4;
-    return __builtin_shufflevector(
-               ab, cd, (I % half < part ? I % part + I / half * n : I % part + half + I / half * n)...) +
-           __builtin_shufflevector(
-               ab, cd,
-               (I % half < part ? I % part + part + I / half * n
-                                : I % part + half + part + I / half * n)...);
-}
-// Sums within each quarter of q parts: 4 numbers.
-template <class T, class V, size_t... I>
-REWIRE_INLINE V sum_pairs(V v, std::index_sequence<I...>) {
-    return v + __builtin_shufflevector(v, v, (I ^ 1)...);
-}
-template <class T, class V, size_t... I>
-REWIRE_INLINE V sum_twos(V v, std::index_sequence<I...>) {
-    return v + __builtin_shufflevector(v, v, (I ^ 2)...);
-}
-
-// The sums of four vectors, into out[0..3], or added to it.
-template <class T>
-REWIRE_INLINE void sums_of_four(Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> d, T* out, bool add) {
-    constexpr int n = WIDTH<T>;
-    constexpr auto lanes = std::make_index_sequence<n>{};
-    if constexpr (n >= 4) {
-        Vec<T> v = fold_again(fold(a, b, lanes), fold(c, d, lanes), lanes);
-        if constexpr (n >= 8) v = sum_pairs<T>(v, lanes);
-        if constexpr (n >= 16) v = sum_twos<T>(v, lanes);
-        typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(alignof(T)), may_alias));
-        Four f = __builtin_shufflevector(v, v, 0, n / 4, n / 2, 3 * n / 4);
-        Four* to = reinterpret_cast<Four*>(out);
-        *to = add ? *to + f : f;
-    } else {
-        const T s[4] = {sum<T>(a), sum<T>(b), sum<T>(c), sum<T>(d)};
-        for (int i = 0; i < 4; ++i) out[i] = add ? out[i] + s[i] : s[i];
+void linear_forward(const Csr& csr, const RowRuns& rows, const T* weight, const T* bias, const T* x,
+                    T* y, int64_t lanes, bool relu, bool add = false) {
+    for (const RowRun& run : rows.runs) {
+        const Csr part = csr.part(run.first, run.end);
+        const T* b = bias == nullptr ? nullptr : bias + run.first;
+        T* to = y + run.first * lanes;
+        if (run.paired) {
+            forward_pairs<T>(part, weight, b, x, to, lanes, relu, add);
+            continue;
+        }
+        over_lanes<T>(lanes, [&](int64_t at, auto count) {
+            linear_forward_lanes<T, count.value>(part, weight, b, x + at, to + at, lanes, relu,
+                                                 add);
+        });
     }
 }
 
@@ -125,34 +89,17 @@ REWIRE_INLINE void backward_edges(int64_t e, int64_t end, const int32_t* index, 
     }
 }
 
-// By rows; where `block` is not 0, by blocks of that many columns and rows within, so that the
-// rows of x and dx that a block touches stay in the cache. cursor: room for a number each row.
 template <class T, int NV, bool DX>
 void linear_backward_lanes(const Csr& csr, const T* weight, const T* x, const T* dy,
                            T* dw, T* dx, int64_t stride, bool add, int64_t block,
                            int64_t* cursor) {
     constexpr int n = WIDTH<T>;
-    const int64_t* indptr = csr.indptr;
-    const auto row = [&](int64_t r, int64_t e, int64_t end) {
+    over_rows<1>(csr, block, cursor, [&](int64_t r, int64_t e, int64_t end) {
         Vec<T> d[NV];
         REWIRE_UNROLL
         for (int j = 0; j < NV; ++j) d[j] = load(dy + r * stride + n * j);
         backward_edges<T, NV, DX>(e, end, csr.index, weight, x, d, dw, dx, stride, add);
-    };
-    if (block == 0) {
-        for (int64_t r = 0; r < csr.rows; ++r) row(r, indptr[r], indptr[r + 1]);
-        return;
-    }
-    std::copy(indptr, indptr + csr.rows, cursor);
-    for (int64_t upto = block; upto < csr.columns + block; upto += block)
-        for (int64_t r = 0; r < csr.rows; ++r) {
-            const int64_t e = cursor[r], last = indptr[r + 1];
-            int64_t end = e;
-            while (end < last && csr.index[end] < upto) ++end;
-            if (end == e) continue;
-            row(r, e, end);
-            cursor[r] = end;
-        }
+    });
 }
 
 // How many columns a block has where dx is scattered into: as many as leave x and dx in half of a
@@ -200,19 +147,27 @@ void gather_dx(const ByColumn& edges, const T* weight, const T* dy, T* dx, int64
 
 // dw (added to where `add`), and dx (added to; none where it is null), from dy.
 template <class T>
-void linear_backward(const Csr& csr, const T* weight, const T* x, const T* dy, T* dw,
-                     T* dx, int64_t lanes, Memory<int64_t>& scratch, bool add = false) {
+void linear_backward(const Csr& csr, const RowRuns& rows, const T* weight, const T* x, const T* dy,
+                     T* dw, T* dx, int64_t lanes, Memory<int64_t>& scratch, bool add = false) {
     const int64_t block = dx == nullptr ? 0 : column_block<T>(csr, lanes);
     int64_t* cursor = block == 0 ? nullptr : scratch.grow(csr.rows);
-    over_lanes<T>(lanes, [&](int64_t at, auto count) {
-        constexpr int NV = count.value;
-        if (dx != nullptr)
-            linear_backward_lanes<T, NV, true>(csr, weight, x + at, dy + at, dw, dx + at, lanes,
-                                               add || at > 0, block, cursor);
-        else
-            linear_backward_lanes<T, NV, false>(csr, weight, x + at, dy + at, dw, nullptr, lanes,
-                                                add || at > 0, block, cursor);
-    });
+    for (const RowRun& run : rows.runs) {
+        const Csr part = csr.part(run.first, run.end);
+        const T* d = dy + run.first * lanes;
+        if (run.paired) {
+            backward_pairs<T>(part, weight, x, d, dw, dx, lanes, add, block, cursor);
+            continue;
+        }
+        over_lanes<T>(lanes, [&](int64_t at, auto count) {
+            constexpr int NV = count.value;
+            if (dx != nullptr)
+                linear_backward_lanes<T, NV, true>(part, weight, x + at, d + at, dw, dx + at,
+                                                   lanes, add || at > 0, block, cursor);
+            else
+                linear_backward_lanes<T, NV, false>(part, weight, x + at, d + at, dw, nullptr,
+                                                    lanes, add || at > 0, block, cursor);
+        });
+    }
 }
 
 // -- the layer in a plan ------------------------------------------------------------------------
@@ -228,16 +183,17 @@ public:
 
     void prepare(const Run&) override { in_.check_flat(); }
     void forward(const Run& run) override {
-        linear_forward(this->csr, this->weight.value, bias.value, in_.value(), out_.value(),
-                       run.lanes, relu_);
+        linear_forward(this->csr, rows_, this->weight.value, bias.value, in_.value(),
+                       out_.value(), run.lanes, relu_);
     }
     void backward(const Run& run) override {
         T* dy = out_.gradient();
         if (relu_ || bias.gradient != nullptr)
             close_rows(this->csr.rows, run.lanes, out_.value(), dy, bias.gradient, relu_);
-        const bool scatters = in_.wants_gradient && passes_++ < SCATTERED;
-        linear_backward(this->csr, this->weight.value, in_.value(), dy, this->weight.gradient,
-                        scatters ? in_.add_gradient(run) : nullptr, run.lanes, cursor_);
+        const bool scatters = in_.wants_gradient && (passes_++ < SCATTERED || rows_.mostly_paired());
+        linear_backward(this->csr, rows_, this->weight.value, in_.value(), dy,
+                        this->weight.gradient, scatters ? in_.add_gradient(run) : nullptr,
+                        run.lanes, cursor_);
         if (!in_.wants_gradient || scatters) return;
         if (by_column_.empty()) by_column_.build(this->csr);
         bool fresh;
@@ -273,6 +229,7 @@ protected:
     void rewired() override {
         passes_ = 0;
         by_column_.clear();
+        rows_.build(this->csr);
         if (in_.wants_gradient) return;
         wanted_.assign(this->csr.columns, 0);
         int64_t others = this->csr.columns;  // not yet found
@@ -287,6 +244,7 @@ private:
     Buffer<T>& in_;
     Buffer<T>& out_;
     bool relu_;
+    RowRuns rows_;
     // Making by_column_ takes as long as it spares in a few passes.
     static constexpr int64_t SCATTERED = 3;
     int64_t passes_ = 0;  // backward passes since the edges changed

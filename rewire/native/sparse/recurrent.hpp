@@ -28,6 +28,7 @@ inline int64_t gates_of(Cell cell) {
 template <class T>
 struct Weights {
     Connectivity csr;
+    RowRuns rows;
     Array value_array, bias_array;
     const T* value = nullptr;
     const T* bias = nullptr;
@@ -73,6 +74,7 @@ private:
     Memory<T> xs_, gates_, states_, cells_, squashed_, hidden_;
     Memory<int64_t> cursor_;
     ByColumn by_column_, inputs_by_column_;
+    RowRuns two_rows_, third_rows_;  // of a GRU's state: reset and update, and the third gate
 
     void advance(T* gates, const T* from, int64_t at, int64_t next);
     void add_gates_of_state(T* gates, const T* from, T* hidden) const;

@@ -96,7 +96,7 @@ void back_simple(int64_t n, Cell cell, const T* to, const T* d, T* made) {
 
 template <class T>
 void Weights<T>::forward(const T* x, T* y, int64_t lanes, bool add) const {
-    linear_forward(csr, value, bias, x, y, lanes, false, add);
+    linear_forward(csr, rows, value, bias, x, y, lanes, false, add);
 }
 
 // The state after step `at`, from the gates' inputs; it goes to place `next`.
@@ -123,9 +123,9 @@ template <class T>
 void Sequence<T>::add_gates_of_state(T* gates, const T* from, T* hidden) const {
     const int64_t both = 2 * units;
     const T* bias = state.bias == nullptr ? nullptr : state.bias + both;
-    linear_forward(state.csr.part(0, both), state.value, state.bias, from, gates, lanes, false,
-                   true);
-    linear_forward(state.csr.part(both, width()), state.value, bias, from, hidden, lanes, false);
+    const Csr two = state.csr.part(0, both), third = state.csr.part(both, width());
+    linear_forward(two, two_rows_, state.value, state.bias, from, gates, lanes, false, true);
+    linear_forward(third, third_rows_, state.value, bias, from, hidden, lanes, false);
 }
 
 // The gradient of what the gates of step s were made of, in `made`; returned: that of what the
@@ -150,7 +150,7 @@ template <class T>
 void Sequence<T>::add_slopes(const Weights<T>& weights, const T* x, const T* dy, int64_t t,
                 Slopes<T>& slopes) {
     if (slopes.value != nullptr)
-        linear_backward<T>(weights.csr, weights.value, x, dy, slopes.value, nullptr, lanes,
+        linear_backward<T>(weights.csr, weights.rows, weights.value, x, dy, slopes.value, nullptr, lanes,
                            cursor_, slopes.begun);
     if (slopes.bias != nullptr)
         for (int64_t r = 0; r < width(); ++r) {
@@ -179,7 +179,11 @@ void Sequence<T>::forward(const T* x, const T* h, const T* c, T* out, T* h_end, 
     gates_.grow(held * all);
     states_.grow((held + 1) * n);
     if (cell == Cell::lstm) cells_.grow((held + 1) * n), squashed_.grow(held * n);
-    if (cell == Cell::gru) hidden_.grow(held * n);
+    if (cell == Cell::gru) {
+        hidden_.grow(held * n);
+        two_rows_.build(state.csr.part(0, 2 * units));
+        third_rows_.build(state.csr.part(2 * units, width()));
+    }
     features_first(batch, units, h, states_.data(), lanes);
     if (c != nullptr) features_first(batch, units, c, cells_.data(), lanes);
     for (int64_t s = 0; s < steps; ++s) {
