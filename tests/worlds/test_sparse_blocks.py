@@ -1,5 +1,7 @@
 """Rows with the same edges, as those of a block, are computed two at a time: the same numbers."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -199,7 +201,7 @@ def test_rows_stay_paired_under_the_rule():
 def test_a_session_goes_on_from_where_it_was_saved():
     net, model, optimizer = session("sparse", RULES["blocks"])
     train(net, 0, 7)
-    saved = net.state_dict(), model.state_dict(), optimizer.state_dict()
+    saved = copy.deepcopy((net.state_dict(), model.state_dict(), optimizer.state_dict()))
     again, other, second = session("sparse", RULES["blocks"])
     again.load_state_dict(saved[0])
     other.load_state_dict(saved[1])
