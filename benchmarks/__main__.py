@@ -29,6 +29,7 @@ SUITES = {
     "sparse": "linear layers and LeNet-300-100 on edges, beside dense ones and SparseProp",
     "sparse_blocks": "layers and MLPs whose edges are whole blocks, beside row by row and dense",
     "sparse_conv": "convolutions and ResNet-20 on edges, beside dense ones and SparseProp",
+    "spiking": "spiking layers on edges in one call, beside torch step by step",
     "wide": "DEEP R in nets wider than memory, and how a step grows with its edges",
     "lottery": "21 levels of LeNet on MNIST, beside open_lth",
     "workers": "two workers beside one, on a quiet machine",

@@ -116,6 +116,20 @@ def test_the_benchmark_of_sparse_convolutions_prints_the_ratios_that_have_bars(c
             assert value > 0
 
 
+def test_the_benchmark_of_spiking_layers_compares_and_times_each_model(capsys):
+    from benchmarks import spiking
+
+    if spiking.native.sparse is None:
+        pytest.skip("the engine was not built")
+    assert spiking.main(["--json", "--quick"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert {f"{name}.bar" for name in spiking.BARS} <= out.keys()
+    for name in spiking.QUICK:
+        assert out[f"{name}_steps_over_engine"] > 0 and out[f"{name}_layer_steps_over_engine"] > 0
+        assert 0 < out[f"{name}_rate"] < 1
+    assert out["rnn_256_10_masked_over_engine"] > 0
+
+
 def test_the_benchmark_of_sparse_convolutions_finds_a_wrong_result():
     with pytest.raises(AssertionError, match="our dw differs by 1.0e"):
         sparse_conv._check("our dw", torch.zeros(3), torch.ones(3))

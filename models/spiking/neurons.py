@@ -8,7 +8,7 @@ of a potential that stays from step to step, exp(-dt / tau) of a time constant t
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,13 @@ class LIF(nn.Module):
         one_of("surrogate", surrogate, tuple(SURROGATES))
         self.leak, self.threshold, self.reset = leak, threshold, reset
         self.surrogate, self.steepness = surrogate, steepness
+
+    @property
+    def equations(self) -> dict[str, Any]:
+        """What says how the units fire: for whoever computes all steps of theirs at once."""
+        return {"leak": self.leak, "threshold": self.threshold,
+                "subtracts": self.reset == "subtract", "surrogate": self.surrogate,
+                "steepness": self.steepness, "recovery": 0.0, "adaptation": None}  # fmt: skip
 
     def forward(self, current: Tensor, state: State = ()) -> tuple[Tensor, State]:
         """Spikes and state after a step of currents (N, ...)."""
@@ -127,6 +134,10 @@ class ALIF(LIF):
         rise = torch.zeros(units)
         rise[units - round(adaptive * units) :] = adaptation
         self.register_buffer("adaptation", rise, persistent=False)
+
+    @property
+    def equations(self) -> dict[str, Any]:
+        return super().equations | {"recovery": self.recovery, "adaptation": self.adaptation}
 
     def forward(self, current: Tensor, state: State = ()) -> tuple[Tensor, State]:
         v, a = state or (torch.zeros_like(current), torch.zeros_like(current))

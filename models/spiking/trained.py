@@ -19,6 +19,7 @@ from ..layers import convolution, initialise, linear
 from .neurons import ALIF, LIF, Readout, Reset, one_of
 
 NEURONS = ("lif", "alif")
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class SpikingNet(nn.Module):
@@ -106,9 +107,9 @@ class SpikingNet(nn.Module):
         """The currents into the readout at each step, (T, N, classes)."""
         spikes = numbers(x)[:, : self.timesteps].flatten(2).transpose(0, 1)
         for i in range(1, self.layers + 1):
-            currents = self.get_submodule(f"fc{i}")(spikes)
+            before = self.get_submodule(f"fc{i}")
             among = self.get_submodule(f"rec{i}") if self.recurrent else None
-            spikes = over_time(self.get_submodule(f"lif{i}"), currents, among)
+            spikes = over_time(self.get_submodule(f"lif{i}"), before(spikes), among, before)
         return self.get_submodule(f"fc{self.layers + 1}")(spikes)
 
 
@@ -181,15 +182,36 @@ class SpikingConvNet(nn.Module):
         return self.readout(self.fc(spikes.flatten(2)))
 
 
-def over_time(units: nn.Module, currents: Tensor, among: nn.Module | None = None) -> Tensor:
+def over_time(
+    units: nn.Module,
+    currents: Tensor,
+    among: nn.Module | None = None,
+    before: nn.Module | None = None,
+) -> Tensor:
     """The spikes of units at each step, of currents (T, N, ...) and of the spikes that ``among``
-    sends back a step later."""
+    sends back a step later.
+
+    A layer that has `spikes_over_time` (``among``, or ``before``, which made the currents) is asked
+    to compute all steps at once, unless somebody listens to the units or to ``among``.
+    """
+    engine = before if among is None else among
+    at_once = getattr(engine, "spikes_over_time", None)
+    if at_once is not None and type(units) in (LIF, ALIF) and not _heard(units, among):
+        spikes = at_once(currents, units.equations, recurrent=among is not None)
+        if spikes is not None:
+            return spikes
     state, steps = (), []
     spikes = torch.zeros_like(currents[0])
     for current in currents.unbind(0):
         spikes, state = units(current if among is None else current + among(spikes), state)
         steps.append(spikes)
     return torch.stack(steps)
+
+
+def _heard(*modules: nn.Module | None) -> bool:
+    """Whether somebody listens to what one of these takes or makes, step by step."""
+    own = (vars(m) for m in modules if m is not None)
+    return any(m[hooks] for m in own for hooks in HOOKS)
 
 
 def numbers(events: Tensor) -> Tensor:

@@ -14,6 +14,7 @@
 #include "layers.hpp"
 #include "plan.hpp"
 #include "recurrent.hpp"
+#include "spiking.hpp"
 
 namespace py = pybind11;
 
@@ -280,6 +281,10 @@ py::tuple recurrent_backward(AnySequence& run, const py::array& dout, const Mayb
         },
         run.sequence);
 }
+
+// -- spiking layers -------------------------------------------------------------------------------
+
+#include "spiking_bindings.hpp"
 
 // -- convolutions by themselves -------------------------------------------------------------------
 
@@ -707,6 +712,7 @@ void bind_all(py::module_& m) {
     m.def("recurrent_backward", &recurrent_backward, py::arg("run"), py::arg("dout"),
           py::arg("dh"), py::arg("dc"), py::arg("want_x"), py::arg("want_input_passes"),
           py::arg("want_state_passes"));
+    bind_spiking(m);
     bind_convolutions(m);
     bind_plans(m);
 }

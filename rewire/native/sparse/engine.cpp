@@ -5,6 +5,7 @@
 #include "plan_layers.hpp"
 #include "plan_passes.hpp"
 #include "recurrent_passes.hpp"
+#include "spiking_passes.hpp"
 
 namespace rewire {
 
@@ -19,6 +20,7 @@ template int vector_bytes<Number>();
 template class Optimiser<Number>;
 template class Plan<Number>;
 template class Sequence<Number>;
+template class Spiking<Number>;
 template class Conv2dPass<Number>;
 template void linear_forward_batch<Number>(const Csr&, const Number*, const Number*, int64_t,
                                            const Number*, Number*, Number*);

@@ -7,7 +7,7 @@ native engine these run on compressed rows; without it linear layers run on torc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,29 @@ from .edge_state import EdgeState
 from .edge_weight import DENSE, EdgeWeight
 from .inputs import check_input, lowered, lowers
 from .once import derived_once
+from .spiking import spikes_over_time
 from .wires import Pass, Wires
 
 
 class EdgeLinear(EdgeState, nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias, self.wires["weight"])
+
+    def spikes_over_time(
+        self, currents: Tensor, units: Mapping[str, Any], *, recurrent: bool
+    ) -> Tensor | None:
+        """Spikes (T, B, n) of units that this layer feeds with ``currents`` or, where
+        ``recurrent``, joins with each other; None where the model has to go step by step.
+
+        units: ``leak``, ``threshold``, ``subtracts``, ``surrogate``, ``steepness``, ``recovery``
+        and ``adaptation`` (n,) or None, as :mod:`rewire.models.spiking.neurons` has them.
+        """
+        if lowers(self.weight):
+            return None
+        check_input(currents, self.weight)
+        return spikes_over_time(
+            currents, units, (self.weight, self.bias, self.wires["weight"]) if recurrent else None
+        )
 
 
 # -- convolutions -------------------------------------------------------------------------------
