@@ -28,7 +28,7 @@ class Conversion(Kind):
 
     @property
     def work(self) -> Callable[[Any], Work]:
-        from .run import work
+        from .work import work
 
         return work
 

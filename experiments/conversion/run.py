@@ -11,7 +11,8 @@ density, shows the images to the converted network in Brian2 (`rewire.models.spi
 and writes a row: how often spikes and activations are right about the same images, and what they
 cost in spikes and synaptic events. Networks must have no biases and inputs in [0, 1].
 
-Networks that were trained as spiking ones are run as they are: see `.transfer`.
+Networks that were trained as spiking ones are run as they are: see `.transfer`. What runs a cell of
+either kind is `.work`.
 """
 
 from __future__ import annotations
@@ -32,53 +33,16 @@ from rewire.worlds.torch_model.probe import evaluate
 from ..building import build_model
 from ..cell_run import TIMES, CellRun
 from ..cells import Cell
-from ..config.schema import Experiment, Spikes
+from ..config.schema import Spikes
 from ..data import Dataset, Split
-from ..engines.outcome import Emit, Work
+from ..engines.outcome import Emit
 from ..errors import StoreError
 from ..store import CellStore, Row
 from ..tasks.built_in import loss_and_accuracy
-from ..trainings.settings import settings
 
 BALANCING = 1000  # training images whose activations set the thresholds
 BLOCK = 1000  # images between looks at the clock and at signals
 MOST_SYNAPSES = 8_000_000  # in one simulation, about 30 bytes each
-
-
-def work(experiment: Experiment) -> Work:
-    """What runs any converted network of an experiment, on its data set."""
-    dataset = experiment.dataset
-
-    def convert(
-        cell: Any,
-        folder: Path,
-        parents: dict[str, Path],
-        emit: Emit,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        run_cell(cell, folder, parents, dataset, emit, should_stop)
-
-    return convert
-
-
-def run_cell(
-    cell: Cell,
-    folder: Path,
-    parents: Mapping[str, Path],
-    dataset: Dataset,
-    emit: Emit,
-    should_stop: Callable[[], bool],
-) -> None:
-    """Run a training's networks in spikes, from where the cell stands, or until ``should_stop``.
-
-    Raises StoreError and CheckpointError (exit 5) for a damaged folder.
-    """
-    from .transfer import TransferRun, transfers
-
-    network = CellStore(parents["network"])
-    model = model_of(settings(network.cell()["config"]).model, dataset)
-    run = TransferRun if transfers(model) else ConversionRun
-    run(cell, folder, network, model, dataset, emit, should_stop).run()
 
 
 class ConversionRun(CellRun):
@@ -90,7 +54,6 @@ class ConversionRun(CellRun):
 
     costs: tuple[str, ...] = ("simulated",)
     packages = ("torch", "brian2")
-    block = BLOCK
     fresh: Mapping[str, Any] = dict.fromkeys(("right", "spikes", "events"), 0)
 
     def __init__(
@@ -171,6 +134,11 @@ class ConversionRun(CellRun):
         self.at, self.shown = self.at + 1, 0
         self.sums = dict(self.fresh)
         self.spent |= dict.fromkeys(self.costs, 0.0)
+
+    @property
+    def block(self) -> int:
+        """How many images are shown between two looks at the clock and at signals."""
+        return BLOCK
 
     # -- converted networks -------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class TransferRun(ConversionRun):
     """A training's spiking networks, shown the same examples by torch and by Brian2."""
 
     costs = ("simulated", "stepped")
-    block = 10
+    block = 10  # type: ignore[assignment]
     model: SpikingNet
 
     @property

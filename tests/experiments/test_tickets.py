@@ -13,6 +13,7 @@ pytest.importorskip("brian2")
 
 from rewire.experiments import cells, runner, store  # noqa: E402
 from rewire.experiments.conversion import run as tickets
+from rewire.experiments.conversion.work import run_cell  # noqa: E402
 from rewire.experiments.data import load  # noqa: E402
 from rewire.experiments.errors import ConfigError  # noqa: E402
 from rewire.experiments.store import CellStore  # noqa: E402
@@ -192,7 +193,7 @@ def test_a_cell_stopped_after_every_block_ends_as_an_undisturbed_one(
         folder = tmp_path / name / cell.hash
         for most in looks:
             left = iter(range(most))
-            tickets.run_cell(cell, folder, parents, data, lambda event: None,
+            run_cell(cell, folder, parents, data, lambda event: None,
                              lambda left=left: next(left, None) is None)  # fmt: skip
         kept = CellStore(folder)
         assert kept.finished
@@ -212,8 +213,8 @@ def test_a_kill_after_a_row_leaves_no_row_twice(run, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tickets.run_cell(cell, folder, parents, data, die, lambda: False)
-    tickets.run_cell(cell, folder, parents, data, lambda event: None, lambda: False)
+        run_cell(cell, folder, parents, data, die, lambda: False)
+    run_cell(cell, folder, parents, data, lambda event: None, lambda: False)
     levels = [e["requested_density"] for e in CellStore(folder).events() if e["event"] == "level"]
     assert levels == [0.3, 0.1]
 

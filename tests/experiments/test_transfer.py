@@ -13,6 +13,7 @@ from rewire.experiments import kinds, runner, store  # noqa: E402
 from rewire.experiments.config import toml  # noqa: E402
 from rewire.experiments.conversion import run as tickets  # noqa: E402
 from rewire.experiments.conversion.transfer import TransferRun, in_torch, operations  # noqa: E402
+from rewire.experiments.conversion.work import run_cell  # noqa: E402
 from rewire.experiments.data import load  # noqa: E402
 from rewire.experiments.errors import ConfigError  # noqa: E402
 from rewire.experiments.store import CellStore  # noqa: E402
@@ -132,7 +133,7 @@ def test_a_cell_stopped_after_every_block_ends_as_an_undisturbed_one(run, tmp_pa
         folder = tmp_path / name / cell.hash
         for most in looks:
             left = iter(range(most))
-            tickets.run_cell(cell, folder, parents, data, lambda event: None,
+            run_cell(cell, folder, parents, data, lambda event: None,
                              lambda left=left: next(left, None) is None)  # fmt: skip
         kept = CellStore(folder)
         assert kept.finished
