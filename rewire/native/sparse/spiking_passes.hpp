@@ -94,8 +94,8 @@ void Spiking<T>::add_slopes(int64_t t, const T* dy, Slopes<T>& slopes) {
                 slopes.value[by_column_.order[i]] += sum<T>(total);
             }
     } else {
-        linear_backward<T>(among.csr, among.value, from, dy, slopes.value, nullptr, lanes, cursor_,
-                           true);
+        linear_backward<T>(among.csr, among.rows, among.value, from, dy, slopes.value, nullptr,
+                           lanes, cursor_, true);
     }
     if (slopes.bias == nullptr) return;
     for (int64_t u = 0; u < units; ++u) {
