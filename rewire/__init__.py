@@ -23,7 +23,7 @@ _HOMES = {
     "replace_at_random": "select", "pair_sign": "select",
     "counts_for": "budget",
     "FanIn": "limits", "FanOut": "limits", "Distance": "limits", "Memory": "limits",
-    "Dale": "limits", "FixedPoint": "limits",
+    "NoAutapses": "limits", "Dale": "limits", "FixedPoint": "limits",
     "signal": "signals", "Signals": "signals",
     "World": "world", "attach": "torch_loop", "train": "torch_loop", "Session": "session",
     "recompute_norms": "norms",
@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from .limits import FanOut as FanOut
     from .limits import FixedPoint as FixedPoint
     from .limits import Memory as Memory
+    from .limits import NoAutapses as NoAutapses
     from .loading import load as load
     from .norms import recompute_norms as recompute_norms
     from .rule import Rule as Rule

@@ -251,7 +251,42 @@ class Distance(Limit):
         return out
 
 
-CONNECTIVITY = frozenset(c.kind for c in (FanIn, FanOut, Memory, Distance))
+@dataclass(frozen=True, kw_only=True)
+class NoAutapses(Limit):
+    """No synapse from a unit to itself (an autapse): i != j.
+
+    of: pattern of the populations it is for, of those that a projection joins with themselves.
+
+    >>> from rewire.graph import Population, Projection
+    >>> space = Space([Population("a", 3)], [Projection("p", "a", "a", "linear", (3, 3))])
+    >>> NoAutapses().allows(space, np.arange(9)).reshape(3, 3).tolist()
+    [[False, True, True], [True, False, True], [True, True, False]]
+    """
+
+    kind: ClassVar[str] = "autapse"
+
+    of: str = "*"
+
+    def narrowed(self, space: Space) -> Space:
+        names = {p.source for i, p in enumerate(space.projections) if self._shift(space, i) == 0}
+        _some(self, self.of, [n for n in names if fnmatchcase(n, self.of)], sorted(names))
+        return space
+
+    def _shift(self, space: Space, i: int) -> int | None:
+        """Number of the postsynaptic unit that is the presynaptic unit 0; None: no unit is both."""
+        p = space.projections[i]
+        return 0 if p.source == p.target and fnmatchcase(p.source, self.of) else None
+
+    def allows(self, space: Space, keys: np.ndarray) -> np.ndarray:
+        out = np.ones(len(keys), bool)
+        which, pre, post = (x.numpy() for x in space.locate(torch.from_numpy(keys)))
+        for i in np.unique(which).tolist():
+            if (shift := self._shift(space, i)) is not None:
+                out[(which == i) & (post == pre + shift)] = False
+        return out
+
+
+CONNECTIVITY = frozenset(c.kind for c in (FanIn, FanOut, Memory, Distance, NoAutapses))
 
 
 class _Units:
@@ -414,7 +449,7 @@ class FixedPoint(Limit):
 
 
 LIMITS: Mapping[str, type[Limit]] = {
-    c.__name__: c for c in (FanIn, FanOut, Distance, Memory, Dale, FixedPoint)
+    c.__name__: c for c in (FanIn, FanOut, Distance, NoAutapses, Memory, Dale, FixedPoint)
 }
 
 

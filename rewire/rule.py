@@ -67,7 +67,9 @@ class Rule(Plain):
     skips_step: ClassVar[bool] = False
     budget: ClassVar[Budget | Kept] = Budget()
     saves: ClassVar[frozenset[int]] = frozenset()
-    lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in", "fan_out", "distance", "memory"})
+    lives_under: ClassVar[frozenset[str]] = frozenset(
+        {"fan_in", "fan_out", "distance", "autapse", "memory"}
+    )
     _writes_weights: ClassVar[bool] = False  # which worlds refuse whose synapses have none
     _paced_by: ClassVar[str] = "when"  # the field that says when the graph is edited
     kind: ClassVar[str] = "during training"

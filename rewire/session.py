@@ -81,7 +81,7 @@ class Session(Rewinding, Listening):
         check_numbers(span, seed)
         self.world = world
         self.limits = tuple(limits)
-        if limits and world.space.limits != self.limits:
+        if not all(limit in world.space.limits for limit in self.limits):
             world.space = limited(world.space, limits)
         self.rules = tuple(part for rule in as_rules(rules) for part in rule.parts)
         self.names = [f"{i}.{r.name}" for i, r in enumerate(self.rules)]
@@ -93,7 +93,7 @@ class Session(Rewinding, Listening):
         self.saves = frozenset[int]().union(*(r.saves for r in self.rules))
         self.saved: dict[int, Any] = {}
         self.last_rewind: Rewind | None = None
-        if reasons := problems(self.rules, world, self.limits, span=span, rewinds=rewinds):
+        if reasons := problems(self.rules, world, world.space.limits, span=span, rewinds=rewinds):
             raise ValueError("\n".join(reason.text for reason in reasons))
 
         if scheduler is not None:
@@ -131,7 +131,7 @@ class Session(Rewinding, Listening):
                 self._graph, world.signals(self._graph), rng_for(seed, f"{self.names[i]}/start")
             )
             self._graph = self._graph.apply(edit)
-        if (why := beyond_limits(self._graph, self.rules, self.limits)) is not None:
+        if (why := beyond_limits(self._graph, self.rules, world.space.limits)) is not None:
             raise ValueError(why)
         world.begin(self._graph)
         self.history = History(self._graph.keys, self.names)
@@ -142,7 +142,7 @@ class Session(Rewinding, Listening):
 
     def _under_limits(self, graph: Graph) -> Graph:
         """The same edges in the world's space, which has the limits."""
-        if not self.limits or graph.space is self.world.space:
+        if not self.world.space.limits or graph.space is self.world.space:
             return graph
         return Graph(self.world.space, graph.keys, graph.columns, graph.births)
 

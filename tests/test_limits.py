@@ -12,7 +12,16 @@ import rewire
 from rewire import limits, rng_for, when
 from rewire.budget import random_graph
 from rewire.graph import Edit, Graph, Population, Projection, Space
-from rewire.limits import Dale, Distance, FanIn, FanOut, FixedPoint, Memory, limited
+from rewire.limits import (
+    Dale,
+    Distance,
+    FanIn,
+    FanOut,
+    FixedPoint,
+    Memory,
+    NoAutapses,
+    limited,
+)
 from rewire.signals import Signals
 
 SPACE = Space(
@@ -213,7 +222,8 @@ def test_draws_under_caps_are_uniform_among_what_still_fits():
         (rewire.HomeostaticGrowth(), [FanIn(most=9)], 0.2, "HomeostaticGrowth cannot live"),
         (rewire.DSR(), [FanIn(most=9)], 0.2, "DSR cannot live under FanIn"),
         (rewire.MEST(soft=True), [FanIn(most=9)], 0.2, "MEST cannot live under FanIn"),
-        (rewire.StructuralPlasticity(), [Distance(most=0.3)], 0.2, "cannot live under Distance"),
+        (rewire.StructuralPlasticity(), [Memory(bytes=640, units=8)], 0.2, "cannot live under M"),
+        (rewire.DeepR(), [NoAutapses()], 0.2, "binds nothing|names no population"),
         (rewire.DeepR(), [FanIn(most=3)], 0.2, r"cannot add \d+ of \d+ edges .* allow more"),
         (rewire.DeepR(), [FanIn(most=9, to="zz")], 0.2, "'zz' names no population; there are"),
         (rewire.DeepR(), [Distance(most=-1.0)], 0.2, "Distance.most must be above 0, got -1.0"),
@@ -231,6 +241,45 @@ def test_what_cannot_live_under_a_limit_says_so_before_step_0(rule, limits, dens
                          data=[torch.randn(4, 24)], limits=limits)  # fmt: skip
         else:
             net(rule, limits, density=density)
+
+
+RECURRENT = RULES | {
+    "structural plasticity": rewire.StructuralPlasticity(
+        attempts=0.5, slots=4, partner="uniform", p_elim_dep=0.3, p_elim_pot=0.3,
+        sigma_form_lateral=0.5),
+    "homeostatic": rewire.HomeostaticGrowth(
+        eta=-1.0, epsilon=1.5, growth=0.5, tau=5.0, when=when.every(1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["masked", "sparse"])
+@pytest.mark.parametrize("rule", RECURRENT)
+def test_no_unit_connects_to_itself(rule, kind):
+    torch.manual_seed(0)
+    rnn = torch.nn.RNN(6, 16, batch_first=True)
+    session = rewire.attach(
+        rnn, torch.optim.SGD(rnn.parameters(), lr=0.3), rule=RECURRENT[rule], density=0.2, steps=12,
+        limits=[NoAutapses()], world=kind,
+    )  # fmt: skip
+    recurrent = next(i for i, p in enumerate(session.graph.projections) if p.source == p.target)
+    x = torch.randn(8, 5, 6, generator=torch.Generator().manual_seed(1))
+    for _ in range(12):
+        session.world.optimizer.zero_grad()
+        rnn(x)[0].square().mean().backward()
+        session.step()
+        which, pre, post = session.graph.locate()
+        assert not ((which == recurrent) & (pre == post)).any()
+    assert session.history.formed > 10
+
+
+def test_structural_plasticity_keeps_distances_from_its_start_on():
+    rule = rewire.StructuralPlasticity(attempts=0.5, slots=4, partner="uniform", sigma_form=0.5,
+                                       p_elim_dep=0.3, p_elim_pot=0.3)  # fmt: skip
+    limits = [Distance(most=0.35)]
+    session, model = net(rule, limits)
+    for graph in train(session, model):
+        assert broken(graph, limits) is None
+    assert session.history.formed > 20
 
 
 def test_an_edit_that_breaks_a_limit_is_refused_with_what_and_where():

@@ -140,7 +140,8 @@ class Topology:
         """Key of a synapse pre -> post of projection ``i`` that an edit may add.
 
         tap: which of parallel synapses, as in :meth:`Projection.key_of`. None where no synapse can
-        join the pair, or where one does already and the projection allows no multapses.
+        join the pair, by the limits too, or where one does already and the projection allows no
+        multapses.
 
         >>> from rewire.graph import Population, Projection
         >>> space = Space([Population("a", 3)], [Projection("p", "a", "a", "linear", (3, 3))])
@@ -149,10 +150,17 @@ class Topology:
         (5, None)
         """
         key = self.space.key_of(i, pre, post, tap)
-        if key is None or self.space.parallel[i]:
+        if key is None or not self._may_be(key):
+            return None
+        if self.space.parallel[i]:
             return key
         row = int(self.array.searchsorted(key))
         return None if row < len(self) and self.array[row] == key else key
+
+    def _may_be(self, key: int) -> bool:
+        """Whether the limits let this key hold a synapse."""
+        allowed = self.space.allowed(np.array([key])) if self.space.limits else None
+        return allowed is None or bool(allowed[0])
 
     def digest(self) -> str:
         """A fingerprint: equal exactly when the keys are."""

@@ -104,7 +104,7 @@ class On(Rule):
     @property
     def lives_under(self) -> frozenset[str]:  # type: ignore[override]
         """Caps count the synapses of all projections, of which it sees some."""
-        return self.rule.lives_under & {"distance"}
+        return self.rule.lives_under & {"distance", "autapse"}
 
     keeps_slots = property(lambda self: getattr(self.rule, "keeps_slots", True))
     _pace = property(lambda self: self.rule._pace)  # type: ignore[assignment]

@@ -112,7 +112,7 @@ class StructuralPlasticity(Rule):
 
     budget: ClassVar[Budget] = Budget("cap")
     kind: ClassVar[str] = "neuromorphic"
-    lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in", "fan_out"})
+    lives_under: ClassVar[frozenset[str]] = frozenset({"fan_in", "fan_out", "distance", "autapse"})
     source: ClassVar[str] = "Bogdan et al. 2018, doi:10.3389/fnins.2018.00434"
     bibtex: ClassVar[str] = PAPER
 

@@ -191,6 +191,56 @@ def test_what_padding_would_change_is_refused_by_name(made, options, message):
         rewirable(net.other, network=net.network, **options)
 
 
+def recurrent(condition):
+    """The last cells onto all: neuron 12 is unit 0 of the sources, unit 12 of the targets."""
+    net = Net()
+    synapses = b2.Synapses(net.cells[12:], net.cells, "w : 1", on_pre="v_post += w", dt=1 * ms,
+                           name="recurrent")  # fmt: skip
+    synapses.connect(condition=condition, p=0.4)
+    synapses.w = 0.1
+    net.network.add(synapses)
+    return net, synapses
+
+
+def selves(graph):
+    _, pre, post = graph.locate()
+    return int((pre + 12 == post).sum())
+
+
+@pytest.mark.parametrize("rule", [
+    rewire.StructuralPlasticity(rate=2e4, slots=7, partner="uniform",
+                                p_elim_dep=0.2, p_elim_pot=0.2),
+    rewire.StructuralPlasticity(rate=2e4, slots=7, partner="uniform", initial="given",
+                                p_elim_dep=0.2, p_elim_pot=0.2),
+    rewire.SET(when=when.every(2), fraction=0.5),
+    rewire.HomeostaticGrowth(eta=-1.0, growth=400.0, tau=0.05, epsilon=1.5),
+], ids=lambda rule: rule.name)  # fmt: skip
+def test_what_was_connected_without_autapses_stays_without(rule):
+    found = {}
+    for autapses in (None, True):
+        net, synapses = recurrent("i + 12 != j")
+        world = rewirable(synapses, network=net.network, w_max=0.2, slots=7, autapses=autapses,
+                          multapses=False)  # fmt: skip
+        assert ("never connect to themselves" in world.summary) == (autapses is None)
+        session = rewire.Session(world, world.graph(), rule, seed=2)
+        drive(session, duration=60 * ms)
+        assert session.history.formed > 20
+        found[autapses] = selves(session.graph)
+    assert found[None] == 0 and (found[True] > 0 or isinstance(rule, rewire.HomeostaticGrowth))
+
+
+def test_autapses_that_are_there_may_form_and_are_refused_where_none_are_wanted():
+    net, synapses = recurrent("i + 12 == j or rand() < 0.3")
+    with pytest.raises(ValueError, match="autapses=False, and . synapses of 'recurrent' join"):
+        rewirable(synapses, network=net.network, w_max=0.2, autapses=False)
+    net, synapses = recurrent("i + 12 == j or rand() < 0.3")
+    assert "may connect to themselves" in rewirable(synapses, network=net.network).summary
+    net, synapses = recurrent("i + 12 != j")
+    world = rewirable(synapses, network=net.network)
+    with pytest.raises(ValueError, match="autapses=True lets neurons connect to themselves"):
+        rewire.Session(world, world.graph(), rewire.SynapticSampling())
+
+
 def test_sums_over_synapses_pass_where_a_weight_of_zero_adds_nothing():
     def summed(expression):
         inputs = b2.PoissonGroup(10, 50 * b2.Hz, dt=1 * ms)

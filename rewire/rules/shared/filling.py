@@ -73,8 +73,8 @@ def filled(
 
     slots: of each unit, shared by the projections into its population; None: as many as make up
     the edges there are, the remainder at random units. chance: (pre, post) -> weight of each pair
-    in the draw of partners; None: all alike. room: what caps leave free. Raises ValueError
-    for slots that cannot be filled.
+    in the draw of partners; None: all alike. room: what caps leave free. Pairs that the limits
+    rule out are not drawn. Raises ValueError for slots that cannot be filled.
     """
     p, space = graph.projections[i], graph.space
     n_post = space.population[p.target].size
@@ -87,14 +87,19 @@ def filled(
         fan_in = torch.full((n_post,), slots // shared)
     local = torch.arange(p.size)
     pre, post = p.locate(local)
-    if int(fan_in.max()) > p.size // n_post:
+    allowed = space.allowed((local + space.bounds[i]).numpy())
+    may = torch.ones(p.size, dtype=torch.bool) if allowed is None else torch.from_numpy(allowed)
+    possible = torch.bincount(post[may], minlength=n_post)
+    if (fan_in > possible).any():
+        least = int(possible[fan_in > possible].min())
         raise ValueError(
-            f"{p.name!r} has {p.size // n_post} possible synapses for each unit, fewer than "
+            f"{p.name!r} has {least} possible synapses for each unit, fewer than "
             f"the {int(fan_in.max())} slots to fill; ask for fewer slots."
         )
     # the smallest of Exp(1) / chance are a draw without replacement in proportion to chance
     weight = torch.ones(p.size) if chance is None else chance(pre, post).clamp(min=1e-300)
     clock = -(1 - rng.uniform(p.size).double()).log() / weight
+    clock[~may] = torch.inf
     if not room.endless:
         return _within_caps(local + space.bounds[i], post, fan_in, clock, room)
     # rank each pair among those of its unit, and take the first fan_in of them
@@ -107,7 +112,7 @@ def filled(
 def _within_caps(keys: Tensor, post: Tensor, fan_in: Tensor, clock: Tensor, room: Rows) -> Tensor:
     """As `filled`, the pairs in the order of their clocks, where both of their units have room."""
     free, chosen, units = fan_in.tolist(), list[int](), post.tolist()
-    for at in clock.argsort().tolist():
+    for at in clock.argsort()[: int(clock.isfinite().sum())].tolist():
         if free[units[at]] and room.take(int(keys[at])):
             free[units[at]] -= 1
             chosen.append(int(keys[at]))

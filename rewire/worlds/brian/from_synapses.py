@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...graph import Space
+from ...limits import NoAutapses, limited
+from ...offer import Offer
+from ...rule import Rule
 from .loop import runtime_target
 from .padding import Padded, whole
 from .traces import Trace
@@ -32,17 +37,52 @@ class Rewirable(Brian):
         spread = f"{w.fan_in.min()} to {w.fan_in.max()}"
         pairs = "may hold several synapses" if self.space.multapses else "holds one synapse at most"
         source, target = _names(s)
+        joined = f"  self     {_selves(self)}" if _may_join_itself(s) else None
         lines = [
             f"{s.name}: {w.authored:,} synapses from {source} to {target}",
             f"  slots    {w.slots} for each of {len(s.target):,} neurons, which have {spread} "
             f"synapses; {len(s) - w.authored:,} empty slots were added",
             f"  pairs    each {pairs}",
+            *([joined] if joined else []),
             f"  weight   {_weights(w)}",
             f"  newborn  {_born(w)}",
             f"  traces   {_traces(w)}",
             f"  ticks    every {w.period * 1e3:g} ms",
         ]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotItself(NoAutapses):
+    """No synapse from a neuron of Brian2 to itself, in populations of whatever names.
+
+    shifts: projection -> number of the target unit that is its source unit 0.
+    """
+
+    shifts: tuple[tuple[str, int], ...] = ()
+
+    def __repr__(self) -> str:
+        return "rewirable(..., autapses=False)"
+
+    def narrowed(self, space: Space) -> Space:
+        return space
+
+    def _shift(self, space: Space, i: int) -> int | None:
+        return dict(self.shifts).get(space.projections[i].name)
+
+    def unsuited(self, rule: Rule, world: Offer) -> str | None:
+        why = super().unsuited(rule, world)
+        return why and f"{why}; autapses=True lets neurons connect to themselves"
+
+
+def _selves(world: Rewirable) -> str:
+    limited = any(isinstance(limit, NotItself) for limit in world.space.limits)
+    return f"neurons {'never' if limited else 'may'} connect to themselves"
+
+
+def _may_join_itself(synapses: Any) -> bool:
+    """Whether source and target are of one group of neurons."""
+    return whole(synapses.source).name == whole(synapses.target).name
 
 
 def _weights(wiring: Padded) -> str:
@@ -81,6 +121,7 @@ def rewirable(
     targets: Slices | None = None,
     positions: Mapping[str, Any] | None = None,
     multapses: bool | None = None,
+    autapses: bool | None = None,
 ) -> Rewirable:
     """A world of Synapses that were written and connected as any others.
 
@@ -104,6 +145,8 @@ def rewirable(
                group is one, under its own name (``cells[4:16]`` is "cells_4_16").
     positions: places in the unit sheet by population, (size, 2), for rules that ask for distances.
     multapses: whether a pair may hold several synapses; None: where some pair does already.
+    autapses: whether a neuron may connect to itself; None: where one does already, so that what
+        was connected by ``condition="i != j"`` stays so.
 
     Raises ValueError, with what to do, for synapses that cannot be padded without a change.
 
@@ -121,6 +164,7 @@ def rewirable(
     lateral: 4 synapses from cells to cells
       slots    3 for each of 40 neurons, which have 0 to 2 synapses; 116 empty slots were added
       pairs    each holds one synapse at most
+      self     neurons never connect to themselves
       weight   'w', from 0 to 0.1 in SI units
       newborn  carries delay 0 (SI units)
       traces   kept by the world while a rule asks for them, of 20 ms and 20 ms
@@ -148,9 +192,31 @@ def rewirable(
         positions=positions,
         multapses=_repeats(wiring) if multapses is None else multapses,
     )
+    _limit_selves(world, autapses)
     if weight is None:
         world.births, world.weighted = {"weight": 1.0, "sign": 1.0}, False
     return world
+
+
+def _limit_selves(world: Rewirable, autapses: bool | None) -> None:
+    """Keep neurons from connecting to themselves, where they are not to."""
+    wiring, synapses = world.wiring, world.wiring.synapses
+    if not _may_join_itself(synapses):
+        return
+    selves = np.count_nonzero((wiring.pre == wiring.post)[: wiring.authored])
+    if autapses or (autapses is None and selves):
+        return
+    if selves:
+        raise ValueError(
+            f"autapses=False, and {selves} synapses of {synapses.name!r} join a neuron to itself: "
+            'connect with condition="i != j", or leave autapses= out.'
+        )
+    between = synapses.source.start - synapses.target.start
+    shifts = tuple(
+        (p.name, world._sources[p.source].start - world._targets[p.target].start + between)
+        for p in world.space.projections
+    )
+    world.space = limited(world.space, [NotItself(shifts=shifts)])
 
 
 def _names(synapses: Any) -> tuple[str, str]:

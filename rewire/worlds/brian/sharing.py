@@ -273,7 +273,8 @@ def _joined_space(worlds: Sequence[Brian]) -> Space:
             if population.slots is not None:
                 populations[population.name] = population
         projections |= {p.name: p for p in world.space.projections}
-    return Space(list(populations.values()), list(projections.values()))
+    limits = [limit for world in worlds for limit in world.space.limits]
+    return Space(list(populations.values()), list(projections.values()), limits)
 
 
 def _refuse_what_differs(worlds: Sequence[Brian]) -> None:
