@@ -84,9 +84,7 @@ class HomeostaticGrowth(Rule):
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Butz & van Ooyen 2013, doi:10.1371/journal.pcbi.1003259"
     bibtex: ClassVar[str] = PAPER
-    lives_under: ClassVar[frozenset[str]] = frozenset(
-        {"distance", "autapse"}
-    )
+    lives_under: ClassVar[frozenset[str]] = frozenset({"distance", "autapse"})
 
     signal: str = "activity"
     epsilon: Annotated[float, Tunable(0.2, 2.0, log=True)] = 0.7
