@@ -20,7 +20,7 @@ class FanIn(Limit):
 
     to: pattern of the populations it is for.
 
-    >>> from rewire.graph import Edit, Population, Projection
+    >>> from rewire.graph import Edit, Graph, Population, Projection
     >>> from rewire.limits import limited
     >>> space = Space([Population("a", 3)], [Projection("p", "a", "a", "linear", (3, 3))])
     >>> graph = Graph(limited(space, [FanIn(most=2)]), torch.tensor([0, 1, 5]))
