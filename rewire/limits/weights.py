@@ -103,7 +103,7 @@ def _dale_sign(
     of: Callable[[np.ndarray], np.ndarray], seed: int, keys: Tensor, turned: Tensor | None = None
 ) -> Tensor:
     """The sign of each key's unit; where the limit binds none, that of the key itself."""
-    from .select.pairs import pair_sign
+    from ..select.pairs import pair_sign
 
     of_units = torch.from_numpy(of(keys.numpy()))
     return torch.where(of_units == 0, pair_sign(keys, seed, turned), of_units)
