@@ -14,7 +14,6 @@ from rewire.experiments.config import toml  # noqa: E402
 from rewire.experiments.conversion import run as tickets  # noqa: E402
 from rewire.experiments.conversion.transfer import TransferRun, in_torch, operations  # noqa: E402
 from rewire.experiments.conversion.work import run_cell  # noqa: E402
-from rewire.experiments.data import load  # noqa: E402
 from rewire.experiments.errors import ConfigError  # noqa: E402
 from rewire.experiments.store import CellStore  # noqa: E402
 
@@ -44,10 +43,22 @@ def refusal(**changes):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def small(tmp_path_factory):
+    """An experiment on events of its own, which fire where their class does."""
+    folder, rng = tmp_path_factory.mktemp("events"), np.random.default_rng(0)
+    for name, n in (("train", 200), ("test", 20)):
+        y = rng.integers(0, 4, n)
+        often = 0.2 + 0.7 * (np.arange(16) // 4 == y[:, None])
+        x = rng.random((n, 12, 16)) < often[:, None, :]
+        np.savez(folder / f"{name}.npz", x=x.astype(np.float32), y=y)
+    return experiment(data={"name": f"folder:{folder}", "validation": 50, "normalise": "unit"})
+
+
+@pytest.fixture(scope="module")
+def run(small, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     path = out / "small.toml"
-    path.write_text(toml.to_toml(experiment().as_tree()))
+    path.write_text(toml.to_toml(small.as_tree()))
     finished = runner.run_experiment(path, out=out / "run", workers=0, progress="quiet")
     assert finished.exit_code == 0
     return finished
@@ -59,12 +70,12 @@ def row(run):
     return found
 
 
-def test_a_row_is_what_the_network_does_in_both(run, row):
+def test_a_row_is_what_the_network_does_in_both(small, run, row):
     fields, at = store.SPIKES_ROW_FIELDS, store.SPIKES_ROW_FIELDS.index("images_per_second")
     assert tuple(row) == (*fields[:at], *store.TRANSFER_FIELDS, *fields[at:])
     kept = CellStore(run.out / "cells" / row["network"]).read_level(row["level"])[0]["model"]
-    data = load("fsdd-spikes")
-    model = tickets.model_of(experiment().model, data)
+    data = small.dataset
+    model = tickets.model_of(small.model, data)
     model.load_state_dict(kept)
     x, y = data.test.x[:4], data.test.y[:4]
     spikes, outputs = in_torch(model.double(), x)
@@ -124,11 +135,13 @@ def test_a_dry_run_knows_what_it_costs():
     assert all(cost.seconds > 0 for cost in kinds.estimate(asked, cells).values())
 
 
-def test_a_cell_stopped_after_every_block_ends_as_an_undisturbed_one(run, tmp_path, monkeypatch):
+def test_a_cell_stopped_after_every_block_ends_as_an_undisturbed_one(
+    small, run, tmp_path, monkeypatch
+):
     monkeypatch.setattr(TransferRun, "block", 2)
-    cell = next(c for c in kinds.plan(experiment()) if c.parents)
+    cell = next(c for c in kinds.plan(small) if c.parents)
     parents = {"network": run.out / "cells" / cell.parents["network"]}
-    data, ends = load("fsdd-spikes"), []
+    data, ends = small.dataset, []
     for name, looks in (("whole", [10**6]), ("stopped", [1, 10**6])):
         folder = tmp_path / name / cell.hash
         for most in looks:

@@ -110,7 +110,7 @@ class Pool:
         pre = wiring.pre.astype(np.int64) - wiring._offset
         return np.where(pre == wiring.null, EMPTY, pre + self.first_source[at])
 
-    def parts(self, slots: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    def parts(self, slots: np.ndarray) -> list[tuple[int, Any, np.ndarray]]:
         """Which wiring each slot is of: its number, places in ``slots``, and its own numbers."""
         which = self.first_slot.searchsorted(slots, "right") - 1
         places = [(i, np.nonzero(which == i)) for i in range(len(self.wirings))]
@@ -143,9 +143,10 @@ class Pool:
 
     @property
     def last(self) -> Any:
-        if any(wiring.last is None for wiring in self.wirings):
+        weights = [wiring.last for wiring in self.wirings]
+        if any(last is None for last in weights):
             return None
-        return _Through(self, lambda i: self.wirings[i].last)
+        return _Through(self, lambda i: np.asarray(weights[i]))
 
     def trace(self, end: int) -> np.ndarray:
         return self._of_neurons(end, lambda wiring: wiring.trace(end))

@@ -253,7 +253,10 @@ def _code(device: Any, world: Brian) -> str:
     values = {
         name: value for name, value in wiring.births.items() if name not in wiring._births.delays
     }
-    born = [f"    brian::{array(variables[n])}[synapse] = {float(v)!r};" for n, v in values.items()]
+    born = [
+        f"    brian::{array(variables[n])}[synapse] = {float(v)!r};"  # type: ignore[arg-type]
+        for n, v in values.items()
+    ]
     if "lastupdate" in variables:
         now = array(synapses.clock.variables["t"])
         born.append(f"    brian::{array(variables['lastupdate'])}[synapse] = brian::{now}[0];")
