@@ -101,11 +101,14 @@ def _ends(out: Path) -> list[dict[str, Any]]:
 
 
 def _about(experiment: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    model = dict(experiment.get("config", {}).get("model") or {})
+    if "start_file" in model:  # wherever the user's copy is
+        model["start_file"] = Path(model["start_file"]).name
     return {
         "date": date.today().isoformat(),
         "processor": machine(),
         "experiment": experiment["name"],
-        "model": experiment.get("config", {}).get("model"),
+        "model": model,
         "simulated_seconds": sorted({row["simulated_seconds"] for row in ends}),
         "versions": experiment["versions"],
     }

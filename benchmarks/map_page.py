@@ -1,7 +1,8 @@
 """Tables of docs/the-topographic-map.md: ``python -m benchmarks.map_page`` writes them.
 
-From the newest ``*-bogdan-2018.json``, ``*-map-sensitivity.json`` and ``*-columns.json`` of
-benchmarks/results, which ``benchmarks.bogdan`` and ``benchmarks.columns`` print. In the page a
+From the newest ``*-bogdan-2018.json``, ``*-map-from-file.json``, ``*-map-order-of-events.json``,
+``*-map-sensitivity.json`` and ``*-columns.json`` of benchmarks/results, which ``benchmarks.bogdan``
+and ``benchmarks.columns`` print. In the page a
 table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; the text is written by hand.
 """
 
@@ -74,6 +75,23 @@ def cases(results: Json) -> str:
     return _table(titles, rows) + _made(results)
 
 
+def readings(matched: Json) -> str:
+    """The cases from the published file, and with the machine's order of events, beside those of
+    the table of cases."""
+    runs = {"as above": matched, "from the published file": newest("map-from-file"),
+            "all four options": newest("map-order-of-events")}  # fmt: skip
+    rows = []
+    for label, case in matched["cases"].items():
+        for name in ("sigma_aff_conn", "ad_conn", "rate_hz", "mean_weight_proportion"):
+            words, digits = MEASURES[name]
+            numbers = [results["cases"][label][name] for results in runs.values()]
+            row = [f"{n['mean']:.{digits}f} ± {n['sd']:.{digits}f}" for n in numbers]
+            rows.append([label, words, f"{case[name]['published']:.{digits}f}", *row])
+    seeds = {name: len(r["cases"]["case 1"]["seeds"]) for name, r in runs.items()}
+    titles = ["", "at the end", "published", *(f"{n}, {many} seeds" for n, many in seeds.items())]
+    return _table(titles, rows) + _made(runs["all four options"])
+
+
 def sensitivity(results: Json) -> str:
     """Rates under each order of events, and their difference from the plain ones."""
     every: Mapping[str, Json] = results["cases"]
@@ -117,6 +135,7 @@ def columns(results: Json) -> str:
 
 TABLES: dict[str, tuple[str, Callable[[Json], str]]] = {
     "cases": ("bogdan-2018", cases),
+    "readings": ("bogdan-2018", readings),
     "sensitivity": ("map-sensitivity", sensitivity),
     "columns": ("columns", columns),
 }
