@@ -7,7 +7,7 @@ from typing import Literal
 
 from . import store
 from .frames import write_parquet
-from .report import figure_bytes, figures_of
+from .report import figure_bytes, figure_numbers, figures_of
 
 
 def export(
@@ -20,18 +20,21 @@ def export(
     """Write the figures of a run, or its tables, or both, and return the files.
 
     figures: the form of figures, a file each by its name (accuracy.svg). data: the form of the
-    tables results, evals and cells (results.csv). Raises StoreError where no run is, ConfigError
+    tables results, evals and cells (results.csv), and of the numbers that each figure is drawn of
+    (accuracy.csv). Raises StoreError where no run is, ConfigError
     for Parquet without pyarrow.
     """
     tables = store.tables(run)
+    drawn = figures_of(run) if tables["results"] else ()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name in figures_of(run) if figures is not None else ():
-        if tables["results"]:
-            path = folder / f"{name}.{figures}"
-            path.write_bytes(figure_bytes(run, name, figures or "svg"))
-            paths.append(path)
+    for name in drawn if figures is not None else ():
+        path = folder / f"{name}.{figures}"
+        path.write_bytes(figure_bytes(run, name, figures or "svg"))
+        paths.append(path)
+    if data is not None:
+        tables |= {name: figure_numbers(run, name) for name in drawn}
     for name, rows in tables.items() if data is not None else ():
         path = folder / f"{name}.{data}"
         if data == "parquet":

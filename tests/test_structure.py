@@ -107,6 +107,8 @@ _WITHIN: list[tuple[str, ...]] = [
         "report.graphs",
         "report.measures",
         "report.packing",
+        "report.downloads",
+        "report.crowd",
     ),
     ("report.axes", "report.run", "report.sections"),
     ("report.frame", "report.lives"),

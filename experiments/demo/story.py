@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from rewire.pictures.style import drawing
 
 from .. import store
 from ..progress import Kind
 from ..report import write_report
+from ..report.frame import document, environment
 from ..report.rounding import grouped
 from ..report.run import RunData, load
 from ..report.spiking import figures as map_figures
 from ..report.spiking.maps import MapRun
-from ..report.style import inline, theme_css
+from ..report.style import Inline, inline
 from ..report.trainings import figures
 from ..runner import RUNS, run_experiment
 
@@ -34,7 +31,7 @@ class Chapter:
 
     title: str
     paragraphs: Sequence[str]
-    figures: Sequence[Markup] = field(default_factory=tuple)
+    figures: Sequence[Inline] = field(default_factory=tuple)
     caption: str = ""
 
 
@@ -69,15 +66,10 @@ def demo(
 
 def render(digits: RunData, simulated: MapRun | None) -> str:
     """The page, self-contained: of a run of ``demo-digits``, and of one of ``demo-map``."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = resources.files(__package__) / "story.html"
-    style = resources.files("rewire.experiments.report") / "style.css"
     with drawing():
-        chapters = [*_of_digits(digits), _of_map(simulated)]
-    return environment.from_string(template.read_text()).render(
-        style=Markup(theme_css() + style.read_text()),
+        chapters = [*_of_digits(digits), *_of_map(simulated)]
+    return document(
+        environment(__package__).get_template("story.html"),
         chapters=chapters,
         reports=[DIGITS, *([MAP] if simulated is not None else [])],
     )
@@ -135,13 +127,13 @@ def _only(run: RunData, labels: Sequence[str]) -> RunData:
     return replace(run, rows=rows)
 
 
-def _accuracy(run: RunData, labels: Sequence[str], place: str) -> Markup:
+def _accuracy(run: RunData, labels: Sequence[str], place: str) -> Inline:
     shown = _only(run, labels)
     figure = figures.metric_against_density(shown, run.looks, wide=True)
     return inline(figure, place, f"Test accuracy against density for {', '.join(labels)}.")
 
 
-def _learning(run: RunData, labels: Sequence[str], density: float) -> Markup:
+def _learning(run: RunData, labels: Sequence[str], density: float) -> Inline:
     column = run.metric.validation
     figure = figures.learning_curves(_only(run, labels), run.looks, density, column)
     return inline(figure, "learning", f"Validation accuracy while {' and '.join(labels)} train.")

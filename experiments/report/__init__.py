@@ -1,7 +1,8 @@
 """One self-contained HTML file about a run: figures first, then tables, then provenance.
 
-The page needs no network and no other file: its own Content-Security-Policy forbids them. The only
-script is the one that draws the animation of a spiking run; that policy knows it by its digest.
+The page needs no network and no other file: its own Content-Security-Policy forbids them. Its
+scripts sort tables, draw animations and save figures and numbers as files; that policy knows them
+by their digests.
 
 Each kind of experiment has a page (`trainings.page`, `spiking.page`), which its entry in `kinds`
 names: a list of sections over one frame.
@@ -11,9 +12,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["figure_bytes", "figure_svg", "figures_of", "write_report"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["figure_bytes", "figure_numbers", "figure_svg", "figures_of", "write_report"]
 
 
 def write_report(out_dir: str | Path, path: str | Path | None = None) -> Path:
@@ -55,6 +59,31 @@ def figure_bytes(out_dir: str | Path, which: str, form: Literal["svg", "pdf", "p
     """
     from rewire.pictures.style import drawing, to_svg
 
+    with drawing(standalone=True):
+        figure = _figure(out_dir, which)
+        if form == "svg":
+            return to_svg(figure).encode()
+        file = io.BytesIO()
+        dated = {"CreationDate": None} if form == "pdf" else {}  # the same bytes at any time
+        figure.savefig(file, format=form, dpi=200, metadata=dated)
+        return file.getvalue()
+
+
+def figure_numbers(out_dir: str | Path, which: str) -> list[dict[str, Any]]:
+    """The numbers that a figure is drawn of, which its page offers as CSV. Raises as `figure_svg`.
+
+    Rows are named as those of the tables; fractions have seven significant digits.
+    """
+    from rewire.pictures.style import drawing
+
+    from .downloads import plain
+    from .style import numbers_of
+
+    with drawing():
+        return plain(numbers_of(_figure(out_dir, which)))
+
+
+def _figure(out_dir: str | Path, which: str) -> Figure:
     from .. import kinds
     from .run import load
 
@@ -63,11 +92,4 @@ def figure_bytes(out_dir: str | Path, which: str, form: Literal["svg", "pdf", "p
     if which not in page.FIGURES:
         figures = ", ".join(page.FIGURES) or "none"
         raise ValueError(f"there is no figure {which!r} of this run; one of {figures}.")
-    with drawing(standalone=True):
-        figure = page.figure(run, which)
-        if form == "svg":
-            return to_svg(figure).encode()
-        file = io.BytesIO()
-        dated = {"CreationDate": None} if form == "pdf" else {}  # the same bytes at any time
-        figure.savefig(file, format=form, dpi=200, metadata=dated)
-        return file.getvalue()
+    return page.figure(run, which)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from rewire.pictures.style import THEME, new_figure
 
@@ -22,9 +29,28 @@ if TYPE_CHECKING:
 
     from rewire.analysis.lifetimes import Lifetimes
 
-INK, MUTED, PAPER = (THEME[name][0] for name in ("ink", "muted", "paper"))
+INK, MUTED, PAPER, GREY = (THEME[name][0] for name in ("ink", "muted", "paper", "grey"))
+POINTS = 60  # at which a range is drawn
 PANEL = (4.1, 2.9)  # inches: a phone's width at a legible size
-ERRORS = (0.01, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 90)  # in %, where an axis of them has ticks
+ERRORS = (
+    0.01,
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    10,
+    15,
+    20,
+    30,
+    50,
+    90,
+)  # in %, where an axis of them has ticks
+MOST_SEEDS = 20  # that lines show one by one
 LEAST_ERROR = 0.01  # %, for an axis where all images are right
 Looks = dict[str, Look]
 
@@ -50,19 +76,25 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
 
 
 def turnover_panel(
-    seeds: Sequence[tuple[np.ndarray, ...]],
+    seeds: Mapping[int, tuple[np.ndarray, ...]],
     label: str,
     look: Look,
     most: float,
     xlabel: str = "step, all levels",
+    small: bool = False,
 ) -> Figure:
     """Edges formed (up) and dropped (down) over time by one rule; ``most`` sets the common scale.
 
     ``seeds``: of each the ends of its stretches of time, and the rates in them.
     """
-    figure = new_figure(PANEL[0], 2.5)
-    axes = panel(figure, left=0.68, bottom=0.5, top=0.3)
-    for total, formed, dropped in seeds:
+    time = xlabel.partition(",")[0]
+    figure = new_figure(2.3, 1.6) if small else new_figure(PANEL[0], 2.5)
+    axes = panel(figure, left=0.5 if small else 0.68, bottom=0.28 if small else 0.5, top=0.3)
+    for seed, (total, formed, dropped) in seeds.items():
+        figure.numbers += [
+            {"label": label, "seed": seed, time: at, "formed": come, "dropped": gone}
+            for at, come, gone in zip(total, formed, dropped, strict=True)
+        ]
         for value, sign, line in ((formed, 1, "-"), (dropped, -1, (0, (2.5, 1)))):
             axes.plot(
                 total, sign * value, color=look.hex, linewidth=1.1, alpha=0.75, linestyle=line,
@@ -78,9 +110,25 @@ def turnover_panel(
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{abs(v):,.0f}".replace(",", " ")))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(label)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel("← dropped   formed →")
+    if small:
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+    else:
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel("← dropped   formed →")
     return figure
+
+
+def draw_range(axes: Axes, curves: Sequence[Curve], colour: str | None = None) -> None:
+    """Shade where curves lie, (x ascending, y) of each, and darker where their middle half does.
+
+    colour: grey by default, the range of all rules.
+    """
+    every = np.unique(np.concatenate([x for x, _ in curves]))
+    at = every[np.unique(np.linspace(0, len(every) - 1, POINTS).round().astype(int))]
+    values = np.array([np.interp(at, x, y, left=np.nan, right=np.nan) for x, y in curves])
+    for low, high, alpha in ((0, 1, 0.16), (0.25, 0.75, 0.22)):
+        ends = np.nanquantile(values, [low, high], axis=0)
+        axes.fill_between(at, *ends, color=colour or GREY, alpha=alpha, linewidth=0, zorder=0)
 
 
 # --- survival ---
@@ -92,19 +140,28 @@ def survival_panel(
     looks: Looks,
     xlabel: str,
     least: float = 1,
+    only: Collection[str] | None = None,
 ) -> Figure:
     """Fraction of edges that outlive each age: all seeds of a rule together, and each alone.
 
-    ``least``: the shortest time on the log scale.
+    ``least``: the shortest time on the log scale. only: labels that are drawn, over the range of
+    all.
     """
     figure = new_figure(4.7, 3.4)
     axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
+    if only is not None:
+        draw_range(axes, [_survival(seeds, least) for seeds in lives.values()])
     for label, seeds in lives.items():
+        if only is not None and label not in only:
+            continue
         look = looks[label]
-        if len(seeds) > 1:
-            for one in seeds:
+        if 1 < len(seeds) <= MOST_SEEDS:
+            for i, one in enumerate(seeds):
+                which = f"{i + 1} of {len(seeds)}"
+                figure.numbers += _survival_rows(label, title, [one], least, which)
                 axes.plot(*_survival([one], least), color=look.hex, linewidth=0.6, alpha=0.35,
                           drawstyle="steps-post")  # fmt: skip
+        figure.numbers += _survival_rows(label, title, seeds, least, "all")
         axes.plot(*_survival(seeds, least), color=look.hex, linestyle=look.line, linewidth=1.6,
                   drawstyle="steps-post", zorder=3)  # fmt: skip
     axes.set_xscale("log")
@@ -138,6 +195,16 @@ def _survival(seeds: Sequence[Lifetimes], least: float) -> Curve:
     return times, 100 * np.concatenate([[1.0], beyond, [last]])
 
 
+def _survival_rows(
+    label: str, of: str, seeds: Sequence[Lifetimes], least: float, which: str
+) -> list[dict[str, Any]]:
+    ages, alive = _survival(seeds, least)
+    return [
+        {"label": label, "of": of, "seeds": which, "age": age, "alive_percent": share}
+        for age, share in zip(ages, alive, strict=True)
+    ]
+
+
 # --- maps and colours without axes ---
 
 
@@ -149,6 +216,18 @@ def heat(values: np.ndarray, most: float) -> str:
     data = io.BytesIO()
     Image.fromarray(colours[..., :3]).save(data, format="PNG", optimize=True)
     return address(data.getvalue())
+
+
+def picture_rows(values: np.ndarray) -> list[dict[str, Any]]:
+    """The numbers of a picture, a row for each of its rows, and a column for each pixel of it.
+
+    >>> picture_rows(np.array([[0.5, 2.0]]))
+    [{'row': 0, 'column 0': 0.5, 'column 1': 2.0}]
+    """
+    return [
+        {"row": i, **{f"column {j}": round(float(v), 3) for j, v in enumerate(row)}}
+        for i, row in enumerate(values)
+    ]
 
 
 def address(png: bytes) -> str:
@@ -164,10 +243,17 @@ def ratio_colour(ratio: float, most: float) -> tuple[str, str]:
     """
     if not math.isfinite(ratio):
         return "transparent", "inherit"
+    colour = ratio_rgb(ratio, most)
+    return f"rgb({colour[0]} {colour[1]} {colour[2]})", ink_on(colour)
+
+
+def ratio_rgb(ratio: float, most: float) -> tuple[int, ...]:
+    """The background of a ratio to chance, from 0 to 255; grey where there is no number."""
+    if not math.isfinite(ratio):
+        return 223, 227, 232
     strength = min(abs(math.log2(max(ratio, 2**-10))) / max(math.log2(max(most, 2)), 1), 1) ** 0.75
     end = (0, 84, 147) if ratio >= 1 else (200, 90, 0)
-    colour = tuple(round(250 + (e - 250) * strength) for e in end)
-    return f"rgb({colour[0]} {colour[1]} {colour[2]})", ink_on(colour)
+    return tuple(round(250 + (e - 250) * strength) for e in end)
 
 
 def ink_on(colour: Sequence[int]) -> str:

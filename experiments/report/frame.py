@@ -12,18 +12,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ..versions import outdated
-from . import rounding
+from . import downloads, rounding
 from .run import RunData
 from .sections import Section, installed_sections
 from .style import Look, inline, swatch, theme_css
 from .tables import of_mappings
 
 PIXELS = 100  # of a page at its full width, for an inch of a figure
+SCRIPTS = ("sorting.js", "downloads.js", "choosing.js")  # of every page
 STATUS = {"waiting": "not begun", "running": "not finished", "failed": "failed"}
 
 
@@ -47,11 +48,10 @@ def page(
     }
     # files are read on the way: what could not be read is known only now
     failures = run.measurements.problems + frame.failures
-    sorting = (frame.files / "sorting.js").read_text()
-    frame.scripts.append(sorting)
-    return frame.fill(
-        "page.html",
-        style=Markup(theme_css() + (frame.files / "style.css").read_text()),
+    return document(
+        frame.environment.get_template("page.html"),
+        scripts=frame.scripts,
+        run=run,
         about=" ".join(str(run.experiment.get("about") or "").split()),
         headline=headline,
         qualifications=[*qualifications, *_of_other_versions(run)],
@@ -59,8 +59,44 @@ def page(
         missing=missing(run) + failures,
         unfinished=sum(cell.status != "finished" for cell in run.cells),
         sections=bodies,
-        sorting=Markup(sorting),
-        script_source=frame.script_source,
+    )
+
+
+def environment(package: str) -> Environment:
+    """The templates of a package's folder, and after them those of this one."""
+    folders = [resources.files(package), resources.files(__package__)]
+
+    def load(name: str) -> str | None:
+        files = (folder / name for folder in folders)
+        return next((file.read_text() for file in files if file.is_file()), None)
+
+    made = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FunctionLoader(load),
+    )  # fmt: skip
+    made.filters |= {
+        "percent": rounding.percent,
+        "grouped": rounding.grouped,
+        "breakable": breakable,
+        "files": downloads.attributes,
+    }
+    return made
+
+
+def document(template: Template, *, scripts: Sequence[str] = (), **values: Any) -> str:
+    """A page that extends ``frame.html``: it has our style and script, and a policy that allows
+    no other script than that and those of its sections (``scripts``).
+    """
+    files = resources.files(__package__)
+    script = "".join((files / name).read_text() for name in SCRIPTS)
+    digests = (hashlib.sha256(one.encode()).digest() for one in (*scripts, script))
+    return template.render(
+        style=Markup(theme_css() + (files / "style.css").read_text()),
+        script=Markup(script),
+        script_source=Markup(
+            " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+        ),
+        **values,
     )
 
 
@@ -69,19 +105,10 @@ class _Frame:
 
     def __init__(self, run: RunData) -> None:
         self.run = run
-        self.files = resources.files(__package__)
         self.shared = {"run": run, "legend": legend(run.looks, run.points)}
         self.scripts: list[str] = []
         self.failures: list[str] = []  # of installed sections
-        self.environment = Environment(
-            autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-            loader=FunctionLoader(lambda name: (self.files / name).read_text()),
-        )  # fmt: skip
-        self.environment.filters |= {
-            "percent": rounding.percent,
-            "grouped": rounding.grouped,
-            "breakable": breakable,
-        }
+        self.environment = environment(__package__)
 
     def fill(self, template: str, **values: Any) -> Markup:
         return Markup(self.environment.get_template(template).render(self.shared | values))
@@ -117,18 +144,13 @@ class _Frame:
         if isinstance(part, Figure):
             svg = inline(part, f"{section.name}-{i}", section.title)
             width = round(PIXELS * part.get_size_inches()[0])
-            return Markup('<figure style="max-width:{}px">{}</figure>').format(width, svg)
+            files = downloads.attributes(svg, f"{section.name}-{i}")
+            return Markup('<figure{} style="max-width:{}px">{}</figure>').format(files, width, svg)
         if isinstance(part, Markup):
             return part
         if isinstance(part, str):
             return Markup("<p>{}</p>").format(part)
         return self.fill("table.html", table=of_mappings(part, section.title))
-
-    @property
-    def script_source(self) -> str:
-        """The scripts of the sections as the page's Content-Security-Policy names them."""
-        digests = (hashlib.sha256(script.encode()).digest() for script in self.scripts)
-        return " ".join(f"'sha256-{base64.b64encode(d).decode()}'" for d in digests)
 
 
 def _parts(content: Any) -> Iterable[tuple[int, Any]]:

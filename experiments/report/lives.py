@@ -6,49 +6,75 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from . import rounding
+from . import crowd, rounding
 from .axes import Looks, survival_panel, turnover_panel
-from .style import inline
+from .crowd import Families
+from .style import Inline, inline
 
 if TYPE_CHECKING:
     from rewire.analysis.lifetimes import Lifetimes
 
-Rates = Sequence[tuple[np.ndarray, ...]]  # per seed: times, formed per unit of time, dropped
+Rates = Mapping[int, tuple[np.ndarray, ...]]  # by seed: times, formed per unit of time, dropped
 
 
 def turnover(
-    rates: Mapping[str, Rates], looks: Looks, xlabel: str, alt: Callable[[str, Rates], str]
-) -> list[Markup]:
+    rates: Mapping[str, Rates],
+    looks: Looks,
+    xlabel: str,
+    alt: Callable[[str, Rates], str],
+    *,
+    small: bool = False,
+) -> list[Inline]:
     """A panel for each label that formed or dropped an edge, all on one scale."""
-    active = {k: v for k, v in rates.items() if any((f + d).any() for _, f, d in v)}
-    most = max((max(f.max(), d.max()) for v in active.values() for _, f, d in v), default=0)
+    active = {k: v for k, v in rates.items() if any((f + d).any() for _, f, d in v.values())}
+    most = max((max(f.max(), d.max()) for v in active.values() for _, f, d in v.values()),
+               default=0)  # fmt: skip
     return [
-        inline(turnover_panel(v, label, looks[label], most, xlabel), f"e{i}", alt(label, v))
+        inline(turnover_panel(v, label, looks[label], most, xlabel, small), f"e{i}", alt(label, v))
         for i, (label, v) in enumerate(active.items())
     ]
 
 
 def survival(
-    lives: Mapping[str, Sequence[Lifetimes]], looks: Looks, what: str, unit: str, least: float = 1
+    lives: Mapping[str, Sequence[Lifetimes]],
+    looks: Looks,
+    what: str,
+    unit: str,
+    least: float = 1,
+    families: Families | None = None,
 ) -> dict[str, Any] | None:
     """Survival of the edges of the start and of those formed later, of labels that dropped any.
 
     what: "edges" or "synapses". unit: of their ages. least: the shortest age on the log scale.
+    families: of many rules, a panel for each.
     """
     active = {k: v for k, v in lives.items() if not all(one.alive.all() for one in v)}
-    panels = []
+    panels: list[Inline] = []
+    parts: list[dict[str, Any]] = []
     for i, (title, since) in enumerate(
         ((f"{what} of the start", "since the start"), (f"{what} formed later", "since formation"))
     ):
         part = {k: [one.where((one.born > 0) == bool(i)) for one in v] for k, v in active.items()}
         part = {k: v for k, v in part.items() if all(len(one.key) for one in v)}
-        if part:
+        if part and families is not None:
+            shown = {k: [x for x in v if x in part] for k, v in families.items()}
+
+            def draw(
+                family: str, only: Sequence[str], part: Any = part, xlabel: str = f"{unit} {since}"
+            ) -> Figure:
+                return survival_panel(part, family, looks, f"{xlabel}, log scale", least, only)
+
+            drawn = crowd.panels({k: v for k, v in shown.items() if v}, draw, f"s{i}-",
+                                 f"Survival of {title}")  # fmt: skip
+            parts.append({"title": title, "panels": drawn})
+        elif part:
             alive = ", ".join(f"{k} {rounding.percent(_alive(v))}" for k, v in part.items())
             panel = survival_panel(part, title, looks, f"{unit} {since}, log scale", least)
             panels.append(inline(panel, f"s{i}", f"Survival of {title}; at the end: {alive}."))
-    return {"panels": panels, "labels": list(active)} if panels else None
+    shown = {"panels": panels, "labels": list(active), "parts": parts}
+    return shown if panels or parts else None
 
 
 def _alive(seeds: Sequence[Lifetimes]) -> float:

@@ -31,6 +31,15 @@ def packed(values: Any, kind: Any) -> str:
     return base64.b64encode(array.tobytes()).decode()
 
 
+def unpacked(text: str, kind: Any) -> np.ndarray:
+    """What `packed` packed.
+
+    >>> unpacked("AQACAA==", np.uint16).tolist()
+    [1, 2]
+    """
+    return np.frombuffer(base64.b64decode(text), np.dtype(kind).newbyteorder("<"))
+
+
 def animation(package: str | None, name: str) -> Markup:
     """The script of an animation in a package's folder, after that of its button and slider."""
     files = [resources.files(__package__) / "player.js", resources.files(package or "") / name]

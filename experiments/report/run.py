@@ -13,6 +13,7 @@ from .. import compare, store
 from ..early_stopping import with_steps_to_dense_loss
 from ..errors import StoreError
 from ..tasks import Metric, metric_of
+from . import crowd
 from .graphs import read_graph
 from .measures import Measure, Measurements, installed_measures
 from .style import Look, looks
@@ -70,7 +71,13 @@ class RunData:
     @cached_property
     def looks(self) -> dict[str, Look]:
         """Colour, marker and line of every label."""
-        return looks({label: points[0].rule for label, points in self.points.items()})
+        rules = {label: points[0].rule for label, points in self.points.items()}
+        return crowd.looks(rules) if self.crowded else looks(rules)
+
+    @cached_property
+    def families(self) -> dict[str, list[str]]:
+        """Labels by the kind of their rules, for the panels of a crowded run."""
+        return crowd.families({label: points[0].rule for label, points in self.points.items()})
 
     @property
     def title(self) -> str:

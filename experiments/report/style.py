@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from rewire.pictures.style import THEME, new_figure, to_svg
+from rewire.pictures.style import THEME, Picture, new_figure, to_svg
+
+Numbers = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,28 @@ def theme_css() -> str:
     light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in THEME.items()) for i in (0, 1))
     return (
         f":root{{color-scheme:light dark;{light}}}\n"
-        f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+        f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+        f".as-file{{{light}}}"
     )
 
 
-def inline(figure: Figure, name: str, alt: str) -> Markup:
+@dataclass(frozen=True)
+class Inline:
+    """A figure in a page: its ``<svg>`` element, and the numbers that it is drawn of."""
+
+    svg: Markup
+    numbers: Numbers
+
+    def __html__(self) -> str:
+        return self.svg
+
+
+def numbers_of(figure: Figure) -> Numbers:
+    """The rows that a figure is drawn of; none of a figure that does not say."""
+    return figure.numbers if isinstance(figure, Picture) else ()
+
+
+def inline(figure: Figure, name: str, alt: str) -> Inline:
     """The figure as an ``<svg>`` element for a page: themed by CSS variables, no outside reference.
 
     ``name`` prefixes its ids, so that figures of one page do not meet; ``alt`` is what a reader
@@ -101,6 +120,7 @@ def inline(figure: Figure, name: str, alt: str) -> Markup:
     head, _, body = svg.partition(">")
     box = re.search(r'viewBox="([^"]+)"', head)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
+    body = re.sub(r' id="rule:([^"]*)"', r' data-rule="\1"', body)
     body = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", body)
     body = re.sub(r"url\(#", f"url(#{name}-", body)
     body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
@@ -108,10 +128,11 @@ def inline(figure: Figure, name: str, alt: str) -> Markup:
     body = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", body)
     body = re.sub(r' d="[^"]+"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), body)
     body = re.sub(r"\s*\n\s*", "\n", body)
-    return Markup(
+    svg = Markup(
         f'<svg viewBox="{box[1] if box else "0 0 1 1"}" role="img" aria-label="{escape(alt)}">'
         f"{body}".strip()
     )
+    return Inline(svg, numbers_of(figure))
 
 
 _VARIABLES = {light: f"var(--{name})" for name, (light, _) in THEME.items()}
@@ -136,7 +157,8 @@ def swatch(look: Look, name: str) -> str:
         markeredgewidth=0,
         **marker,
     )
-    return str(inline(figure, name, "")).replace('role="img" aria-label=""', 'aria-hidden="true"')
+    svg = str(inline(figure, name, "").svg)
+    return svg.replace('role="img" aria-label=""', 'aria-hidden="true"')
 
 
 def spread(values: Iterable[float], gap: float, low: float, high: float) -> list[float]:

@@ -103,12 +103,20 @@ def draw(figure: Figure, curve: Mapping[str, Any]) -> Any:
     for line in lines:
         look = by_label[line["label"]]
         x, mean, low, high = (list(values) for values in zip(*line["points"], strict=True))
+        picture.numbers += [
+            {"line": line["label"], figure.x: point[0], "mean": point[1], "least": point[2],
+             "largest": point[3]}
+            for point in line["points"]
+        ]  # fmt: skip
         y, bottom, top = ([scale * v for v in values] for values in (mean, low, high))
         axes.fill_between(x, bottom, top, color=look.hex, alpha=0.15, linewidth=0)
         axes.plot(x, y, color=look.hex, linestyle=look.line, label=line["label"],
                   **_marked(look, len(x)))  # fmt: skip
     for name, points in published.items():
         look = by_label[name]
+        picture.numbers += [
+            {"line": name, figure.x: place, "published": value} for place, value in points
+        ]
         places, values = zip(*points, strict=True)
         axes.plot(places, [scale * v for v in values], linestyle="none", marker="o", markersize=6,
                   markerfacecolor="none", markeredgecolor=look.hex,

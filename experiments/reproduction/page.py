@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
 from rewire.pictures.style import drawing
 
-from ..report.style import inline, theme_css
+from ..report.frame import document, environment
+from ..report.style import Inline, inline
 from ..store.disk import write_atomic
 from . import words
 from .figures import draw
@@ -26,18 +23,13 @@ def write_page(paper: Paper, protocol: Protocol, record: Mapping[str, Any], file
 
 
 def render(paper: Paper, protocol: Protocol, record: Mapping[str, Any]) -> str:
-    files = resources.files(__package__)
-    css = resources.files("rewire.experiments.report").joinpath("style.css").read_text()
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     hold, n = holding(record)
-    return environment.from_string((files / "page.html").read_text()).render(
+    return document(
+        environment(__package__).get_template("page.html"),
         paper=paper,
         protocol=protocol,
         about=" ".join(paper.about.split()),
         protocol_about=getattr(paper, protocol).about,
-        style=Markup(theme_css() + css),
         record=record,
         minutes=words.minutes(record),
         headline=f"{hold} of {n} rows hold.",
@@ -69,7 +61,7 @@ def _rows(paper: Paper, protocol: Protocol, record: Mapping[str, Any]) -> Iterat
         }
 
 
-def _figures(paper: Paper, record: Mapping[str, Any]) -> Iterator[tuple[str, Markup]]:
+def _figures(paper: Paper, record: Mapping[str, Any]) -> Iterator[tuple[str, Inline]]:
     by_title = {figure.title: figure for figure in paper.figures}
     with drawing():
         for i, curve in enumerate(record["figures"]):

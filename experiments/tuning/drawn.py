@@ -28,6 +28,10 @@ def curve(scores: Sequence[float], default: float | None, metric: Metric) -> Fig
     expected = expected_best(scores, lower=metric.lower)
     n = np.arange(1, len(scores) + 1)
     figure, axes = _axes(metric)
+    figure.numbers += [
+        {"trials": i, "expected_best": best, "low": low, "high": high}
+        for i, best, low, high in zip(n, expected.best, expected.low, expected.high, strict=True)
+    ]
     axes.fill_between(n, *(metric.factor * np.array(e) for e in (expected.low, expected.high)),
                       color=BLUE, alpha=0.18, linewidth=0)  # fmt: skip
     axes.plot(n, metric.factor * np.array(expected.best), color=BLUE, linewidth=1.8)
@@ -41,6 +45,7 @@ def path(scores: Sequence[float], default: float | None, metric: Metric) -> Figu
     """The best so far of trials that follow from each other."""
     best = np.minimum.accumulate(scores) if metric.lower else np.maximum.accumulate(scores)
     figure, axes = _axes(metric)
+    figure.numbers += [{"trials": i + 1, "best": value} for i, value in enumerate(best)]
     axes.step(np.arange(1, len(scores) + 1), metric.factor * best, where="post", color=BLUE)
     _default(axes, default, metric)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -55,6 +60,7 @@ def field(name: str, space: Tunable, trials: Sequence[Trial], best: Trial,
     words = [str(choice) for choice in space.choices]
     for trial in trials:
         value = trial.values[name]
+        figure.numbers.append({"trial": trial.number, name: value, "score": trial.score})
         at = words.index(str(value)) if words else float(value)
         colour = RED if trial.number == best.number else GREY if trial.number == 0 else BLUE
         axes.plot(at, metric.factor * (trial.score or 0.0), linestyle="none", color=colour,

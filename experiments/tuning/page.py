@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from typing import Any
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from rewire.pictures.style import drawing
 
+from ..report.frame import document, environment
 from ..report.rounding import fixed
-from ..report.style import inline, theme_css
+from ..report.style import Inline, inline
 from ..report.tables import Cell, Row, Table
 from . import drawn
 from .expected import association
@@ -24,18 +21,11 @@ from .tuned import Tuned
 
 def render(tuned: Tuned) -> str:
     """The whole page, as HTML; the same search gives the same bytes."""
-    own = resources.files(__package__)
-    shared = resources.files("rewire.experiments.report")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=FunctionLoader(lambda name: (shared / name).read_text()),
-    )  # fmt: skip
-    template = environment.from_string((own / "page.html").read_text())
     with drawing():
-        return template.render(
+        return document(
+            environment(__package__).get_template("page.html"),
             title=tuned.experiment.title or tuned.experiment.name,
             name=tuned.experiment.name,
-            style=Markup(theme_css() + (shared / "style.css").read_text()),
             metric=tuned.metric,
             headline=_headline(tuned),
             facts=_facts(tuned),
@@ -121,7 +111,7 @@ def _text(value: Any) -> str:
 # --- curves and fields ---
 
 
-def _curves(tuned: Tuned) -> Iterator[tuple[str, Markup]]:
+def _curves(tuned: Tuned) -> Iterator[tuple[str, Inline]]:
     for i, one in enumerate(tuned.rule_spaces):
         done = tuned.of(one.label)
         scores = _scores(done[1:], tuned.metric)
@@ -168,7 +158,7 @@ def _field_cells(tuned: Tuned, one: RuleSpace, name: str) -> list[Cell]:
     ]
 
 
-def _panels(tuned: Tuned) -> Iterator[tuple[str, Markup]]:
+def _panels(tuned: Tuned) -> Iterator[tuple[str, Inline]]:
     for i, one in enumerate(tuned.rule_spaces):
         done = [t for t in tuned.of(one.label) if t.score is not None]
         for j, (name, space) in enumerate(one.fields.items()):

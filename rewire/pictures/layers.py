@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ def network(graph: Graph, *, most: int = BUNDLES, title: str = "") -> Figure:
         if title:
             axes.set_title(title, color=INK)
         _draw_links(axes, net, groups)
-        _draw_bundles(axes, graph, bundles, alive)
+        figure.numbers += _draw_bundles(axes, graph, bundles, alive, title)
         for group in groups.values():
             x = np.full(len(group.height), float(group.column))
             colours = np.where(group.alive, INK, GREY)
@@ -129,6 +129,13 @@ class Bundles:
         self.ends = np.array(ends, float).reshape(-1, 4)
         sizes = [len(s.height) * len(t.height) for s, t in self._sides]
         self._first = np.cumsum([0, *sizes])[:-1]
+
+    def dots(self) -> Iterator[tuple[str, int, int]]:
+        """Of each bundle the projection, and the dot it begins and the one it ends at."""
+        for projection, (source, target) in zip(self.space.projections, self._sides, strict=True):
+            for begin in range(len(source.height)):
+                for end in range(len(target.height)):
+                    yield projection.name, begin, end
 
     def of(self, keys: Tensor | np.ndarray) -> np.ndarray:
         """The bundle of each key, (k,) int64."""
@@ -191,7 +198,10 @@ def _columns(net: Network, names: Mapping[int, str]) -> dict[int, int]:
     return {member: depth[whole.graph["mapping"][member]] for member in names}
 
 
-def _draw_bundles(axes: Axes, graph: Graph, bundles: Bundles, alive: np.ndarray) -> None:
+def _draw_bundles(
+    axes: Axes, graph: Graph, bundles: Bundles, alive: np.ndarray, title: str
+) -> list[dict[str, Any]]:
+    """Draw the bundles, and return the numbers of each: dots are counted from 1, from above."""
     weight = np.ones(len(graph))
     if "weight" in graph.columns:
         weight = graph.numbers("weight").astype(np.float64)
@@ -223,6 +233,13 @@ def _draw_bundles(axes: Axes, graph: Graph, bundles: Bundles, alive: np.ndarray)
             zorder=2,
         )
     )
+    edges = np.bincount(bundle, minlength=len(bundles.ends))
+    return [
+        {"label": title, "projection": name, "from_dot": begin + 1, "to_dot": end + 1,
+         "edges": edges[k], "on_path": live[k], "weight_sum": sums[k], "absolute_sum": sizes[k]}
+        for k, (name, begin, end) in enumerate(bundles.dots())
+        if edges[k]
+    ]  # fmt: skip
 
 
 def _curve(x0: float, y0: float, x1: float, y1: float) -> Path:

@@ -41,6 +41,12 @@ def measures_by_rule(z: Mapping[str, Mapping[str, float]], *, most: float = 20.0
         figure = new_figure(width, top + 0.27 * max(len(rules), 1) + 0.1)
         axes = panel(figure, left=left, bottom=0.08, top=top, right=right)
         axes.grid(False)
+        figure.numbers += [
+            {"label": rule, "measure": name, "z": z[rule][name]}
+            for rule in rules
+            for name in names
+            if name in z[rule]
+        ]
         axes.imshow(signed_colours(np.nan_to_num(values), most), aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):

@@ -79,9 +79,19 @@ def drawing(*, standalone: bool = False) -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
+class Picture(Figure):
+    """A figure with the numbers that it is drawn of.
+
+    numbers: rows of named values, for a file beside the figure.
+    """
+
+    numbers: list[dict[str, Any]]
+
+
+def new_figure(width: float, height: float) -> Picture:
     """An empty figure; inches, of which the page makes 72 units each."""
-    figure = Figure(figsize=(width, height))
+    figure = Picture(figsize=(width, height))
+    figure.numbers = []
     FigureCanvasSVG(figure)
     return figure
 

@@ -7,7 +7,11 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -103,6 +107,70 @@ def on_a_phone(text, folder) -> tuple[int, int]:
     )
     dom = in_a_browser(folder / "frame.html", folder)
     return tuple(map(int, re.search(r"<title>(\d+) of (\d+)</title>", dom).groups()))
+
+
+@contextmanager
+def driven(path, folder):
+    """A browser with a page, as functions: one that runs a script and returns what it answers, and
+    one that presses Enter on what a CSS selector finds and returns the file that this saves. It is
+    driven by chromedriver, so that the page keeps its policy; skips the test without it.
+    """
+    driver = shutil.which("chromedriver")
+    if driver is None:
+        pytest.skip("no chromedriver here: nothing can be pressed")
+    files = folder / "files"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL)
+    session = ""
+
+    def ask(method, address, **body):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}{address}", json.dumps(body).encode(), method=method
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return json.load(answer)["value"]
+
+    def script(text):
+        return ask("POST", f"{session}/execute/sync", script=text, args=[])
+
+    def saved(selector):
+        before = {*files.glob("*")}
+        found = ask("POST", f"{session}/element", using="css selector", value=selector)
+        ask("POST", f"{session}/element/{next(iter(found.values()))}/value", text="\ue007")
+        whole = (".svg", ".csv")  # its name ends otherwise while it is written
+        return waited(
+            lambda: next(f for f in files.glob("*") if f not in before and f.suffix in whole)
+        )
+
+    try:
+        waited(lambda: ask("GET", "/status")["ready"])
+        options = {
+            "args": ["--headless=new", "--no-sandbox", "--disable-gpu",
+                     "--disable-background-networking", f"--user-data-dir={folder / 'driven'}"],
+            "prefs": {"download.default_directory": str(files)},
+        }  # fmt: skip
+        wanted = {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs":
+                                  {"browser": "ALL"}}}  # fmt: skip
+        session = f"/session/{ask('POST', '/session', capabilities=wanted)['sessionId']}"
+        ask("POST", f"{session}/url", url=f"file://{path}")
+        yield script, saved
+        assert ask("POST", f"{session}/se/log", type="browser") == []  # nothing on the console
+    finally:
+        if session:
+            ask("DELETE", session)
+        process.terminate()
+        process.wait()
+
+
+def waited(found, seconds=60):
+    """What a function returns once it does so without an error."""
+    for _ in range(10 * seconds):
+        with suppress(OSError, StopIteration):
+            return found()
+        time.sleep(0.1)
+    raise TimeoutError(f"nothing within {seconds} s")
 
 
 AXE = os.environ.get("REWIRE_AXE", "")  # axe.min.js, as `npm install axe-core` leaves it

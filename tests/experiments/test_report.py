@@ -1,24 +1,29 @@
 """The report of made-up runs of trainings."""
 
 import base64
+import csv
 import html
+import io
 import itertools
 import json
 import re
 import time
+import zlib
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
-from pages import LOOKS, Page, barriers, in_a_browser, on_a_phone, scripts_of
+from pages import LOOKS, Page, barriers, driven, in_a_browser, on_a_phone, scripts_of
 from synthetic_run import RULES, config_of, make_run
 
 from rewire.edit_log import Record
 from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
-from rewire.experiments.report import axes, figure_svg, style, write_report
+from rewire.experiments.exporting import export
+from rewire.experiments.report import axes, figure_svg, lives, style, write_report
 from rewire.experiments.report.run import load
-from rewire.experiments.report.trainings import chance
+from rewire.experiments.report.trainings import chance, figures
 from rewire.measures import measure
 
 
@@ -380,6 +385,38 @@ def test_a_run_of_many_rules_shows_each_in_a_row_of_its_own(tmp_path):
     assert sorted(names, key=lambda n: -accuracy[n.split("  ")[0]]) == names
     assert len(names) == len(labels) and height > 12 * len(labels)
     assert "Every rule, from best to worst" in page and "Accuracy against density</h2>" not in page
+    # each rule in the panel of its family, of accuracy and of loss
+    section = page.split('<section id="curves">')[1].split("</section>")[0]
+    assert "during training, constant budget (1 of 2)</text>" in section
+    assert sorted(re.findall(r'<li data-rule="([^"]+)">', section)) == sorted(2 * labels)
+    # a row for each rule beside the matrix, with the rule most like it
+    rows = {cells[0][1]: cells for _, cells in Page(page).rows if len(cells) == 5}
+    assert {*rows} >= {*labels} - {"Dense"}
+    assert rows["IMP"][2][1] == "RandomReinit" and rows["IMP"][4][1] == "1.000"
+    assert re.findall(r"<option>([^<]+)</option>", page) == labels
+    assert 'class="scroll tall"' in page  # 2 rows for each rule
+
+
+def test_the_lives_of_many_rules_are_drawn_by_families(tmp_path):
+    out, _ = logged(tmp_path, labels=("Static", "SET", "RigL"))
+    run = load(out)
+    by_label = {"SET": run.lives("SET", 0.2)}
+    families = {"fixed": ["Static"], "rewiring": ["SET", "RigL"]}
+    shown = lives.survival(by_label, run.looks, "edges", "steps", families=families)
+    assert [[panel.labels for panel in part["panels"]] for part in shown["parts"]] == [
+        [["SET"]]
+    ] * 2
+    assert {row["label"] for row in shown["parts"][0]["panels"][0].svg.numbers} == {"SET"}
+
+
+def test_many_seeds_are_a_band(full, monkeypatch):
+    run = load(full[0])
+    drawn = [figures.learning_curves(run, run.looks, 0.2, "val_accuracy").axes[0]]
+    monkeypatch.setattr(figures, "MOST_SEEDS", 2)
+    drawn.append(figures.learning_curves(run, run.looks, 0.2, "val_accuracy").axes[0])
+    lines = [len(axes.lines) for axes in drawn]
+    assert lines == [len(RULES) * 4, len(RULES)]
+    assert [len(axes.collections) for axes in drawn] == [0, 2 * len(RULES)]
 
 
 def test_few_rules_keep_their_lines(full):
@@ -470,6 +507,72 @@ def test_tables_sort_and_the_slider_moves_in_a_browser(tmp_path):
     assert [*reversed(seen["up"])] == seen["down"]
     assert "step 0: 10 edges, 0.0 % formed" in seen["start"]
     assert seen["start"] != seen["end"]
+
+
+# -- figures and tables as files -------------------------------------------------------------------
+
+
+def numbers_of(text: str, name: str) -> str:
+    """The CSV that the page has of a figure."""
+    packed = re.search(rf'data-name="{re.escape(name)}" data-csv="([^"]+)"', text)[1]
+    return zlib.decompress(base64.b64decode(packed)).decode()
+
+
+def test_the_page_has_the_numbers_that_export_writes(full, tmp_path):
+    export(full[0], tmp_path, data="csv")
+    text = full[1].read_text()
+    for name in ("accuracy", "cost"):
+        written = (tmp_path / f"{name}.csv").read_text()
+        shown = numbers_of(text, name)
+        # the page's figure of costs has a second panel
+        assert shown == written or name == "cost" and shown.startswith(written)
+    rows = {(r["label"], r["requested_density"], r["seed"]): r for r in store.results(full[0])}
+    for row in csv.DictReader(io.StringIO(numbers_of(text, "accuracy"))):
+        density = float(row["requested_density"]) if row["requested_density"] else None
+        found = rows[row["label"], density, int(row["seed"])]
+        if density is not None:  # rungs of a ladder have none
+            assert float(row["test_accuracy"]) == pytest.approx(found["test_accuracy"], rel=1e-6)
+            assert float(row["low"]) <= float(row["mean"]) <= float(row["high"])
+
+
+def test_every_figure_has_its_numbers_in_one_table(tmp_path):
+    out, _ = logged(tmp_path)
+    text = write_report(out).read_text()
+    figures = re.findall(r"<figure([^>]*)>", text)
+    names = [re.search(r'data-name="([^"]+)"', figure)[1] for figure in figures]
+    assert {"accuracy", "curves", "churn", "survival", "degrees", "networks", "rewiring"} < {*names}
+    for name in names:
+        first, *rows = csv.reader(io.StringIO(numbers_of(text, name)))
+        assert first[0] in ("label", "density") and rows
+        assert all(len(row) == len(first) and all(row) for row in rows if name != "accuracy")
+
+
+@pytest.mark.slow
+def test_a_click_saves_a_figure_and_its_numbers(tmp_path):
+    out, _ = logged(tmp_path, labels=("Dense", "Static", "SET"))
+    page = write_report(out)
+    text = page.read_text()
+    with driven(page, tmp_path) as (script, saved):
+        count = script("return document.querySelectorAll('figure').length")
+        for i in range(count):
+            name = script(f"return document.querySelectorAll('figure')[{i}].dataset.name")
+            bar = f'figure[data-name="{name}"] .files button'
+            drawn = ElementTree.fromstring(saved(bar).read_bytes())
+            kinds = {one.tag.rpartition("}")[2] for one in drawn.iter()}
+            assert kinds & {"path", "image", "rect"} and "foreignObject" not in kinds
+            assert float(drawn.get("width")) > 100 and float(drawn.get("height")) > 50
+            numbers = saved(f"{bar}:last-of-type")
+            assert numbers.name == f"{name}.csv"
+            assert numbers.read_text() == numbers_of(text, name)
+        legend = (tmp_path / "files" / "curves.svg").read_text()
+        assert all(f">{label}</text>" in legend for label in ("Dense", "Static", "SET"))
+        assert "var(--" not in legend
+        table = saved('[aria-label="CSV: the table all results"]').read_text()
+        rows = [*csv.DictReader(io.StringIO(table))]
+        point = compare.at_density(compare.points(store.results(out))["SET"], 0.2)
+        (mine,) = (row for row in rows if row["rule"] == "SET")
+        assert mine["accuracy"] == f"{100 * point.mean('test_accuracy'):.2f}"
+        assert mine["edges"] == str(point.rows[0]["edges"])
 
 
 # -- structure against chance ----------------------------------------------------------------------

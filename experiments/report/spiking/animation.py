@@ -54,6 +54,15 @@ def data(
     return {"too_large": True}
 
 
+def numbers(replay: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of each frame and rule the spread and the displacement of the map, in cells."""
+    return [
+        {"label": rule["label"], "seed": rule["seed"], "seconds": at, "sigma": sigma, "ad": ad}
+        for rule in replay.get("rules", ())
+        for at, sigma, ad in zip(replay["seconds"], rule["sigma"], rule["ad"], strict=True)
+    ]
+
+
 def _frames(cells: Cells, frames: int, looks: Mapping[str, Look]) -> dict[str, Any]:
     end = max(one.period * last for one, _, _, last in cells.values())
     seconds = np.linspace(0, end, frames + 1)

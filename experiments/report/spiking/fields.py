@@ -36,7 +36,16 @@ def sample_fields(ends: Ends) -> list[dict[str, Any]]:
             for i, (sheet, when) in enumerate(zip(pair, WHEN, strict=True))
         ]
         clipped = largest > most + 1e-6
-        pictures.append({"label": label, "rows": rows, "most": most, "clipped": clipped})
+        numbers = [
+            {"label": label, "at": when, "neuron_row": round(place[0]),
+             "neuron_column": round(place[1]), **row}
+            for i, (sheet, when) in enumerate(zip(pair, WHEN, strict=True))
+            for place, field in zip(sheet.places[neurons[label]], fields[label, i], strict=True)
+            for row in axes.picture_rows(field)
+        ]  # fmt: skip
+        pictures.append(
+            {"label": label, "rows": rows, "most": most, "clipped": clipped, "numbers": numbers}
+        )
     return pictures
 
 
@@ -73,6 +82,11 @@ def mean_fields(ends: Ends) -> list[dict[str, Any]]:
                 _mean_tile(label, when, field, most) for field, when in zip(pair, WHEN, strict=True)
             ],
             "most": f"{most:.2g}",
+            "numbers": [
+                {"label": label, "at": when, **row}
+                for field, when in zip(pair, WHEN, strict=True)
+                for row in axes.picture_rows(field)
+            ],
         }
         for label, pair in fields.items()
     ]

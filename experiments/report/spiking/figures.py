@@ -46,6 +46,11 @@ def over_time(
     axes = panel(figure, left=0.58, bottom=0.52, top=0.3, right=0.3 if legend else 0.03)
     for label, every in cells.items():
         curves = [one.over_time(column) for one in every]
+        figure.numbers += [
+            {"label": label, "seed": one.seed, "seconds": at, "measure": column, "value": number}
+            for one, curve in zip(every, curves, strict=True)
+            for at, number in zip(*curve, strict=True)
+        ]
         for seconds, value in curves if len(curves) > 1 else ():
             axes.plot(seconds, value, color=looks[label].hex, linewidth=0.7, alpha=0.45)
         if curves:
@@ -82,6 +87,11 @@ def meshes(before: Sheet, after: Sheet, look: Look, label: str) -> Figure:
     for i, (sheet, when) in enumerate(((before, "start"), (after, "end"))):
         axes = figure.add_axes((0.005 + 0.51 * i, 0.01, 0.485, 0.83))
         map_ = sheet.map()
+        figure.numbers += [
+            {"label": label, "at": when, "row": place[0], "column": place[1],
+             "preferred_row": preferred[0], "preferred_column": preferred[1]}
+            for place, preferred in zip(sheet.places, map_.preferred, strict=True)
+        ]  # fmt: skip
         for x, y in _wrapped_lines(map_.preferred, sheet.side):
             axes.plot(x, y, color=look.hex, linewidth=0.8, solid_capstyle="round")
         axes.set(
@@ -138,6 +148,10 @@ def raster(sheet: Sheet, label: str, look: Look) -> Figure:
     for i, name in enumerate(("source", "target")):
         unit, step = sheet.spikes[name]
         column = (step * sheet.dt / COLUMN).astype(int)
+        figure.numbers += [
+            {"label": label, "population": name, "neuron": one, "seconds": at}
+            for one, at in zip(unit, sheet.start + step * sheet.dt, strict=True)
+        ]
         picture[i * size + unit, np.minimum(column, picture.shape[1] - 1)] = True
     ink = np.zeros((*picture.shape, 4), np.uint8)
     ink[picture] = SHADE
@@ -191,6 +205,12 @@ def weights(start: np.ndarray, end: np.ndarray, label: str, look: Look, most: fl
     """Weights, as fractions of the most they may be, at the start (dotted) and end (filled)."""
     figure = new_figure(PANEL[0], 2.5)
     axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
+    for when, values in (("start", start), ("end", end)):
+        if (share := histogram(values)) is not None:
+            figure.numbers += [
+                {"label": label, "at": when, "weight_from": low, "weight_to": high, "percent": part}
+                for low, high, part in zip(BINS[:-1], BINS[1:], share, strict=True)
+            ]
     if (share := histogram(start)) is not None:
         axes.stairs(share, BINS, color=INK, linewidth=1.3, linestyle=(0, (1.5, 1.2)))
     if (share := histogram(end)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from .. import frame, lives, packing
 from ..rounding import fixed
 from ..run import RunData
 from ..sections import Section
-from ..style import inline
+from ..style import Inline, inline
 from . import animation, fields, figures, sentences, tables
 from .maps import MapRun, finished
 from .measures import LENGTHS
@@ -79,7 +80,7 @@ def _fields(run: MapRun) -> dict[str, Any] | None:
 
 
 def _torus(run: MapRun) -> dict[str, Any] | None:
-    panels: list[Markup] = []
+    panels: list[Inline] = []
     for label, (before, after) in run.examples.items():
         distances = f"start AD {fixed(before.map().ad)}, end AD {fixed(after.map().ad)}"
         mesh = figures.meshes(before, after, run.looks[label], label)
@@ -96,6 +97,7 @@ def _frames(run: MapRun) -> dict[str, Any] | None:
     return {
         "frames": replay,
         "data": Markup(animation.text(replay)),
+        "numbers": animation.numbers(replay),
         "script": "" if too_large else packing.animation(__package__, "animation.js"),
         "lateral": _has_lateral(run),
     }
@@ -131,7 +133,7 @@ def _spikes(run: MapRun) -> dict[str, Any] | None:
     return {"rasters": rasters, "rates": rates} if rasters or rates else None
 
 
-def _rates(run: MapRun) -> list[Markup]:
+def _rates(run: MapRun) -> list[Inline]:
     if not run.evaluated:
         return []
     title = "mean rate of the targets"
@@ -141,7 +143,7 @@ def _rates(run: MapRun) -> list[Markup]:
     return [inline(figure, "rh", alt)]
 
 
-def _rasters(run: MapRun) -> list[Markup]:
+def _rasters(run: MapRun) -> list[Inline]:
     rasters = []
     for i, (label, (_, after)) in enumerate(run.examples.items()):
         if not after.spikes:
@@ -149,7 +151,7 @@ def _rasters(run: MapRun) -> list[Markup]:
         counts = ", ".join(f"{len(unit)} spikes of {k}s" for k, (unit, _) in after.spikes.items())
         figure = figures.raster(after, label, run.looks[label])
         svg = inline(figure, f"r{i}", f"Raster of the last seconds under {label}: {counts}.")
-        rasters.append(Markup(figures.two_colours(svg)))
+        rasters.append(replace(svg, svg=Markup(figures.two_colours(svg.svg))))
     return rasters
 
 
@@ -195,7 +197,7 @@ def _weight_panels(
 
 def _turnover(run: MapRun) -> dict[str, Any] | None:
     rates = {
-        label: [figures.turnover_of(one) for one in every if one.evals]
+        label: {one.seed: figures.turnover_of(one) for one in every if one.evals}
         for label, every in run.simulations.items()
     }
     panels = lives.turnover(rates, run.looks, "simulated seconds", _turnover_alt)
@@ -203,7 +205,7 @@ def _turnover(run: MapRun) -> dict[str, Any] | None:
 
 
 def _turnover_alt(label: str, rates: lives.Rates) -> str:
-    formed, dropped = (np.mean([seed[i][1:].mean() for seed in rates]) for i in (1, 2))
+    formed, dropped = (np.mean([seed[i][1:].mean() for seed in rates.values()]) for i in (1, 2))
     return (
         f"Synapses formed and eliminated per second by {label}: on average "
         f"{formed:.3g} formed and {dropped:.3g} eliminated."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -15,7 +14,7 @@ from ... import compare
 from .. import rounding
 from ..axes import INK, PANEL, PAPER, Looks, dots, falling_density, log_ticks, panel
 from ..run import RunData
-from ..style import Look, inline
+from ..style import Inline, Look, inline
 from ..tables import Cell, Row, Table
 
 ANN, SPIKING = "ann_accuracy", "spiking_accuracy"
@@ -74,7 +73,7 @@ def _headline(points: Points) -> str:
     )
 
 
-def _accuracy(sparse: Points, dense: compare.Point | None, looks: Looks) -> Iterator[Markup]:
+def _accuracy(sparse: Points, dense: compare.Point | None, looks: Looks) -> Iterator[Inline]:
     """A panel for each rule, on one scale."""
     every = [*sparse.values(), *([[dense]] if dense else [])]
     values = [
@@ -100,6 +99,12 @@ def _accuracy_panel(
     limits: tuple[float, float],
 ) -> Figure:
     figure = new_figure(*PANEL)
+    figure.numbers += [
+        {"label": point.label, "density": row["density"], "seed": row["seed"], ANN: row[ANN],
+         SPIKING: row[SPIKING]}
+        for point in (*points, *([dense] if dense is not None else ()))
+        for row in point.rows
+    ]  # fmt: skip
     axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
     x = [p.density for p in points]
     for column, line, face in ((ANN, "-", look.hex), (SPIKING, (0, (3, 1.6)), PAPER)):
@@ -118,7 +123,7 @@ def _accuracy_panel(
     return figure
 
 
-def _cost(points: Points, column: str, looks: Looks) -> Markup:
+def _cost(points: Points, column: str, looks: Looks) -> Inline:
     figure = _cost_panel(points, column, looks)
     alt = f"{COUNTS[column].capitalize()} against density for {', '.join(points)}."
     return inline(figure, f"n{column[0]}", alt)
@@ -129,6 +134,10 @@ def _cost_panel(points: Points, column: str, looks: Looks) -> Figure:
     axes = panel(figure, left=0.68, bottom=0.52)
     for label, by_density in points.items():
         look = looks[label]
+        figure.numbers += [
+            {"label": label, "density": p.density, "of_an_image": column, "mean": p.mean(column)}
+            for p in by_density
+        ]
         axes.plot(
             [p.density for p in by_density], [p.mean(column) for p in by_density],
             color=look.hex, linestyle=look.line, zorder=3, markersize=6.5,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,12 +15,14 @@ from ... import compare
 from ...tasks import Metric
 from ..axes import (
     INK,
+    MOST_SEEDS,
     PANEL,
     PAPER,
     Curve,
     Looks,
     density_ticks,
     dots,
+    draw_range,
     falling_density,
     log_ticks,
     mean_curve,
@@ -55,6 +57,7 @@ def metric_against_density(run: RunData, looks: Looks, *, wide: bool) -> Figure:
         ends[label] = _curve(axes, x, points, looks[label], run.metric, bold=wide, alpha=alpha)
     densities = [p.density for label in labels for p in run.points[label]]
     low, high = (min(densities), max(densities)) if densities else (0.01, 1.0)
+    figure.numbers += metric_rows(run)
     axes.set_xscale("log")
     axes.set_xlim(high * 1.16, low / 1.14)
     if run.dense is not None:
@@ -68,6 +71,22 @@ def metric_against_density(run: RunData, looks: Looks, *, wide: bool) -> Figure:
     if wide:
         _direct_labels(axes, run, ends, looks)
     return figure
+
+
+def metric_rows(run: RunData) -> Iterator[dict[str, Any]]:
+    """A row for each seed at each density, with the mean of the seeds and its interval."""
+    column = run.metric.test
+    for points in run.points.values():
+        for point in points:
+            summary = compare.summarise(point.values(column))
+            over_seeds = {"mean": summary.mean, "low": summary.low, "high": summary.high}
+            for row in point.rows:
+                yield {**_which(row), column: row[column], **over_seeds}
+
+
+def _which(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Whose numbers a row of a figure has, in the words of the table of results."""
+    return {name: row[name] for name in ("label", "requested_density", "density", "seed")}
 
 
 def label_has_line(run: RunData, label: str) -> bool:
@@ -191,6 +210,7 @@ def metric_against_cost(run: RunData, looks: Looks, cost: str, *, legend: bool =
         factor, column = run.metric.factor, run.metric.test
         y = [factor * p.mean(column) for p in path]
         seeds = [(row[cost], factor * row[column]) for p in path for row in p.rows]
+        figure.numbers += cost_rows(path, cost, column)
         dots(axes, seeds, look, 6)
         dense = not label_has_line(run, label)
         axes.plot(
@@ -214,34 +234,68 @@ def metric_against_cost(run: RunData, looks: Looks, cost: str, *, legend: bool =
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{COSTS[cost]}, log scale")
     axes.set_ylabel(run.metric.axis("test"))
-    if run.crowded and run.metric.percent:
-        space_by_error(axes)
     return figure
+
+
+def cost_rows(points: Iterable[compare.Point], cost: str, column: str) -> list[dict[str, Any]]:
+    """A row for each seed of each point."""
+    return [
+        {**_which(row), "cost": cost, "amount": row[cost], column: row[column]}
+        for point in points
+        for row in point.rows
+    ]
 
 
 # --- learning curves ---
 
 
-def learning_curves(run: RunData, looks: Looks, density: float, column: str) -> Figure:
-    """Mean of one column against the step of the level that ended at ``density``, and all seeds."""
+def learning_curves(
+    run: RunData,
+    looks: Looks,
+    density: float,
+    column: str,
+    title: str = "",
+    only: Collection[str] | None = None,
+) -> Figure:
+    """Mean of one column against the step of the level that ended at ``density``, and all seeds;
+    of many seeds their range. only: labels that are drawn, over the range of all.
+    """
     figure = new_figure(*PANEL)
     axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
     metric = run.metric
     judged = column == metric.validation
     factor = metric.factor if judged else 1
     ranges: list[np.ndarray] = []
+    means: list[Curve] = []
     for label, points in run.points.items():
         point = compare.at_density(points, density)
-        curves = _curves(run, point, column) if point else []
+        by_seed = _curves(run, point, column) if point else {}
+        curves = list(by_seed.values())
         if not curves:
             continue
-        look = looks[label]
-        for step, value in curves:
-            if len(curves) > 1:
-                axes.plot(step, factor * value, color=look.hex, linewidth=0.6, alpha=0.35)
         step, mean = mean_curve(curves)
-        axes.plot(step, factor * mean, color=look.hex, linestyle=look.line, linewidth=1.6, zorder=3)
+        means.append((step, factor * mean))
         ranges += [factor * value[len(value) // 4 :] for _, value in curves]
+        if only is not None and label not in only:
+            continue
+        figure.numbers += [
+            {"label": label, "requested_density": density, "seed": seed, "step": at,
+             "measure": column, "value": one}
+            for seed, curve in by_seed.items()
+            for at, one in zip(*curve, strict=True)
+        ]  # fmt: skip
+        look = looks[label]
+        if len(curves) > MOST_SEEDS:
+            draw_range(axes, [(at, factor * value) for at, value in curves], look.hex)
+        elif len(curves) > 1 and only is None:
+            for at, value in curves:
+                axes.plot(at, factor * value, color=look.hex, linewidth=0.6, alpha=0.35)
+        axes.plot(
+            step, factor * mean, color=look.hex, linestyle=look.line, linewidth=1.6, zorder=3,
+            gid=f"rule:{label}",
+        )  # fmt: skip
+    if only is not None and means:
+        draw_range(axes, means)
     if ranges:
         values = np.concatenate(ranges)
         low, high = np.nanquantile(values, [0.02, 1] if judged and not metric.lower else [0, 0.98])
@@ -255,7 +309,7 @@ def learning_curves(run: RunData, looks: Looks, density: float, column: str) -> 
         axes.yaxis.set_minor_locator(NullLocator())
     if judged and metric.percent and run.crowded:
         space_by_error(axes)
-    axes.set_title(f"density {density:g}")
+    axes.set_title(title or f"density {density:g}")
     axes.set_xlabel("step")
     axes.set_ylabel(
         metric.axis("validation", hint=False) if judged else "validation loss, log scale"
@@ -263,28 +317,29 @@ def learning_curves(run: RunData, looks: Looks, density: float, column: str) -> 
     return figure
 
 
-def _curves(run: RunData, point: compare.Point, column: str, x: str = "step") -> list[Curve]:
-    """(x, value) of every seed of a point, over the evaluations of its own level."""
-    curves = []
+def _curves(run: RunData, point: compare.Point, column: str) -> dict[int, Curve]:
+    """Steps and values of every seed of a point, over the evaluations of its own level."""
+    curves = {}
     for row in point.rows:
         events = [
             e for e in run.curves.get((row["cell"], row["level"]), []) if e[column] is not None
         ]
         if events:
-            curves.append((np.array([e[x] for e in events]), np.array([e[column] for e in events])))
+            steps, values = ([e[name] for e in events] for name in ("step", column))
+            curves[row["seed"]] = np.array(steps), np.array(values)
     return curves
 
 
 # --- churn ---
 
 
-def churn_of(run: RunData, label: str, density: float) -> list[tuple[np.ndarray, ...]]:
-    """Per seed (total, formed per step, dropped per step) between the evaluations of a cell.
+def churn_of(run: RunData, label: str, density: float) -> dict[int, tuple[np.ndarray, ...]]:
+    """By seed (total, formed per step, dropped per step) between the evaluations of a cell.
 
     A cell that visits several densities (IMP) is followed to the level that ended at ``density``.
     """
     point = run.point(label, density)
-    rates = []
+    rates = {}
     for row in point.rows if point else ():
         events = [
             e for level in range(row["level"] + 1) for e in run.curves.get((row["cell"], level), [])
@@ -293,7 +348,7 @@ def churn_of(run: RunData, label: str, density: float) -> list[tuple[np.ndarray,
         table = table[np.unique(table[:, 0], return_index=True)[1]] if len(table) else table
         if len(table) > 1:
             between = np.diff(table, axis=0)
-            rates.append((table[1:, 0], *(between[:, 1:] / between[:, :1]).T))
+            rates[row["seed"]] = table[1:, 0], *(between[:, 1:] / between[:, :1]).T
     return rates
 
 
@@ -307,6 +362,10 @@ def degree_panel(
     figure = new_figure(PANEL[0], 2.6)
     axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
     for label, (degree, fraction) in tails.items():
+        figure.numbers += [
+            {"label": label, "units": title, "edges_at_least": least, "fraction": share}
+            for least, share in zip(degree, fraction, strict=True)
+        ]
         axes.plot(
             degree,
             100 * fraction,
@@ -315,19 +374,23 @@ def degree_panel(
             drawstyle="steps-pre",
             linewidth=1.5,
         )
+    degree_axis(axes, max((degree[-1] for degree, _ in tails.values()), default=10))
+    axes.set_ylim(0, 102)
+    axes.set_title(title)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("units, %")
+    return figure
+
+
+def degree_axis(axes: Axes, most: float) -> None:
+    """Numbers of edges from 0 to ``most``: linear up to 10, logarithmic beyond."""
     axes.set_xscale("symlog", linthresh=10, linscale=0.8)
-    most = max((degree[-1] for degree, _ in tails.values()), default=10)
     ticks = [t for t in (0, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000) if t <= most]
     ticks = ticks if len(ticks) < 9 else [t for t in ticks if t not in (2, 20, 200, 2000)]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(0, max(most, 1) * 1.02)
-    axes.set_ylim(0, 102)
-    axes.set_title(title)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel("units, %")
-    return figure
 
 
 # --- measures of installed packages ---
@@ -350,14 +413,18 @@ def measured(run: RunData, measure: Measure) -> dict[str, Values]:
 
 
 def measure_panel(
-    by_label: dict[str, Values], title: str, looks: Looks, ticks: Sequence[float]
+    by_label: Mapping[str, Values], title: str, looks: Looks, ticks: Sequence[float]
 ) -> Figure:
     """A measure against density: a line through the means of each label, and every seed."""
     figure = new_figure(*PANEL)
     axes = panel(figure, left=0.68, bottom=0.52, top=0.3)
     for label, values in by_label.items():
         look = looks[label]
-        dots(axes, [(density, v) for density, seeds in values for v in seeds], look, 6)
+        every = [(density, v) for density, seeds in values for v in seeds]
+        figure.numbers += [
+            {"label": label, "measure": title, "density": at, "value": v} for at, v in every
+        ]
+        dots(axes, every, look, 6)
         axes.plot(
             [density for density, _ in values], [np.mean(seeds) for _, seeds in values],
             color=look.hex, linestyle=look.line, markersize=6.5 * look.size, zorder=3,

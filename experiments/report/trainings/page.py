@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -12,12 +13,23 @@ from rewire.pictures.style import drawing
 
 from ... import compare
 from ...tasks import Metric
-from .. import frame, lives, rounding
+from .. import crowd, frame, lives, rounding
 from ..run import RunData
 from ..sections import Section
 from ..style import inline
 from ..tables import Cell, Row, Table
-from . import chance, conversion, early, figures, results, rewiring, sentences, structure, tuned
+from . import (
+    chance,
+    conversion,
+    crowded,
+    early,
+    figures,
+    results,
+    rewiring,
+    sentences,
+    structure,
+    tuned,
+)
 from .ranking import ranked
 
 MOST_DENSITIES = 4  # shown one by one in learning curves, maps and overlaps
@@ -37,7 +49,10 @@ def figure(run: RunData, which: str) -> Figure:
     """A figure of `FIGURES`, to be a document of its own."""
     if which == "accuracy":
         return _accuracy_figure(run, wide=True)
-    return figures.metric_against_cost(run, run.looks, "train_flops_sparse", legend=True)
+    cost = "train_flops_sparse"
+    if run.crowded:
+        return crowded.metric_against_cost(run, cost)
+    return figures.metric_against_cost(run, run.looks, cost, legend=True)
 
 
 def _titled(run: RunData) -> list[Section]:
@@ -103,7 +118,9 @@ def _accuracy_figure(run: RunData, *, wide: bool) -> Figure:
 def _cost(run: RunData) -> dict[str, Any] | None:
     panels = [
         inline(
-            figures.metric_against_cost(run, run.looks, column),
+            crowded.metric_against_cost(run, column)
+            if run.crowded
+            else figures.metric_against_cost(run, run.looks, column),
             f"c{i}",
             f"Test {run.metric.title} against {title} for {', '.join(run.points)}.",
         )
@@ -116,28 +133,49 @@ def _cost(run: RunData) -> dict[str, Any] | None:
 def _curves(run: RunData) -> dict[str, Any] | None:
     if not run.evals:
         return None
+    measures = ((run.metric.validation, run.metric.title), ("val_loss", "loss"))
+    if run.crowded and run.focus is not None:
+        parts = [
+            {
+                "title": f"validation {name}",
+                "name": column.replace("_", "-"),
+                "panels": crowd.panels(
+                    run.families,
+                    partial(_family_curves, run, column),
+                    f"l{column[4]}",
+                    f"Validation {name} against training step at density {run.focus:g}",
+                ),
+            }
+            for column, name in measures
+        ]
+        return {"panels": [], "parts": parts}
     panels = [
         inline(
             figures.learning_curves(run, run.looks, density, column),
             f"l{i}{'l' if column == 'val_loss' else 'a'}",
             f"Validation {name} against training step at density {density:g}, every rule.",
         )
-        for column, name in ((run.metric.validation, run.metric.title), ("val_loss", "loss"))
+        for column, name in measures
         for i, density in enumerate(frame.evenly(run.densities, MOST_DENSITIES))
     ]
-    return {"panels": panels} if panels else None
+    return {"panels": panels, "parts": []} if panels else None
+
+
+def _family_curves(run: RunData, column: str, title: str, labels: Sequence[str]) -> Figure:
+    return figures.learning_curves(run, run.looks, run.focus or 1, column, title, labels)
 
 
 def _churn(run: RunData) -> dict[str, Any] | None:
     if run.focus is None:
         return None
     rates = {label: figures.churn_of(run, label, run.focus) for label in run.points}
-    panels = lives.turnover(rates, run.looks, "step, all levels", _churn_alt)
+    panels = lives.turnover(rates, run.looks, "step, all levels", _churn_alt,
+                            small=run.crowded)  # fmt: skip
     return {"panels": panels} if panels else None
 
 
 def _churn_alt(label: str, rates: lives.Rates) -> str:
-    formed, dropped = (max(seed[i].max() for seed in rates) for i in (1, 2))
+    formed, dropped = (max(seed[i].max() for seed in rates.values()) for i in (1, 2))
     return (
         f"Edges formed and dropped per step by {label}: at most "
         f"{formed:.3g} formed and {dropped:.3g} dropped."
@@ -149,18 +187,29 @@ def _survival(run: RunData) -> dict[str, Any] | None:
     if run.focus is None:
         return None
     by_label = {label: run.lives(label, run.focus) for label in run.points}
-    return lives.survival(by_label, run.looks, "edges", "steps")
+    families = run.families if run.crowded else None
+    return lives.survival(by_label, run.looks, "edges", "steps", families=families)
 
 
 def _inputs(run: RunData) -> dict[str, Any] | None:
-    maps = structure.input_maps(run, frame.evenly(run.densities, MOST_DENSITIES))
+    maps = structure.input_maps(run, _shown_one_by_one(run))
     return {"maps": maps} if maps else None
 
 
 def _overlap(run: RunData) -> dict[str, Any] | None:
-    densities = frame.evenly(run.densities, MOST_DENSITIES)
+    densities = _shown_one_by_one(run)
     overlaps = [o for d in densities if (o := structure.overlap(run, d)) is not None]
-    return {"overlaps": overlaps, "layers": structure.layers(run)} if overlaps else None
+    if not overlaps:
+        return None
+    matrices = [structure.overlap_matrix(run, o) for o in overlaps] if run.crowded else []
+    return {"overlaps": overlaps, "matrices": matrices, "layers": structure.layers(run)}
+
+
+def _shown_one_by_one(run: RunData) -> list[float]:
+    """The densities that maps and overlaps are shown of: of a crowded run the focus alone."""
+    if run.crowded and run.focus is not None:
+        return [run.focus]
+    return frame.evenly(run.densities, MOST_DENSITIES)
 
 
 def _measures(run: RunData) -> dict[str, Any] | None:
@@ -168,12 +217,24 @@ def _measures(run: RunData) -> dict[str, Any] | None:
     panels, measures = [], []
     for i, measure in enumerate(run.measures):
         by_label = figures.measured(run, measure)
-        if by_label:
-            panel = figures.measure_panel(by_label, measure.title, run.looks, [1.0, *run.densities])
-            alt = f"{measure.title} against density for {', '.join(by_label)}."
-            panels.append(inline(panel, f"g{i}", alt))
-            measures.append(measure)
+        if not by_label:
+            continue
+        measures.append(measure)
+        groups = {measure.title: list(by_label)}
+        if run.crowded:
+            groups = {f"{measure.title}: {title}": [x for x in labels if x in by_label]
+                      for title, labels in run.families.items()}  # fmt: skip
+        draw = partial(_measure_panel, run, by_label)
+        alt = f"{measure.title} against density"
+        panels += crowd.panels({k: v for k, v in groups.items() if v}, draw, f"g{i}-", alt)
     return {"panels": panels, "measures": measures} if panels else None
+
+
+def _measure_panel(
+    run: RunData, by_label: Mapping[str, figures.Values], title: str, labels: Sequence[str]
+) -> Figure:
+    shown = {label: by_label[label] for label in labels}
+    return figures.measure_panel(shown, title, run.looks, [1.0, *run.densities])
 
 
 def _contrasts(run: RunData) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from rewire.pictures.style import THEME, new_figure
 from ... import compare
 from ...tasks import Metric
 from ..axes import ERRORS, INK, LEAST_ERROR, MUTED, PAPER, panel
+from ..frame import evenly
 from ..rounding import density_percent
 from ..run import RunData
+from .figures import metric_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +34,13 @@ def ranking(run: RunData) -> list[str]:
         return (point or run.points[label][-1]).mean(run.metric.test)
 
     return sorted(run.points, key=lambda label: (run.metric.rank(mean(label)), label))
+
+
+def shown_densities(run: RunData) -> list[float]:
+    """The densities that have a mark, from dense to sparse: that of the order among them."""
+    if len(run.densities) <= len(DENSITIES) or run.focus is None:
+        return run.densities
+    return sorted({*evenly(run.densities, len(DENSITIES) - 1), run.focus}, reverse=True)
 
 
 def ranked(run: RunData, *, wide: bool) -> Figure:
@@ -55,6 +64,7 @@ def ranked(run: RunData, *, wide: bool) -> Figure:
     _scale(axes, np.concatenate(places), metric)
     by_error = ", log scale of the error" if wide and metric.percent else ""
     axes.set_xlabel(metric.axis("test") + by_error)
+    figure.numbers += metric_rows(run)
     axes.set_yticks(range(len(labels)), [_name(run, label, wide) for label in labels])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
@@ -83,24 +93,27 @@ def _scale(axes: Axes, places: np.ndarray, metric: Metric) -> None:
 def _row(axes: Axes, run: RunData, i: int, label: str, marks: dict[str, Line2D]) -> np.ndarray:
     """Draw one rule's marks, intervals and seeds; returns where the seeds are drawn."""
     metric, every = run.metric, []
-    points = [p for d in run.densities if (p := run.point(label, d)) is not None]
+    densities = shown_densities(run)
+    points = [p for d in densities if (p := run.point(label, d)) is not None]
     if run.dense is not None and label == run.dense.label:
         points = [run.dense]
     means = [_places(p, metric).mean() for p in points]
-    axes.plot(means, [i] * len(points), color=MUTED, linewidth=0.8, zorder=2)
+    gid = f"rule:{label}"
+    axes.plot(means, [i] * len(points), color=MUTED, linewidth=0.8, zorder=2, gid=gid)
     for point in points:
-        colour, marker = _mark(run.densities, point.requested)
+        colour, marker = _mark(densities, point.requested)
         places = _places(point, metric)
         summary = compare.summarise(point.values(metric.test))
         if summary.low is not None and summary.high is not None:
             ends = _on_axis(np.array([summary.high, summary.low]), metric)
-            axes.plot(ends, [i, i], color=colour, linewidth=2.2, alpha=0.4, zorder=2.5)
-        axes.scatter(places, [i] * len(places), s=6, color=colour, alpha=0.55, linewidths=0)
+            axes.plot(ends, [i, i], color=colour, linewidth=2.2, alpha=0.4, zorder=2.5, gid=gid)
+        axes.scatter(places, [i] * len(places), s=6, color=colour, alpha=0.55, linewidths=0,
+                     gid=gid)  # fmt: skip
         (mark,) = axes.plot(
             places.mean(), i, linestyle="none", marker=marker, color=colour, markersize=6,
             markerfacecolor=PAPER if point.over_budget else colour,
             markeredgecolor=colour if point.over_budget else PAPER,
-            markeredgewidth=1.4 if point.over_budget else 0.7, zorder=4,
+            markeredgewidth=1.4 if point.over_budget else 0.7, zorder=4, gid=gid,
         )  # fmt: skip
         if not point.over_budget:
             marks.setdefault(_density(point.requested), mark)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +11,9 @@ from markupsafe import Markup
 from rewire.analysis import metrics
 
 from ..graphs import read_graph
-from ..packing import animation, packed, text
+from ..packing import animation, packed, text, unpacked
 from ..run import FOLLOWED, RunData
-from ..style import inline
+from ..style import Inline, inline
 
 if TYPE_CHECKING:
     from rewire.analysis.lifetimes import Lifetimes
@@ -43,6 +43,7 @@ def show(run: RunData) -> dict[str, Any] | None:
         "frames": replay["frames"] if replay else 0,
         "sampled": bool(replay and replay["sampled"]),
         "data": Markup(text(replay)),
+        "numbers": _numbers(replay["rules"]) if replay else [],
         "script": animation(__package__, "rewiring.js") if replay else Markup(""),
     }
 
@@ -61,7 +62,7 @@ def _weighted(run: RunData) -> dict[str, Graph]:
     return graphs
 
 
-def _panel(label: str, graph: Graph, i: int) -> Markup:
+def _panel(label: str, graph: Graph, i: int) -> Inline:
     from rewire import pictures
 
     figure = pictures.network(graph, most=DOTS, title=label)
@@ -145,6 +146,21 @@ def _frames(
         "bundles": np.round(bundles.ends[used] / [right, 1, right, 1], 3).tolist(),
         "rules": rules,
     }
+
+
+def _numbers(rules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of each frame the edges, and those of them that were formed since the start."""
+    rows = []
+    for rule in rules:
+        counts, young = (
+            unpacked(rule[name], np.uint16).reshape(len(rule["steps"]), -1).sum(1)
+            for name in ("counts", "young")
+        )
+        rows += [
+            {"label": rule["label"], "step": step, "edges": edges, "formed_since_start": formed}
+            for step, edges, formed in zip(rule["steps"], counts, young, strict=True)
+        ]
+    return rows
 
 
 def _counts(

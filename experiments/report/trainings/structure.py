@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from .. import axes, rounding
 from ..run import RunData
 from ..style import inline
 from ..tables import Cell, Row, Table
-from . import figures
+from . import crowded, figures
+from .ranking import ranking
 
 if TYPE_CHECKING:
     from rewire.graph import Graph
@@ -47,7 +48,14 @@ def input_maps(run: RunData, densities: Sequence[float]) -> list[dict[str, Any]]
             }
             for label, (mean, unused) in by_label.items()
         ]
-        maps.append({"density": density, "most": f"{most:g}", "pictures": pictures})
+        numbers = [
+            {"label": label, "density": density, **row}
+            for label, (mean, _) in by_label.items()
+            for row in axes.picture_rows(mean)
+        ]
+        maps.append(
+            {"density": density, "most": f"{most:g}", "pictures": pictures, "numbers": numbers}
+        )
     return maps
 
 
@@ -85,8 +93,9 @@ def degrees(run: RunData) -> dict[str, Any] | None:
         apart = apart or next((g.network.apart for g in graphs if not metrics.followed(g)), "")
     if not tails:
         return None
+    draw = _degree_rows if run.crowded else _degree_panel
     panels = [
-        _degree_panel(run, name, way, by_label, f"d{i}")
+        draw(run, name, way, by_label, f"d{i}")
         for i, ((name, way), by_label) in enumerate([*tails.items()][:MOST_PANELS])
     ]
     table = _disconnected_table(run, shares)
@@ -117,6 +126,16 @@ def _degree_panel(
     return inline(
         panel, prefix, f"Distribution of {kind} edges over the units of {name}, every rule."
     )
+
+
+def _degree_rows(
+    run: RunData, name: str, way: str, by_label: dict[str, list[np.ndarray]], prefix: str
+) -> Any:
+    kind = {"fan_in": "incoming", "fan_out": "outgoing"}[way]
+    degrees = {label: np.concatenate(seeds) for label, seeds in by_label.items()}
+    figure = crowded.degree_rows(degrees, f"{name}: {kind}", f"{kind} edges per unit", ranking(run))
+    alt = f"Median and spread of {kind} edges over the units of {name}, a row for each rule."
+    return inline(figure, prefix, alt)
 
 
 def _disconnected(graphs: Sequence[Graph]) -> dict[str, Any]:
@@ -183,7 +202,7 @@ def overlap(run: RunData, density: float) -> dict[str, Any] | None:
     seed = np.array([s for _, s in graphs])
     same = seed[:, None] == seed[None, :]
     most = float(np.nanmax(ratio[~np.eye(len(ratio), dtype=bool)]))
-    rows = []
+    rows, numbers = [], []
     for i, a in enumerate(labels):
         cells = []
         for j, b in enumerate(labels):
@@ -192,6 +211,11 @@ def overlap(run: RunData, density: float) -> dict[str, Any] | None:
             background, colour = axes.ratio_colour(value, most)
             seeds = "same seed" if j < i else "different seeds"
             index = f"Jaccard {jaccard[pick].mean():.3f}, " if pick.any() else "no pair; "
+            if pick.any():
+                numbers.append(
+                    {"density": density, "label": a, "with": b, "seeds": seeds.split()[0],
+                     "times_chance": value, "jaccard": float(jaccard[pick].mean())}
+                )  # fmt: skip
             cells.append(
                 {
                     "text": "–" if math.isnan(value) else f"{value:.1f}",
@@ -201,7 +225,41 @@ def overlap(run: RunData, density: float) -> dict[str, Any] | None:
                 }
             )
         rows.append({"label": a, "cells": cells})
-    return {"density": density, "labels": labels, "rows": rows, "seeds": len(set(seed))}
+    return {
+        "density": density,
+        "labels": labels,
+        "rows": rows,
+        "numbers": numbers,
+        "seeds": len(set(seed)),
+    }
+
+
+def overlap_matrix(run: RunData, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """The overlaps of many rules as one picture, and of each rule the largest."""
+    labels, n = shown["labels"], len(shown["labels"])
+    ratios = np.full((n, n), np.nan)
+    jaccard = np.full((n, n), np.nan)
+    for row in shown["numbers"]:
+        at = labels.index(row["label"]), labels.index(row["with"])
+        ratios[at], jaccard[at] = row["times_chance"], row["jaccard"]
+    figure = crowded.overlap_matrix(ratios, labels, run.families, shown["numbers"])
+    same = np.tril(ratios, -1) + np.tril(ratios, -1).T
+    np.fill_diagonal(same, -np.inf)
+    rows = []
+    for i, label in enumerate(labels):
+        j = int(np.nanargmax(same[i]))
+        index = jaccard[max(i, j), min(i, j)]
+        rows.append(
+            Row(label, [Cell(rounding.fixed(ratios[i, i])), Cell(labels[j], "words"),
+                        Cell(rounding.fixed(same[i, j])), Cell(rounding.fixed(index, 3))])
+        )  # fmt: skip
+    titles = ["rule", "its own seeds", "most like", "times chance", "Jaccard"]
+    return {
+        "svg": inline(figure, "overlap", f"Overlap of masks of {n} rules, each with each."),
+        "table": Table(titles, rows, "largest overlaps"),
+        "density": shown["density"],
+        "most": float(np.nanmax(ratios)),
+    }
 
 
 def layers(run: RunData) -> Table | None:
