@@ -67,7 +67,7 @@ def demo(
 def render(digits: RunData, simulated: MapRun | None) -> str:
     """The page, self-contained: of a run of ``demo-digits``, and of one of ``demo-map``."""
     with drawing():
-        chapters = [*_of_digits(digits), *_of_map(simulated)]
+        chapters = [*_of_digits(digits), _of_map(simulated)]
     return document(
         environment(__package__).get_template("story.html"),
         chapters=chapters,

@@ -59,14 +59,14 @@ def survival(
         part = {k: [one.where((one.born > 0) == bool(i)) for one in v] for k, v in active.items()}
         part = {k: v for k, v in part.items() if all(len(one.key) for one in v)}
         if part and families is not None:
-            shown = {k: [x for x in v if x in part] for k, v in families.items()}
+            members = {k: [x for x in v if x in part] for k, v in families.items()}
 
             def draw(
                 family: str, only: Sequence[str], part: Any = part, xlabel: str = f"{unit} {since}"
             ) -> Figure:
                 return survival_panel(part, family, looks, f"{xlabel}, log scale", least, only)
 
-            drawn = crowd.panels({k: v for k, v in shown.items() if v}, draw, f"s{i}-",
+            drawn = crowd.panels({k: v for k, v in members.items() if v}, draw, f"s{i}-",
                                  f"Survival of {title}")  # fmt: skip
             parts.append({"title": title, "panels": drawn})
         elif part:

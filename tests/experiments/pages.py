@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+import zlib
 from contextlib import contextmanager, suppress
 from html.parser import HTMLParser
 from pathlib import Path
@@ -77,6 +78,12 @@ def scripts_of(text) -> list[str]:
     ]
     assert allowed == digests
     return [attributes for attributes, _ in scripts]
+
+
+def numbers_of(text: str, name: str) -> str:
+    """The CSV that the page has of a figure."""
+    packed = re.search(rf'data-name="{re.escape(name)}" data-csv="([^"]+)"', text)[1]
+    return zlib.decompress(base64.b64decode(packed)).decode()
 
 
 def in_a_browser(path, folder, *more) -> str:

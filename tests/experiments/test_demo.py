@@ -1,7 +1,7 @@
 """The demonstration: two small runs, and the page that tells them."""
 
 import pytest
-from pages import LOOKS, Page, barriers
+from pages import LOOKS, Page, barriers, numbers_of, scripts_of
 
 pytest.importorskip("sklearn")
 
@@ -55,7 +55,9 @@ def test_the_page_refers_to_its_runs_alone(text):
     addresses = [attrs["href"] for tag, attrs in Page(text).tags if tag == "a"]
     assert addresses == ["demo-digits/report.html", "demo-map/report.html"]
     assert "http" not in text.split("</head>")[1]
-    assert "<script" not in text
+    assert scripts_of(text) == [""]
+    shown = {row.split(",")[0] for row in numbers_of(text, "chapter-4").splitlines()}
+    assert shown == {"label", "Dense", "DeepR", "Static"}
 
 
 def test_without_a_simulator_the_page_says_how_to_have_the_map(runs):

@@ -8,13 +8,12 @@ import itertools
 import json
 import re
 import time
-import zlib
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
-from pages import LOOKS, Page, barriers, driven, in_a_browser, on_a_phone, scripts_of
+from pages import LOOKS, Page, barriers, driven, in_a_browser, numbers_of, on_a_phone, scripts_of
 from synthetic_run import RULES, config_of, make_run
 
 from rewire.edit_log import Record
@@ -510,12 +509,6 @@ def test_tables_sort_and_the_slider_moves_in_a_browser(tmp_path):
 
 
 # -- figures and tables as files -------------------------------------------------------------------
-
-
-def numbers_of(text: str, name: str) -> str:
-    """The CSV that the page has of a figure."""
-    packed = re.search(rf'data-name="{re.escape(name)}" data-csv="([^"]+)"', text)[1]
-    return zlib.decompress(base64.b64decode(packed)).decode()
 
 
 def test_the_page_has_the_numbers_that_export_writes(full, tmp_path):

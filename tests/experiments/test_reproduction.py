@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from pages import LOOKS, barriers
+from pages import LOOKS, barriers, numbers_of, scripts_of
 
 from rewire.experiments.errors import ConfigError, DataError, StoreError
 from rewire.experiments.reproduction import analyses, checking, document, figures, record, words
@@ -185,7 +185,9 @@ def test_the_page_shows_rows_figures_published_points_and_what_is_shortened(repr
     for text in ("3 of 4 rows hold", "a claim that fails", "steps 60 instead of 400",
                  "IMP, published", "Accuracy against steps", "digits/report.html"):  # fmt: skip
         assert text in page
-    assert page.count("<svg") == 2 and "<script" not in page
+    assert page.count("<svg viewBox") == 2 and scripts_of(page) == [""]
+    lines = (line for figure in reproduced.paper.figures for line in figure.published)
+    assert f",{next(lines).points[0][1]}" in numbers_of(page, "figure-1")
 
 
 @pytest.mark.slow

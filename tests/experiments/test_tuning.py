@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from pages import LOOKS, barriers
+from pages import LOOKS, barriers, numbers_of, scripts_of
 
 pytest.importorskip("optuna")
 pytest.importorskip("sklearn")
@@ -114,7 +114,8 @@ def test_the_page_says_what_was_tuned(tuned):
     for words in ("Default against tuned", "Expected best of n trials", "1909.03004",
                   "Without trials: Dense, RandomReinit", "seeds of trials"):  # fmt: skip
         assert words in page
-    assert "http" not in page.split("</head>")[1]
+    assert "http" not in page.split("</head>")[1] and scripts_of(page) == [""]
+    assert numbers_of(page, "expected-SET").startswith("trials,expected_best,low,high\n1,")
 
 
 def test_what_is_lost_is_made_again_with_the_same_bytes(tuned, file):
