@@ -18,6 +18,7 @@ that code generation target instead of cython, which compiles for a minute the f
 
 from __future__ import annotations
 
+import gc
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -207,6 +208,7 @@ def program(side: int, length: float, project: Path, repetitions: int) -> tuple[
     try:
         for name, (period, rule) in variants.items():
             b2.device.reinit()
+            gc.collect()  # names that are free again make the same code, which is compiled already
             b2.device.activate(directory=str(project), with_output=False)
             start = of_children()
             drive(*sessions_on(side, period, rule=rule), duration=length * second)

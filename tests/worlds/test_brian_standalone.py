@@ -28,12 +28,13 @@ def standalone(path):
     b2.set_device("cpp_standalone", directory=str(path), with_output=False)
 
 
-def network(connect=None):
+def network(connect=None, busy=()):
     """Neurons that spike by a script, plastic synapses with traces and a parameter of their own,
     and delays of both pathways."""
     rng = np.random.default_rng(0)
     script = (rng.random((STEPS + 1, NULL + 1)) < 0.04).astype(float)
     script[:, NULL] = 0
+    script[list(busy), NULL] = 1
     cells = b2.NeuronGroup(
         NULL + 1, "do/dt = -o/(30*ms) : 1\nx : 1", threshold="script(t, i) > 0.5", reset="o += 1",
         method="exact", name="cells", namespace={"script": b2.TimedArray(script, dt=1 * ms)},
@@ -109,6 +110,15 @@ def test_a_standalone_program_makes_the_edits_of_a_run_and_its_log_replays(tmp_p
         drive(there, duration=STEPS * ms)
     with pytest.raises(ValueError, match="has been built and run already"):
         session_on(net, synapses)
+
+
+@pytest.mark.slow
+def test_a_null_neuron_that_spikes_ends_the_program(tmp_path):
+    standalone(tmp_path)
+    b2.prefs["codegen.cpp.extra_compile_args_gcc"] = QUICKLY
+    session = session_on(*network(busy=[11]))
+    with pytest.raises(ValueError, match="null neuron, 70 of 'cells', spiked after tick 5"):
+        drive(session, duration=STEPS * ms)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def drive(
             raise ValueError("a session without an end needs a duration, such as 60 * second.")
         duration = FOREVER * b2.second
     if first.standalone:
-        how = {"report": report, "namespace": namespace, "level": 2}
+        how = {"report": report, "namespace": namespace, "level": 3}
         how |= {} if report_period is None else {"report_period": report_period}
         drive_standalone(sessions, duration, "brian/" + str(sessions[0].seed), how)
         return

@@ -8,7 +8,6 @@ them to a file in the records of :mod:`rewire.edit_log`, from which the session 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from math import ceil, floor
 from pathlib import Path
 from typing import Any
@@ -226,7 +225,7 @@ def _draws(
 ) -> list[tuple[Any, int, int, float, list[int]]]:
     """Of each population: its sheet, attempts in a tick, ticks that are drawn at once, the chance
     of the last attempt, and the counter at which each batch of random numbers begins."""
-    shapes = []
+    shapes: list[tuple[Any, int, int, float, list[int]]] = []
     for sheet in rule.sheets:
         slots = int(session.states[number][sheet.slots][-1])
         if slots:
@@ -289,35 +288,20 @@ def _run(device: Any, wiring: Any, project: Path, duration: Any, run: Mapping[st
         f"{network}.add(&{clock}, rewire_step);"
     )
     device.code_lines["after_network_run"].append("void rewire_finish(); rewire_finish();")
-    with _built_later(device):
-        wiring.network.run(duration, **run)
-    options = dict(device.build_options)
-    options["directory"] = str(project)
-    options["additional_source_files"] = [*(options.get("additional_source_files") or []), SOURCE]
-    wanted = options.pop("run", True)
-    built, device.build_on_run = device.build_on_run, False
+    options = {"with_output": True, **device.build_options, "directory": str(project), "run": False}
+    options["additional_source_files"] = [*(options.get("additional_source_files") or ()), SOURCE]
+    at_once, device.build_on_run = device.build_on_run, False  # what it is built with is said here
     try:
-        device.build(run=False, **options)
+        wiring.network.run(duration, **run)
+        device.build(**options)
     finally:
-        device.build_on_run = built
-    if not wanted:
-        raise ValueError("drive() runs the program that it builds: leave run=False out.")
+        device.build_on_run = at_once
     results = Path(device.results_dir)
     (results / REFUSAL).unlink(missing_ok=True)
     try:
-        device.run(str(project), with_output=options.get("with_output", True))
+        device.run(str(project), with_output=options["with_output"])
     except RuntimeError as error:
         raise _explained(results, wiring) or error from error
-
-
-@contextmanager
-def _built_later(device: Any) -> Any:
-    """The device only takes the run down: what it is built with is known afterwards."""
-    built, device.build_on_run = device.build_on_run, False
-    try:
-        yield
-    finally:
-        device.build_on_run = built
 
 
 def _explained(results: Path, wiring: Any) -> ValueError | None:
