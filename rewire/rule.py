@@ -12,7 +12,7 @@ from .strategy import Plain
 from .when import Bound, Clock, Every, Schedule, When
 
 if TYPE_CHECKING:
-    from .graph import Birth, Edit, Graph, Space
+    from .graph import Birth, Edit, Graph
     from .signals import Signals
     from .streams import Stream
 
@@ -75,11 +75,6 @@ class Rule(Plain):
     kind: ClassVar[str] = "during training"
 
     when: When = Every(1)
-
-    def as_attempts(self, space: Space) -> Any:
-        """The rule as attempts on slots, which programs without Python carry out (see
-        `StructuralPlasticity`); None for a rule that is none."""
-        return None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -191,6 +191,7 @@ class StructuralPlasticity(Rule):
         return sheets
 
     def as_attempts(self, space: Space) -> AsAttempts:
+        """The rule as attempts on slots, which programs without Python carry out."""
         others = []
         if self.when != Every(1):
             others.append(

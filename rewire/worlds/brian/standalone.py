@@ -165,10 +165,9 @@ def _not_compiled(rule: Any, space: Space) -> Sequence[str]:
     """What of a rule is not compiled, as parts of a sentence."""
     if not _acts(rule):
         return []
-    attempts = rule.as_attempts(space)
-    if attempts is None:
+    if not hasattr(rule, "as_attempts"):
         return [f"{rule.name} is not compiled, StructuralPlasticity and Static are"]
-    return attempts.not_compiled
+    return rule.as_attempts(space).not_compiled
 
 
 # -- what the program is told ---------------------------------------------------------------------
@@ -179,7 +178,8 @@ def _settings(session: Any, duration: float, ticks: int, seeds: str) -> list[np.
     world: Brian = session.world
     wiring, space, graph = world.wiring, world.space, session._graph
     number = next((i for i, rule in enumerate(session.rules) if _acts(rule)), 0)
-    rule = session.rules[number].as_attempts(space) if _acts(session.rules[number]) else None
+    acting: Any = session.rules[number]
+    rule = acting.as_attempts(space) if _acts(acting) else None
     birth = rule.birth if rule and rule.birth else graph.births.get("weight", 0.0)
     last = ticks if session.clock.span <= ticks else NO_END
     a_second = round(1 / wiring.dt)
