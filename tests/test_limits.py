@@ -272,9 +272,12 @@ def test_no_unit_connects_to_itself(rule, kind):
     assert session.history.formed > 10
 
 
-def test_structural_plasticity_keeps_distances_from_its_start_on():
-    rule = rewire.StructuralPlasticity(attempts=0.5, slots=4, partner="uniform", sigma_form=0.5,
-                                       p_elim_dep=0.3, p_elim_pot=0.3)  # fmt: skip
+@pytest.mark.parametrize("rule", [
+    rewire.StructuralPlasticity(attempts=0.5, slots=4, partner="uniform", sigma_form=0.5,
+                                p_elim_dep=0.3, p_elim_pot=0.3),
+    rewire.HomeostaticGrowth(eta=-1.0, epsilon=1.5, growth=0.5, tau=5.0, when=when.every(1)),
+], ids=lambda rule: rule.name)  # fmt: skip
+def test_rules_that_draw_pairs_keep_distances_from_the_start_on(rule):
     limits = [Distance(most=0.35)]
     session, model = net(rule, limits)
     for graph in train(session, model):

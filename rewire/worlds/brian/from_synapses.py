@@ -13,8 +13,8 @@ from ...limits import NoAutapses, limited
 from ...offer import Offer
 from ...rule import Rule
 from .loop import runtime_target
-from .padding import Padded, whole
-from .traces import Trace
+from .padding import Padded
+from .traces import Trace, whole
 from .wiring import brian2
 from .world import Brian, Slices, ranges
 

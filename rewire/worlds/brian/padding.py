@@ -10,6 +10,7 @@ import numpy as np
 from ...native import kernels
 from .births import Birth, Births
 from .refusals import refuse_what_padding_changes, writes_to
+from .traces import whole
 from .wiring import Wiring
 
 
@@ -191,11 +192,6 @@ def _hide(pathway: Any, ends: Callable[[], np.ndarray]) -> None:
     queue._restore_from_full_state(pathway.queue._full_state())
     pathway.queue = queue
     pathway.variables.add_object("_queue", queue)
-
-
-def whole(group: Any) -> Any:
-    """The group that a subgroup is a part of."""
-    return getattr(group, "source", group)
 
 
 def _size(group: Any) -> int:

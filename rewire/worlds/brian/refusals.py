@@ -42,15 +42,16 @@ def refuse_what_padding_changes(synapses: Any) -> None:
             _refuse_runner(synapses, runner)
 
 
-def _codes(synapses: Any) -> Iterator[tuple[str, str]]:
-    """All that a run evaluates: what it is, and its code."""
-    for pathway in synapses._pathways:
+def _codes(synapses: Any, *, of_spikes: bool = True) -> Iterator[tuple[str, str]]:
+    """All that a run evaluates, or that it does without a spike: what it is, and its code."""
+    for pathway in synapses._pathways if of_spikes else ():
         yield f"pathway {pathway.objname!r}", pathway.code
     for equation in synapses.equations.values():
         if equation.expr is not None:
             yield f"the equation of {equation.varname!r}", equation.expr.code
     for runner in synapses.contained_objects:
-        if isinstance(code := getattr(runner, "abstract_code", None), str):
+        code = getattr(runner, "abstract_code", None)
+        if isinstance(code, str) and runner not in synapses._pathways:
             yield f"{runner.name!r}", code
 
 
@@ -66,13 +67,14 @@ def _assignments(code: str) -> Iterator[str]:
             yield match[1]
 
 
-def writes_to(synapses: Any, variable: str) -> str | None:
-    """What of the synapses' own code changes a variable, or None."""
-    driven = synapses.event_driven
+def writes_to(synapses: Any, variable: str, *, of_spikes: bool = True) -> str | None:
+    """What of the synapses' own code changes a variable, or does so without a spike; or None."""
+    driven = synapses.event_driven if of_spikes else None
     moving = set(synapses.equations.diff_eq_names) | set(() if driven is None else driven)
     if variable in moving:
         return f"the equation of {variable!r}"
-    return next((what for what, code in _codes(synapses) if variable in _assignments(code)), None)
+    codes = _codes(synapses, of_spikes=of_spikes)
+    return next((what for what, code in codes if variable in _assignments(code)), None)
 
 
 def refuse_sums(synapses: Any, weight: str | None) -> None:
@@ -87,22 +89,12 @@ def refuse_sums(synapses: Any, weight: str | None) -> None:
                 "empty slot would add to: let it be 0 where the weight is, as "
                 "'w * s : 1 (summed)' is."
             )
-        if (what := _moves_everywhere(synapses, weight)) is not None:
+        if (what := writes_to(synapses, weight, of_spikes=False)) is not None:
             raise ValueError(
                 f"{what} of {synapses.name!r} changes {weight!r} in all synapses at any time, in "
                 f"empty slots too, which are then summed into {variable!r}: let spikes change it, "
                 "in on_pre or on_post."
             )
-
-
-def _moves_everywhere(synapses: Any, weight: str) -> str | None:
-    """What changes the weight of synapses that no spike passes, or None."""
-    if weight in synapses.equations.diff_eq_names:
-        return f"the equation of {weight!r}"
-    runners = {r.name: r.abstract_code for r in synapses.contained_objects
-               if r not in synapses._pathways and isinstance(getattr(r, "abstract_code", None), str)
-               and getattr(r, "when", None) is not None}  # fmt: skip
-    return next((repr(n) for n, code in runners.items() if weight in _assignments(code)), None)
 
 
 def _value_at_zero(expression: Any, weight: str) -> Any:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...graph import Population, Projection, Space
-from .padding import whole
-from .traces import Trace
+from .traces import Trace, whole
 from .wiring import POST, PRE, Wiring
 from .world import Brian
 
@@ -308,10 +307,14 @@ def _refuse_what_differs(worlds: Sequence[Brian]) -> None:
     _refuse_names_of_other_neurons(worlds)
 
 
-def _targets_of(world: Brian) -> list[tuple[str, str, int, int]]:
+def _neurons(group: Any, where: slice) -> tuple[str, int, int]:
+    """A slice of a group, or of a part of one, as a range of the whole group's neurons."""
+    return whole(group).name, where.start + group.start, where.stop + group.start
+
+
+def _targets_of(world: Brian) -> dict[str, tuple[str, int, int]]:
     group = world.wiring.synapses.target
-    return [(name, whole(group).name, where.start + group.start, where.stop + group.start)
-            for name, where in world._targets.items()]  # fmt: skip
+    return {name: _neurons(group, where) for name, where in world._targets.items()}
 
 
 def _post_trace(world: Brian) -> str:
@@ -336,7 +339,7 @@ def _refuse_names_of_other_neurons(worlds: Sequence[Brian]) -> None:
         for ends, group in ((world._sources, world.wiring.synapses.source),
                             (world._targets, world.wiring.synapses.target)):  # fmt: skip
             for name, where in ends.items():
-                neurons = whole(group).name, where.start + group.start, where.stop + group.start
+                neurons = _neurons(group, where)
                 if known.setdefault(name, neurons) != neurons:
                     raise ValueError(
                         f"{name!r} is neurons {known[name][1:]} of {known[name][0]!r} in one world "

@@ -20,7 +20,7 @@ from ...kernels.random import GOLDEN
 from ...streams import Stream, rng_for
 from ...when import Never
 from .births import equations_of
-from .padding import whole
+from .traces import whole
 from .values import written
 from .world import Brian
 
@@ -136,7 +136,7 @@ def refuse_what_is_not_compiled(session: Any) -> None:
         reasons.append("only one rule that acts is compiled")
     if session.clock.total or len(session.history):
         reasons.append("the session has begun already, and a program starts at step 0")
-    if session.limits or space.caps:
+    if space.limits or space.caps:
         reasons.append("limits are not compiled")
     if callable(session._graph.births.get("weight", 0.0)):
         reasons.append("weights at birth that are a function of the pair are not compiled")

@@ -64,6 +64,11 @@ def trace_of(group: Any, given: Any) -> GivenTrace | Trace | None:
     return Trace(group, float(given)) if spikes(group) else None
 
 
+def whole(group: Any) -> Any:
+    """The group that a subgroup is a part of; a group that is none itself."""
+    return getattr(group, "source", group)
+
+
 def spikes(group: Any) -> bool:
     """Whether a group has spikes to look at: it has a threshold, or makes them."""
     return "_spikespace" in group.variables

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .traces import whole
+
 NOT_KNOWN = "connect() with arrays, i=..., j=..., and give numbers or arrays to what synapses hold"
 
 
@@ -28,7 +30,7 @@ def reveal(device: Any, synapses: Any) -> None:
     n = len(cache[variables["_synaptic_pre"]])
     for name in ("_synaptic_pre", "_synaptic_post"):
         cache[variables[name]] = np.array(cache[variables[name]], np.int32)
-    neurons = len(getattr(synapses.source, "source", synapses.source))  # of the whole group
+    neurons = len(whole(synapses.source))
     counts = np.bincount(cache[variables["_synaptic_pre"]], minlength=neurons)
     cache[variables["N_outgoing"]] = counts.astype(np.int32)
     held = [v for name, v in variables.items() if variables.indices[name] == "_idx"]

@@ -30,6 +30,7 @@ from ...limits import FixedPoint
 from ...native import kernels
 from ...signals import Signal, registered
 from ...world import World
+from .traces import whole
 from .wiring import POST, PRE, Wiring
 
 Slices = Mapping[str, slice]
@@ -417,7 +418,7 @@ def _refuse_other_neurons(
     sources: Mapping[str, slice], source: Any, targets: Mapping[str, slice], target: Any
 ) -> None:
     """Raise ValueError where a name in both tables is not the same neurons."""
-    same_group = _whole(source).name == _whole(target).name
+    same_group = whole(source).name == whole(target).name
     for name in sources.keys() & targets.keys():
         pre, post = sources[name], targets[name]
         if pre.stop - pre.start != post.stop - post.start:
@@ -428,11 +429,6 @@ def _refuse_other_neurons(
                 f"from {post.start} of {target.name!r}, as a target: one name is one set of "
                 "neurons, so give two."
             )
-
-
-def _whole(group: Any) -> Any:
-    """The group that a subgroup is a part of."""
-    return getattr(group, "source", group)
 
 
 class _Weights:
