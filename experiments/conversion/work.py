@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from ..cells import Cell
 from ..config.schema import Experiment
@@ -19,17 +18,9 @@ from .transfer import TransferRun, transfers
 def work(experiment: Experiment) -> Work:
     """What runs any converted network of an experiment, on its data set."""
     dataset = experiment.dataset
-
-    def convert(
-        cell: Any,
-        folder: Path,
-        parents: dict[str, Path],
-        emit: Emit,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        run_cell(cell, folder, parents, dataset, emit, should_stop)
-
-    return convert
+    return lambda cell, folder, parents, emit, should_stop: run_cell(
+        cell, folder, parents, dataset, emit, should_stop
+    )
 
 
 def run_cell(

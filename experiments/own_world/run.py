@@ -25,16 +25,9 @@ from .schema import OwnExperiment
 def work(experiment: OwnExperiment) -> Work:
     """What steps the world of any cell of an experiment."""
 
-    def step(
-        cell: Any,
-        folder: Path,
-        parents: dict[str, Path],
-        emit: Emit,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        run_cell(cell, folder, emit, should_stop)
-
-    return step
+    return lambda cell, folder, parents, emit, should_stop: run_cell(
+        cell, folder, emit, should_stop
+    )
 
 
 def run_cell(cell: Cell, folder: Path, emit: Emit, should_stop: Callable[[], bool]) -> None:

@@ -32,24 +32,8 @@ if TYPE_CHECKING:
 INK, MUTED, PAPER, GREY = (THEME[name][0] for name in ("ink", "muted", "paper", "grey"))
 POINTS = 60  # at which a range is drawn
 PANEL = (4.1, 2.9)  # inches: a phone's width at a legible size
-ERRORS = (
-    0.01,
-    0.1,
-    0.2,
-    0.5,
-    1,
-    2,
-    3,
-    4,
-    5,
-    7,
-    10,
-    15,
-    20,
-    30,
-    50,
-    90,
-)  # in %, where an axis of them has ticks
+# in %, where an axis of them has ticks
+ERRORS = (0.01, 0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 90)
 MOST_SEEDS = 20  # that lines show one by one
 LEAST_ERROR = 0.01  # %, for an axis where all images are right
 Looks = dict[str, Look]

@@ -19,16 +19,9 @@ from .simulation import Simulation
 def work(experiment: SpikingExperiment) -> Work:
     """What simulates any cell of an experiment."""
 
-    def simulate(
-        cell: Any,
-        folder: Path,
-        parents: dict[str, Path],
-        emit: Emit,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        run_cell(cell, folder, emit, should_stop)
-
-    return simulate
+    return lambda cell, folder, parents, emit, should_stop: run_cell(
+        cell, folder, emit, should_stop
+    )
 
 
 def run_cell(

@@ -47,17 +47,9 @@ def work(experiment: Experiment) -> Work:
     """What trains any cell of an experiment, on its device and its data set."""
     device = "cpu" if experiment.world == "sparse" else resolve_device(experiment.device)
     dataset = experiment.dataset
-
-    def train(
-        cell: Any,
-        folder: Path,
-        parents: dict[str, Path],
-        emit: Emit,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        run_cell(cell, folder, parents, dataset, emit, should_stop, device)
-
-    return train
+    return lambda cell, folder, parents, emit, should_stop: run_cell(
+        cell, folder, parents, dataset, emit, should_stop, device
+    )
 
 
 def run_cell(

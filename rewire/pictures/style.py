@@ -32,6 +32,9 @@ THEME = {
     "wine": ("#7d2450", "#d77bab"),
 }
 
+# Ink and muted ink on pixels, whose colours are the same in the dark: these stand for no name.
+ON_PIXELS, MUTED_ON_PIXELS = "#1b1f25", "#59636f"
+
 
 _SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "rewire",

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from rewire.pictures.style import THEME, new_figure
+from rewire.pictures.style import ON_PIXELS, THEME, new_figure
 
 from ... import compare
 from ..axes import INK, MUTED, PANEL, PAPER, panel, ratio_rgb, space_by_error
@@ -183,6 +183,6 @@ def overlap_matrix(
     end = -0.5
     for members in [*families.values()][:-1]:
         end += sum(label in labels for label in members)
-        axes.axhline(end, color=INK, linewidth=0.7)
-        axes.axvline(end, color=INK, linewidth=0.7)
+        axes.axhline(end, color=ON_PIXELS, linewidth=0.7)
+        axes.axvline(end, color=ON_PIXELS, linewidth=0.7)
     return figure
