@@ -84,16 +84,23 @@ def together():
     return world
 
 
+def one_synapse_a_slot(graph):
+    places = zip(graph.locate()[2].tolist(), graph["slot"].tolist(), strict=True)
+    return len(set(places)) == len(graph)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_shared_slots_are_edited_as_those_of_one_synapses_object(rule):
     """The same neurons, spikes, weights and seeds: every edit is the same."""
     edits, ends = [], []
     for world in (together(), share_slots(*apart()[1])):
         session = rewire.Session(world, world.graph(), RULES[rule], seed=3)
+        assert one_synapse_a_slot(world.graph())
         drive(session, duration=100 * ms)
         edits.append([(r.total, r.drop.tolist(), r.add.tolist()) for r in session.history])
         ends.append((session.graph.keys.tolist(), session.graph["weight"].tolist()))
         assert int(session.graph.fan_in("cells").max()) <= SLOTS
+        assert one_synapse_a_slot(world.graph()) and one_synapse_a_slot(session.graph)
         assert session.history.formed > 10
         assert world.graph().keys.tolist() == session.graph.keys.tolist()
     assert edits[0] == edits[1] and ends[0] == ends[1]

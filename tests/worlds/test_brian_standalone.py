@@ -7,6 +7,7 @@ b2 = pytest.importorskip("brian2")
 from brian2 import ms  # noqa: E402
 
 import rewire  # noqa: E402
+from rewire.limits import limited  # noqa: E402
 from rewire.worlds.brian import Brian, Wiring, drive, rewirable  # noqa: E402
 
 FIRST, TARGETS, SLOTS, STEPS = 40, 30, 6, 400  # sources 0-39, targets 40-69, and the null neuron
@@ -143,6 +144,16 @@ def test_rules_that_are_not_compiled_are_refused_by_name_before_the_build(rule, 
     with pytest.raises(ValueError, match="cannot be rewired in a standalone program") as refused:
         drive(session, duration=STEPS * ms)
     assert said in str(refused.value) and "set_device('runtime')" in str(refused.value)
+    assert not (tmp_path / "never").exists()
+
+
+def test_limits_are_refused_also_those_that_the_world_came_with(tmp_path):
+    standalone(tmp_path / "never")
+    world = session_on(*network()).world
+    world.space = limited(world.space, [rewire.Distance(most=0.9)])
+    session = rewire.Session(world, world.graph(), rewire.Static())
+    with pytest.raises(ValueError, match="limits are not compiled"):
+        drive(session, duration=STEPS * ms)
     assert not (tmp_path / "never").exists()
 
 
