@@ -62,6 +62,6 @@ def panels(
 ) -> list[Panel]:
     """A panel for each family; ``draw`` is given its title and labels."""
     return [
-        Panel(inline(draw(title, labels), f"{prefix}{i}", f"{alt}: {', '.join(labels)}."), labels)
+        Panel(inline(draw(title, labels), f"{prefix}{i}", f"{alt} for {', '.join(labels)}."), labels)
         for i, (title, labels) in enumerate(of.items())
     ]

@@ -59,7 +59,8 @@ def show(run: RunData) -> dict[str, Any] | None:
         for name, value in scores.items()
         if abs(value) >= 5
     ]
-    alt = f"z of {', '.join(next(iter(z.values())))} under {', '.join(z)}; {'; '.join(far[:12])}."
+    alt = f"z of {', '.join(next(iter(z.values())))} under {', '.join(z)}"
+    alt = "; ".join([alt, *far[:12]]) + "."
     return {
         "svg": inline(figure, "z", alt),
         "width": round(PIXELS * figure.get_size_inches()[0]),
