@@ -101,7 +101,7 @@ def pip_installed(folder: Path) -> dict[str, str]:
 
 def rewire(env: dict[str, str], *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "rewire.experiments", *words],
+        [sys.executable, "-m", "rewire", *words],
         env=env,
         capture_output=True,
         text=True,

@@ -76,6 +76,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("rewire", "rewire.substrates"),
     ("rewire.models",),
     ("rewire.experiments",),
+    ("rewire.__main__",),
 ]
 # The floors inside `experiments`, by the same rule.
 _WITHIN: list[tuple[str, ...]] = [

@@ -61,7 +61,8 @@ def panels(
     of: Families, draw: Callable[[str, Sequence[str]], Figure], prefix: str, alt: str
 ) -> list[Panel]:
     """A panel for each family; ``draw`` is given its title and labels."""
-    return [
-        Panel(inline(draw(title, labels), f"{prefix}{i}", f"{alt} for {', '.join(labels)}."), labels)
-        for i, (title, labels) in enumerate(of.items())
-    ]
+    drawn = []
+    for i, (title, labels) in enumerate(of.items()):
+        svg = inline(draw(title, labels), f"{prefix}{i}", f"{alt} for {', '.join(labels)}.")
+        drawn.append(Panel(svg, labels))
+    return drawn

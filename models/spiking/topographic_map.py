@@ -432,7 +432,7 @@ class Built:
         model = "w : 1"
         if p.deferred:
             # a variable of an equation, so that new synapses begin without what others have due
-            model += "\nddue/dt = 0*Hz : 1"
+            model += "\nddue/dt = 0*Hz : 1 (clock-driven)"
             depress = "w = clip(w + a_plus*due - a_minus*o_post, 0, g_max)\ndue = 0"
             potentiate = "due += r_pre"
         on_pre = [depress, transmit] if p.transmit_depressed else [transmit, depress]

@@ -22,7 +22,7 @@ def rewire(*tokens, threads=1, **kwargs):
     """Run the command in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "COLUMNS": "120"}
     return subprocess.run(
-        [sys.executable, "-m", "rewire.experiments", *map(str, tokens)],
+        [sys.executable, "-m", "rewire", *map(str, tokens)],
         capture_output=True, text=True, env=environment, timeout=120, **kwargs,
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ def test_a_debugged_command_shows_the_traceback_of_any_error(monkeypatch, capsys
 
 def test_a_reader_that_stops_reading_is_no_error():
     done = subprocess.run(
-        f"{sys.executable} -m rewire.experiments schema | head -n 1",
+        f"{sys.executable} -m rewire schema | head -n 1",
         shell=True,
         capture_output=True,
         text=True,
@@ -137,13 +137,7 @@ def test_worlds_say_which_signals_rules_find_there(capsys):
 
 
 def test_the_signals_of_worlds_include_those_that_rules_bring():
-    command = [
-        sys.executable,
-        "-m",
-        "rewire.experiments",
-        "worlds",
-        "--json",
-    ]  # nothing is loaded yet
+    command = [sys.executable, "-m", "rewire", "worlds", "--json"]  # nothing is loaded yet
     listed = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     worlds = {row["name"]: row["signals"] for row in listed}
     assert {"connection_sensitivity", "synaptic_flow"} <= set(worlds["masked"])
@@ -243,7 +237,7 @@ def test_a_repetition_elsewhere_gives_the_same_bytes(tiny, tmp_path, capsys):
 def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tiny, tmp_path):
     out, _ = tiny
     tokens = ["run", "quickstart", *TINY, "--out", str(tmp_path / "run"), "--json", "--workers"]
-    command = [sys.executable, "-m", "rewire.experiments", *tokens, "1"]
+    command = [sys.executable, "-m", "rewire", *tokens, "1"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:

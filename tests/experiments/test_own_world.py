@@ -234,7 +234,7 @@ def test_a_killed_run_of_the_command_goes_on_to_the_same_end(tmp_path):
     file = tmp_path / "small.json"
     file.write_text(json.dumps({**TREE, "steps": 1500, "rules": TREE["rules"][1:2]}))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, "-m", "rewire.experiments", "run", str(file), "-j", "1", "--out"]
+    command = [sys.executable, "-m", "rewire", "run", str(file), "-j", "1", "--out"]
     done = subprocess.run([*command, str(whole)], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     running = subprocess.Popen([*command, str(killed)], env=env, stdout=subprocess.DEVNULL,

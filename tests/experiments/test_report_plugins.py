@@ -86,7 +86,7 @@ def installed(tmp_path_factory) -> dict[str, str]:
 
 
 def rewire(env: dict[str, str], *words: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "rewire.experiments", *words]
+    command = [sys.executable, "-m", "rewire", *words]
     process = subprocess.run(command, env=env, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     return process

@@ -207,7 +207,7 @@ def test_a_finished_paper_is_judged_again_without_training(reproduced):
 
 def test_a_killed_paper_goes_on_to_the_same_rows(reproduced, tmp_path):
     (file := tmp_path / "small.toml").write_text(SMALL)
-    command = [sys.executable, "-m", "rewire.experiments", "reproduce", str(file),
+    command = [sys.executable, "-m", "rewire", "reproduce", str(file),
                "--out", str(tmp_path), "--workers", "1", "--json"]  # fmt: skip
     running = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
