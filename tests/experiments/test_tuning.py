@@ -350,17 +350,7 @@ def test_the_page_names_every_key_and_every_option(capsys):
 @pytest.mark.slow
 def test_a_killed_search_goes_on_to_the_same_bytes(tuned, file, tmp_path):
     out = tmp_path / "killed"
-    command = [
-        sys.executable,
-        "-m",
-        "rewire.experiments",
-        "tune",
-        str(file),
-        "-o",
-        str(out),
-        "-j",
-        "2",
-    ]
+    command = [sys.executable, "-m", "rewire", "tune", str(file), "-o", str(out), "-j", "2"]
     for mark in ("generations/00/cells", "generations/01/cells"):
         process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
