@@ -151,6 +151,10 @@ class Signals:
         """A signal of each unit of a population, shape (size,)."""
         return self._get(name, "node").compute(self._world, self._graph, population)
 
+    def require(self, name: str, population: str) -> None:
+        """Raise ValueError where the units of a population never have this signal."""
+        self._world.require(name, population)
+
     def sample(self, name: str, populations: Sequence[str], u: Sequence[float]) -> list[int]:
         """Units drawn in proportion to a signal, one for each uniform number in ``u``.
 

@@ -150,6 +150,11 @@ class World(ABC):
         """Set up what the signals that a run needs are made of; called once, before step 0."""
         return
 
+    def require(self, signal: str, population: str) -> None:
+        """Raise ValueError where the units of a population never have a signal that the world
+        offers of others; called by rules as they start."""
+        return
+
     def want_grads(self, wanted: bool) -> None:
         """Before each step: whether a rule will ask for the signals ``grad`` or ``growth``."""
         return

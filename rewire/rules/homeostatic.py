@@ -124,6 +124,8 @@ class HomeostaticGrowth(Rule):
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         state: dict[str, Tensor] = {}
         for i, p in enumerate(graph.projections):
+            for population in (p.source, p.target):
+                signals.require(self.signal, population)
             for end, counts in zip(("pre", "post"), _synapses(graph, i), strict=True):
                 state[f"{end}/{p.name}"] = torch.from_numpy(counts.astype(np.float64))
         return Edit(), state

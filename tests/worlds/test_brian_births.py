@@ -467,17 +467,17 @@ def test_homeostatic_growth_runs_where_targets_are_no_sources(signal, epsilon):
     assert session.history.formed > 0
 
 
-def test_targets_without_a_threshold_have_no_rate_and_say_so():
+@pytest.mark.parametrize("signal", ["rate", "activity"])
+def test_targets_without_a_threshold_have_no_rate_and_say_so_before_step_0(signal):
     source = b2.PoissonGroup(5, 5 * Hz)
     target = b2.NeuronGroup(2, TARGET, method="exact", name="silent_targets")
     synapses = b2.Synapses(source, target, "w : 1", on_pre="g_post += w")
     synapses.connect(i=[4] * 4, j=[0, 0, 1, 1])
     wiring = Wiring(b2.Network(source, target, synapses), synapses, null=4, w_max=1.0)
     world = Brian(wiring, sources={"in": slice(0, 4)}, targets={"out": slice(0, 2)})
-    rule = rewire.HomeostaticGrowth(signal="rate", epsilon=5.0, eta=-1.0, growth=400.0, tau=0.05)
-    session = rewire.Session(world, world.graph(), rule)
+    rule = rewire.HomeostaticGrowth(signal=signal, epsilon=5.0, eta=-1.0, growth=400.0, tau=0.05)
     with pytest.raises(ValueError, match="'silent_targets' does not spike: give it a threshold"):
-        drive(session, duration=20 * ms)
+        rewire.Session(world, world.graph(), rule)
 
 
 def test_spikes_that_a_generator_makes_between_steps_are_seen():

@@ -147,6 +147,10 @@ class Pool:
             return None
         return _Through(self, lambda i: np.asarray(weights[i]))
 
+    def require(self, signal: str, end: int) -> None:
+        for wiring in self.wirings:
+            wiring.require(signal, end)
+
     def trace(self, end: int) -> np.ndarray:
         return self._of_neurons(end, lambda wiring: wiring.trace(end))
 

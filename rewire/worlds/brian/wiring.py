@@ -309,13 +309,17 @@ class Wiring:
 
     def trace(self, end: int) -> np.ndarray:
         """|trace| of every source neuron (end 0), or of every target neuron (end 1), now."""
-        trace = self._traces[end]
-        if trace is None:
+        self.require("activity", end)
+        return np.abs(self._traces[end].now())  # type: ignore[union-attr]
+
+    def require(self, signal: str, end: int) -> None:
+        """Raise ValueError where neurons at this end have no ``activity``, or no ``rate``."""
+        has = {"activity": self._traces[end] is not None, "rate": spikes(self._ends[end])}
+        if not has.get(signal, True):
+            other = ", or name a trace of its neurons by traces=" if signal == "activity" else ""
             raise ValueError(
-                f"{self._ends[end].name!r} does not spike: give it a threshold, or name a trace of "
-                "its neurons by traces=."
+                f"{self._ends[end].name!r} does not spike: give it a threshold{other}."
             )
-        return np.abs(trace.now())
 
     @property
     def lacks(self) -> frozenset[str]:
@@ -402,8 +406,7 @@ class Wiring:
     def rates(self, end: int) -> np.ndarray:
         """Spikes a second of each neuron of the source (or target) group, running means."""
         counter = self._counters.get(PRE if self._ends[POST] is self._ends[PRE] else end)
-        if counter is None:
-            raise ValueError(f"{self._ends[end].name!r} does not spike: give it a threshold.")
+        assert counter is not None  # who asks for rates has required them
         return counter.rates
 
     def _keep_traces(self) -> None:

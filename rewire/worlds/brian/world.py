@@ -272,6 +272,10 @@ class Brian(World):
         """Keep what the signals of a run are made of."""
         self.wiring.watch(needs)
 
+    def require(self, signal: str, population: str) -> None:
+        """Raise ValueError where a population's neurons do not have the signal."""
+        self.wiring.require(signal, self.end_of(population))
+
     def advance(
         self, graph: Graph, skip: bool, scaler: Any = None, closure: Any = None
     ) -> tuple[bool, Any]:
