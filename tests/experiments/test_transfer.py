@@ -14,7 +14,7 @@ from rewire.experiments.config import toml  # noqa: E402
 from rewire.experiments.conversion import run as tickets  # noqa: E402
 from rewire.experiments.conversion.transfer import TransferRun, in_torch, operations  # noqa: E402
 from rewire.experiments.conversion.work import run_cell  # noqa: E402
-from rewire.experiments.errors import ConfigError  # noqa: E402
+from rewire.experiments.errors import ConfigError, DataError  # noqa: E402
 from rewire.experiments.store import CellStore  # noqa: E402
 
 BASE = {
@@ -42,16 +42,20 @@ def refusal(**changes):
     return str(error.value)
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def of_folder(folder, scale=1.0):
     """An experiment on events of its own, which fire where their class does."""
-    folder, rng = tmp_path_factory.mktemp("events"), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for name, n in (("train", 200), ("test", 20)):
         y = rng.integers(0, 4, n)
         often = 0.2 + 0.7 * (np.arange(16) // 4 == y[:, None])
         x = rng.random((n, 12, 16)) < often[:, None, :]
-        np.savez(folder / f"{name}.npz", x=x.astype(np.float32), y=y)
+        np.savez(folder / f"{name}.npz", x=x.astype(np.float32) * np.float32(scale), y=y)
     return experiment(data={"name": f"folder:{folder}", "validation": 50, "normalise": "unit"})
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return of_folder(tmp_path_factory.mktemp("events"))
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +131,14 @@ def test_what_has_no_meaning_for_a_spiking_network_is_refused():
     said = refusal(model={"name": "spiking-net", "hidden": [9]}, data="digits")
     assert "events of 0 and 1, and digits has others" in said
     assert experiment(spikes={}).spikes is not None
+
+
+def test_currents_of_a_user_s_own_are_refused_before_anything_is_trained(tmp_path):
+    path = tmp_path / "currents.toml"
+    path.write_text(toml.to_toml(of_folder(tmp_path, scale=0.5).as_tree()))
+    with pytest.raises(DataError, match=r"events of 0 and 1, and 1,\d{3} numbers of .*as 0.5"):
+        runner.run_experiment(path, out=tmp_path / "run", workers=0, progress="quiet")
+    assert not list((tmp_path / "run").glob("cells/*"))
 
 
 def test_a_dry_run_knows_what_it_costs():
