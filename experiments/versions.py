@@ -24,8 +24,8 @@ def changed(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
     >>> changed({"rule": {"rule": "Static"}, "versions": {"Static": 2}})
     {'Static': (2, 1)}
-    >>> changed({"rule": {"rule": "Static"}})
-    {}
+    >>> changed({"rule": {"rule": "Static"}}), changed({"rule": {"rule": "SET"}, "kind": "spikes"})
+    ({}, {})
     """
     then, now = config.get("versions") or {}, _today(config)
     if now is None or not isinstance(then, Mapping):
@@ -36,7 +36,10 @@ def changed(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
 
 def _today(config: Mapping[str, Any]) -> dict[str, int] | None:
-    """None of a rule that is not known here, or whose fields are not."""
+    """None of a rule that is not known here, or whose fields are not, and of a cell that trains
+    nothing: the network that it runs has its versions in the cell that trained it."""
+    if config.get("kind") == "spikes":
+        return None
     try:
         rule = rule_of_cell(config)
     except (KeyError, TypeError, ValueError):

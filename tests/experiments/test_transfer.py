@@ -8,8 +8,8 @@ import torch
 
 pytest.importorskip("brian2")
 
-from rewire import models  # noqa: E402
-from rewire.experiments import kinds, runner, store  # noqa: E402
+from rewire import SET, models  # noqa: E402
+from rewire.experiments import kinds, runner, store, versions  # noqa: E402
 from rewire.experiments.config import toml  # noqa: E402
 from rewire.experiments.conversion import run as tickets  # noqa: E402
 from rewire.experiments.conversion.transfer import TransferRun, in_torch, operations  # noqa: E402
@@ -27,7 +27,7 @@ BASE = {
     "densities": [0.2],
     "seeds": 1,
     "spikes": {"images": 4},
-    "rules": ["DeepR"],
+    "rules": ["SET"],
 }
 
 
@@ -120,9 +120,13 @@ def test_the_report_puts_torch_and_brian2_side_by_side(run, row):
     assert "agree on every spike" in text and "as activations" not in text
     (found,) = re.findall(r'data-network="(\w+)" data-density="[\d.]+">(.*?)</tr>', text, re.S)
     values = [float(v) for v in re.findall(r'data-value="([\d.]+)"', found[1])]
-    assert found[0] == "DeepR"
+    assert found[0] == "SET"
     layer = row["spikes_by_layer"]["lif1"]
     assert values == pytest.approx([row["ann_accuracy"], row["spiking_accuracy"], layer, 0])
+
+
+def test_what_runs_a_network_has_the_version_of_the_rule_that_trained_it(run):
+    assert SET.version != 1 and versions.outdated(run.out) == []
 
 
 def test_what_has_no_meaning_for_a_spiking_network_is_refused():
