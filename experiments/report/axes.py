@@ -69,20 +69,20 @@ def turnover_panel(
 ) -> Figure:
     """Edges formed (up) and dropped (down) over time by one rule; ``most`` sets the common scale.
 
-    ``seeds``: of each the ends of its stretches of time, and the rates in them.
+    ``seeds``: of each the ends of its stretches of time, (n + 1,), and the rates in them, (n,).
     """
     time = xlabel.partition(",")[0]
     figure = new_figure(2.3, 1.6) if small else new_figure(PANEL[0], 2.5)
     axes = panel(figure, left=0.5 if small else 0.68, bottom=0.28 if small else 0.5, top=0.3)
-    for seed, (total, formed, dropped) in seeds.items():
+    for seed, (ends, formed, dropped) in seeds.items():
         figure.numbers += [
             {"label": label, "seed": seed, time: at, "formed": come, "dropped": gone}
-            for at, come, gone in zip(total, formed, dropped, strict=True)
+            for at, come, gone in zip(ends[1:], formed, dropped, strict=True)
         ]
         for value, sign, line in ((formed, 1, "-"), (dropped, -1, (0, (2.5, 1)))):
-            axes.plot(
-                total, sign * value, color=look.hex, linewidth=1.1, alpha=0.75, linestyle=line,
-                drawstyle="steps-pre",
+            axes.stairs(
+                sign * value, ends, baseline=None, color=look.hex, linewidth=1.1, alpha=0.75,
+                linestyle=line,
             )  # fmt: skip
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_yscale("symlog", linthresh=1, linscale=0.6)

@@ -16,7 +16,20 @@ from .style import Inline, inline
 if TYPE_CHECKING:
     from rewire.analysis.lifetimes import Lifetimes
 
-Rates = Mapping[int, tuple[np.ndarray, ...]]  # by seed: times, formed per unit of time, dropped
+# by seed: the ends of n stretches of time, (n + 1,), and formed and dropped per unit of time, (n,)
+Rates = Mapping[int, tuple[np.ndarray, ...]]
+
+
+def rates_of(table: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The ends of stretches of time, and the rates in them, of how many were formed and dropped by
+    each end, (n + 1, 3): time, formed, dropped.
+
+    >>> ends, formed, dropped = rates_of(np.array([[0.0, 0, 0], [10.0, 5, 2], [20.0, 5, 2]]))
+    >>> ends.tolist(), formed.tolist(), dropped.tolist()
+    ([0.0, 10.0, 20.0], [0.5, 0.0], [0.2, 0.0])
+    """
+    between = np.diff(table, axis=0)
+    return table[:, 0], *(between[:, 1:] / between[:, :1]).T
 
 
 def turnover(

@@ -284,6 +284,22 @@ def test_survival_is_of_the_edges_of_the_start_and_of_those_formed(tmp_path, und
     assert "never dropped an edge" in page.text
 
 
+def test_what_formed_and_dropped_is_drawn_from_step_0_on_where_one_evaluation_is(undrawn, tmp_path):
+    out = make_run(tmp_path / "run")
+    run = load(out)
+    (row, *_) = (r for r in run.rows if r["label"] == "SET")
+    events = run.curves[row["cell"], row["level"]]
+    run.curves[row["cell"], row["level"]] = events[-1:]
+    rates = figures.churn_of(run, "SET", row["requested_density"])[row["seed"]]
+    ends, formed, dropped = rates
+    assert ends.tolist() == [0, events[-1]["total"]]
+    assert (ends[1] * formed[0], ends[1] * dropped[0]) == (
+        events[-1]["formed"], events[-1]["dropped"],
+    )  # fmt: skip
+    drawn = axes.turnover_panel({0: rates}, "SET", run.looks["SET"], 10.0)
+    assert [patch.get_data().edges.tolist() for patch in drawn.axes[0].patches] == [[*ends]] * 2
+
+
 def test_a_damaged_edit_log_is_named_and_left_out(tmp_path, undrawn):
     out, cell = logged(tmp_path)
     blob = bytearray(cell.edit_log.read())

@@ -16,6 +16,7 @@ from PIL import Image
 
 from rewire.pictures.style import new_figure
 
+from .. import lives
 from ..axes import INK, MUTED, PANEL, Looks, address, mean_curve, panel
 from ..style import Look
 from .maps import Sheet, Simulation
@@ -69,13 +70,10 @@ def over_time(
 
 
 def turnover_of(one: Simulation) -> tuple[np.ndarray, ...]:
-    """Seconds, and synapses formed and eliminated per second since the evaluation before."""
+    """Seconds of the evaluations, and synapses formed and eliminated per second between them."""
     rows = [one.first, *one.evals]
     table = np.array([[r["simulated_seconds"], r["formed"], r["dropped"]] for r in rows], float)
-    between = np.diff(table, axis=0)
-    rates = between[:, 1:] / between[:, :1]
-    # each stretch is drawn as wide as it is: it begins where the one before it ended
-    return table[:, 0], *np.concatenate([rates[:1], rates]).T
+    return lives.rates_of(table)
 
 
 # --- maps ---

@@ -205,7 +205,7 @@ def _turnover(run: MapRun) -> dict[str, Any] | None:
 
 
 def _turnover_alt(label: str, rates: lives.Rates) -> str:
-    formed, dropped = (np.mean([seed[i][1:].mean() for seed in rates.values()]) for i in (1, 2))
+    formed, dropped = (np.mean([seed[i].mean() for seed in rates.values()]) for i in (1, 2))
     return (
         f"Synapses formed and eliminated per second by {label}: on average "
         f"{formed:.3g} formed and {dropped:.3g} eliminated."

@@ -13,6 +13,7 @@ from rewire.pictures.style import new_figure
 
 from ... import compare
 from ...tasks import Metric
+from .. import lives
 from ..axes import (
     INK,
     MOST_SEEDS,
@@ -334,7 +335,7 @@ def _curves(run: RunData, point: compare.Point, column: str) -> dict[int, Curve]
 
 
 def churn_of(run: RunData, label: str, density: float) -> dict[int, tuple[np.ndarray, ...]]:
-    """By seed (total, formed per step, dropped per step) between the evaluations of a cell.
+    """By seed the steps of a cell's evaluations, and edges formed and dropped per step between.
 
     A cell that visits several densities (IMP) is followed to the level that ended at ``density``.
     """
@@ -346,9 +347,9 @@ def churn_of(run: RunData, label: str, density: float) -> dict[int, tuple[np.nda
         ]
         table = np.array([[e["total"], e["formed"], e["dropped"]] for e in events], dtype=float)
         table = table[np.unique(table[:, 0], return_index=True)[1]] if len(table) else table
-        if len(table) > 1:
-            between = np.diff(table, axis=0)
-            rates[row["seed"]] = table[1:, 0], *(between[:, 1:] / between[:, :1]).T
+        if len(table):
+            start = np.zeros((int(table[0, 0] > 0), 3))  # where no evaluation is of step 0
+            rates[row["seed"]] = lives.rates_of(np.concatenate([start, table]))
     return rates
 
 
