@@ -13,18 +13,21 @@ from .record import judged, last
 PATTERN = re.compile(r"\s+")
 HEAD = """# Reproductions of published results
 
-Which published claims hold when they are run with `rewire`? Each section takes the figures or
-tables of a paper, runs the experiments again (`rewire reproduce NAME`), and checks the claims row
-by row. This page is written by `rewire reproduce --document docs/reproductions.md` from the
-records in `experiments/papers/results`; nothing on it is written by hand.
+Which published claims hold when they are tested with `rewire`? Each section takes figures or
+tables of a paper, runs the experiments (`rewire reproduce NAME`), and checks the claims row by row.
+`rewire reproduce --document docs/reproductions.md` writes this page from the files in
+`experiments/papers` and the records in `experiments/papers/results`. [Adding a
+paper](adding-a-paper.md) explains the files.
 
 - **Protocol.** *Short* protocols take CPU minutes, and their differences from the paper are
   listed; *full* protocols are those of the paper.
 - **Measured**: the mean over seeds ± half of its 95 % interval (Student's t); in brackets the
-  means that are compared. **Effect**: Hedges' g of the paired differences, from three seeds on.
-  **p**: for the few rows that the paper's file names as tested, from six seeds on, one-sided by
-  flipping signs, corrected (Holm) over those rows; nothing else is called significant. "Within
-  the seeds' spread": the interval contains the bound.
+  means that are compared.
+- **Verdict**: whether the mean satisfies the condition "holds if". "Within the seeds' spread": the
+  interval contains the bound, so other seeds could give the other verdict.
+- **Effect**: Hedges' g of the paired differences, from three seeds on. **p** is given for a few
+  rows that the paper's file marks as tested, from six seeds on: one-sided, by flipping signs,
+  corrected over these rows (Holm).
 - **Certainty** of the published value: """
 
 
@@ -101,11 +104,11 @@ def _protocol(paper: Paper, protocol: Protocol, record: Mapping[str, Any]) -> It
     )
     yield ""
     if record["digest"] != paper.digest(protocol):
-        yield "The protocol has changed since: these are the numbers of an earlier one."
+        yield "The protocol has changed since these numbers were measured."
         yield ""
     changes = paper.shortened() if protocol == "short" else []
     if changes:
-        yield "Otherwise than the full protocol: " + "; ".join(map(_text, changes)) + "."
+        yield "Differences from the full protocol: " + "; ".join(map(_text, changes)) + "."
         yield ""
     yield "| claim | published | holds if | measured | effect | verdict |"
     yield "|---|---|---|---|---|---|"
