@@ -114,7 +114,8 @@ class Supermask(Silencing):
         # the mask: the edges of the largest criterion
         first, last = graph["initial"], graph["weight"]
         ranges = groups(graph, self.scope)
-        drop = [hi - lo - k for (lo, hi), k in zip(ranges, state["keep"], strict=True)]
+        have = [hi - lo for lo, hi in ranges]  # fewer than are kept, where a rule beside it drops
+        drop = [max(n - k, 0) for n, k in zip(have, state["keep"], strict=True)]
         score = CRITERIA[self.criterion](first, last.float())
         rows = smallest(score, drop, ranges, what=f"Supermask's {self.criterion}")
         # the weights: those of the start, or a constant of their sign

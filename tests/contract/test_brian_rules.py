@@ -1,8 +1,10 @@
-"""Every rule that a Brian2 network takes, all in one network and held to one contract after each
-tick: weights between 0 and w_max, counts and slots as the session says, newborns without a past.
+"""Every rule that a Brian2 network takes, and every pair of them, all in one network and held to
+one contract after each tick: weights between 0 and w_max, counts and slots as the session says,
+newborns without a past.
 """
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +65,10 @@ def numpy_target():
     yield
 
 
-@pytest.fixture
-def network():
-    """Sources and targets are parts of groups; each rule has eight targets of its own."""
+def network_for(sessions):
+    """Sources and targets are parts of groups; each session has eight targets of its own."""
     rng = np.random.default_rng(5)
-    many = UNITS * len(RULES)
+    many = UNITS * sessions
     sources = b2.NeuronGroup(40, NEURONS, threshold="v > 1", reset="v = 0", method="exact",
                              dt=1 * ms)  # fmt: skip
     targets = b2.NeuronGroup(many + 5, NEURONS, threshold="v > 1", reset="v = 0", method="exact",
@@ -89,10 +90,12 @@ def network():
                   births={"count": 0})  # fmt: skip
 
 
-def sessions_of(wiring):
-    """A session of every rule that the world takes, by name; each refusal names its rule."""
+def sessions_of(rules):
+    """Sessions of the rules, or lists of rules, that the world takes, by name; a refusal names its
+    rule, or one of its rules."""
     sessions, refused = {}, {}
-    for at, (name, rule) in enumerate(RULES.items()):
+    wiring = network_for(len(rules))
+    for at, (name, rule) in enumerate(rules.items()):
         world = Brian(
             wiring,
             sources={"a": slice(0, NULL), "b": slice(NULL + 1, 17)},
@@ -104,7 +107,9 @@ def sessions_of(wiring):
                                             rewinds=True)  # fmt: skip
         except ValueError as error:
             refused[name] = str(error)
-            assert any(part.name in refused[name] for part in rule.parts), (name, refused[name])
+            parts = [part for one in (rule if isinstance(rule, list) else [rule])
+                     for part in one.parts]  # fmt: skip
+            assert any(part.name in refused[name] for part in parts), (name, refused[name])
     return sessions, refused
 
 
@@ -143,12 +148,18 @@ class Watched:
             assert (values[name][newborn] == 0).all(), (self.name, name)
 
 
-def test_every_rule_that_brian_takes_keeps_bounds_counts_and_newborns(network):
-    sessions, refused = sessions_of(network)
+def held(rules):
+    """The sessions of these rules, run under their contract to the end; and what was refused."""
+    sessions, refused = sessions_of(rules)
     watched = {name: Watched(name, session) for name, session in sessions.items()}
     drive(*sessions.values())
     assert all(session.done for session in sessions.values())
-    taken = {RULES[name].name for name in sessions}
+    return watched, refused
+
+
+def test_every_rule_that_brian_takes_keeps_bounds_counts_and_newborns():
+    watched, refused = held(RULES)
+    taken = {RULES[name].name for name in watched}
     forming = {RULES[name].name for name, w in watched.items() if w.newborns}
     assert taken == TAKEN, (sorted(taken ^ TAKEN), refused)
     assert forming == TAKEN - PRUNING, sorted(forming ^ (TAKEN - PRUNING))
@@ -156,3 +167,33 @@ def test_every_rule_that_brian_takes_keeps_bounds_counts_and_newborns(network):
         of_rule = [why for label, why in refused.items() if RULES[label].name == name]
         assert any("grows without counting the slots of units, of which" in why
                    for why in of_rule), (name, of_rule)  # fmt: skip
+
+
+# Of each class the first that is taken, and those that decide by other means than its defaults.
+PAIRED = {
+    rule.name: name
+    for name, rule in reversed(RULES.items())
+    if rule.name in TAKEN and name != "deep-r-layers-eta"
+} | {
+    "DeepR": "deep-r-eta", "DeepR of all": "deep-r-global-eta", "SynapticSampling":
+    "synaptic-sampling-eta", "by rate": "homeostatic-rate", "among spiking": "plasticity-spiked",
+}  # fmt: skip
+
+
+def pairs(names):
+    return {(a, b): [RULES[PAIRED[a]], RULES[PAIRED[b]]] for a, b in names}
+
+
+def test_a_rule_that_cuts_to_a_number_cuts_nothing_where_another_has_dropped_more():
+    both = [("Supermask", "STDPPruning"), ("STDPPruning", "Supermask")]
+    watched, refused = held(pairs(both))
+    assert not refused
+    for both in watched.values():
+        assert both.session.edges < both.first / 2
+
+
+@pytest.mark.slow
+def test_every_pair_of_rules_holds_or_is_refused_by_name():
+    watched, refused = held(pairs(itertools.permutations(PAIRED, 2)))
+    assert len(watched) > 2 * len(refused)
+    assert {("IMP", "StructuralPlasticity"), ("StructuralPlasticity", "GMP")} <= set(refused)
