@@ -20,7 +20,7 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from rewire.pictures.style import THEME, new_figure
+from rewire.pictures.style import THEME, ink_on, new_figure
 
 from .style import Look
 
@@ -102,17 +102,28 @@ def turnover_panel(
     return figure
 
 
-def draw_range(axes: Axes, curves: Sequence[Curve], colour: str | None = None) -> None:
+def draw_range(
+    axes: Axes, curves: Sequence[Curve], colour: str | None = None, *, steps: bool = False
+) -> None:
     """Shade where curves lie, (x ascending, y) of each, and darker where their middle half does.
 
-    colour: grey by default, the range of all rules.
+    colour: grey by default, the range of all rules. steps: a curve keeps each value until its next.
     """
     every = np.unique(np.concatenate([x for x, _ in curves]))
     at = every[np.unique(np.linspace(0, len(every) - 1, POINTS).round().astype(int))]
-    values = np.array([np.interp(at, x, y, left=np.nan, right=np.nan) for x, y in curves])
+    values = np.array([_values_at(at, x, y, steps) for x, y in curves])
     for low, high, alpha in ((0, 1, 0.16), (0.25, 0.75, 0.22)):
         ends = np.nanquantile(values, [low, high], axis=0)
-        axes.fill_between(at, *ends, color=colour or GREY, alpha=alpha, linewidth=0, zorder=0)
+        axes.fill_between(at, *ends, step="post" if steps else None, color=colour or GREY,
+                          alpha=alpha, linewidth=0, zorder=0)  # fmt: skip
+
+
+def _values_at(at: np.ndarray, x: np.ndarray, y: np.ndarray, steps: bool) -> np.ndarray:
+    """A curve at other places; NaN before its first and after its last."""
+    if not steps:
+        return np.interp(at, x, y, left=np.nan, right=np.nan)
+    kept = np.asarray(y, float)[np.searchsorted(x, at, side="right") - 1]
+    return np.where((at < x[0]) | (at > x[-1]), np.nan, kept)
 
 
 # --- survival ---
@@ -131,10 +142,10 @@ def survival_panel(
     ``least``: the shortest time on the log scale. only: labels that are drawn, over the range of
     all.
     """
-    figure = new_figure(4.7, 3.4)
+    figure = new_figure(4.7, 3.4) if only is None else new_figure(*PANEL)
     axes = panel(figure, left=0.58, bottom=0.52, top=0.3)
     if only is not None:
-        draw_range(axes, [_survival(seeds, least) for seeds in lives.values()])
+        draw_range(axes, [_survival(seeds, least) for seeds in lives.values()], steps=True)
     for label, seeds in lives.items():
         if only is not None and label not in only:
             continue
@@ -223,7 +234,7 @@ def ratio_colour(ratio: float, most: float) -> tuple[str, str]:
     """Background and text colour of a ratio to chance: white at 1, blue above, orange below.
 
     >>> ratio_colour(1.0, most=8.0)
-    ('rgb(250 250 250)', '#1b1f24')
+    ('rgb(250 250 250)', '#1b1f25')
     """
     if not math.isfinite(ratio):
         return "transparent", "inherit"
@@ -238,30 +249,6 @@ def ratio_rgb(ratio: float, most: float) -> tuple[int, ...]:
     strength = min(abs(math.log2(max(ratio, 2**-10))) / max(math.log2(max(most, 2)), 1), 1) ** 0.75
     end = (0, 84, 147) if ratio >= 1 else (200, 90, 0)
     return tuple(round(250 + (e - 250) * strength) for e in end)
-
-
-def ink_on(colour: Sequence[int]) -> str:
-    """The colour of text on a background, (r, g, b) from 0 to 255: a contrast of 4.5 at least.
-
-    Luminance and contrast as in WCAG 2.2; where neither ink nor white has it, black does.
-
-    >>> ink_on((250, 250, 250)), ink_on((0, 84, 147)), ink_on((85, 125, 175))
-    ('#1b1f24', '#fff', '#000')
-    """
-    inks = {"#1b1f24": (27, 31, 36), "#fff": (255, 255, 255)}
-    readable = (name for name, ink in inks.items() if _contrast(ink, colour) >= 4.5)
-    return next(readable, "#000")
-
-
-def _contrast(one: Sequence[int], other: Sequence[int]) -> float:
-    dark, light = sorted((_luminance(one), _luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(colour: Sequence[int]) -> float:
-    shares = (c / 255 for c in colour)
-    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 # --- what figures share ---

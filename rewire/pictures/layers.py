@@ -79,7 +79,7 @@ def network(graph: Graph, *, most: int = BUNDLES, title: str = "") -> Figure:
             axes.text(
                 group.column, group.height.min(initial=0.5) - 0.04,
                 f"{name}, {size}" if deep else f"{name}\n{size}",
-                ha="center", va="top", fontsize=7 if deep else 8, color=MUTED,
+                ha="center", va="top", fontsize=7 if deep else 9.5, color=MUTED,
                 rotation=90 if deep else 0,
             )  # fmt: skip
     return figure

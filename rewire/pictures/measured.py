@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import ArrayLike
 
 from .panels import GREY, MUTED, POSITIVE, WIDTH, panel, signed_colours
-from .style import MUTED_ON_PIXELS, ON_PIXELS, THEME, drawing, new_figure
+from .style import MUTED_ON_PIXELS, THEME, drawing, ink_on, new_figure
 
 COLOURS = ("blue", "vermillion", "green", "purple", "orange", "indigo", "teal", "wine")
 LINES = ("-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)))
@@ -47,12 +47,12 @@ def measures_by_rule(z: Mapping[str, Mapping[str, float]], *, most: float = 20.0
             for name in names
             if name in z[rule]
         ]
-        axes.imshow(signed_colours(np.nan_to_num(values), most), aspect="auto")
+        colours = signed_colours(np.nan_to_num(values), most)
+        axes.imshow(colours, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
-                strong = abs(value) > most / 3
-                weak = ON_PIXELS if abs(value) >= NOTICEABLE else MUTED_ON_PIXELS
-                colour = "white" if strong else weak
+                weak = abs(value) < NOTICEABLE
+                colour = MUTED_ON_PIXELS if weak else ink_on(255 * colours[row, column, :3])
                 text = f"{value:.0f}" if abs(value) >= 10 else f"{round(value, 1) + 0.0:.1f}"
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         axes.xaxis.tick_top()

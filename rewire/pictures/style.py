@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 # name -> (light, dark). Each light colour occurs once, because it stands for its name in the SVG.
@@ -32,8 +33,36 @@ THEME = {
     "wine": ("#7d2450", "#d77bab"),
 }
 
-# Ink and muted ink on pixels, whose colours are the same in the dark: these stand for no name.
-ON_PIXELS, MUTED_ON_PIXELS = "#1b1f25", "#59636f"
+# Inks on pixels, whose colours are the same in the dark: these stand for no name.
+ON_PIXELS, MUTED_ON_PIXELS, WHITE_ON_PIXELS = "#1b1f25", "#59636f", "#fffffe"
+
+
+def ink_on(colour: Sequence[float]) -> str:
+    """The colour of text on pixels, (r, g, b) from 0 to 255: a contrast of 4.5 at least.
+
+    Luminance and contrast as in WCAG 2.2; where neither ink nor white has it, black does.
+
+    >>> ink_on((250, 250, 250)), ink_on((0, 84, 147)), ink_on((85, 125, 175))
+    ('#1b1f25', '#fffffe', '#000000')
+    """
+    readable = (ink for ink in (ON_PIXELS, WHITE_ON_PIXELS) if contrast(ink, colour) >= 4.5)
+    return next(readable, "#000000")
+
+
+def contrast(ink: str, colour: Sequence[float]) -> float:
+    """Contrast of a colour of `matplotlib` and one of (r, g, b) from 0 to 255, from 1 to 21.
+
+    >>> round(contrast("white", (0, 0, 0)), 6)
+    21.0
+    """
+    dark, light = sorted((_luminance([255 * c for c in to_rgb(ink)]), _luminance(colour)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    shares = (c / 255 for c in colour)
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 _SETTINGS: dict[Any, Any] = {

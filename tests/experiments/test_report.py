@@ -4,7 +4,6 @@ import base64
 import csv
 import html
 import io
-import itertools
 import json
 import re
 import time
@@ -20,10 +19,11 @@ from rewire.edit_log import Record
 from rewire.experiments import compare, store
 from rewire.experiments.errors import StoreError
 from rewire.experiments.exporting import export
-from rewire.experiments.report import axes, figure_svg, lives, style, write_report
+from rewire.experiments.report import axes, figure_svg, frame, lives, style, write_report
 from rewire.experiments.report.run import load
-from rewire.experiments.report.trainings import chance, figures
+from rewire.experiments.report.trainings import chance, crowded, figures
 from rewire.measures import measure
+from rewire.pictures.style import new_figure
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +57,6 @@ def test_the_page_refers_to_nothing_outside(full, page):
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
 def test_axe_finds_no_serious_barrier(full, tmp_path, width, dark):
     assert not barriers(full[1].read_text(), tmp_path, width, dark)
-
-
-def test_text_on_every_background_has_the_contrast_of_wcag():
-    inks = {"#1b1f24": (27, 31, 36), "#fff": (255, 255, 255), "#000": (0, 0, 0)}
-    for background in itertools.product(range(0, 256, 15), repeat=3):
-        assert axes._contrast(inks[axes.ink_on(background)], background) >= 4.5
 
 
 def test_ids_are_unique_and_every_reference_has_one(page):
@@ -424,14 +418,50 @@ def test_the_lives_of_many_rules_are_drawn_by_families(tmp_path):
     assert {row["label"] for row in shown["parts"][0]["panels"][0].svg.numbers} == {"SET"}
 
 
+def test_the_range_of_curves_that_move_in_steps_has_their_corners():
+    """Survival stays until an edge dies: no rule is on the line from one death to the next."""
+    curves = [(np.array([1.0, 8.0, 9.0]), np.array([100.0, low, low])) for low in (5.0, 100.0)]
+    inside = []
+    for steps in (False, True):
+        figure = new_figure(3, 2)
+        axes.draw_range(figure.add_subplot(), curves, steps=steps)
+        (path,) = figure.axes[0].collections[0].get_paths()
+        inside.append([path.contains_point(at) for at in ((7.0, 60.0), (8.5, 60.0))])
+    assert inside == [[True, True], [False, True]]
+
+
+def test_a_picture_of_the_overlaps_of_many_rules_says_what_its_colours_are():
+    ratios = np.array([[1.0, 8.0], [0.5, np.nan]])
+    families = {"one": ["a"], "other": ["b"]}
+    figure = crowded.overlap_matrix(ratios, ["a", "b"], families, [])
+    matrix, scale = figure.axes
+    colours, shown = (np.asarray(one.images[0].get_array()) for one in (matrix, scale))
+    assert [t.get_text() for t in scale.get_xticklabels()] == ["1/8", "1", "8"]
+    assert (shown[0, 64] == colours[0, 0]).all() and (shown[0, -1] == colours[0, 1]).all()
+    assert len({tuple(colour) for colour in shown[0]}) > 100
+
+
+@pytest.mark.parametrize(("count", "sideways"), [(6, False), (7, True)])
+def test_many_pictures_stand_beside_each_other_on_a_phone(count, sideways):
+    """What scrolls is reached by the keyboard and has a name."""
+    template = frame.environment("rewire.experiments.report").from_string(
+        "{% import 'macros.html' as macros with context %}{{ macros.panels(pictures, 'two') }}"
+    )
+    text = template.render(pictures=["<i></i>"] * count, section={"title": "Spikes"}, legend=[])
+    attributes = Page(text).tags[0][1]
+    assert ("sideways" in attributes["class"].split()) == sideways
+    assert {"panels", "two"} <= {*attributes["class"].split()}
+    named = {"tabindex": "0", "role": "region", "aria-label": "Spikes, one beside the other"}
+    assert (attributes.items() >= named.items()) == sideways
+
+
 def test_many_seeds_are_a_band(full, monkeypatch):
     run = load(full[0])
     drawn = [figures.learning_curves(run, run.looks, 0.2, "val_accuracy").axes[0]]
     monkeypatch.setattr(figures, "MOST_SEEDS", 2)
     drawn.append(figures.learning_curves(run, run.looks, 0.2, "val_accuracy").axes[0])
-    lines = [len(axes.lines) for axes in drawn]
-    assert lines == [len(RULES) * 4, len(RULES)]
-    assert [len(axes.collections) for axes in drawn] == [0, 2 * len(RULES)]
+    assert [len(one.lines) for one in drawn] == [len(RULES) * 4, len(RULES)]
+    assert [len(one.collections) for one in drawn] == [0, 2 * len(RULES)]
 
 
 def test_few_rules_keep_their_lines(full):
@@ -473,6 +503,8 @@ def test_the_animation_counts_the_edges_of_the_log(tmp_path, undrawn):
     out, _ = logged(tmp_path)
     text = write_report(out).read_text()
     assert scripts_of(text) == [' type="application/json" id="rewiring-data"', "", ""]
+    (stages,) = (a for _, a in Page(text).tags if a.get("id") == "rewiring-stages")
+    assert "wide" not in stages["class"].split()  # a phone hides what is
     data = json.loads(re.search(r'id="rewiring-data">(.*?)</script>', text, re.S)[1])
     run = load(out)
     assert [rule["label"] for rule in data["rules"]] == ["SET"]  # the others never formed an edge
@@ -482,10 +514,10 @@ def test_the_animation_counts_the_edges_of_the_log(tmp_path, undrawn):
             np.frombuffer(base64.b64decode(rule[name]), "<u2").reshape(data["frames"], -1)
             for name in ("counts", "young")
         )
-        for frame, step in enumerate(rule["steps"]):
+        for i, step in enumerate(rule["steps"]):
             alive = (lives.born <= step) & ((lives.died > step) | lives.alive)
-            assert counts[frame].sum() == alive.sum()
-            assert young[frame].sum() == (alive & (lives.born > lives.born.min())).sum()
+            assert counts[i].sum() == alive.sum()
+            assert young[i].sum() == (alive & (lives.born > lives.born.min())).sum()
         assert (young <= counts).all() and not young[0].any() and young[-1].any()
 
 

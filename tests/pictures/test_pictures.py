@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from rewire.analysis import effective_edges
 from rewire.analysis.examples import two_layers
 from rewire.graph import Graph, Joint, Link, Population, Projection, Space, Wiring
 from rewire.pictures.panels import GREY, NEGATIVE, POSITIVE
-from rewire.pictures.style import drawing, to_svg
+from rewire.pictures.style import MUTED_ON_PIXELS, THEME, contrast, drawing, ink_on, to_svg
 
 
 def recurrent() -> Graph:
@@ -178,7 +180,22 @@ def test_a_table_of_z_greys_what_chance_gives():
     figure = pictures.measures_by_rule({"SET": {"a": 1.0, "b": 5.0}, "RigL": {"a": -66.0}})
     texts = {t.get_text(): t.get_color() for t in figure.axes[0].texts}
     assert set(texts) == {"1.0", "5.0", "-66"}
-    assert texts["1.0"] != texts["5.0"] and texts["-66"] == "white"
+    assert MUTED_ON_PIXELS == texts["1.0"] != texts["5.0"]
+
+
+def test_text_on_every_background_has_the_contrast_of_wcag():
+    for background in itertools.product(range(0, 256, 15), repeat=3):
+        assert contrast(ink_on(background), background) >= 4.5
+
+
+def test_z_can_be_read_on_its_colour_and_in_the_dark():
+    """A page in the dark has another colour for each of the theme: inks on pixels are none."""
+    z = {f"rule {i}": {"clustering": float(value)} for i, value in enumerate(range(-30, 31))}
+    axes = pictures.measures_by_rule(z).axes[0]
+    pixels = 255 * np.asarray(axes.images[0].get_array())[:, 0, :3]
+    for text, pixel in zip(axes.texts, pixels, strict=True):
+        assert contrast(text.get_color(), pixel) >= 4.5, text.get_text()
+    assert not {to_hex(t.get_color()) for t in axes.texts} & {light for light, _ in THEME.values()}
 
 
 def test_a_trained_model_is_drawn_with_its_weights():

@@ -51,10 +51,10 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     return kept
 
 
-def metric_against_cost(run: RunData, cost: str) -> Figure:
+def metric_against_cost(run: RunData, cost: str, *, wide: bool = False) -> Figure:
     """Test metric against cost, a dot for each rule and density; those are named that no other
-    beats at the same cost or less."""
-    figure = new_figure(7.2, 5.0)
+    beats at the same cost or less. wide: for a file of its own, with room for more names."""
+    figure = new_figure(7.2, 5.0) if wide else new_figure(4.7, 4.0)
     axes = panel(figure, left=0.62, bottom=0.55)
     axes.set_xscale("log")
     metric = run.metric
@@ -169,9 +169,8 @@ def overlap_matrix(
     figure = new_figure(side + 1.75, side + 1.72)
     axes = panel(figure, left=1.7, bottom=0.05, top=1.65, right=0.02)
     figure.numbers += numbers
-    axes.imshow(
-        np.array([[ratio_rgb(v, most) for v in row] for row in values], np.uint8), aspect="auto"
-    )
+    axes.imshow(_pixels(values, most), aspect="auto")
+    _colour_scale(figure, most)
     names = [shortened(label) for label in order]
     axes.xaxis.tick_top()
     axes.set_xticks(range(len(order)), names, rotation=90)
@@ -186,3 +185,22 @@ def overlap_matrix(
         axes.axhline(end, color=ON_PIXELS, linewidth=0.7)
         axes.axvline(end, color=ON_PIXELS, linewidth=0.7)
     return figure
+
+
+def _pixels(ratios: np.ndarray, most: float) -> np.ndarray:
+    return np.array([[ratio_rgb(v, most) for v in row] for row in ratios], np.uint8)
+
+
+def _colour_scale(figure: Figure, most: float) -> None:
+    """What the colours of ratios stand for, in the corner that no name is in."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((0.2 / width, 1 - 0.6 / height, 1.2 / width, 0.12 / height))
+    end = max(float(np.log2(max(most, 2))), 1.0)
+    ratios = 2.0 ** np.linspace(-end, end, 129)
+    axes.imshow(_pixels(ratios[None], most), aspect="auto", extent=(-end, end, 0, 1))
+    axes.set_title("times chance")
+    axes.set_xticks((-end, 0, end), (f"1/{2**end:.3g}", "1", f"{2**end:.3g}"))
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)

@@ -154,11 +154,12 @@ def _dense_line(axes: Axes, dense: compare.Point, metric: Metric, x: float, *, l
     axes.scatter(place, values, s=9, color=INK, alpha=0.6, linewidths=0)
     if label:
         mean = f"{factor * summary.mean:.1f}" if metric.percent else metric.number(summary.mean)
-        axes.annotate(
+        axes.annotate(  # at the sparse end, where the lines of rules fall away from it
             f"{dense.label} {mean}",
-            (x, factor * summary.mean),
-            xytext=(3, 3),
+            (axes.get_xlim()[1], factor * summary.mean),
+            xytext=(-3, 3),
             textcoords="offset points",
+            ha="right",
             fontsize=9,
         )
 

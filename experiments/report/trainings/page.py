@@ -51,7 +51,7 @@ def figure(run: RunData, which: str) -> Figure:
         return _accuracy_figure(run, wide=True)
     cost = "train_flops_sparse"
     if run.crowded:
-        return crowded.metric_against_cost(run, cost)
+        return crowded.metric_against_cost(run, cost, wide=True)
     return figures.metric_against_cost(run, run.looks, cost, legend=True)
 
 

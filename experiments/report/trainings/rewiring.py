@@ -41,6 +41,7 @@ def show(run: RunData) -> dict[str, Any] | None:
         "crowd": _crowd(graphs),
         "seed": run.seeds[0] if run.seeds else 0,
         "frames": replay["frames"] if replay else 0,
+        "shown": len(replay["rules"]) if replay else 0,
         "sampled": bool(replay and replay["sampled"]),
         "data": Markup(text(replay)),
         "numbers": _numbers(replay["rules"]) if replay else [],
