@@ -78,8 +78,8 @@ def test_the_page_says_where_networks_agree_and_what_is_furthest_from_chance():
     assert nodf == (
         "- NODF: above chance on every network A; on opposite sides B; on there only C."
     )
-    assert "- PathCount: none of them is far from chance anywhere." in lines
-    assert "- NODF: mean z (its range over seeds) of 5 or more under " in "\n".join(lines)
+    assert "- PathCount: no rule on any network." in lines
+    assert "- NODF: rules with |mean z| >= 5 (range over seeds): " in "\n".join(lines)
     assert any(line.startswith("| A | 90.00 | 0.1 | – | – | 9.0 fc1 | ") for line in lines)
     assert sum("1 of the run's 4 cells had not finished" in line for line in lines) == 2
     assert "python -m benchmarks.atlas runs/here runs/there > results.json" in lines
@@ -89,7 +89,7 @@ def test_labels_of_an_older_version_of_their_rule_are_named(monkeypatch):
     network = result("atlas", {"SET": {"PathCount": 1.0}, "Static": {"PathCount": 1.0}})
     network["densities"]["0.1"]["rules"]["SET"]["versions"] = {"SET": 1000}
     text = page.markdown([network])
-    assert "another version of their rule than today's: SET. Their" in text
+    assert "another version of their rule than the current one: SET. Their" in text
 
 
 def entries(rng, values, accuracies, *, seeds=3, noise=0.001):

@@ -85,7 +85,8 @@ def markdown(networks: Sequence[Found]) -> str:
         "z is the distance of a network from the mean of random networks, in their standard "
         "deviations. The random networks keep both degree sequences of every layer (`degrees`) or, "
         f"for the measures of degrees themselves ({', '.join(AGAINST['counts'])}), the number of "
-        "edges of every layer (`counts`). A z within ±2 is what chance gives. Numbers are means "
+        "edges of every layer (`counts`). A z within ±2 is compatible with chance. Numbers are "
+        "means "
         "over the seeds.",
         "",
     ]
@@ -112,8 +113,8 @@ def _network(network: Found) -> Iterator[str]:
     yield ""
     if changed := _of_other_versions(network):
         yield (
-            f"Trained by another version of their rule than today's: {', '.join(changed)}. "
-            "Their numbers are of that version."
+            f"Trained by another version of their rule than the current one: {', '.join(changed)}. "
+            "Their numbers are those of that version."
         )
         yield ""
     first = next(iter(network["densities"]))
@@ -142,7 +143,7 @@ def _density_page(density: str, at: Found) -> Iterator[str]:
     yield from (f"### Density {density}", "")
     measures = [name for names in AGAINST.values() for name in names]
     rules = sorted(at["rules"].items(), key=lambda item: -item[1]["test_accuracy"])
-    yield "The z furthest from 0 of each measure, and where:"
+    yield "For each measure the most extreme z of all layers, and the layer:"
     yield ""
     yield "| rule | test accuracy, % | density | " + " | ".join(measures) + " |"
     yield "|---|--:|--:|" + "--:|" * len(measures)
@@ -185,7 +186,7 @@ def _far_from_chance(at: Found, measures: Sequence[str]) -> Iterator[str]:
                             f"{rule['most'][part]:.0f})"))  # fmt: skip
         if far:
             listed = ", ".join(text for _, text in sorted(far, reverse=True))
-            yield f"- {measure}: mean z (its range over seeds) of {FAR:g} or more under {listed}."
+            yield f"- {measure}: rules with |mean z| >= {FAR:g} (range over seeds): {listed}."
     yield ""
 
 
@@ -199,10 +200,10 @@ def _first_look(at: Found) -> Iterator[str]:
     loud = {r: z for r, z in found.items() if abs(z) > 2.5}
     quiet = ", ".join(f"{r} {z:.1f}" for r, z in found.items() if r not in loud)
     yield (
-        f"A first look, with other settings, had found {CLUSTERING} at z = 66 under RigL and "
+        f"A pilot study with other settings found z = 66 of {CLUSTERING} under RigL, and "
         f"|z| <= 2.5 under {', '.join(QUIET)}. Here RigL has {rigl:.0f} "
-        f"({'confirmed' if least > 5 else 'refuted'}: {least:.0f} at least); confirmed of {quiet}"
-        + (f"; refuted of {', '.join(f'{r} {z:.0f}' for r, z in loud.items())}." if loud else ".")
+        f"({'confirmed' if least > 5 else 'refuted'}: {least:.0f} at least); confirmed for {quiet}"
+        + (f"; refuted for {', '.join(f'{r} {z:.0f}' for r, z in loud.items())}." if loud else ".")
     )
     yield ""
 
@@ -215,15 +216,16 @@ def predictors(at: Found) -> Iterator[str]:
         return
     sure = [row for row in rows if row["p_any"] < 0.05]
     yield (
-        f"Across {rows[0]['rules']} rules, {len(rows)} pairs of a measure and a step were held "
-        "against the final accuracy. "
-        + (f"{len(sure)} of them come further than the furthest of all would by chance "
-           "(p < 0.05, accuracies permuted among rules)." if sure
-           else "None comes further than the furthest of all would by chance (p < 0.05, "
-           "accuracies permuted among rules): no measure predicts which rule is accurate.")
+        f"Across {rows[0]['rules']} rules, {len(rows)} pairs of a measure and a step were "
+        "correlated "
+        "with the final accuracy. "
+        + (f"{len(sure)} of them are significant (p < 0.05 for the largest of all correlations, "
+           "accuracies permuted among rules)." if sure
+           else "None is significant (p < 0.05 for the largest of all correlations, accuracies "
+           "permuted among rules): no measure predicts which rule is accurate.")
     )  # fmt: skip
     yield from ("", "| measure | step | rules | rank correlation across rules | 95 % interval | "
-                "p of the furthest | within rules | p (uncorrected) |",
+                "p of the largest | within rules | p (uncorrected) |",
                 "|---|--:|--:|--:|--:|--:|--:|--:|")  # fmt: skip
     for row in rows[:12]:
         low, high = row["interval"]
@@ -242,7 +244,10 @@ def predictors(at: Found) -> Iterator[str]:
             + (" (worse than the others' mean)." if fit["q2"] < 0 else ".")
         )
     if at["over"]:
-        yield f"- Left out of the correlations, with over 5 % more edges: {', '.join(at['over'])}."
+        yield (
+            "- Excluded from the correlations, because they kept over 5 % more "
+            f"edges: {', '.join(at['over'])}."
+        )
     yield ""
 
 
@@ -289,5 +294,5 @@ def _agreement(by_label: Mapping[str, Sequence[float]], names: Sequence[str]) ->
         if kind:
             kinds_of.setdefault(kind, []).append(label)
     return "; ".join(f"{kind} {', '.join(labels)}" for kind, labels in kinds_of.items()) or (
-        "none of them is far from chance anywhere"
+        "no rule on any network"
     )

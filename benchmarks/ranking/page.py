@@ -59,13 +59,15 @@ def _protocol(results: Found) -> Iterator[str]:
     yield ""
     n = min(len(e["seeds"]) for e in _all_entries(results["networks"]))
     yield (
-        "A rank counts the rules at their density or below it; one without a rank kept over 5 % "
-        "more edges. "
+        "Rules are ranked among those that kept at most 5 % more edges than the density; the "
+        "others "
+        "have no rank. "
         + (
             "Its 95 % interval comes from resamples of the seeds (their deviations times "
-            f"sqrt(n / (n - 1))); of {n} seeds it is rather too narrow than too wide."
+            f"sqrt(n / (n - 1))); with {n} seeds it tends to be too narrow."
             if n > 1
-            else "Of one seed, ranks have no interval: another seed may give another order."
+            else "Ranks of rules with one seed have no interval: another seed may give another "
+            "order."
         )
     )
     yield from _what_is_missing(results)
@@ -112,9 +114,11 @@ def _over_all(networks: Sequence[Found]) -> Iterator[str]:
     yield "## Over all networks"
     yield ""
     yield (
-        f"Mean rank among the {len(ranked['rules'])} rules that kept to every density everywhere: "
-        "over the densities of a network, then over the networks. The interval of the mean draws "
-        "networks and seeds with replacement; that of a network, seeds (?: of one seed)."
+        f"Mean rank among the {len(ranked['rules'])} rules that are ranked at every density of "
+        "every "
+        "network: the mean over the densities of a network, then over the networks. The interval "
+        "of "
+        "the mean resamples networks and seeds, that of a network seeds (?: only one seed)."
     )
     yield ""
     yield f"| | rule | mean rank | {' | '.join(names)} |"
@@ -125,7 +129,7 @@ def _over_all(networks: Sequence[Found]) -> Iterator[str]:
         yield f"| {place} | {rule['label']} | {mean} | {' | '.join(cells)} |"
     if ranked["left_out"]:
         yield ""
-        yield f"Not ranked everywhere: {', '.join(ranked['left_out'])}."
+        yield f"Not ranked on every network: {', '.join(ranked['left_out'])}."
 
 
 def _rank(place: Found) -> str:
@@ -156,11 +160,12 @@ def _moved(networks: Sequence[Found]) -> Iterator[str]:
                f"{', '.join(n['name'] for n in unknown)} has rules with one seed.")  # fmt: skip
         return
     if not moved:
-        yield "No rule's ranks on two networks have intervals apart."
+        yield "No rule has ranks on two networks whose intervals do not overlap."
         return
     yield (
-        f"{len(moved)} of {len(ranked['rules'])} rules have ranks on two networks with intervals "
-        "apart" + (f"; the {MOVED} that move furthest:" if len(moved) > MOVED else ":")
+        f"{len(moved)} of {len(ranked['rules'])} rules have ranks on two networks whose "
+        "intervals do "
+        "not overlap" + (f"; the {MOVED} that move furthest:" if len(moved) > MOVED else ":")
     )
     yield ""
     for row in moved[:MOVED]:
@@ -172,7 +177,7 @@ def _moved(networks: Sequence[Found]) -> Iterator[str]:
 def _tuned(networks: Sequence[Found]) -> Iterator[str]:
     yield "## Default and tuned"
     yield ""
-    yield "Ranks among the tuned rules alone, with their fields at defaults and searched."
+    yield "Ranks among the tuned rules only, with default fields and with tuned fields."
     yield ""
     columns = ("network", "density", "rule", "rank at defaults", "rank tuned", "gain", "fields",
                "trials, dense trainings spent", "changes")  # fmt: skip
@@ -181,7 +186,7 @@ def _tuned(networks: Sequence[Found]) -> Iterator[str]:
     for network in networks:
         metric = _metric(network)
         for row in by_tuning(network):
-            fields = ", ".join(_field(k, v) for k, v in row["after"].items()) or "as they are"
+            fields = ", ".join(_field(k, v) for k, v in row["after"].items()) or "the defaults"
             cost = f"{row['trials']}, {row['spent']:.3g}" if row["trials"] else "–"
             gain = f"{row['gain'] * metric.factor:+.2f}"
             yield (
@@ -201,14 +206,18 @@ def _contrasts(rows: Sequence[Found], networks: Sequence[Found]) -> Iterator[str
     yield ""
     tested = [row for row in rows if row["p_holm"] is not None]
     yield (
-        "The pairs that the experiments name, seed by seed; positive where the first is better, in "
-        "units of the network's metric (percentage points of accuracies), and on how many seeds. "
-        + (f"{len(tested)} have the six differences that a test needs: signs flipped over all "
-           f"networks together, Holm's correction for {len(tested)} tests." if tested else
+        "The pairs of rules that the experiments name, paired by seed: the difference in units "
+        "of the "
+        "network's metric (percentage points for accuracies), positive if the first rule is "
+        "better, "
+        "and the number of seeds on which it is. "
+        + (f"{len(tested)} pairs have the six differences that a test needs: by flipping signs "
+           "over "
+           f"all networks together, with Holm's correction for {len(tested)} tests." if tested else
            "None has the six differences that a test needs.")
     )  # fmt: skip
     yield ""
-    yield f"| density | contrast | {' | '.join(metrics)} | p after Holm | said |"
+    yield f"| density | contrast | {' | '.join(metrics)} | p after Holm | verdict |"
     yield f"|--:|---|{'--:|' * len(metrics)}--:|---|"
     for row in rows:
         cells = []
@@ -228,7 +237,7 @@ def _verdict(row: Found) -> str:
     if row["p_holm"] is None:
         return "too few seeds"
     if not row["significant"]:
-        return "not told apart"
+        return "no significant difference"
     signs = {own["mean"] > 0 for own in row["by_network"].values()}
     if len(signs) > 1:
         return "differs between networks"
@@ -248,9 +257,10 @@ def _network(network: Found) -> Iterator[str]:
     yield ""
     which = "lowest" if metric.lower else "highest"
     yield (
-        "The frontier: what no other rule, at any of the densities, passes at as little cost "
-        f"({which} test {metric.title} is best; in brackets the density, and in how many of 100 "
-        "resamples of the seeds it stands there)."
+        "The frontier: the results that no other rule, at any density, exceeds at the same or "
+        "lower "
+        f"cost ({which} test {metric.title} is best). In brackets: the density, and in how many of "
+        "100 resamples of the seeds the result is on the frontier."
     )
     yield ""
     for cost in COSTS:

@@ -137,7 +137,7 @@ def make_run(
         'name = "synthetic"\n',
         {
             "name": "synthetic",
-            "title": "Nine ways to spend 2 to 20 % of the edges",
+            "title": "Nine rules at densities from 2 to 20 %",
             "about": "A made-up run: none of these numbers was measured.",
             "command": "rewire run quickstart --out runs/synthetic",
             "versions": {"rewire": "0.1.0", "python": "3.11.2", "torch": "2.13.0+cpu"},
