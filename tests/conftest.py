@@ -20,10 +20,23 @@ settings.register_profile(
 settings.load_profile("rewire")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests are run by one process: what a fixture trains for them is trained once."""
+    if config.getvalue("dist") != "load":  # another way was asked for
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # files in the order of collection
+    return LoadFileScheduling(config, log)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Of a table marked ``every_other`` the cells like a chessboard's white ones stay, the others
-    are slow: of three parameters or more, all values of any two still meet."""
+    are slow: of three parameters or more, all values of any two still meet. Tests that kill
+    processes, the longest files, come first: no process is left alone with them at the end."""
+    items.sort(key=lambda item: "reliability" not in item.path.parts)
     for item in items:
         if item.get_closest_marker("every_other") and sum(item.callspec.indices.values()) % 2:
             item.add_marker(pytest.mark.slow)

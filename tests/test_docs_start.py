@@ -1,4 +1,8 @@
-"""docs/start: the ten-minute pages run literally, from a clean folder."""
+"""docs/start: the ten-minute pages run literally, from a clean folder.
+
+CI runs each page once by itself (tests/start_pages.py), from what its own words install; here they
+are slow.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ _SPEC = importlib.util.spec_from_file_location(
 )
 start = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(start)
-SLOW = {"neuroscience"}  # Brian2 compiles for a minute
+COMPILED = {"neuroscience"}  # Brian2 compiles for a minute
 PEOPLE = {"pruning", "neuroscience", "networks", "language", "teaching", "rule-author"}
 
 
@@ -31,13 +35,14 @@ def test_there_is_a_page_for_each_of_the_six() -> None:
     assert set(start.pages()) == PEOPLE
 
 
-@pytest.mark.parametrize("page", sorted(PEOPLE - SLOW))
+@pytest.mark.slow
+@pytest.mark.parametrize("page", sorted(PEOPLE - COMPILED))
 def test_a_page_runs_and_prints_what_it_shows(page: str, tmp_path: Path) -> None:
     start.run_page(page, tmp_path, here)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", sorted(SLOW))
+@pytest.mark.parametrize("page", sorted(COMPILED))
 def test_a_page_runs_by_its_own_commands(page: str, tmp_path: Path) -> None:
     pytest.importorskip("brian2")
     start.run_page(page, tmp_path)

@@ -79,7 +79,7 @@ def test_fine_tuning_and_rate_rewinding_are_what_imp_does_in_one_round(tmp_path)
     assert fine["updates"] - rate["updates"] == 8  # the schedule goes back to step 8, not to 0
 
 
-@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("kill", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_kind_of_branch_trains_and_resumes_to_the_same_bytes(tmp_path, kill, monkeypatch):
     rules = [
         "Dense", TICKET, {**TICKET, "label": "b", "scope": "layer"}, "DeepR",

@@ -51,7 +51,7 @@ n = 1
 """
 
 
-@pytest.mark.parametrize("world", ["masked", "auto"])
+@pytest.mark.parametrize("world", ["masked", pytest.param("auto", marks=pytest.mark.slow)])
 def test_every_rule_ends_at_exactly_the_live_edges_it_promises(world, tmp_path):
     rows = run(tmp_path, RULES, world)
     ended = {(row["label"], row["requested_density"]): row for row in rows}
