@@ -381,13 +381,13 @@ def limits(
     if n < 2:
         return [
             "One seed says nothing about the spread between seeds: there is no interval and no "
-            "effect size here, and any difference may be that of another seed.",
+            "effect size here, and any difference may be due to the seed alone.",
         ]
     sentences = []
     if n < MIN_SEEDS:
         sentences.append(
-            f"With {n} seeds no difference is called significant; that starts at {MIN_SEEDS} seeds "
-            "and only for contrasts that the experiment named."
+            f"With {n} seeds no difference is called significant; tests start at {MIN_SEEDS} "
+            "seeds, and only for contrasts that the experiment named."
         )
     elif any(c.p_holm is not None for c in pairs):
         tests = max(c.tests for c in pairs)
@@ -409,6 +409,6 @@ def limits(
         sentences.append(
             f"A bootstrap band cannot leave the range of its {n} dots, so it holds the true mean "
             f"at most about {100 * coverage(n):.0f} times in 100, not {100 * LEVEL:.0f}: "
-            "look at the dots."
+            "compare the single dots."
         )
     return sentences

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from ..versions import outdated
 from . import downloads, rounding
+from .axes import MOST_SEEDS
 from .run import RunData
 from .sections import Section, installed_sections
 from .style import Look, inline, swatch, theme_css
@@ -105,7 +106,13 @@ class _Frame:
 
     def __init__(self, run: RunData) -> None:
         self.run = run
-        self.shared = {"run": run, "legend": legend(run.looks, run.points)}
+        self.shared = {
+            "run": run,
+            "legend": legend(run.looks, run.points),
+            "seeds_drawn": _seeds_drawn(len(run.seeds), "are means over seeds",
+                                        "bands are the range of the seeds, darker its middle half"),
+            "pooled_drawn": _seeds_drawn(len(run.seeds), "pool the seeds"),
+        }  # fmt: skip
         self.scripts: list[str] = []
         self.failures: list[str] = []  # of installed sections
         self.environment = environment(__package__)
@@ -151,6 +158,19 @@ class _Frame:
         if isinstance(part, str):
             return Markup("<p>{}</p>").format(part)
         return self.fill("table.html", table=of_mappings(part, section.title))
+
+
+def _seeds_drawn(n: int, lines: str, of_many: str = "") -> str:
+    """What stands for the seeds of a rule in a figure of lines; "" for a single seed.
+
+    >>> _seeds_drawn(3, "pool the seeds"), _seeds_drawn(50, "pool the seeds")
+    ('thick lines pool the seeds, thin lines are single seeds', 'lines pool the seeds')
+    """
+    if n < 2:
+        return ""
+    if n <= MOST_SEEDS:
+        return f"thick lines {lines}, thin lines are single seeds"
+    return f"lines {lines}, {of_many}" if of_many else f"lines {lines}"
 
 
 def _parts(content: Any) -> Iterable[tuple[int, Any]]:

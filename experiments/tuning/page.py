@@ -95,7 +95,7 @@ def _gain(default: Trial, best: Trial, metric: Any) -> str:
 
 def _changes(one: RuleSpace, best: Trial) -> str:
     if best.number == 0:
-        return "as they are"
+        return "unchanged"
     changed = ((name, one.before[name], value) for name, value in best.values.items())
     return "; ".join(
         f"{name.removeprefix(OPTIMIZER)} {_text(before)} → {_text(value)}"
@@ -135,7 +135,7 @@ def _scores(trials: Sequence[Trial], metric: Any) -> list[float]:
 
 
 def _field_table(tuned: Tuned) -> Table:
-    titles = ["rule", "field", "tried", "trials", "goes with the metric"]
+    titles = ["rule", "field", "tried", "trials", "association"]
     rows = [
         Row(one.label, _field_cells(tuned, one, name), {"label": one.label})
         for one in tuned.rule_spaces

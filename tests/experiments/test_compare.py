@@ -237,7 +237,7 @@ def test_seeds_needed_is_the_first_number_that_resolves():
 
 def test_limits_speak_of_the_seeds_there_are():
     three = " ".join(compare.limits(contrasts(pair([0.01, 0.014, 0.02]), [("A", "B")]), 3))
-    assert "With 3 seeds no difference is called significant; that starts at 6 seeds" in three
+    assert "With 3 seeds no difference is called significant; tests start at 6 seeds" in three
     assert "varies by 0.50 percentage points" in three
     assert "at most about 75 times in 100, not 95" in three
     one = compare.limits(contrasts(pair([0.01]), [("A", "B")]), 1)

@@ -464,6 +464,17 @@ def test_many_seeds_are_a_band(full, monkeypatch):
     assert [len(one.collections) for one in drawn] == [0, 2 * len(RULES)]
 
 
+def test_captions_say_what_is_drawn_of_few_and_of_many_seeds(full):
+    values = {"panels": [{"step": 1}], "parts": [], "empty": ""}
+    values["section"] = {"name": "curves", "title": "Learning curves"}
+    lines, bands = "thin lines are single seeds", "bands are the range of the seeds"
+    for seeds, said, silent in ((3, lines, bands), (50, bands, lines)):
+        run = load(full[0])
+        run.seeds = [*range(seeds)]
+        caption = frame._Frame(run).fill("trainings/curves.html", **values)
+        assert said in caption and silent not in caption
+
+
 def test_few_rules_keep_their_lines(full):
     assert "Every rule, from best to worst" not in full[1].read_text()
 

@@ -24,7 +24,7 @@ from rewire.experiments.report.run import RunData, load  # noqa: E402
 from rewire.experiments.report.spiking import animation, fields, sentences, tables  # noqa: E402
 from rewire.experiments.report.spiking import page as spiking  # noqa: E402
 from rewire.experiments.report.spiking.figures import _wrapped_lines, turnover_of  # noqa: E402
-from rewire.experiments.report.spiking.maps import Change, Sheet, simulated  # noqa: E402
+from rewire.experiments.report.spiking.maps import Change, MapRun, Sheet, simulated  # noqa: E402
 from rewire.experiments.spiking.published import CASES, PUBLISHED, published  # noqa: E402
 from rewire.graph import Edit, Graph, Population, Projection, Space, square_sheet  # noqa: E402
 
@@ -113,6 +113,29 @@ def pictures(text: str, name: str) -> list[str]:
     tags = Page(section(text, name)).tags
     told = [a["aria-label"] for t, a in tags if t == "svg" and a.get("role") == "img"]
     return told + [a["alt"] for t, a in tags if t == "img"]
+
+
+def test_many_rules_are_drawn_by_families_over_the_range_of_all(out, monkeypatch):
+    monkeypatch.setattr("rewire.experiments.report.run.MOST_LINES", 3)
+    maps = MapRun.of(load(out))
+    time, rates, survival = (spiking.SECTIONS[i].show(maps) for i in (4, 5, 8))
+    parts = {part["title"]: part["panels"] for part in (*time["parts"], rates["rates"])}
+    assert [*parts] == ["σ by count", "AD by count", "σ by weight", "AD by weight",
+                        "mean rate of the targets"]  # fmt: skip
+    for panels in parts.values():
+        drawn = [label for panel in panels for label in panel.labels]
+        assert sorted(drawn) == sorted(NAMES)
+        for panel in panels:
+            assert {row["label"] for row in panel.svg.numbers} == {*panel.labels}
+            assert len({maps.looks[label] for label in panel.labels}) == len(panel.labels)
+    assert not survival["panels"] and survival["parts"]
+
+
+def test_a_file_of_many_rules_tells_each_apart(out, monkeypatch):
+    monkeypatch.setattr("rewire.experiments.report.run.MOST_LINES", 3)
+    (axes,) = spiking.figure(load(out), "map").axes
+    lines = [one for one in axes.lines if one.get_label() in NAMES]
+    assert len({(one.get_color(), one.get_linestyle()) for one in lines}) == len(NAMES)
 
 
 # -- the whole page -------------------------------------------------------------------------------

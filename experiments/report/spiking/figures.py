@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from PIL import Image
 from rewire.pictures.style import new_figure
 
 from .. import lives
-from ..axes import INK, MUTED, PANEL, Looks, address, mean_curve, panel
+from ..axes import INK, MUTED, PANEL, Looks, address, draw_range, mean_curve, panel
 from ..style import Look
 from .maps import Sheet, Simulation
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BINS = np.linspace(0, 1, 21)  # of weights
 COLUMN = 2e-3  # seconds of a raster's column
 RATE_BIN = 20e-3  # seconds
+LINE = 0.2  # inches of a legend's line
 SHADE = 205  # of 255, how dark a spike is
 
 
@@ -41,27 +42,40 @@ def over_time(
     looks: Looks,
     *,
     legend: bool = False,
+    only: Collection[str] | None = None,
 ) -> Figure:
-    """A column against simulated time: every seed, and the mean of each rule's seeds."""
-    figure = new_figure(7.2, 4.2) if legend else new_figure(4.7, 3.2)
+    """A column against simulated time: every seed, and the mean of each rule's seeds.
+
+    only: labels that are drawn, as means, over the range of all.
+    """
+    size = (7.2, max(4.2, LINE * len(cells) + 0.9)) if legend else (4.7, 3.2)
+    figure = new_figure(*(size if only is None else PANEL))
     axes = panel(figure, left=0.58, bottom=0.52, top=0.3, right=0.3 if legend else 0.03)
+    if only is not None:
+        means = [mean_curve([one.over_time(column) for one in every]) for every in cells.values()]
+        known = [(at[np.isfinite(mean)], mean[np.isfinite(mean)]) for at, mean in means]
+        draw_range(axes, [curve for curve in known if len(curve[0])])
     for label, every in cells.items():
+        if only is not None and label not in only:
+            continue
         curves = [one.over_time(column) for one in every]
         figure.numbers += [
             {"label": label, "seed": one.seed, "seconds": at, "measure": column, "value": number}
             for one, curve in zip(every, curves, strict=True)
             for at, number in zip(*curve, strict=True)
         ]
-        for seconds, value in curves if len(curves) > 1 else ():
+        for seconds, value in curves if len(curves) > 1 and only is None else ():
             axes.plot(seconds, value, color=looks[label].hex, linewidth=0.7, alpha=0.45)
         if curves:
             axes.plot(
                 *mean_curve(curves), color=looks[label].hex, linestyle=looks[label].line,
                 linewidth=1.9, zorder=3, marker="o", markersize=3, markeredgewidth=0, label=label,
+                gid=f"rule:{label}",
             )  # fmt: skip
     if legend:
         axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-    axes.set_ylim(bottom=0)
+    if only is None:
+        axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.set_title(title)
     axes.set_xlabel("simulated seconds")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,11 @@ from rewire.pictures.style import drawing
 
 from ...spiking.cells import FORWARD, LATERAL
 from ...spiking.published import SEEDS, SOURCE
-from .. import frame, lives, packing
+from .. import crowd, frame, lives, packing
 from ..rounding import fixed
 from ..run import RunData
 from ..sections import Section
-from ..style import Inline, inline
+from ..style import Inline, inline, looks
 from . import animation, fields, figures, sentences, tables
 from .maps import MapRun, finished
 from .measures import LENGTHS
@@ -39,9 +39,10 @@ def render(run: RunData) -> str:
 
 def figure(run: RunData, which: str) -> Figure:
     """A figure of `FIGURES`, to be a document of its own: σ by count over time."""
-    maps = MapRun.of(run)
-    return figures.over_time(maps.simulations, LENGTHS[0].column, LENGTHS[0].name,
-                             f"{LENGTHS[0].symbol}, cells", maps.looks, legend=True)  # fmt: skip
+    maps, shown = MapRun.of(run), LENGTHS[0]
+    apart = looks({label: points[0].rule for label, points in maps.points.items()})
+    return figures.over_time(maps.simulations, shown.column, shown.name, f"{shown.symbol}, cells",
+                             apart, legend=True)  # fmt: skip
 
 
 def _facts(run: MapRun) -> list[tuple[str, str]]:
@@ -116,16 +117,28 @@ def _has_lateral(run: MapRun) -> bool:
 def _time(run: MapRun) -> dict[str, Any] | None:
     if not run.evaluated:
         return None
-    panels = [
-        inline(
-            figures.over_time(run.simulations, measure.column, measure.name,
-                              f"{measure.symbol}, cells", run.looks),
-            f"t{i}",
-            f"{measure.name} against simulated seconds for {', '.join(run.simulations)}.",
-        )
+    shown = [
+        _over_time(run, measure.column, measure.name, f"{measure.symbol}, cells", f"t{i}")
         for i, measure in enumerate(LENGTHS)
-    ]  # fmt: skip
-    return {"panels": panels}
+    ]
+    if run.crowded:
+        return {"parts": shown, "panels": []}
+    return {"parts": [], "panels": [one["svg"] for one in shown]}
+
+
+def _over_time(run: MapRun, column: str, title: str, ylabel: str, prefix: str) -> dict[str, Any]:
+    """A column over time: all rules in one drawing, or of many a panel for each family."""
+    alt = f"{title} against simulated seconds"
+    if not run.crowded:
+        figure = figures.over_time(run.simulations, column, title, ylabel, run.looks)
+        return {"svg": inline(figure, prefix, f"{alt} for {', '.join(run.simulations)}.")}
+    begun = {k: [x for x in v if x in run.simulations] for k, v in run.families.items()}
+
+    def draw(family: str, only: Sequence[str]) -> Figure:
+        return figures.over_time(run.simulations, column, family, ylabel, run.looks, only=only)
+
+    panels = crowd.panels({k: v for k, v in begun.items() if v}, draw, f"{prefix}-", alt)
+    return {"title": title, "name": column, "panels": panels}
 
 
 def _spikes(run: MapRun) -> dict[str, Any] | None:
@@ -133,14 +146,10 @@ def _spikes(run: MapRun) -> dict[str, Any] | None:
     return {"rasters": rasters, "rates": rates} if rasters or rates else None
 
 
-def _rates(run: MapRun) -> list[Inline]:
+def _rates(run: MapRun) -> dict[str, Any] | None:
     if not run.evaluated:
-        return []
-    title = "mean rate of the targets"
-    figure = figures.over_time(run.simulations, "rate_hz", title, "Hz", run.looks)
-    labels = ", ".join(run.simulations)
-    alt = f"Mean rate of the target neurons against simulated seconds for {labels}."
-    return [inline(figure, "rh", alt)]
+        return None
+    return _over_time(run, "rate_hz", "mean rate of the targets", "Hz", "rh")
 
 
 def _rasters(run: MapRun) -> list[Inline]:
@@ -217,7 +226,8 @@ def _survival(run: MapRun) -> dict[str, Any] | None:
         label: [life for one in finished(every) if (life := one.lives_in_seconds()) is not None]
         for label, every in run.simulations.items()
     }
-    return lives.survival(by_label, run.looks, "synapses", "seconds", LEAST)
+    families = run.families if run.crowded else None
+    return lives.survival(by_label, run.looks, "synapses", "seconds", LEAST, families)
 
 
 # --- controls and contrasts ---

@@ -136,13 +136,13 @@ def limits(run: RunData, ends: Mapping[str, Change]) -> list[str]:
         return []
     if fewest == 1:
         return [
-            "One seed says nothing about the spread between seeds: any difference may be that of "
-            "another seed."
+            "One seed says nothing about the spread between seeds: any difference may be due "
+            "to the seed alone."
         ]
     if fewest < compare.MIN_SEEDS:
         return [
-            f"With {fewest} seeds no difference is called significant; that starts at "
-            f"{compare.MIN_SEEDS} seeds and only for contrasts that the experiment named."
+            f"With {fewest} seeds no difference is called significant; tests start at "
+            f"{compare.MIN_SEEDS} seeds, and only for contrasts that the experiment named."
         ]
     if not contrasts(run, ends):
         return ["The experiment named no contrast, so no difference is tested."]

@@ -13,7 +13,7 @@ from ..run import RunData
 from ..tables import Cell, Row, Table
 from .sentences import compared_pairs
 
-UNTIL = {OWN: "its own least loss", STEPS: "the dense network's"}
+UNTIL = {OWN: "its own lowest loss", STEPS: "the dense network's lowest"}
 
 
 @dataclass(frozen=True)

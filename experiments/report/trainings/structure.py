@@ -253,7 +253,7 @@ def overlap_matrix(run: RunData, shown: Mapping[str, Any]) -> dict[str, Any]:
             Row(label, [Cell(rounding.fixed(ratios[i, i])), Cell(labels[j], "words"),
                         Cell(rounding.fixed(same[i, j])), Cell(rounding.fixed(index, 3))])
         )  # fmt: skip
-    titles = ["rule", "its own seeds", "most like", "times chance", "Jaccard"]
+    titles = ["rule", "own seeds", "most similar rule", "times chance", "Jaccard"]
     return {
         "svg": inline(figure, "overlap", f"Overlap of masks of {n} rules, each with each."),
         "table": Table(titles, rows, "largest overlaps"),

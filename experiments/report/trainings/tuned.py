@@ -47,7 +47,7 @@ def _changes(record: Mapping[str, Any]) -> str:
         for name, value in after.items()
         if value != before.get(name)
     ]
-    return "; ".join(changed) or "as they were"
+    return "; ".join(changed) or "unchanged"
 
 
 def _text(value: Any) -> str:
