@@ -49,20 +49,19 @@ class ACDC(Rule):
     Algorithm 1).
 
     Training starts dense. The first tick keeps the largest |w|, exactly ``to`` of all edges, the
-    next wakes every edge that was dropped, at weight 0, and so on; the last tick of ``when``
-    leaves the network compressed, for the rest of the training.
+    next adds every edge that was dropped, at weight 0, and so on; the last tick of ``when`` leaves
+    the network compressed, for the rest of the training.
 
-    to:    the density to end at; filled in by ``density`` of ``attach`` and ``train``.
+    to:    the final density; set by ``density`` of ``attach`` and ``train``.
     scope: "global" ranks all weights together, as the paper; "layer" gives every projection the
            same density; "lamp" ranks all by their LAMP score (`LAMP`).
     when:  a phase's length. The paper's, on ImageNet: 10 of 100 epochs dense, phases of 5, and the
            last 15 compressed: ``every(5 epochs, first=10 epochs, stop=.85)``.
 
-    Nothing falls silent: what is dropped is 0 and has no moments, so that woken edges start
-    afresh.
+    No edge is silent: dropped edges are 0 and have no moments, so that added ones start anew.
 
     Deviations:
-    - The authors reset all moments at decompression; here those of the woken edges alone are 0.
+    - The authors reset all moments at decompression; here only those of the added edges are 0.
     - Counts are exact, ties are broken by key.
 
     >>> import torch, rewire

@@ -18,15 +18,17 @@ from ..when import Clock, Every, When
 
 @dataclass(frozen=True, kw_only=True)
 class AgeLimit(Rule):
-    """Synapses that reach an age are replaced by as many at random vacant places of their layer.
+    """A control: synapses that reach a given age are replaced by as many random ones in their
+    layer.
 
-    Beside another rule (``[RigL(), AgeLimit(most=5000)]``) it bounds how long a choice holds; alone
-    it is a control whose churn is set by one number. Ages count steps, from the column ``age``.
+    Together with another rule (``[RigL(), AgeLimit(most=5000)]``) it bounds the age of synapses;
+    alone it is a control whose churn is set by one number. Ages, in steps, are in the column
+    ``age``.
 
-    most: steps that a synapse lives. spread: those of the start have ages drawn uniformly below
-    it, so that they do not all end at once; False: all are newborn.
-    when: how often ages are looked at; a synapse ends at the first look at which it is old enough
-    and has a vacant place to go to, the oldest first: a full projection keeps all that it has.
+    most: the largest age of a synapse. spread: initial synapses have ages drawn uniformly below
+    ``most``, so that they are not all replaced at once; False: they have age 0.
+    when: when ages are checked. At a check, synapses that are old enough are replaced, the oldest
+    first, at most as many as there are absent positions: a full projection keeps all its synapses.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

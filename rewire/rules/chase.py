@@ -56,26 +56,26 @@ class WithChannels(Budget):
 @dataclass(frozen=True, kw_only=True)
 class Chase(Rule):
     """Channel-aware dynamic sparse training (Yin et al. 2023, arXiv:2305.19454): unstructured
-    rewiring over all layers, from which whole channels are taken away.
+    rewiring over all layers that also removes whole channels.
 
-    At each tick, after the optimiser's step: (1) hidden units (channels) are taken away until
-    round(n r) of the n are gone, r = S_c (1 - (1 - t / T)^3), those first whose unmasked mean
-    magnitude is smallest, the mean of |w| over all possible synapses into a unit, absent ones
-    counted as 0; all synapses into and out of them go, and none is ever grown there again; (2) the
-    ``fraction`` of smallest |w| is dropped, over all projections; (3) as many as are gone by (1)
-    and (2) are grown among units that are left, where |dL/dw| is largest, over all projections.
-    One dropped and grown in one tick keeps its value and moments.
+    At each tick, after the optimiser's step: (1) hidden units (channels) are removed until round(n
+    r) of the n are gone, r = S_c (1 - (1 - t / T)^3), first those with the smallest unmasked mean
+    magnitude, the mean of |w| over all possible synapses into a unit with absent ones counted as 0;
+    all their synapses are dropped, and none is ever grown there again; (2) the ``fraction`` of
+    smallest |w| is dropped, over all projections; (3) as many as (1) and (2) dropped are grown
+    among the remaining units, where |dL/dw| is largest, over all projections. A synapse that is
+    dropped and grown in one tick keeps its value and moments.
 
     channels: S_c, the share of hidden units that is gone at the end.
-    least:    beta, the share of each population's units that stays in any case.
+    least:    beta, the share of each population's units that is never removed.
     fraction: of all synapses replaced; the authors' cosine from .5.
     until:    T, the last tick not after this (their ImageNet runs: epoch 80 of 100).
     when:     the authors' periods are 1,000 steps and more, for channels up to eight times as many.
 
-    A hidden unit is one that synapses reach and leave, in one layer and the next, also through a
-    flattening; what a sum of several layers makes (the end of a residual block) is none. A model
-    that is no nn.Sequential of linear layers has to be traced, by ``example=`` or ``probe=`` of
-    `attach`. Units whose loss would leave fewer possible synapses than there are to be stay. Which
+    A hidden unit has synapses into it in one layer and out of it in the next, also through a
+    flattening; units that a sum of several layers makes (the end of a residual block) are not
+    counted. A model other than an nn.Sequential of linear layers has to be traced, by ``example=``
+    or ``probe=`` of `attach`. Units whose removal would leave too few possible synapses stay. Which
     units are gone is in the state ("gone", numbers of ``graph.network``).
 
     Deviations:

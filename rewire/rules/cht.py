@@ -38,39 +38,38 @@ PAPER = """
 class CHT(Rule):
     """Cannistraci-Hebb training (Zhang et al. 2024, "Epitopological learning and Cannistraci-Hebb
     network shape intelligence brain-inspired theory for ultra-sparse advantage in deep learning",
-    ICLR 2024): drop small weights, grow where the topology alone predicts a link.
+    ICLR 2024): drop small weights, grow where the topology predicts a link.
 
     At each tick, after the optimiser's step: (1) in each projection the ``fraction`` of smallest
-    |w| is dropped; (2) so are the other synapses of hidden units that have lost all their inputs or
-    all their outputs, and so on along the chain; (3) as many as a projection lost are grown at the
-    pairs (u, v) of largest CH3-L3 score in what is left of it,
+    |w| is dropped; (2) the other synapses of hidden units that have lost all their inputs or all
+    their outputs are dropped too, and so on along the chain; (3) as many as a projection lost are
+    grown at the pairs (u, v) of largest CH3-L3 score in the remaining graph,
 
         sum over paths u - a - b - v of 1 / sqrt((1 + e_a) (1 + e_b)),
 
     e the neighbours of a that lie on no path from u to v and are not u or v (likewise of b). No
-    gradient is asked for. One dropped and grown in one tick keeps its value: it never left.
+    gradient is needed. A synapse that is dropped and grown in one tick keeps its value.
 
     fraction: the paper's zeta, .3.
-    soft:    draw the new ones, without replacement, in proportion to their score in the place of
-        taking the largest: a part of what `CHTs` does, which also drops softly, by another score.
+    soft:    draw the new synapses, without replacement, in proportion to their score, instead of
+        taking the largest. `CHTs` also draws the dropped ones, and uses another score.
     chain:   whether to do (2).
-    stop_at: a projection of which more than this share of the dropped synapses came back at once
-        rests from then on (the paper's early stop, .9); None: none ever rests.
+    stop_at: a projection stops rewiring once more than this share of its dropped synapses is grown
+        again in the same tick (the paper's early stop, .9); None: never.
     when:    the paper rewires once an epoch.
 
-    A projection is looked at as the bipartite graph of its parameter's rows and columns (of a
-    convolution: output channels, and kernel positions of input channels). Where fewer pairs than
-    needed are joined by a path of three, the rest is drawn at random. Time in proportion to the
-    number of such paths, about edges^3 / (rows x columns).
+    A projection is treated as the bipartite graph of its parameter's rows and columns (of a
+    convolution: output channels, and kernel positions of input channels). If fewer pairs than
+    needed are joined by a path of three edges, the others are drawn at random. The time is in
+    proportion to the number of such paths, about edges^3 / (rows x columns).
 
     Deviations:
     - The paper's initial topology and weights (by correlations of the inputs, CSTI and SWI) are not
       part of the rule, which begins with the graph that it is given.
-    - ``soft=True`` is not the soft rule CHTs, which is `CHTs`: growth alone is drawn here, by
-      CH3-L3, while that one also draws what stays, scores units by CH2-L3n, lets zeta fall as a
-      cosine and begins with a bipartite receptive field.
-    - The optimiser makes its step on ticks too; the authors' code, a fork of one of RigL, leaves it
-      out.
+    - ``soft=True`` is not the soft rule of the 2025 paper, which is `CHTs`: here only growth is
+      drawn, by CH3-L3; `CHTs` also draws the synapses that stay, scores by CH2-L3n, lets zeta fall
+      as a cosine and begins with a bipartite receptive field.
+    - The optimiser also makes its step on ticks; the authors' code, a fork of RigL's, skips it.
     - The paper may also drop by relative importance (|w| over its row's and its column's sums);
       here by |w|.
 

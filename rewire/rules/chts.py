@@ -37,41 +37,42 @@ SCORES = {"CH2-L3n": ch2_l3n, "CH3-L3p": ch3_l3}
 
 @dataclass(frozen=True, kw_only=True)
 class CHTs(Rule):
-    """Cannistraci-Hebb training, soft rule (Zhang et al. 2025, arXiv:2501.19107): draw what stays
-    by its weight, draw what grows by what the topology alone predicts.
+    """Cannistraci-Hebb training, soft rule (Zhang et al. 2025, arXiv:2501.19107): draw the synapses
+    that stay by their weight, and those that grow by a score of the topology.
 
-    At each tick, after the optimiser's step: (1) in each projection ``fraction`` of the synapses
-    is dropped; those that stay are drawn without replacement, in proportion to |w|^T, T the
-    ``sharpness``; (2) so go the other synapses of hidden units that have lost all their inputs or
-    all their outputs, and so on along the chain; (3) as many as a projection lost are drawn,
-    without replacement, among the absent pairs (u, v), in proportion to their CH2-L3n score in
-    what is left of it,
+    At each tick, after the optimiser's step: (1) in each projection ``fraction`` of the synapses is
+    dropped; those that stay are drawn without replacement, in proportion to |w|^T, T the
+    ``sharpness``; (2) the other synapses of hidden units that have lost all their inputs or all
+    their outputs are dropped too, and so on along the chain; (3) as many as a projection lost are
+    drawn, without replacement, among the absent pairs (u, v), in proportion to their CH2-L3n score
+    in the remaining graph,
 
         sum over the units z on paths u - a - b - v, a and b, of (1 + i_z) / (1 + e_z),
 
     i the links of z to other units of these paths, e its links to units on none of them. No
-    gradient is asked for. One dropped and grown in one tick keeps its value: it never left.
+    gradient is needed. A synapse that is dropped and grown in one tick keeps its value.
 
     fraction:  zeta, from .3 to 0 as a cosine (the authors' ``adaptive_zeta``; .1 in their language
         models).
     sharpness: T, from 1 to 9 as a line: the authors' delta / (1 - delta), delta from .5 to .9. Up
-        to 3 in their machine translation; the larger, the more surely the smallest |w| go.
+        to 3 in their machine translation. With larger values the smallest |w| are dropped more
+        certainly.
     score:     "CH2-L3n", by units (three products of matrices a projection, whatever its density:
         about rows x columns x (rows + columns) operations), or "CH3-L3p", `CHT`'s own, by paths.
     regrowth:  "drawn", or "largest": the largest scores, as the authors' code for language models.
-    chain:     whether to do (2); their language models do without.
+    chain:     whether to do (2); not done in their language models.
     when:      up to three quarters of the training, as in their code.
 
-    A projection is looked at as the bipartite graph of its units (kernel positions and gates are
-    columns of their own). Where fewer pairs than needed are joined by a path of three, the rest is
-    drawn uniformly.
+    A projection is treated as the bipartite graph of its units (kernel positions and gates are
+    separate columns). If fewer pairs than needed are joined by a path of three edges, the others
+    are drawn uniformly.
 
     Start with ``initial="bipartite-receptive-field"``, as the paper does.
 
     Deviations:
-    - The optimiser makes its step on ticks too; the authors' code leaves it out.
+    - The optimiser also makes its step on ticks; the authors' code skips it.
     - Weights below 1e-12 are drawn as if they were 1e-12, as in their code.
-    - Queries and keys of attention, which they treat as one chain, are projections like others.
+    - Queries and keys of attention, which the authors treat as one chain, are ordinary projections.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -34,15 +34,15 @@ class CHTss(CHTs, Gradual):
 
         |w_ij| / (eps + sum over i of |w|) + |w_ij| / (eps + sum over j of |w|),  eps = 1e-5,
 
-    until the sigmoid's count is left; (b) what is left is rewired as by `CHTs`. With K_i synapses
-    at the start and K_f at the end, a part x of the prunings done leaves
+    until the number of the sigmoid is left; (b) the remaining synapses are rewired as by `CHTs`.
+    With K_i synapses at the start and K_f at the end, after a part x of the prunings there are
     round(K_i + (K_f - K_i) s(x)), s(x) = 1/2 + (1 / (1 + exp(-k (2 x - 1))) - 1/2) / tanh(k / 2),
     which goes from 0 to 1.
 
     begins:    density at the start, the authors' .5, spread as ``distribution`` says; each
         projection keeps the same fraction of what it began with (the authors' "uniform", with
-        ``distribution="uniform"``). A run asked for more than this starts, and stays, at what it
-        was asked for.
+        ``distribution="uniform"``). If the density asked for is larger, the run starts and stays at
+        that density.
     steepness: k, the authors' 6.
     until:     pruning ends here; None: at the last tick of ``when``. Their script prunes up to .8.
 
@@ -50,8 +50,8 @@ class CHTss(CHTs, Gradual):
 
     Deviations:
     - Those of `CHTs`.
-    - What is pruned and grown again in one tick keeps its value and moments (in the authors' code
-      it returns at 0).
+    - A synapse that is pruned and grown in one tick keeps its value and moments (in the authors'
+      code it becomes 0).
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

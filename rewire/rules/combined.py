@@ -54,26 +54,25 @@ def together(budgets: Sequence[Budget]) -> Together:
 
 @dataclass(frozen=True, kw_only=True)
 class Combined(Rule):
-    """Several rules in one graph, each when it is due, in their order: GMP prunes while RigL
-    rewires, and an age limit turns over what stays.
+    """Several rules on one graph, in their order, each when it is due: for example, GMP prunes
+    while RigL rewires.
 
     >>> import rewire
     >>> both = rewire.Combined(rules=(rewire.GMP(), rewire.RigL()))
     >>> both.budget.starts_at(0.1)  # GMP prunes from a dense network
     1.0
 
-    In code a list does the same: ``attach(..., rule=[GMP(), RigL()])``; a session takes this one
-    apart into its parts. In an experiment file:
+    In code a list does the same: ``attach(..., rule=[GMP(), RigL()])``. In an experiment file:
 
         [[rules]]
         rule = "Combined"
         label = "GMP, rewired by RigL"
         rules = [{ rule = "GMP" }, { rule = "RigL", fraction = 0.1, on = ["fc1"] }]
 
-    ``on`` restricts a part to projections whose names fit a pattern, see `On`. It starts at the
-    highest density that a part starts at; parts that go back to saved steps (IMP) stand alone, and
-    parts that cannot keep what they promise beside each other are refused before step 0: one that
-    silences edges down to a density (TopKAST) beside one that adds or drops some, say.
+    ``on`` restricts a part to projections whose names match a pattern, see `On`. The starting
+    density is the highest of those of the parts. Rules that rewind (IMP) cannot be parts. Parts
+    that cannot both keep their promises are refused before step 0, for example a rule with silent
+    edges (TopKAST) and one that adds or drops edges.
     """
 
     kind: ClassVar[str] = "composition"

@@ -42,19 +42,18 @@ class ContinuousSparsification(Gradual):
     w (by its own optimiser) and over s (by stochastic gradient descent with Nesterov's momentum,
     without decay) at once; s starts at s_0, so that the network starts at the model's weights. The
     i-th of n steps computes with beta = sharpness^((i - 1) / (n - 1)). After the n-th, the last not
-    after ``until``, the masks become hard: the largest s are live, all others are silent for good,
-    and training goes on.
+    after ``until``, the masks become hard: the largest s are live, all others stay silent, and
+    training continues.
 
-    initial:   s_0; the paper's knob of the density, below 0 for fewer edges.
+    initial:   s_0; it controls the density in the paper; below 0 for fewer edges.
     sharpness: beta at the end, the authors' 200.
     penalty:   lambda, the authors' 1e-8.
     rate, momentum: of s, the authors' 0.1 and 0.9.
-    to:        the density to end at, by ``density``. The paper keeps s > 0 and reports how many
-               they are: it has no such number.
-    scope:     what the largest s are ranked over, all weights together or each projection's.
+    to:        the final density, set by ``density``. The paper has no such field: it keeps all s >
+               0 and reports their number.
+    scope:     whether s is ranked over all projections together or within each.
 
-    All edges are live until the cut, but for masks that have fallen below the smallest number of
-    float32.
+    All edges are live until then, except those whose mask is below the smallest number of float32.
 
     Deviations:
     - The number of edges at the end is exact where a density is given.

@@ -11,7 +11,7 @@ from ..when import When, never
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Rule):
-    """Every synapse is there and stays: the network that the others are measured against."""
+    """The dense network: every synapse exists and stays. The reference for all other rules."""
 
     kind: ClassVar[str] = "control"
     source: ClassVar[str] = "control: the unpruned network"
@@ -21,7 +21,7 @@ class Dense(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Static(Rule):
-    """The topology that training starts from, random at the same counts, is never changed.
+    """A control: the edges that training starts from, usually random, never change.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

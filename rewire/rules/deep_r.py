@@ -90,33 +90,33 @@ class DeepR(_Walk):
     """Deep Rewiring (Bellec, Kappel, Maass & Legenstein 2017, arXiv:1711.05136, Algorithm 1).
 
     Each synapse has a fixed sign and a strength theta = sign * weight >= 0. After the world's own
-    step (SGD, Adam, STDP) every active theta takes the drift -eta * l1 and noise; where it turns
-    negative the synapse goes dormant, and as many dormant ones, drawn uniformly, wake at
-    ``birth``, so that their number K never changes.
+    step (SGD, Adam, STDP) every active theta takes the drift -eta * l1 and noise; a synapse whose
+    theta becomes negative becomes dormant, and as many dormant ones, drawn uniformly, become active
+    at ``birth``, so that the number K of active ones is constant.
 
-    Order: gradient step, drift, noise, dropping, waking. A woken synapse has theta 0 and moves by
-    its own gradient in the next step (no ReLU stands between, so that gradient is not lost). One
+    Order: gradient step, drift, noise, dropping, activation. An activated synapse has theta 0 and
+    moves by its own gradient in the next step (there is no ReLU that would cancel it). A synapse
     that was just dropped may be drawn again, at ``birth``, as in the paper. The sign of a synapse
-    never changes: that of its weight at the start where it has one, else that of a hash of (seed,
-    synapse). Turn weight decay off.
+    never changes: it is that of its initial weight, or for a synapse without one that of a hash of
+    (seed, synapse). Turn weight decay off.
 
     scope: "layer" keeps K in each projection (the authors' MNIST script); "global" over all.
-    draw:  under scope "global", how the woken are drawn: "synapse", uniformly among all dormant
-           ones (Algorithm 1); "layer", the projection first, in proportion to its edges at the
-           start (the authors' script with a global constraint), among those with room, then one of
-           its dormant synapses. By synapse most of the woken lie in the largest projection, and
-           a small one that started dense thins out.
-    signs: of a woken synapse: "fixed", its own for ever (the paper, the authors' TensorFlow
-           scripts); "drawn" anew at each waking (their C program).
+    draw:  under scope "global", how activated synapses are drawn: "synapse", uniformly among all
+           dormant ones (Algorithm 1); "layer", first a projection that has dormant synapses, in
+           proportion to its edges at the start (the authors' script with a global constraint), then
+           one of its dormant synapses. With "synapse" most activated synapses are in the largest
+           projection, and a small projection that started dense becomes sparse.
+    signs: of an activated synapse: "fixed", always the same (the paper, the authors' TensorFlow
+           scripts); "drawn" anew at each activation (their C program).
 
     Deviations:
-    - None with SGD, to rounding, where it acts at every step. Rarer ticks scale drift by n and
-      noise by sqrt(n). Under other optimisers drift and noise bypass momentum.
-    - The network begins with the weights and the edges that it is given; the authors draw
-      |N(0, 1)| / sqrt(n_in) at positions drawn with replacement, so that fewer than K are there
-      until the first waking.
-    - A newborn has moments 0. The authors' script for sequential MNIST, with Adam, guards dormant
-      entries instead, whose moments take their dense gradients.
+    - None, up to rounding, with SGD if it acts at every step. Ticks every n steps scale drift by n
+      and noise by sqrt(n). Under other optimisers drift and noise bypass momentum.
+    - The network begins with the weights and the edges that it is given; the authors draw |N(0, 1)|
+      / sqrt(n_in) at positions drawn with replacement, so that there are fewer than K until the
+      first activation.
+    - A new synapse has moments 0. The authors' script for sequential MNIST, with Adam, guards
+      dormant entries instead, whose moments take their dense gradients.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)
@@ -275,16 +275,17 @@ def _where(condition: np.ndarray) -> Tensor:
 class SoftDeepR(_Walk):
     """soft-DEEP R (Bellec et al. 2017, arXiv:1711.05136, Algorithm 2).
 
-    Every possible synapse carries a theta. Active ones (theta >= 0) move as in DEEP R; dormant
-    ones take noise only, no gradient and no drift, and wake when they cross 0; none falls below
+    Every possible synapse carries a theta. Active ones (theta >= 0) move as in DEEP R; dormant ones
+    take noise only, no gradient and no drift, and become active when they cross 0; no theta falls
+    below
 
         theta_min = -T (1 - p_min) / (l1 p_min)
 
-    which makes p_min the least expected density, a bound from below and not from above: the
-    number of synapses floats and is reported. p_min of a projection is its density at the start,
-    T = eta * noise^2 / 2 at its own learning rate now: where a schedule changes the rate, the
-    floor and the dormant thetas above it scale along. A rate of 0 at the start (a warm-up) is
-    refused; later it leaves everything where it is.
+    which makes p_min a lower bound of the expected density; there is no upper bound, so the number
+    of synapses varies and is reported. p_min of a projection is its density at the start, T = eta *
+    noise^2 / 2 at its own learning rate now: if a schedule changes the rate, the floor and the
+    dormant thetas above it are scaled too. A rate of 0 at the start (a warm-up) is refused; later a
+    rate of 0 changes nothing.
 
     State: theta of every possible synapse: O(possible), as in the paper.
 

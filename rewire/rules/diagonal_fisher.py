@@ -27,15 +27,15 @@ class DiagonalFisher(Ranked):
     """Fisher pruning (Theis et al. 2018, arXiv:1801.05787, equation 7, for single weights; the
     diagonal baseline of Singh & Alistarh 2020, arXiv:2004.14340).
 
-    Training starts dense. At each tick, after the optimiser's step, the synapses of smallest
-    F w^2 / 2 are dropped, F the mean of (dL_n / dw)^2 over the probe's examples n: the empirical
-    Fisher matrix in the place of the Hessian of Optimal Brain Damage. It costs one backward pass
-    an example, whatever the number of outputs, and is 0 where every example is fitted.
+    Training starts dense. At each tick, after the optimiser's step, the synapses of smallest F w^2
+    / 2 are dropped, F the mean of (dL_n / dw)^2 over the probe's examples n: the empirical Fisher
+    matrix instead of the Hessian of Optimal Brain Damage. It costs one backward pass for each
+    example, whatever the number of outputs, and is 0 if every example is fitted.
 
     Deviations:
     - Theis et al. prune whole feature maps, and weigh the loss against the cost of computing; here
-      synapses, at a cost of one each, along GMP's cubic.
-    - What is dropped stays out; ties are broken by key.
+      synapses are pruned, without costs, along the cubic schedule of `GMP`.
+    - Dropped synapses do not return; ties are broken by key.
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy

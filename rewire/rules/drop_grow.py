@@ -37,13 +37,13 @@ class DropGrow(Rule):
     ... )
 
     drop: "magnitude", "random", the name of a signal, or a function (graph, signals) -> scores of
-        the edges, (E,); the lowest go.
-    grow: "random", at vacant places; the name of a signal, or a function (graph, signals, keys) ->
-        scores of absent keys, (k,), which is asked about all of a projection's at once; the highest
-        come, a dropped one among them, which then never left.
-    fraction: of each projection's synapses: int(fraction x n) are replaced, under "random" no more
-        than there are vacant places.
-    asks: names of the signals that functions ask for. skips: whether a tick takes the place of the
+        the edges, (E,); the lowest are dropped.
+    grow: "random", at absent positions; the name of a signal, or a function (graph, signals, keys)
+        -> scores of absent keys, (k,), called once for all of a projection; the highest are grown.
+        A synapse that is dropped and grown in one tick keeps its value.
+    fraction: of each projection's synapses: int(fraction x n) are replaced, under "random" at most
+        as many as there are absent positions.
+    asks: names of the signals that the functions read. skips: whether a tick takes the place of the
         optimiser's step. label: what messages and logs call it.
     """
 

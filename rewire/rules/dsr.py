@@ -35,10 +35,10 @@ class DSR(Rule):
     """Dynamic sparse reparameterisation (Mostafa & Wang 2019, arXiv:1902.05967, Algorithm 1).
 
     At each tick, after the optimiser's step, every weight with |w| < H is dropped, in all
-    projections alike. H doubles where fewer than (1 - tolerance) ``aim`` were below it and halves
-    where more than (1 + tolerance) ``aim`` were. As many as were dropped are grown at random, a
-    projection getting its share in proportion to its survivors; new weights are 0. What was just
-    dropped is not among what may grow. The count is exact over all projections.
+    projections alike. H doubles if fewer than (1 - tolerance) ``aim`` weights were below it, and
+    halves if more than (1 + tolerance) ``aim`` were. As many as were dropped are grown at random,
+    in each projection in proportion to its remaining synapses; new weights are 0. Synapses that
+    were just dropped are not grown. The count is exact over all projections.
 
     aim:       weights to be dropped in a tick, N_p: a whole number is a count (the authors: 20,000
                of WRN-28-2, 600 for MNIST), a fraction is of all synapses.
@@ -47,9 +47,10 @@ class DSR(Rule):
     when:      the authors' period rises from 100 to 800 steps over the training.
 
     Deviations:
-    - Each projection keeps its largest weight, and no more are dropped than can be grown elsewhere
-      (the smallest go first), so that the count holds in nearly dense networks too.
-    - Where a projection has less room than its share, the others take the rest in proportion.
+    - Each projection keeps its largest weight, and at most as many are dropped as can be grown
+      elsewhere (the smallest first), so that the count is exact in nearly dense networks too.
+    - If a projection has fewer absent positions than its share, the others grow the rest in
+      proportion.
     - The period is constant; the authors' rises from 100 to 800 steps over the training.
 
     >>> import torch, rewire

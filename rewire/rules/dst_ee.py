@@ -38,23 +38,23 @@ PAPER = """
 @dataclass(frozen=True, kw_only=True)
 class DSTEE(Rule):
     """DST-EE (Huang et al. 2023, arXiv:2211.16667): drop small weights, grow where the gradient is
-    large or where a synapse has seldom been.
+    large or where a synapse has seldom existed.
 
-    `RigL` with another score of growth, the acquisition function
+    `RigL` with a different growth score, the acquisition function
 
         |dL/dw| + c ln(t) / (N + epsilon),
 
-    t the training step and N how many of the topologies so far, the first and one after each
-    tick, had the synapse: the first term exploits, the second explores. As in RigL the tick takes
-    the place of the optimiser step, the ``fraction`` of smallest |w| of each projection goes, and
-    as many of largest score come; a synapse dropped and grown in one tick keeps its value and
-    moments (it never left).
+    t the training step and N the number of topologies so far (the first one, and one after each
+    tick) that had the synapse: the first term exploits, the second explores. As in RigL the tick
+    takes the place of the optimiser step, the ``fraction`` of smallest |w| of each projection is
+    dropped, and as many of largest score are grown; a synapse that is dropped and grown in one tick
+    keeps its value and moments.
 
-    c:       weight of exploration, to be seen beside the gradients' size; 0 is `RigL`.
-    epsilon: keeps the score of synapses that never were finite.
+    c:       weight of exploration, relative to the size of the gradients; 0 is `RigL`.
+    epsilon: keeps the score finite for synapses that never existed (N = 0).
 
-    The score is computed at every possible synapse: O(possible) memory during a tick, beside a
-    number for each synapse that ever was.
+    The score is computed for every possible synapse: O(possible) memory during a tick, and one
+    number for each synapse that has ever existed.
 
     Deviations:
     - The defaults of c and epsilon are ours, and those of ``fraction`` and ``when`` RigL's.

@@ -51,18 +51,18 @@ class DynaDiag(Gradual):
     a soft choice of the k most important of a projection, over w (by its own optimiser) and over
     alpha (by Adam) at once. T falls from ``hot`` to ``cold`` as a cosine. At the last step not
     after ``until`` the choice becomes hard: the k diagonals of largest alpha are live with m = 1,
-    all others are silent for good, and training goes on.
+    all others stay silent, and training continues.
 
-    to:        the density to end at, by ``density``: as many whole diagonals as have no more edges,
-        each projection as near its part as they allow, and one at least.
+    to:        the final density, set by ``density``: the largest number of whole diagonals that
+        does not exceed it, each projection as close to its share as possible and with at least one.
     hot, cold: the authors' 5 and .05. until: they choose at epoch 30 of 100.
     rate, decay: Adam's of alpha, the authors' .001 and .0001; alpha starts even.
 
-    A projection is looked at as the matrix of its units (kernel positions and gates are columns of
-    their own; groups of a convolution have diagonals of their own, chosen together).
+    A projection is treated as the matrix of its units (kernel positions and gates are separate
+    columns; groups of a convolution have separate diagonals, which are chosen together).
 
-    All edges are live until the choice, but for those whose m has fallen below the smallest number
-    of float32.
+    All edges are live until the choice, except those whose m is below the smallest number of
+    float32.
 
     Deviations:
     - The authors round k up, and their density with it.

@@ -37,16 +37,16 @@ class EarlyBird(Gradual):
     """Early-Bird tickets (You et al. 2020, arXiv:1909.11957, Algorithm 1).
 
     Training starts dense. At each tick, after the optimiser's step, the mask is drawn that would
-    keep the weights of largest |w|; once it is nearer than ``distance`` to each of the last
-    ``history`` masks, it is the ticket: all others are dropped at once, and training goes on from
-    the weights as they are. Nothing changes afterwards.
+    keep the weights of largest |w|; once its distance to each of the last ``history`` masks is
+    below ``distance``, it is the ticket: all other weights are dropped, and training continues from
+    the current weights. Afterwards the edges do not change.
 
     distance: the paper's epsilon = 0.1.
-    of:       what the distance is a fraction of. "ticket": the share of the kept synapses that
-        another mask would not keep. "network": the paper's, positions in which two masks differ
-        over all positions. At density .5 they are the same number; at low densities the paper's
-        is small whatever the masks (at .05 never above .1), and the first five masks would do.
-    history:  masks that are looked back at, the paper's 5.
+    of:       the denominator of the distance. "ticket": the share of the kept synapses that another
+        mask would not keep. "network": the paper's, positions in which two masks differ over all
+        positions. At density .5 they are the same number; at low densities the paper's is small for
+        any masks (at .05 never above .1), and the first five masks would be accepted.
+    history:  number of earlier masks that are compared; the paper's is 5.
     scope:    "global" ranks all weights together; "layer" gives each projection the density.
     when:     the paper draws a mask each epoch.
     until:    the last tick not after this draws the ticket in any case, so that the run ends at

@@ -36,31 +36,31 @@ PAPER = """
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyTime(EarlyBird):
-    """An Early-Time ticket, found by Early-Bird (Kim et al. 2022, arXiv:2207.01382): a spiking
-    network is searched for its ticket with fewer time steps than it has, and trained with all.
+    """An Early-Time ticket, found by Early-Bird (Kim et al. 2022, arXiv:2207.01382): the ticket of
+    a spiking network is searched with fewer time steps than the network has, and trained with all.
 
     At the ``look``-th tick the outputs p_T of the network, softmax of their mean over its own T
-    time steps, are held against those of fewer: d_t = KL(p_T || p_t), a mean over the probe. The
-    first of the candidates with d_t / max d below ``threshold`` is how many time steps the network
-    trains with from there on (T where there is none), until the ticket is drawn, as `EarlyBird`
-    draws it; then it has all of them again.
+    time steps, are compared with those of fewer: d_t = KL(p_T || p_t), a mean over the probe. The
+    first of the candidates with d_t / max d below ``threshold`` is the number of time steps with
+    which the network is trained from then on (T if there is none), until the ticket is drawn as by
+    `EarlyBird`; then it has all T again.
 
     candidates: numbers of time steps, ascending, fewer than the model's own: the authors' 2, 3 and
         4 for T = 5.
     threshold:  the authors' 0.6.
     look:       the paper's second epoch, where ``when`` is an epoch.
 
-    The model has an attribute ``timesteps``, which its forward pass reads, on itself or on modules,
-    and returns the mean of its outputs over them. Masked world only: the sparse one compiles a pass
-    with the number that it has.
+    The model, or its modules, must have an attribute ``timesteps`` that the forward pass reads, and
+    return the mean of the outputs over the time steps. Masked world only: the sparse world compiles
+    a pass for a fixed number of steps.
 
     Deviations:
     - Those of `EarlyBird`, but for the penalty.
-    - Training goes on from the weights as they are, where the authors take them back to the start
-      and train anew.
-    - They compare masks by the share of all weights in which they differ, below 0.02
+    - Training continues from the current weights; the authors rewind them to the start and train
+      anew.
+    - The authors compare masks by the share of all weights in which they differ, below 0.02
       (``of="network", distance=0.02``), and one batch of 1,000 is their probe.
-    - Their other search, by rounds, is `IMP` on a model of fewer time steps.
+    - Their other search, in rounds, is `IMP` on a model with fewer time steps.
 
     >>> import torch, rewire
     >>> class Leaky(torch.nn.Linear):  # a mean over time of a leaky integrator

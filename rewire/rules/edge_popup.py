@@ -38,7 +38,7 @@ class EdgePopup(Silencing):
 
     The edges of the largest scores of each layer are live, exactly ``to`` of them. After each step
     the score of every edge, live or silent, moves by stochastic gradient descent with momentum,
-    straight through the choice (eq. 5): its gradient is dL/dw w, with w the weight it guards.
+    with a straight-through gradient (eq. 5), dL/dw w, where w is the weight of the edge.
 
     weights:  "signed" (the paper's best) sets every weight to its own sign times sqrt(2 / fan-in),
               with fan-in the live one under ``scaled``; "given" leaves the model's own.
@@ -49,14 +49,14 @@ class EdgePopup(Silencing):
 
     Scores start uniform in +-1 / sqrt(fan-in) (kaiming_uniform with a = sqrt 5, the authors').
     Deviations:
-    - Biases and norms are the optimiser's, which trains them; build the model without them, or
-      freeze them, for the paper's networks.
+    - The optimiser trains biases and norms; for the paper's networks build the model without them,
+      or freeze them.
     - ``scaled`` divides the fan-in by the live share, as the paper's text has it, and is on. In the
       authors' code it is a flag, off in their configurations, which multiplies the fan-in by the
-      share that is *not* live: the same number at density .5 alone.
+      share that is *not* live: the same number only at density .5.
     - Scores, velocity and the mask are the rule's own: the optimiser's learning rate, momentum and
-      decay do not reach them.
-    - Exactly ``to`` of the edges live; the authors round each layer up.
+      decay do not apply to them.
+    - Exactly ``to`` of the edges are live; the authors round each layer up.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -34,13 +34,13 @@ Growth = Literal["random", "gradient"]
 @dataclass(frozen=True, kw_only=True)
 class ESLSNN(Rule):
     """Evolutionary structure learning, made for spiking networks (Shen et al. 2023,
-    arXiv:2306.03693): a random graph of Erdős and Rényi that is pruned and regrown every T_iter
-    steps, the number of synapses being kept.
+    arXiv:2306.03693): an Erdős-Rényi random graph that is pruned and regrown every T_iter steps at
+    a constant number of synapses.
 
     At each tick, after the optimiser's step, in each projection: ``fraction`` of its synapses, the
-    smallest |w|, are pruned, and as many come where none was, at random or where |dL/dw| is
-    largest. What was pruned does not return in the same tick: a projection that is nearly full
-    exchanges what it has room for.
+    smallest |w|, are pruned, and as many are grown at absent positions, at random or where |dL/dw|
+    is largest. A pruned synapse is not grown in the same tick: a nearly full projection exchanges
+    at most as many as it has absent positions.
 
     grow: "random" or "gradient", the framework's two rules of growth.
     when: T_iter.
@@ -49,9 +49,9 @@ class ESLSNN(Rule):
 
     Deviations:
     - Counts are exact, at the start too, where the paper draws each synapse by itself.
-    - No default is a number of the paper's.
-    - The rule is written from memory, not checked against the paper's text or a program of its
-      authors.
+    - The defaults are not those of the paper.
+    - The rule was written from memory and not checked against the paper's text or its authors'
+      code.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

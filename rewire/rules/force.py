@@ -33,20 +33,21 @@ PAPER = """
 
 @dataclass(frozen=True, kw_only=True)
 class FORCE(PruneAtStart):
-    """Foresight connection sensitivity, in rounds in which dropped synapses may come back (de
+    """Foresight connection sensitivity: iterative pruning in which dropped synapses may return (de
     Jorge et al. 2021, arXiv:2006.09081; the objective is called FORCE in the paper, and this is its
     algorithm of the same name, ``prune_method=3`` of the authors' code).
 
     A synapse's saliency is |w dL/dw'|, with w its own initial weight, whether it is there or not,
     and dL/dw' the gradient of the probe's mean loss in the network of the round before, where
     absent weights are 0. After round k of n the exp((1 - k/n) log m + k/n log K) largest of all m
-    synapses are there: one that was dropped early competes in each later round. ``SNIP(rounds=n)``
-    is their iterative SNIP, in which what was dropped stays out; in one round the two are SNIP.
+    synapses exist: one that was dropped early competes in each later round. ``SNIP(rounds=n)`` is
+    the paper's iterative SNIP, in which dropped synapses do not return; with one round both are
+    SNIP.
 
     rounds: the authors' 60.
 
     Deviations:
-    - Each round looks at the probe's batches, the authors' at a new draw of as many.
+    - Each round reads the same batches of the probe; the authors draw new ones.
     - Counts are exact, also where saliencies are equal (their code keeps all of those).
 
     >>> import torch, rewire

@@ -27,16 +27,17 @@ PAPER = """
 class GMP(Ranked):
     """Gradual magnitude pruning (Zhu & Gupta 2017, arXiv:1710.01878, eq. 1).
 
-    Training starts dense. At each tick, after the optimiser's step, the weights of smallest |w|
-    are dropped until the cubic's count is left; the last tick leaves exactly the density asked for.
+    Training starts dense. At each tick, after the optimiser's step, the weights of smallest |w| are
+    dropped until the number of the cubic schedule is left; the last tick leaves exactly the density
+    asked for.
 
     scope: "layer", the paper's way, gives every projection the same density; "global" ranks all
            weights together; "lamp" does so by their LAMP score (`LAMP`).
     when:  the paper's Delta t is 100 to 1,000 steps, and t_0 the tick before the first.
 
     Deviations:
-    - What is dropped is 0 and stays out (the paper's masked weights keep their values and may come
-      back where survivors have shrunk below them).
+    - Dropped weights are 0 and do not return (the paper's masked weights keep their values and may
+      return if the remaining ones have become smaller).
     - Counts are rounded once, over all projections, each of which keeps at least one synapse under
       "layer".
 

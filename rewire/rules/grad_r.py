@@ -35,29 +35,29 @@ LEARNT = "its prior leads there at the speed lr alpha, and the loss decides as w
 
 @dataclass(frozen=True, kw_only=True)
 class GradR(Rule):
-    """Gradient rewiring (Chen et al. 2021, arXiv:2105.04916): DEEP R with the gradient at dormant
-    links.
+    """Gradient rewiring (Chen et al. 2021, arXiv:2105.04916): DEEP R in which dormant links also
+    follow their gradient.
 
-    Every link has a fixed sign s and a strength theta; it carries w = s relu(theta). The step moves
-    all of them by s dL/dw, dormant ones (theta <= 0) too, straight through the relu; then
+    Every link has a fixed sign s and a strength theta; its weight is w = s relu(theta). The step
+    changes all theta by s dL/dw, those of dormant links (theta <= 0) too (straight-through); then
     theta <- theta - lr alpha sign(theta - mu), the gradient of a Laplacian prior around mu < 0,
     under which a fraction 1 - to of the links is dormant: mu = log(2 to) / alpha (eq. 10).
 
-    to:    the density that the prior alone would lead to, at most 1/2; filled in by ``density``.
-           The density at the end is the outcome of prior and loss: it is reported.
+    to:    the density that the prior alone would lead to, at most 1/2; set by ``density``. The
+           final density is a result of prior and loss, and is reported.
     alpha: strength of the prior (the authors' 1e-5 to 1e-3, with Adam).
     rate:  lr of the prior's drift; None takes the weights'.
 
-    In the graph ``weight`` is s theta, and ``gain`` 0 marks a dormant link. Links start as the
-    weights are (all active), their sign with them.
+    In the graph ``weight`` is s theta, and ``gain`` 0 marks a dormant link. At the start all links
+    are active, with the values and signs of the weights.
 
     Deviations:
     - sign(theta - mu) is taken after the gradient's part of the step.
-    - The prior moves theta by lr alpha. The authors' optimiser, an Adam of their own, divides that
-      too by its bias correction 1 - .9^t: ten times as far at the first step, 1.1 times at the
-      23rd.
-    - With other optimisers than theirs the gradient's part is the world's own step; moments of
-      dormant links go on.
+    - The prior moves theta by lr alpha. The authors' optimiser, an Adam of their own, divides this
+      too by its bias correction 1 - .9^t: it moves ten times as far at the first step, and 1.1
+      times at the 23rd.
+    - With other optimisers the gradient's part is the world's own step, and moments of dormant
+      links are updated.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

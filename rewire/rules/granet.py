@@ -38,27 +38,27 @@ class GraNet(Gradual):
     """Gradual pruning with zero-cost neuroregeneration (Liu et al. 2021, arXiv:2106.10404).
 
     At each tick, after the optimiser's step: (1) the smallest |w| over all projections are dropped
-    until the cubic's count is left; (2) in each projection ``fraction`` of the remaining synapses
-    of smallest |w| is dropped, and as many are grown where |dL/dw| is largest among all absent
-    ones, those just dropped included (such a one keeps its value and moments: it never left).
+    until the number of the cubic schedule is left; (2) in each projection ``fraction`` of the
+    remaining synapses of smallest |w| is dropped, and as many are grown where |dL/dw| is largest
+    among all absent ones, including those just dropped, which keep their values and moments.
 
     begins:   density at the start, spread as ``distribution`` says: the paper's 0.5 (sparse to
-              sparse), 1 is its dense to sparse. A run asked for more than this starts, and stays,
-              at what it was asked for.
+              sparse), 1 is its dense to sparse. If the density asked for is larger, the run starts
+              and stays at that density.
     fraction: the authors' prune-rate, 0.5 with a cosine decay over the training.
-    when:     regeneration goes on to the end of training; the authors' period is 1,000 steps
+    when:     regeneration continues to the end of training; the authors' period is 1,000 steps
               (CIFAR) or 4,000 (ImageNet).
     until:    pruning ends here (the authors' ``final_prune_epoch``: 30 of 100 on ImageNet).
 
     The gradient is that of the step just made (as in the authors' code), which is not skipped.
 
     Deviations:
-    - A synapse that (1) prunes over all projections and (2) grows again keeps its value and
-      moments: it never left. In the authors' code it returns at 0, since weights and momentum are
-      masked between the two; one that (2) itself drops and grows keeps its value there as well.
+    - A synapse that (1) prunes and (2) grows again keeps its value and moments. In the authors'
+      code it becomes 0, because weights and momentum are masked between (1) and (2); a synapse that
+      (2) itself drops and grows keeps its value there too.
     - The cosine falls to 0, theirs to 0.005.
-    - Counts are exact: int(fraction n) are exchanged (theirs: rounded up), and weights that tie
-      with the threshold do not go with it.
+    - Counts are exact: int(fraction n) are exchanged (theirs: rounded up), and weights equal to the
+      threshold are not all dropped.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

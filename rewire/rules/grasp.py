@@ -33,13 +33,13 @@ PAPER = """
 
 @dataclass(frozen=True, kw_only=True)
 class GraSP(PruneAtStart):
-    """Keep the synapses without which the gradient would shrink (Wang, Zhang & Grosse 2020,
-    arXiv:2002.07376, Algorithm 1).
+    """Keep the synapses whose removal would reduce the gradient norm most (Wang, Zhang & Grosse
+    2020, arXiv:2002.07376, Algorithm 1).
 
-    To first order, taking away weight q changes |g|^2 by 2 S_q, S = -w * Hg (equation 8), with g
-    and H the gradient and the Hessian of the probe's mean loss with respect to the weights that
-    may be sparse. The *largest* S are dropped, so the largest w * Hg are kept: by value, not by
-    magnitude. Hg is exact (two backward passes).
+    To first order, removing weight q changes |g|^2 by 2 S_q, S = -w * Hg (equation 8), with g and H
+    the gradient and the Hessian of the probe's mean loss with respect to the weights that may be
+    sparse. The *largest* S are dropped, so the largest w * Hg are kept: by value, not by magnitude.
+    Hg is exact (two backward passes).
 
     temperature: the model's output (its logits) is divided by it before the loss. 200, as in the
         authors' code, from which the paper's results come; 1 is the paper's formula as it stands.
@@ -49,8 +49,8 @@ class GraSP(PruneAtStart):
     Deviations:
     - The authors' code scores a copy whose linear layers are drawn anew; here the model is scored
       as it is.
-    - It divides S by |sum S|, which no ranking notices.
-    - The authors use ten examples of each class; here the probe says which.
+    - The authors' code divides S by |sum S|, which does not change the ranking.
+    - The authors use ten examples of each class; here the probe determines the examples.
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy

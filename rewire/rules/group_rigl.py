@@ -27,28 +27,28 @@ class GroupRigL(Rule):
     """RigL (Evci et al. 2020, arXiv:1911.11134) whose unit of an edit is a group of synapses: a
     block of a weight matrix, or one of its diagonals.
 
-    On its ticks the rule takes the place of the optimiser step: in each projection the
-    ``fraction`` of groups of smallest mean |w| is dropped, and as many are grown whole where the
-    mean |dL/dw| is largest among all that were not kept. A group dropped and grown in one tick
-    keeps its values and moments (it never left). Blocks of 1 x 1 are RigL itself.
+    On its ticks the rule takes the place of the optimiser step: in each projection the ``fraction``
+    of groups of smallest mean |w| is dropped, and as many are grown whole where the mean |dL/dw| is
+    largest among all that were not kept. A group that is dropped and grown in one tick keeps its
+    values and moments. With blocks of 1 x 1 the rule is RigL.
 
     groups: "block", or "diagonal": the max(rows, columns) diagonals of min(rows, columns) synapses,
         which wrap around the longer side.
-    block:  rows and columns of a block. Where they do not divide a matrix, the blocks at its edges
-        are smaller, and groups are exchanged for groups of their own size, so that counts stay.
+    block:  rows and columns of a block. If they do not divide a matrix, the blocks at its borders
+        are smaller; groups are exchanged for groups of the same size, so that counts are constant.
 
-    Before step 0 the topology is put into groups: those that hold most of its edges, at random
-    among equals, as many as have no more edges in each projection (a density is met to within a
-    group); what they add is born with the model's own weights. The number of edges is exact from
-    there on. Groups that another rule has broken are left alone.
+    Before step 0 the topology is replaced by groups: those that contain most of its edges (at
+    random among equal ones), as many as fit into the number of edges of each projection, so that a
+    density is met to within one group. Edges that this adds have the model's own weights. From then
+    on the number of edges is constant. Groups that another rule has broken are not exchanged.
 
     In the sparse world's C++ engine, linear and recurrent layers compute two rows that follow each
     other and have the same edges at once, as those of blocks do: faster, the same numbers up to
     rounding. Diagonals, and blocks of a convolution, are computed as any other edges are.
 
     Deviations:
-    - No paper's rule of its own: dynamic training by blocks and by diagonals is compared, with and
-      without learnt permutations, in arXiv:2510.14812.
+    - This rule is not from a paper; arXiv:2510.14812 compares dynamic training by blocks and by
+      diagonals, with and without learned permutations.
     - Those of `RigL`.
 
     >>> import torch, rewire

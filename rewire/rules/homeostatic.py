@@ -46,12 +46,12 @@ class HomeostaticGrowth(Rule):
         dz/dt = growth (2 exp(-((C - xi) / zeta)^2) - 1),   curve = "gaussian",
         xi = (eta + epsilon) / 2,   zeta = (epsilon - eta) / (2 sqrt(ln 2)),
 
-    which is 0 at ``eta`` and ``epsilon``, positive between and negative outside: units settle at
-    ``epsilon``, and those below ``eta`` wither. "linear" is growth (1 - C / epsilon): silent units
-    grow. A unit with fewer elements, rounded down, than synapses loses as many of them, drawn at
-    random; elements that hold no synapse are then paired at random, as many as there are of the
-    scarcer kind, and of the whole ones that are left vacant a fraction ``tau_vacant`` is lost
-    (NEST's; an element that is still growing loses nothing).
+    which is 0 at ``eta`` and ``epsilon``, positive between and negative outside: the set point of a
+    unit is ``epsilon``, and units below ``eta`` lose all elements. "linear" is growth (1 - C /
+    epsilon): inactive units grow. A unit with fewer elements, rounded down, than synapses loses the
+    difference in synapses, drawn at random. Vacant elements are then paired at random, as many as
+    there are of the less frequent kind, and a fraction ``tau_vacant`` of the whole elements that
+    remain vacant is lost (as in NEST; a partly grown element loses nothing).
 
     signal: of units, what calcium follows: "activity" (artificial networks: the standard deviation
         of a unit's value over the last batch) or "rate" (spiking ones, Hz).
@@ -59,15 +59,16 @@ class HomeostaticGrowth(Rule):
         step or a second.
     epsilon, eta: in units of the signal.
     birth: weight of a new synapse; 0 leaves it to the world.
-    when: rewiring; calcium and elements move by as many steps at once (Euler).
+    when: when to rewire; calcium and elements are updated for all steps since the last tick at once
+    (Euler).
 
-    All elements start as the synapses there are. The number of synapses is an outcome, reported.
-    NEST deletes by axonal elements first, then by dendritic ones, as this does.
+    At the start every element holds a synapse. The final number of synapses is a result, and is
+    reported. NEST deletes by axonal elements first, then by dendritic ones, as this does.
 
     Deviations:
-    - A pair drawn that is connected already is no new synapse, except where multapses are allowed,
-      and no unit connects to itself; slots, where units have them, cap what is paired.
-    - Each projection has elements of its own kind; in NEST elements are named, and projections may
+    - A pair that is connected already gets no new synapse, unless multapses are allowed, and no
+      unit connects to itself; if units have slots, these bound the pairing.
+    - Each projection has its own kind of elements; in NEST elements have names, and projections may
       share them.
     - Calcium follows a rate or an activity as a low-pass filter, by Euler steps between ticks; NEST
       adds beta at each spike.

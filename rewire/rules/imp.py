@@ -42,42 +42,41 @@ RESTORED: Mapping[str, frozenset[str]] = {
 class IMP(Rule):
     """Iterative magnitude pruning with rewinding (Frankle & Carbin 2019, arXiv:1803.03635).
 
-    At the end of each round the weights of smallest magnitude are dropped; the survivors go back
-    to their values at step ``rewind`` and are trained again. Optimiser state, learning-rate
-    schedule, data order, biases and normalisation buffers go back with them.
+    At the end of each round the weights of smallest magnitude are dropped; the remaining ones are
+    rewound to their values at step ``rewind`` and trained again. Optimiser state, learning-rate
+    schedule, data order, biases and normalisation buffers are rewound too.
 
-    fraction: of the surviving weights dropped in a round.
-    rates:    other fractions for some projections, by name or pattern ({"fc3": 0.1}); 0 keeps a
-              projection whole. Scopes "global" and "lamp" rank all projections together, and take
-              no rates but 0.
+    fraction: of the remaining weights that is dropped in a round.
+    rates:    other fractions for some projections, by name or pattern ({"fc3": 0.1}); 0 prunes
+              nothing of a projection. Scopes "global" and "lamp" rank all projections together, and
+              take no rates but 0.
     scope:    "layer" ranks within each projection, as the paper does for LeNet and Conv-2/4/6;
               "global" over all, as for ResNet-18 and VGG-19; "lamp" over all by the LAMP score
               (`LAMP`), which keeps the largest weight of every projection.
-    rounds:   prunings in all; by default 5, or as many as ``to`` needs. With ``to`` they must reach
-              it.
-    to:       densities to visit: the cut that would pass one is made exactly to it (under
-              "layer", with every rate scaled alike).
-    rewind:   the step to go back to, before the end of the round: 0 is the initialisation; k > 0
+    rounds:   number of prunings; by default 5, or as many as ``to`` needs. With ``to`` they must
+              reach its densities.
+    to:       densities to visit: a pruning that would go below one of them stops exactly at it
+              (under "layer", all rates are scaled by the same factor).
+    rewind:   the step to rewind to, before the end of the round: 0 is the initialisation, k > 0 is
               late rewinding (Frankle et al. 2020, arXiv:1912.05671).
-    restore:  what goes back: "weights" (and all the rest); "learning_rate" only, weights trained
-              on (Renda et al. 2020, arXiv:2003.02389); "nothing": fine-tuning, at the factor that
-              a schedule of the rate has at the round's last step. One that leaves none there (a
-              cosine) is refused before step 0.
-    optimiser: its moments after a rewind of the weights: "rewound" to those of step ``rewind``, or
-              "fresh", those of step 0, which are none, as in open_lth.
+    restore:  what is rewound: "weights" (and all other state); only the "learning_rate", while the
+              weights are trained further (Renda et al. 2020, arXiv:2003.02389); or "nothing", which
+              is fine-tuning at the learning rate of the round's last step. A schedule that ends at
+              0 (a cosine) is then refused before step 0.
+    optimiser: its moments after the weights are rewound: "rewound" to those of step ``rewind``, or
+              "fresh", without moments as at step 0 and in open_lth.
 
     Deviations:
-    - The paper's code draws a new data order for each level; here a rewind restores the order, as
-      "all else equal" asks.
-    - Counts are exact: a round drops round(fraction n) of n weights, a half to the even number.
-      The authors' code rounds so too, open_lth up, and both drop one weight more, and all that
-      equal it.
+    - The paper's code draws a new data order for each level; here rewinding restores the order, so
+      that levels differ in their masks only.
+    - Counts are exact: a round drops round(fraction n) of n weights, a half to the even number. The
+      authors' code rounds in the same way and open_lth up; both drop one more weight, and all
+      weights that are equal to it.
     - open_lth begins each level with an optimiser without moments: ``optimiser="fresh"``.
 
-    ``IMP.one_shot(density)`` prunes once. Where ``rates`` differ, its counts by layer are not those
-    of rounds: k rounds at rates .2 and .1 leave .8^k and .9^k of two layers, one cut to density d
-    (d / 2)^x and .9^x, so that a layer at a low rate keeps more. Of 8,000 and 1,000 edges, at
-    density .2: 1,366 and 434 by rounds, 895 and 905 at once.
+    ``IMP.one_shot(density)`` prunes once. If ``rates`` differ, its counts by layer are not those of
+    pruning in rounds, and a layer with a low rate keeps more: of two layers with 8,000 and 1,000
+    edges and rates .2 and .1, at density .2, rounds leave 1,366 and 434, one pruning 895 and 905.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -31,19 +31,19 @@ PAPER = """
 
 @dataclass(frozen=True, kw_only=True)
 class L1Shrinkage(Ranked):
-    """Training under an l1 norm, then a cut (Collins & Kohli 2014, arXiv:1412.1442): the baseline
-    "l1-shrinkage" of Bellec et al. 2017 (arXiv:1711.05136, section 3).
+    """Training under an l1 norm, then one pruning (Collins & Kohli 2014, arXiv:1412.1442): the
+    baseline "l1-shrinkage" of Bellec et al. 2017 (arXiv:1711.05136, section 3).
 
     Training starts dense. After each step of the optimiser every weight is shrunk,
 
         w <- sign(w) max(|w| - lr l1, 0),
 
-    the proximal step of l1 |w|: it moves weights to 0 and none across it, and a weight at 0 leaves
-    it when its gradient exceeds l1. At the last tick not after ``until`` the synapses of smallest
-    |w| are dropped, all but the density's; what is left trains on without shrinkage.
+    the proximal step of l1 |w|: it moves weights to 0 but not across it, and a weight at 0 stays
+    there unless its gradient exceeds l1. At the last tick not after ``until`` the synapses of
+    smallest |w| are dropped, down to the density; the others are trained further without shrinkage.
 
-    l1:    strength. It has to be found by trying: too little leaves the cut to be that of the
-           plain magnitude, too much leaves nothing to train with.
+    l1:    strength. It has to be found by trying: with a small one the rule is plain magnitude
+           pruning, with a large one most weights are 0 before the pruning.
     scope: "global" ranks all projections together, so that the norm decides how many synapses
            each layer keeps; "layer" gives every one the same density; "lamp" ranks all by their
            LAMP score (`LAMP`).
@@ -51,8 +51,8 @@ class L1Shrinkage(Ranked):
     Turn weight decay off.
 
     Deviations:
-    - The papers name no number of synapses, which follows from the strength and a threshold there;
-      here it is exact, so that rules are compared at equal edges.
+    - In the papers the number of synapses follows from the strength and a threshold; here it is
+      exact, so that rules can be compared at equal numbers of edges.
     - Under other optimisers than SGD the shrinkage bypasses momentum and scaling.
 
     >>> import torch, rewire

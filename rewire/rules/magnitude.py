@@ -33,13 +33,13 @@ class Magnitude(Layered):
     """Keep the largest |w| of the initial weights: the baseline that every other way of pruning at
     initialisation is compared with (Frankle et al. 2021, arXiv:2009.08576, section 3).
 
-    No data is looked at. After training the same is ``IMP.one_shot(density, restore="nothing")``;
-    of a model that is trained already it is this rule.
+    It needs no data. To prune at the end of a training, use ``IMP.one_shot(density,
+    restore="nothing")``; to prune a model that is trained already, use this rule.
 
-    Under scope "global" a layer whose initial weights are small (a large fan-in) goes first, and
-    may vanish whole; under "lamp" all are ranked by their LAMP score, which is the same cut as
-    ``layers=LAMP()`` within layers. ``layers`` shares the edges out over the layers anew: `LAMP`
-    or `OWL`.
+    Under scope "global" a layer whose initial weights are small (a large fan-in) loses its edges
+    first, and may lose all; under "lamp" all are ranked by their LAMP score, which gives the same
+    edges as ``layers=LAMP()`` within layers. ``layers`` (`LAMP` or `OWL`) computes how many edges
+    each layer gets.
     Deviations:
     - None; ties are broken by key.
 

@@ -49,25 +49,26 @@ class SoftBound(Budget):
 class MEST(Rule):
     """Memory-economic sparse training (Yuan et al. 2021, arXiv:2110.14032).
 
-    A synapse is worth |w| + lam |dL/dw|. At each tick, after the optimiser's step, in each
-    projection the least worth are dropped and as many are grown at random (EM, elastic mutation).
+    The score of a synapse is |w| + lam |dL/dw|. At each tick, after the optimiser's step, in each
+    projection the synapses of lowest score are dropped and as many are grown at random (EM, elastic
+    mutation).
 
     lam:      weight of the gradient. The authors' code has 0 as its default, which is magnitude.
-    fraction: of a projection's synapses replaced, k = int(fraction K); falls to 0 where ``when``
-              stops, at 75 % of the training where it names no end.
-    soft:     the soft memory bound, EM&S. The network then trains with K + k synapses: a tick
-              first drops the least worth down to K, then grows k, so that new synapses are
-              compared with old ones after a period of training. The number of synapses rises by
-              ``fraction`` at the first tick, and is K again once the fraction is 0: let ticks go on
-              that long.
+    fraction: of a projection's synapses replaced, k = int(fraction K); falls to 0 at the end of
+              ``when``, or at 75 % of the training if it has no end.
+    soft:     the soft memory bound, EM&S. The network then trains with K + k synapses: a tick first
+              drops those of lowest score down to K, then grows k, so that new synapses are compared
+              with old ones after a period of training. The number of synapses rises by ``fraction``
+              at the first tick and is K again once the fraction is 0, so ticks must continue until
+              then.
     when:     the authors' period is 5 epochs.
 
-    No more are grown than there are vacant places.
+    At most as many are grown as there are absent positions.
 
     Deviations:
-    - What is dropped is not grown again in the same tick; the authors' code may draw it.
-    - They give ``fraction`` in steps, as a density of the layer (0.02 of all weights, then 0.01,
-      then 0); here it is a fraction of K.
+    - A dropped synapse is not grown again in the same tick; the authors' code may do so.
+    - The authors change ``fraction`` in steps, as a density of the layer (0.02 of all weights, then
+      0.01, then 0); here it is a fraction of K.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -34,24 +34,26 @@ class MovementPruning(Gradual):
 
     Every edge has a score, S <- S - rate dL/dw w, with w the edge's weight and dL/dw the gradient
     of what it carries, taken for silent edges as well (straight through; eq. 7). After each step
-    the largest scores are live, as many as Zhu & Gupta's cubic says. The step moves live weights
-    alone (the gradient of w under the mask); a silent one is scored on, and may come back.
+    the largest scores are live, as many as Zhu & Gupta's cubic says. The step changes live weights
+    only (the gradient of w under the mask); the score of a silent edge is still updated, so it may
+    return.
 
-    Made for fine-tuning a trained model: the sign of the movement, not the size, decides.
+    Made for fine-tuning a trained model: the direction of the movement decides, not the size of the
+    weight.
 
-    rate:  of the scores, alpha_S. Scores are only compared with each other: without a decay of
-           theirs its size does not matter.
+    rate:  of the scores, alpha_S. Scores have no decay and are only compared with each other, so
+           its size does not matter.
     scope: "global", or "layer", which gives every projection the same density.
-    until: the count falls until here, scores go on being kept to the training's end.
+    until: the number of live edges falls until here; scores are updated until the end of training.
 
     Deviations:
     - w is read after the step and its gradient before (a difference of order lr).
     - The scope is by default "global"; the authors' code ranks the scores within each matrix, which
       is ``scope="layer"``.
     - The authors train S by AdamW, with warm-up and cool-down around the cubic.
-    - Silent weights stand still, and so do their moments; under a mask the authors' optimiser goes
-      on moving them by its momentum and decay.
-    - Their soft movement pruning, a threshold on the score, is not here.
+    - Silent weights and their moments do not change; under a mask the authors' optimiser still
+      changes them by momentum and decay.
+    - The authors' soft movement pruning, a threshold on the score, is not implemented.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -37,24 +37,24 @@ class NDSNN(Gradual):
     2023, arXiv:2304.12214).
 
     At each tick, after the optimiser's step, in each projection: ``fraction`` of its synapses, the
-    smallest |w|, are dropped; then as many are grown as the number of the moment leaves room for,
-    where |dL/dw| is largest. That number falls along Zhu & Gupta's cubic from what the projection
-    began with to its share of the end, in the proportions of ``erk``: more die than are born. After
-    ``until`` the exchange goes on at a constant number.
+    smallest |w|, are dropped; then synapses are grown where |dL/dw| is largest, up to the current
+    number of the schedule. That number falls along Zhu & Gupta's cubic from the projection's
+    initial number to its final one, whose distribution is ``erk``, so that more are dropped than
+    grown. After ``until`` the exchange continues at a constant number.
 
-    begins:   density at the start. A run asked for more than this starts, and stays, at what it
-        was asked for.
+    begins:   density at the start. If the density asked for is larger, the run starts and stays at
+        that density.
     fraction: death ratio; falls as a cosine.
     when:     synapses are exchanged to the end of training.
 
     Deviations:
-    - What was dropped does not return in the same tick, so that a projection that is nearly full
-      exchanges what it has room for.
+    - A dropped synapse is not grown in the same tick, so that a nearly full projection exchanges at
+      most as many as it has absent positions.
     - The cosine falls to 0.
-    - No default is a number of the paper's, which trains VGG-16 and ResNet-19 of spiking neurons
+    - The defaults are not those of the paper, which trains VGG-16 and ResNet-19 of spiking neurons
       for 300 epochs.
-    - The rule is written from memory, not checked against the paper's text or a program of its
-      authors.
+    - The rule was written from memory and not checked against the paper's text or its authors'
+      code.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -29,19 +29,19 @@ class NM(Rule):
     """Keep the n largest |w| of every m in sequence along the inputs, once, before training
     (Mishra et al. 2021, arXiv:2104.08378, the one-shot recipe for sparse tensor cores).
 
-    Of a trained model: its recipe, prune and train on with the same settings. Groups are of m
-    inputs to one output (of a convolution: at one place of the kernel). Exact: n in each group,
-    the smaller key first among equals.
+    The paper's recipe prunes a trained model and trains it further with the same settings. A group
+    is m inputs to one output (of a convolution: at one kernel position). Each group keeps exactly
+    n; ties are broken by the smaller key.
 
-    n, m: 2 of 4 is what NVIDIA's tensor cores run; the density is n / m, and no other.
+    n, m: 2 of 4 is supported by NVIDIA's tensor cores; the density is n / m, and no other is
+    possible.
     undivided: layers whose inputs are no multiple of m (a picture's three channels, depthwise
-        convolutions) are "refused" by name, or left "dense", as NVIDIA's ASP leaves those that
-        its tensor cores cannot run; the density is then n / m of the others.
+        convolutions) are "refused" by name or left "dense", as NVIDIA's ASP leaves layers that
+        tensor cores cannot run; the density is then n / m of the other layers.
 
     Deviations:
-    - None of the paper's permutations of channels.
-    - The paper's recipe prunes a trained network and trains it on; a model that is not trained is
-      pruned at its initial weights.
+    - The paper's permutations of channels are not implemented.
+    - A model that is not trained is pruned at its initial weights.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(8, 1)

@@ -29,21 +29,22 @@ class OBD(Ranked):
     """Optimal Brain Damage (LeCun, Denker & Solla 1990, NeurIPS 2, equations 5-11).
 
     Training starts dense. At each tick, after the optimiser's step, the synapses of smallest
-    saliency h w^2 / 2 are dropped, h the diagonal of the Hessian of the mean loss over the
-    probe's examples: to second order, and with the other weights left alone, what the loss would
-    gain at a minimum. What is left trains on until the next tick.
+    saliency h w^2 / 2 are dropped, h the diagonal of the Hessian of the mean loss over the probe's
+    examples: the increase of the loss at a minimum, to second order and with the other weights
+    fixed. The remaining weights are trained until the next tick.
 
-    recursion: False: h is the exact diagonal of the Gauss-Newton matrix (which leaves the second
-        derivatives of the activations out, as the paper does), by one backward pass for each
-        example and output. True: the paper's own backward recursion (equations 8-11, without the
-        term in f''), which also leaves out what is off the diagonal at every layer. It needs one
-        pass a batch, and a chain of linear, convolutional and elementwise modules. In the last
-        layer the two agree; below they differ, by up to a factor of 2 in small networks.
+    recursion: False: h is the exact diagonal of the Gauss-Newton matrix (without the second
+        derivatives of the activations, as in the paper), by one backward pass for each example and
+        output. True: the paper's own backward recursion (equations 8-11, without the term in f''),
+        which also neglects off-diagonal terms at every layer. It needs one pass for each batch, and
+        a chain of linear, convolutional and elementwise modules. In the last layer the two agree;
+        below they differ, by up to a factor of 2 in small networks.
 
     Deviations:
-    - The paper prunes by hand a few times in a trained network; here along GMP's cubic.
-    - Weights that a convolution shares have one h, of the loss by the shared weight (the paper,
-      which derives by each connection, sums theirs; that is what the recursion does).
+    - The paper prunes a trained network a few times by hand; here pruning follows the cubic
+      schedule of `GMP`.
+    - A weight that a convolution shares has one h, the second derivative of the loss by this weight
+      (the paper sums those of its connections, as the recursion does).
     - By default h is the exact diagonal, not the paper's recursion (``recursion=True``).
 
     >>> import torch, rewire

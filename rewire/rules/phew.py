@@ -33,26 +33,26 @@ PATIENCE = 20  # walks for each synapse to be kept
 
 @dataclass(frozen=True, kw_only=True)
 class PHEW(PruneAtStart):
-    """Keep the synapses that random walks along the initial weights pass, without any data (Patil
-    & Dovrolis 2021, arXiv:2010.11354).
+    """Keep the synapses that random walks over the initial weights traverse, without any data
+    (Patil & Dovrolis 2021, arXiv:2010.11354).
 
     Walks begin in turn at an input, going forwards, and at an output, going backwards; inputs and
     outputs take turns too. From a unit the next synapse is drawn in proportion to |w| among all
-    that leave it (that reach it, on the way back), and a walk ends at an output (an input). What
-    is passed is kept, until there are as many as the density asks for. So whole paths are kept,
-    and no layer is lost.
+    that leave it (that reach it, on the way back), and a walk ends at an output (an input).
+    Traversed synapses are kept, until there are as many as the density asks for. So whole paths are
+    kept, and no layer is empty.
 
-    Of a convolution |w| counts at each position of the kernels. Where several projections leave a
-    unit, or a sum and a layer, one of them is drawn first, evenly, as the authors' code does at
-    shortcuts; from a channel to the units that a flattening makes of it, evenly too.
+    Of a convolution |w| counts at each position of the kernels. If several projections leave a
+    unit, or a sum and a layer, one of them is drawn first, with equal probabilities, as in the
+    authors' code at shortcuts; so is one of the units into which a flattening divides a channel.
 
-    It walks along ``graph.network``: a model that is no nn.Sequential of linear layers has to be
+    It walks along ``graph.network``: a model other than an nn.Sequential of linear layers has to be
     traced, by ``example=`` or ``probe=`` of `attach`.
 
     Deviations:
     - The number of synapses is exact, and the last path may end in the middle.
-    - Where 20 walks for each synapse to be kept have not found them (at densities near 1), the
-      largest |w| of the others are taken.
+    - If 20 walks for each synapse to be kept do not find enough (at densities near 1), the largest
+      |w| of the others are taken.
 
     >>> import torch, rewire
     >>> from torch import nn

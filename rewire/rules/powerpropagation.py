@@ -39,25 +39,24 @@ class Powerpropagation(Gradual):
     w = theta |theta|^(alpha - 1), and theta is what the optimiser steps.
 
     The gradient of theta is dL/dw alpha |theta|^(alpha - 1): the larger a weight, the faster it
-    learns, and those near 0 stay there, so that fewer are worth keeping. Momentum, scaling and
+    learns, and those near 0 stay there, so that fewer weights are important. Momentum, scaling and
     decay of the optimiser are theta's. The network starts at the model's own weights, theta =
     sign(w) |w|^(1/alpha) as in the authors' code. A theta of exactly 0 never moves.
 
-    The smallest |w| (which are the smallest |theta|) fall silent along Zhu & Gupta's cubic, as
-    many after each step as it says; a silent theta does not train, and comes back where others
-    shrink below it. Density 1 is the reparametrisation alone.
+    After each step the smallest |w| (which are the smallest |theta|) become silent, as many as Zhu
+    & Gupta's cubic schedule says; a silent theta does not train, and returns if others become
+    smaller. With density 1 only the reparametrisation is left.
 
     alpha: 1 is an ordinary weight; the authors find 2 to 5 to work, larger at lower densities.
     scope: "layer" gives every projection the same density, "global" ranks all together.
-    until: the count falls until here.
+    until: the number of live edges falls until here.
 
     In the graph ``weight`` is theta, ``gain`` |theta|^(alpha - 1) and ``slope`` alpha times that;
     ``graph.effective()`` has w.
 
     Deviations:
     - The authors prune once at the end, in rounds with rewinding, or by Top-KAST; here the schedule
-      is that of `GMP` and `SoftThreshold`, which differ from this rule in the parametrisation
-      alone.
+      is that of `GMP` and `SoftThreshold`, which differ from this rule only in the parametrisation.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -42,19 +42,19 @@ class ProsPr(PruneAtStart):
     The network starts at w_0 = c w, with c a factor of 1 on each weight, and takes ``steps`` steps
     of stochastic gradient descent, v <- momentum v + g, w <- w - rate v, in all its parameters,
     biases and norms too. A synapse's score is |dL(w_M)/dc| = |w dL(w_M)/dw_0|, L the loss of one
-    more batch: the gradient goes back through the steps, by one product of the Hessian with a
-    vector for each. What trains in this look ahead is a copy: the network starts as it was.
+    more batch: the gradient is propagated back through the steps, by one product of the Hessian
+    with a vector for each. A copy of the network is trained; the network itself does not change.
 
-    The i-th step takes the i-th of the probe's batches, from the first again after the last; one
-    batch alone is the authors' default, in which steps and score see the same data.
+    The i-th step takes the i-th batch of the probe, in a cycle. With one batch, the authors'
+    default, all steps and the score use the same data.
 
-    steps, rate, momentum: of the look ahead (the authors' defaults on CIFAR: 3, 0.1 and 0).
-    gradient: "full", or "first_order": |w dL(w_M)/dw_M|, without the Hessians, the authors' for
-        long looks ahead.
+    steps, rate, momentum: of these steps (the authors' defaults on CIFAR: 3, 0.1 and 0).
+    gradient: "full", or "first_order": |w dL(w_M)/dw_M|, without the Hessians, which the authors
+        use for many steps.
 
     Deviations:
-    - The authors' code takes the momentum after the first step for a constant; here the gradient
-      goes through it.
+    - The authors' code treats the momentum after the first step as a constant; here the gradient is
+      propagated through it.
 
     >>> import torch, rewire
     >>> from torch.nn.functional import cross_entropy

@@ -31,17 +31,18 @@ REPLACING = (RigL, SET, MEST, DropGrow)  # int(fraction K) of each projection at
 
 @dataclass(frozen=True, kw_only=True)
 class RandomRewiring(Rule):
-    """At each tick the same number of synapses as another rule's, but drawn uniformly.
+    """A control: drop and grow as many synapses as another rule, chosen uniformly at random.
 
-    In each projection int(fraction K) synapses are dropped, and as many are grown at positions
-    that were absent before the tick (none of those just dropped), all uniformly; new weights and
-    their moments are 0. What a rule gains over this it gains by what it chooses, not by churn.
+    In each projection int(fraction K) synapses are dropped, and as many are grown at positions that
+    were absent before the tick (none of those just dropped), all uniformly; new weights and their
+    moments are 0. A rule that is better than this control owes the difference to its choice of
+    synapses, not to churn.
 
-    fraction, when: those of the rule it is set beside; the defaults are RigL's.
+    fraction, when: those of the rule that is compared; the defaults are RigL's.
     skips: whether a tick takes the place of the optimiser's step, as RigL's does.
-    churn: instead of ``fraction``, what a run was measured to do: (step, dropped, grown), the last
+    churn: instead of ``fraction``, the measured churn of a run: (step, dropped, grown), the last
         two by projection.
-    edges: the number by projection that such a run started with.
+    edges: the number of edges of each projection at the start of that run.
 
     ``RandomRewiring.beside(net)`` takes them from a session that has run: as many dropped and grown
     in each projection at each step, whatever its rules are. ``RandomRewiring.beside(rule)`` needs

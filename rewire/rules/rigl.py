@@ -32,24 +32,24 @@ class RigL(Rule):
     """Drop small weights, grow where the loss gradient is large (Evci et al. 2020,
     arXiv:1911.11134, Algorithm 1).
 
-    On its ticks the rule takes the place of the optimiser step: in each projection the
-    ``fraction`` of synapses of smallest |w| is dropped, and as many are grown where |dL/dw| is
-    largest among all that were not kept. A synapse dropped and grown in one tick keeps its value
-    and moments (it never left); the others start at weight 0 with moments 0.
+    On its ticks the rule takes the place of the optimiser step: in each projection the ``fraction``
+    of synapses of smallest |w| is dropped, and as many are grown where |dL/dw| is largest among all
+    that were not kept. A synapse that is dropped and grown in one tick keeps its value and moments;
+    the others start at weight 0 with moments 0.
 
     fraction: of a projection's synapses replaced; the paper's cosine, alpha / 2 (1 + cos(pi t /
         T_end)), falls to 0 where ``when`` stops.
     when: every 100 steps up to 75 % of the training.
 
-    A synapse that is there always ranks above an absent one, so that one grown and not yet moved is
-    not lost to a tie.
+    Existing synapses always rank above absent ones, so that a new synapse that is still 0 does not
+    lose a tie.
 
     Deviations:
-    - The first update comes after ``when.n`` steps, not at step 0 (weights have no magnitudes worth
-      ranking then).
+    - The first update is after ``when.n`` steps, not at step 0, when the magnitudes are those of
+      the initialisation.
     - A skipped step counts as a step of the schedule; in the authors' code it does not.
     - Ties are broken by position; the authors add N(0, 1e-5) noise instead, by which an absent
-      synapse may rank above one that is there at weight 0.
+      synapse may rank above an existing one of weight 0.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

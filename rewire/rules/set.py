@@ -42,21 +42,22 @@ class SET(Rule):
     are grown at absent positions, uniformly. Counts are exact.
 
     drop: "signed", the authors' way: ``fraction`` of the smallest positive weights and of the
-          largest (closest to 0) negative ones, counted for each sign by itself; a weight of
-          exactly 0 counts as positive. "magnitude": ``fraction`` of the smallest |w|, as SET is
-          called in most later work.
+          largest (closest to 0) negative ones, counted for each sign by itself; a weight of exactly
+          0 counts as positive. "magnitude": ``fraction`` of the smallest |w|, which most later work
+          calls SET.
     birth: standard deviation of a new weight, N(0, birth^2): 0 in the authors' Keras code, 0.1 in
           their scipy code.
     when: the authors' period is an epoch (not after the last).
 
-    Counts are floor(fraction * n), as in the authors' code, and no more than a projection has
-    vacant places: a full one keeps its weights.
+    Counts are floor(fraction * n), as in the authors' code, and at most the number of absent
+    positions of a projection: a full one keeps its weights.
 
     Deviations:
-    - In the authors' code one just dropped may be drawn again, as a new one; here none is.
+    - In the authors' code a synapse that was just dropped may be drawn again, as a new one; here it
+      may not.
     - New synapses have moments 0 and the others keep theirs; the authors' Keras code builds the
       model anew at each epoch, which resets all of them.
-    - The output layer is rewired like the others; theirs is dense (``exclude=``).
+    - The output layer is rewired like the others; theirs is dense (use ``exclude=``).
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

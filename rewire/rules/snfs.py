@@ -36,26 +36,25 @@ class SNFS(Rule):
     arXiv:1907.04840, Algorithm 1).
 
     The rule keeps a momentum M of every possible synapse, M <- momentum M + (1 - momentum) dL/dw,
-    from the dense gradient of every step. Where it rewires, after the optimiser's step: the
-    ``fraction`` of smallest |w| of each projection is dropped; as many in all are grown, shared
-    out in proportion to the mean |M| of a projection's synapses (before the dropping), where |M|
-    is largest among absent ones. One dropped and grown at once keeps its value: it never left.
-    The count is exact over all projections.
+    from the dense gradient of every step. When it rewires, after the optimiser's step, the
+    ``fraction`` of smallest |w| of each projection is dropped; as many in all are grown where |M|
+    is largest among absent synapses, divided among projections in proportion to the mean |M| of
+    their synapses before the dropping. A synapse that is dropped and grown in one tick keeps its
+    value. The count is exact over all projections.
 
     momentum: decay of M, the paper's alpha.
     fraction: the paper's p, 0.5 with a cosine decay over the training.
     rewires:  when to rewire; the authors do so once an epoch.
-    when:     when M takes a gradient in: every step.
+    when:     when M is updated: every step.
 
-    Cost: M is as large as the dense network, and every step asks for the dense gradient, so that
-    in the sparse world too time and memory are those of a dense layer: 1.4 ms beside a step of
-    0.1 ms for LeNet-300-100 at density 0.05.
+    Cost: M is as large as the dense network and every step needs the dense gradient, so that time
+    and memory are those of a dense layer, in the sparse world too.
 
     Deviations:
     - M is the rule's own, the same under any optimiser (the authors read the optimiser's buffer,
       which for SGD is M times a constant, and for Adam is divided by the second moment).
-    - A share is cut at the room that a projection has, not at 99 % of it, and the rest goes to the
-      others in proportion.
+    - A projection grows at most as many as it has absent positions, not 99 % of these, and the
+      others grow the rest in proportion.
     - Counts are exact: in the authors' code growth may choose positions that are active, and the
       number of synapses drifts.
 

@@ -39,12 +39,12 @@ class SNIP(PruneAtStart):
     magnitude of the batch's gradient, not the mean of the examples' magnitudes.
 
     rounds: 1 is SNIP. More is iterative SNIP (de Jorge et al. 2021, arXiv:2006.09081): every round
-        keeps the same fraction and ranks anew what is left; what was dropped stays out (`FORCE`
-        lets it return).
+        keeps the same fraction and ranks the remaining synapses anew; dropped ones do not return
+        (in `FORCE` they may).
 
     Deviations:
     - Only the weights that may be sparse are ranked (the authors' code ranks biases too).
-    - Scores are not divided by their sum, which no ranking notices.
+    - Scores are not divided by their sum, which does not change the ranking.
     - The model is scored as it is, in its own mode and with its own initial weights; the authors
       draw weights of a variance-scaling law.
 

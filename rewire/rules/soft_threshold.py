@@ -26,20 +26,21 @@ class SoftThreshold(Gradual):
     (Kusupati et al. 2020, arXiv:2002.03231, eq. 2), a_t such that Zhu & Gupta's cubic
     (arXiv:1710.01878, eq. 1) is the exact number of live edges.
 
-    At each tick, after the optimiser's step, the largest |w| are live and a_t is the largest |w|
-    that is not. A weight crosses its threshold without a jump, and a silent one may return.
+    At each tick, after the optimiser's step, the largest |w| are live, and a_t is the largest of
+    the others. The effective weight is continuous at the threshold, and a silent edge may return.
 
     scope: "layer" gives every projection the same density and a threshold of its own; "global"
            ranks all together, with one threshold.
-    straight_through: the step moves silent weights as well, by the gradient at what they would
-           carry; else (the derivative of eq. 2) live ones alone.
-    until: the count falls until here; thresholds go on being set to the training's end.
+    straight_through: the step also changes silent weights, by the gradient with respect to what
+           they would carry; otherwise (the derivative of eq. 2) live ones only.
+    until: the number of live edges falls until here; thresholds are set until the end of training.
 
     Deviations:
-    - None of the two papers combines the two: STR learns its thresholds, the cubic is of masks.
-    - Silent weights stand still, and so do their moments; under the derivative of eq. 2 alone an
-      optimiser's momentum and decay go on moving them (``straight_through=True`` moves them by
-      their gradient).
+    - The combination is not from a paper: STR learns its thresholds, and the cubic schedule was
+      made for masks.
+    - Silent weights and their moments do not change; with the derivative of eq. 2 an optimiser's
+      momentum and decay would still change them (with ``straight_through=True`` their gradient
+      does).
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

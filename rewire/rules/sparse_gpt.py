@@ -32,32 +32,35 @@ PAPER = """
 
 @dataclass(frozen=True, kw_only=True)
 class SparseGPT(ByInputs):
-    """SparseGPT (Frantar & Alistarh 2023, arXiv:2301.00774, Algorithm 1): the outputs of each layer
-    are kept, on the probe's inputs, as well as a sweep over its columns can.
+    """SparseGPT (Frantar & Alistarh 2023, arXiv:2301.00774, Algorithm 1): prune each layer in one
+    sweep over its columns, and change the kept weights so that the layer's outputs on the probe's
+    inputs change little.
 
-    Of a trained model, layer by layer, with H = X X^T + damp mean(diag(X X^T)) I of the layer's
+    For a trained model, layer by layer, with H = X X^T + damp mean(diag(X X^T)) I of the layer's
     inputs X and U the upper Cholesky factor of H^-1: in each block of columns the weights of
-    smallest w_ij^2 / U_jj^2 go; then, column by column, what a row loses there moves its columns to
-    the right by -(w_ij / U_jj) U_j: (Optimal Brain Surgeon with the columns to the left fixed). The
-    kept weights change. Inputs are seen through the blocks of layers pruned before, as of `Wanda`.
+    smallest w_ij^2 / U_jj^2 are dropped; then, column by column, a dropped weight changes the
+    columns to its right in its row by -(w_ij / U_jj) U_j: (Optimal Brain Surgeon with the columns
+    to the left fixed). Inputs are computed with the earlier blocks of layers pruned, as for
+    `Wanda`.
 
-    block: columns among which weights to go are chosen at once (the paper's B_s, 128).
+    block: number of columns among which the dropped weights are chosen together (the paper's B_s,
+    128).
     damp: of the mean of the diagonal (the authors' percdamp, .01).
-    scope: "layer" compares all weights of a block of columns, the paper's way; "row" gives each row
-        its share of every block.
-    sequential, layers: as of the base classes. The paper has one density in every layer: pass
+    scope: "layer" compares all weights of a block of columns, as in the paper; "row" drops the same
+        share of each row in every block.
+    sequential, layers: as in the base classes. The paper has one density in every layer: pass
         ``distribution="uniform"``.
     n, m: n of every m columns in sequence, chosen as the sweep reaches them; ``block`` is a
-        multiple of m. (Of a convolution: of its channels' places in a row, as in the authors' code;
-        `NM` counts channels.)
+        multiple of m. (Of a convolution: of its channels and kernel positions in a row, as in the
+        authors' code; `NM` counts channels.)
 
-    Columns that no input reaches lose their weights first, and what is kept of them becomes 0, as
-    in the authors' code. Embeddings are refused.
+    Columns whose input is always 0 lose their weights first, and kept weights of such columns
+    become 0, as in the authors' code. Embeddings are refused.
 
     Deviations:
     - Counts are exact: a layer's is spread evenly over its blocks.
     - In float64; the authors compute in float32.
-    - Layers that n of m does not divide are refused, or left dense.
+    - Layers whose inputs are no multiple of m are refused, or left dense.
 
     >>> import torch, rewire
     >>> from torch import nn

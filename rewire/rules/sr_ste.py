@@ -33,19 +33,20 @@ PAPER = """
 
 @dataclass(frozen=True, kw_only=True)
 class SRSTE(Rule):
-    """N of every M weights live, learnt from scratch (Zhou et al. 2021, arXiv:2102.04010, eq. 9).
+    """N of every M weights are live, learned from scratch (Zhou et al. 2021, arXiv:2102.04010, eq.
+    9).
 
     After each step the n largest |w| of every m in sequence along the inputs are live. The step
-    moves all weights, silent ones by the gradient at what they would carry (the straight-through
-    estimator); the sparse-refined term then pulls those that were silent in it towards 0,
-    w <- w - lr decay w, so that they do not keep changing places with the live ones.
+    changes all weights, silent ones by the gradient with respect to what they would carry (the
+    straight-through estimator). The sparse-refined term then moves those that were silent in the
+    step towards 0, w <- w - lr decay w, so that they exchange with live ones less often.
 
-    n, m, undivided: groups as in :class:`NM`; the density is n / m, and no other.
+    n, m, undivided: groups as in :class:`NM`; the density is n / m, and no other is possible.
     decay: lambda_w, 2e-4 in the paper. 0 is the plain straight-through estimator.
 
     Deviations:
-    - The pull is applied after the step; with plain SGD that is the paper's to order lr^2. Under
-      momentum or Adam it bypasses moments, through which the paper's term passes.
+    - The sparse-refined term is applied after the step; with plain SGD that equals the paper to
+      order lr^2. Under momentum or Adam it bypasses the moments, unlike in the paper.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

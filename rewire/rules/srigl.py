@@ -31,31 +31,30 @@ PAPER = """
 @dataclass(frozen=True, kw_only=True)
 class SRigL(Rule):
     """Structured RigL (Lasby et al. 2023, arXiv:2305.02299, section 3.1): every unit of a layer has
-    the same number of incoming synapses, and units that have too few salient ones are given up.
+    the same number of incoming synapses, and units with too few salient ones are ablated.
 
     On its ticks the rule takes the place of the optimiser step. In each projection of K synapses,
-    with f = int(fraction K): salient are the K - f largest |w| and, of all the others, those
-    dropped among them, the f largest |dL/dw|. A unit with fewer than ``min_salient`` times the
-    fan-in of salient ones is ablated; the K synapses are shared out evenly among the other units.
-    Each keeps the largest of its |w| that were kept, as many as it has room for, and is filled up
-    where its |dL/dw| is largest. A synapse dropped and grown in one tick never left; new ones
-    start at weight 0 with moments 0.
+    with f = int(fraction K): salient are the K - f synapses of largest |w| and, among all others
+    including those just dropped, the f of largest |dL/dw|. A unit with fewer than ``min_salient``
+    times the fan-in of salient ones is ablated; the K synapses are divided evenly among the other
+    units. Each unit keeps the largest |w| of those that were kept, up to its fan-in, and grows the
+    rest where its |dL/dw| is largest. A synapse that is dropped and grown in one tick keeps its
+    value and moments; new ones start at weight 0 with moments 0.
 
     fraction, when: as for RigL.
     min_salient: the paper's gamma_sal: .3 for convolutional nets, .95 for vision transformers; 0
         ablates no unit with a salient synapse. The units of the network's last projection are never
-        ablated (under `On` those of the part's last one are). Above 1 - fraction, units go into
-        which nothing new grows, and a layer may shrink to the few units that its K synapses need.
+        ablated (under `On` those of the part's last one are). Above 1 - fraction, units into which
+        nothing grows are ablated, and a layer may shrink to the few units that its K synapses need.
 
-    A unit is a row of the parameter: an output unit, an output channel, a gate of a recurrent
-    unit. Its fan-in is what divides evenly: K is kept exactly, so that the fan-ins of the units
-    that are left differ by at most 1 (the paper rounds K to a multiple); the larger go to those
-    with more salient synapses. No unit can hold more than a row, so that as many stay as K needs.
-    An ablated unit comes back where gradients make it salient again.
+    A unit is a row of the parameter: an output unit, an output channel, a gate of a recurrent unit.
+    K is kept exactly, so that the fan-ins of the remaining units differ by at most 1; units with
+    more salient synapses get the larger ones. At least as many units remain as K synapses need. An
+    ablated unit returns if gradients make it salient again.
 
     Deviations:
-    - Where a unit has kept more than its fan-in the smallest |w| go; the authors' code sorts a
-      boolean row, so that which of them go is arbitrary.
+    - If a unit has kept more than its fan-in, those of smallest |w| are dropped; the authors' code
+      sorts a boolean row, which makes the choice arbitrary.
     - The number of edges is exact, and fan-ins differ by at most 1; the paper rounds K to a
       multiple.
 

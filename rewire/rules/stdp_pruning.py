@@ -36,19 +36,18 @@ CUT = "it starts there, and its threshold decides"
 class STDPPruning(Rule):
     """STDP-thresholded pruning (Rathi, Panda & Roy 2019, IEEE TCAD 38:668, section III).
 
-    At intervals during training every synapse whose |weight| is below a threshold is removed: what
-    plasticity has depressed carries no information that it would keep. Pruned synapses stay
-    pruned; the others learn on. The network may keep its critical synapses only as far as the
-    threshold is chosen well, so the number of synapses is reported, not held.
+    At intervals during training every synapse whose |weight| is below a threshold is removed:
+    synapses that plasticity has depressed carry little information. Pruned synapses do not return;
+    the others continue to learn. The number of synapses depends on the threshold, and is reported.
 
     threshold: a |weight|; with ``relative`` a fraction of the largest |weight| of the projection.
-    to: the density below which no synapse is taken; the strongest then stay, over all projections.
+    to: a lower bound of the density: the strongest synapses, over all projections, are never pruned
+    below it.
     when: the authors prune after each batch of training images.
 
     Deviations:
-    - The quantisation of what is left, their second step, is not a matter of who is connected and
-      not done here.
-    - Outside of spiking worlds weights have both signs: |w| is compared with the threshold.
+    - The paper's second step, the quantisation of the remaining weights, is not part of this rule.
+    - Outside of spiking worlds weights have both signs, and |w| is compared with the threshold.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

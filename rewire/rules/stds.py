@@ -44,25 +44,25 @@ class STDS(Gradual):
     """State transition of dendritic spines (Chen et al. 2022, PMLR 162:3701): spines whose size
     theta lies within a threshold d of 0 are filopodia, which carry nothing.
 
-    The network computes with w = sign(theta) relu(|theta| - d), and the step moves every theta by
-    dL/dw, that of filopodia too, straight through the relu: they grow into spines, and shrink
-    back, as their gradient says. d rises from 0 to its end along a half wave of a sine, d_t = D
+    The network computes with w = sign(theta) relu(|theta| - d), and the step changes every theta by
+    dL/dw, also those of filopodia (straight-through): by their gradient filopodia become spines,
+    and spines filopodia. d rises from 0 to its final value along half a period of a sine, d_t = D
     (1 + sin(pi (t/n - 1/2))) / 2, set after each step; n is the last tick not after ``until``.
 
-    threshold: D, the authors' one number for all layers; the density is what it comes to. None
-        takes the D of the moment, at each tick, under which exactly ``to`` of the synapses would
-        be spines: d is the share of it that the wave has reached, and the end is exact.
+    threshold: D, the authors' one number for all layers; the density is then a result. None
+        computes at each tick the D under which exactly ``to`` of the synapses would be spines, so
+        that the final density is exact.
     schedule:  "sine", or "linear", d_t = D t/n; the authors have both.
-    to:        with a threshold, the floor: d is held back where fewer would be spines.
-    until:     what is left of the training has the last threshold; the authors' wave ends with the
+    to:        with a threshold, a lower bound of the density: d rises only as far as it allows.
+    until:     afterwards the threshold is constant; in the paper it rises until the end of
         training.
 
     In the graph ``weight`` is theta, ``gain`` 0 marks a filopodium.
 
     Deviations:
-    - D follows from the density asked for.
-    - The floor.
-    - A theta of exactly 0 moves too.
+    - By default D follows from the density asked for.
+    - The lower bound of the density.
+    - A theta of exactly 0 changes too.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -38,28 +38,29 @@ LEARNT = (
 
 @dataclass(frozen=True, kw_only=True)
 class STR(Rule):
-    """A soft threshold for each layer, learnt with the weights (Kusupati et al. 2020,
+    """A soft threshold for each layer, learned with the weights (Kusupati et al. 2020,
     arXiv:2002.03231, eq. 2 to 5).
 
-    The network computes with sign(w) relu(|w| - sigmoid(s)), s one number a projection. The step
-    moves the weights above their threshold; after it, s moves by gradient descent with decay:
-    s <- s - lr (dL/ds + decay s), with dL/ds = -sigmoid'(s) sum of sign(w) dL/dw over live edges.
+    The network computes with sign(w) relu(|w| - sigmoid(s)), with one number s for each projection.
+    The step changes the weights above their threshold; after it, s moves by gradient descent with
+    decay: s <- s - lr (dL/ds + decay s), with dL/ds = -sigmoid'(s) sum of sign(w) dL/dw over live
+    edges.
 
     initial: of s. The paper's is -3200 on ImageNet, where only the decay moves it for most of the
              training, and tuned for each network; -8 suits short trainings.
-    decay:   drives s towards 0, the threshold towards 1/2, against the loss: the knob of the
+    decay:   drives s towards 0 and the threshold towards 1/2, against the loss; it controls the
              density. The paper uses the weights' own decay. LeNet on mnist5k, 600 steps at rate
              0.1: decay .02 ends at density .51, .05 at .21, .1 at .13, .4 below .05.
     rate:    learning rate of s; None takes the weights'.
-    to:      where given (``density=`` gives it), thresholds are held, all lowered by one number,
-             as soon as fewer than exactly ``round(to x possible)`` edges would live. The paper
-             has no such floor and reports what it ends at: leave the density out for that.
+    to:      if given (``density=`` sets it), all thresholds are lowered by one number whenever
+             fewer than ``round(to x possible)`` edges would be live. The paper has no such floor
+             and reports the final density: for that leave the density out.
 
     Deviations:
     - Where a density is given, thresholds stop at it; the paper has no floor.
     - s moves by plain gradient descent whatever the weights' optimiser is.
-    - Silent weights stand still, and so do their moments; in the paper weight decay and momentum go
-      on moving what lies below the threshold.
+    - Silent weights and their moments do not change; in the paper weight decay and momentum still
+      change weights below the threshold.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

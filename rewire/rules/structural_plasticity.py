@@ -50,9 +50,9 @@ class StructuralPlasticity(Rule):
     """Structural plasticity by formation and elimination (Bamford, Murray & Willshaw 2010;
     Bogdan, Rowley, Rhodes & Furber 2018, Frontiers in Neuroscience 12:434).
 
-    Each attempt picks a postsynaptic unit and one of its slots, both uniformly. A full slot is
-    emptied with probability ``p_elim_dep`` if its synapse is depressed, else ``p_elim_pot``. For
-    an empty slot a presynaptic partner is drawn, and a synapse formed with probability
+    Each attempt picks a postsynaptic unit and one of its slots, both uniformly. The synapse in a
+    full slot is eliminated with probability ``p_elim_dep`` if it is depressed, else ``p_elim_pot``.
+    For an empty slot a presynaptic partner is drawn, and a synapse is formed with probability
 
         p_form exp(-d^2 / (2 sigma_form^2)),
 
@@ -60,23 +60,24 @@ class StructuralPlasticity(Rule):
     partner, so that feed-forward and lateral projections into one population compete for slots.
 
     attempts:  slots tried in a step, as a fraction of a population's slots. A tick of every(n)
-               makes the attempts of n steps, one step after the other, each on what the one before
-               left, at the weights and activity of the tick; other schedules those of one step.
+               makes the attempts of n steps, one step after another, each on the result of the
+               previous one, with the weights and activity of the tick; other schedules make those
+               of one step.
     rate:      attempts per second on each whole target population (f_rew, 1e4 in the paper), in
                worlds with a time of their own; it replaces ``attempts``.
-    slots:     s_max, slots of each unit (32); None takes the population's own, and where it has
-               none gives each unit as many as the starting graph holds for its projections on
-               average, the remainder to random units, so that all slots together are exactly the
+    slots:     s_max, slots of each unit (32). None takes those of the population; if it has none,
+               the starting edges of the population's projections are divided evenly among its
+               units, the remainder to random units, so that the number of slots equals that of
                starting edges.
     initial:   "uniform" fills every slot with a random partner at the start, "kernel" by the
                formation rule itself (the paper), "given" keeps the starting graph.
     partner:   "activity" draws in proportion to the units' recent activity, "spiked" among those
-               that spiked in the last time step (the paper), "uniform" among all units alike,
+               that spiked in the last time step (the paper), "uniform" among all units,
                "population" a source population first, then one of its units (what sPyNNaker's
                random selection does: units of small populations are chosen more often).
     p_form, sigma_form: of feed-forward projections; p_form_lateral, sigma_form_lateral: of those
                within one population. Sigmas in sides of the sheet: 2.5 and 1 of the model's 16.
-    p_elim_dep, p_elim_pot: 0.0245 and 1.36e-4 a try.
+    p_elim_dep, p_elim_pot: 0.0245 and 1.36e-4 for each attempt.
     threshold: weight below which a synapse is depressed (half of g_max in the paper); None: half
                of its projection's mean |weight|.
     birth:     weight of a new synapse: g_max = 0.2 in the paper; 0 leaves it to the world, which
@@ -85,12 +86,12 @@ class StructuralPlasticity(Rule):
     Deviations:
     - On an artificial network (the defaults) "recently active" is the standard deviation of a
       unit's value over the last batch; depressed means weak in magnitude, as weights have both
-      signs; units without a place (outputs) form at p_form whatever the distance.
-    - A partner that is connected already is a rejected formation, except where multapses are
-      allowed. A slot is tried at most once a step.
-    - On SpiNNaker the row of a presynaptic unit in a projection is as long as its core's memory
-      lets it be, and no synapse forms in a full one. Here rows have no end, unless
-      ``limits=[FanOut(most=...)]`` gives units one, over all projections.
+      signs; units without a position (outputs) form synapses with p_form at every distance.
+    - If the partner is connected already no synapse is formed, unless multapses are allowed. A slot
+      is tried at most once per step.
+    - On SpiNNaker the memory of a core bounds the row of a presynaptic unit in a projection, and no
+      synapse forms in a full row. Here rows are unbounded, unless ``limits=[FanOut(most=...)]``
+      bounds them, over all projections.
 
     The number of synapses stays at or below the slots. ``StructuralPlasticity.bogdan()`` is the
     published model.

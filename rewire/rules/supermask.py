@@ -40,23 +40,25 @@ CRITERIA: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Supermask(Silencing):
-    """A mask from training, on the weights from before it (Zhou et al. 2019, arXiv:1905.01067).
+    """A mask found by training, applied to the initial weights (Zhou et al. 2019,
+    arXiv:1905.01067).
 
     The network trains dense. Then exactly ``to`` of the edges are kept, those of the largest
-    ``criterion``, and their weights go back to what they were at the start: the accuracy is that of
+    ``criterion``, and their weights return to their initial values: the accuracy is that of
     untrained weights under a mask.
 
     criterion: "large_final" |w_f| (the lottery ticket's), "large_final_same_sign" w_f sign(w_i)
         (the paper's best supermask), "magnitude_increase" |w_f| - |w_i|, "movement" |w_f - w_i|.
-    weights: what the kept ones become: "initial", w_i; "signed", sign(w_i) times the standard
+    weights: the weights of kept edges: "initial", w_i; "signed", sign(w_i) times the standard
         deviation of the layer's initial weights (the paper's signed constant).
-    restore: "model" takes biases and norms back as well, as the paper; "weights" the sparse weights
-        alone, which any loop can. Random initial biases, torch's default, cost much: LeNet on
-        mnist5k at density .2, after 300 steps, 85 % of the test digits without biases, 71 % with.
-    when: the last two steps. At the first of them the mask is cut, and both leave the optimiser's
-        step out, so that whoever looks after the last step sees the supermask.
+    restore: "model" also restores biases and norms, as in the paper; "weights" restores the sparse
+        weights only, which is possible in any loop. Random initial biases, torch's default, cost
+        accuracy: LeNet on mnist5k at density .2, after 300 steps, has 85 % without biases and 71 %
+        with them.
+    when: the last two steps. The first of them prunes, and both skip the optimiser's step, so that
+        the network after the last step is the supermask.
 
-    The kept edges are the graph's: nothing falls silent.
+    The graph contains the kept edges only; no edge is silent.
 
     Deviations:
     - The default weights are the initial ones; the paper's best masks have the signed constant

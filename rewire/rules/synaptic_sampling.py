@@ -40,33 +40,33 @@ class SynapticSampling(Rule):
     """Synaptic sampling (Kappel, Habenschuss, Legenstein & Maass 2015, PLoS Comput Biol
     11:e1004485).
 
-    Every possible synapse has a parameter theta, which walks by the stochastic differential
-    equation (their equation 5, divided by the number of examples)
+    Every possible synapse has a parameter theta, which follows the stochastic differential equation
+    (their equation 5, divided by the number of examples)
 
         d theta = eta (prior (mu - theta) / sigma^2 - dL/d theta) dt + sqrt(2 eta prior T) dW,
 
-    so that, left alone, the network visits configurations in proportion to the posterior
-    p(theta) exp(-L / prior) at temperature T = 1. With theta > 0 there is a synapse, of the weight
-    sign exp(theta - theta_0) (their equation 10); with theta <= 0 there is none, and theta walks by
-    prior and noise alone until it is back above 0. Nothing holds the number of synapses: without a
-    loss it settles at Phi(mu / sigma) of all pairs, 69 % with the paper's prior.
+    so that the network visits configurations in proportion to the posterior p(theta) exp(-L /
+    prior) at temperature T = 1. With theta > 0 there is a synapse, of the weight sign exp(theta -
+    theta_0) (their equation 10); with theta <= 0 there is none, and theta follows prior and noise
+    only until it is above 0 again. The number of synapses is not fixed: without a loss it converges
+    to Phi(mu / sigma) of all pairs, 69 % with the paper's prior.
 
     mu, sigma: of the prior, normal, 0.5 and 1 in the paper.
-    theta_0: 3 in the paper: a synapse is born with the weight exp(-3), 0.05.
+    theta_0: 3 in the paper: a new synapse has the weight exp(-3), 0.05.
     prior: weight of the prior against the mean loss of an example: 1 / examples.
     temperature: T.
     eta: learning rate b; None takes the world's, after its schedule.
 
-    Turn weight decay off: the prior does its work. State: theta of every possible synapse,
+    Turn weight decay off: the prior replaces it. State: theta of every possible synapse,
     O(possible).
 
     Deviations:
-    - The world's own step moves weights; what it moved them by is taken as -eta dL/dw, from which d
-      theta = w dw. That is the equation for plain SGD; momentum, Adam and STDP are taken as they
-      come.
-    - The sign of a synapse never changes: that of its weight at the start where it has one, else
-      that of a hash of (seed, synapse). In a spiking world it is +1.
-    - A starting weight below exp(-theta_0) counts as that.
+    - The world's own step changes weights; this change dw is taken as -eta dL/dw, from which d
+      theta = w dw. For plain SGD that is the equation; with momentum, Adam or STDP it is an
+      approximation.
+    - The sign of a synapse never changes: it is that of its initial weight, or for a synapse
+      without one that of a hash of (seed, synapse). In a spiking world it is +1.
+    - An initial weight below exp(-theta_0) is treated as exp(-theta_0).
     - In a world whose weights have an upper bound (w_max of a spiking one) a weight is in units of
       it, and theta is held at theta_0 or below, where the weight is the bound.
 

@@ -41,18 +41,18 @@ class SynFlow(PruneAtStart):
     R is the sum of the outputs for an input of ones, every parameter and buffer replaced by its
     magnitude; a synapse's score is |w| dR/d|w|. In a ReLU network without biases that is the sum
     over all paths through it of the product of their |w|, and what enters a hidden unit leaves it
-    (Theorem 1). Biases take part by their magnitude, as in the authors' code, and begin paths
-    behind the first layer: at extreme densities those of torch's layers, which are not 0, let the
-    first layers empty, of which a warning tells. Set them to 0, or leave them out. Normalisation is
-    in evaluation mode.
+    (Theorem 1). Biases contribute by their magnitude, as in the authors' code, and begin paths
+    behind the first layer: at extreme densities the random biases of torch's layers cause the first
+    layers to lose all edges (a warning says so). Set biases to 0, or leave them out. Normalisation
+    is in evaluation mode.
 
-    rounds: the paper's 100; after round k of n there are rho^(k/n) of the edges, ranked anew in
-        what is left. ``SynFlow.one_shot()`` prunes in one round, which is what the authors' command
-        line does by default and what their paper shows to collapse layers.
+    rounds: the paper's 100; after round k of n a fraction rho^(k/n) of the edges remains, and the
+        remaining ones are ranked anew. ``SynFlow.one_shot()`` prunes in one round, which is what
+        the authors' command line does by default and what their paper shows to collapse layers.
     input: shape of one example, (784,) or (1, 28, 28); by default that of the probe's first batch,
-        whose numbers are not looked at.
-    precision: "double" computes the scores in float64 (in the authors' code a comment): products
-        over many layers leave float32. "single": in the type of the model.
+        whose values are not used.
+    precision: "double" computes the scores in float64, because products over many layers exceed the
+        range of float32. "single": in the type of the model.
 
     Deviations:
     - The scores are computed in float64; the authors' code computes in float32.

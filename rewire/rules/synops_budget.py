@@ -22,29 +22,31 @@ Order = Literal["per-operation", "magnitude"]
 
 @dataclass(frozen=True, kw_only=True)
 class SynOpsBudget(Rule):
-    """At most ``most`` synaptic operations an example, the events that neuromorphic hardware
-    computes by (Merolla et al. 2014, doi:10.1126/science.1254642).
+    """A bound on the synaptic operations of an example, the events that cost time and energy on
+    neuromorphic hardware (Merolla et al. 2014, doi:10.1126/science.1254642).
 
-    A synaptic operation is a spike that a live synapse carries: over the layers that the model
+    A synaptic operation is a spike that a live synapse transmits: over the layers that the model
     names in ``takes_spikes``, the sum over synapses of the spikes of their presynaptic units, in
-    all time steps (of a convolution at every place that the kernel's weight takes it to), a mean
-    over the examples of the probe. The first look is before step 0. Where a look finds more than
-    ``most``, synapses go in the order of ``by``, as many as it takes: how many is found by
-    bisection, the spikes being measured anew without them at each of its steps, since fewer
-    synapses also change who spikes. Synapses that carry nothing stay, and each projection keeps
-    one that costs something. Between looks weights move, and the operations with them.
+    all time steps (of a convolution: at every output position of the kernel's weight), as a mean
+    over the examples of the probe. The first measurement is before step 0. If it exceeds ``most``,
+    synapses are dropped in the order of ``by``, as many as necessary. Their number is found by
+    bisection; at each step the spikes are measured anew, because dropped synapses also change the
+    activity. Synapses that transmit no spike stay, and each projection keeps one that does. Between
+    measurements weights change, and the operations with them.
 
-    It drops alone; beside a rule that rewires at a constant number of synapses, that rule goes on
-    with what is left: ``rule=[DeepR(), SynOpsBudget(most=2e4)]``, the budget last.
+    The rule only drops synapses. Together with a rule that rewires at a constant number of
+    synapses, ``rule=[DeepR(), SynOpsBudget(most=2e4)]`` (this rule last), the other rule continues
+    with the remaining number.
 
-    most: synaptic operations of an example, or a schedule of them: ``cubic(2e5, 2e4, stop=0.75)``.
-    by: which synapses go first: "per-operation", those of smallest |w| / operations, or
-        "magnitude", those of smallest |w| (which is that order for a synapse's mean current
-        |w| x operations). The smaller key first among equals.
-    when: the looks; one more costs a pass over the probe, one that cuts log2(synapses) of them.
+    most: the largest number of synaptic operations of an example, or a schedule: ``cubic(2e5, 2e4,
+    stop=0.75)``.
+    by: which synapses are dropped first: "per-operation", those of smallest |w| / operations, or
+        "magnitude", those of smallest |w|. Ties are broken by the smaller key.
+    when: when to measure; a measurement costs a pass over the probe, and one that drops synapses
+    log2(synapses) passes.
 
-    Shi et al. 2024 (https://openreview.net/forum?id=eoSeaK4QJo) prune weights and neurons for fewer
-    synaptic operations; the bound, and how it is met, are ours.
+    Shi et al. 2024 (https://openreview.net/forum?id=eoSeaK4QJo) prune weights and neurons to reduce
+    synaptic operations; the bound, and the method to meet it, are not from that paper.
 
     Needs a probe, and a model with spikes: both torch worlds.
 

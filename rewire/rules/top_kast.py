@@ -33,21 +33,22 @@ PAPER = """
 class TopKAST(Silencing):
     """Top-K always sparse training (Jayakumar et al. 2020, arXiv:2106.03517).
 
-    The largest |w| of each layer, exactly ``to`` of its edges, are live (the set A). The step moves
-    these and the next ``more`` largest (B, which contains A), which are silent: they train on the
-    gradient they would have. All others keep their value until |w| of theirs is among the largest.
+    The largest |w| of each layer, exactly ``to`` of its edges, are live (the set A). The step
+    changes these and the next ``more`` largest (B contains A), which are silent and train by the
+    gradient that they would have. All others keep their value until they are among the largest.
 
-    more:    density of what trains beyond the live edges, M of the paper's D + M.
-    decay:   lambda of the exploration loss (eq. 3): after the step, w <- w - lr lambda w in A and
-             w <- w - lr lambda / D w in B without A, with D the density ``to``: who is not live
-             has to grow fast to become it. The model's optimiser should have no decay of its own.
-    refresh: steps from one choice of A and B to the next; the paper finds 1 and 100 alike.
+    more:    density of the edges that train in addition to the live ones, M of the paper's D + M.
+    decay:   lambda of the exploration loss (eq. 3): after the step, w <- w - lr lambda w in A and w
+             <- w - lr lambda / D w in B without A, with D the density ``to``: edges that are not
+             live have to grow fast to become live. The model's optimiser should have no decay.
+    refresh: steps from one choice of A and B to the next; 1 and 100 gave the same in the paper.
 
     Deviations:
     - The penalty is applied after the step, not through its momentum.
     - Weights that do not train keep their moments as they are; the paper's optimiser gives them a
       gradient of 0.
-    - One density for all layers by default, the paper's; ``scope="global"`` ranks all together.
+    - By default all layers have the same density, as in the paper; ``scope="global"`` ranks all
+      together.
 
     >>> import torch, rewire
     >>> layer = torch.nn.Linear(20, 10)

@@ -47,22 +47,23 @@ class UnitPruning(PruneAtStart):
     """Drop whole units, those of smallest score, with all their synapses: structured pruning (Li et
     al. 2017, arXiv:1608.08710, section 3.1: filters by the sum of their |w|).
 
-    Units are those of populations that both receive and send: hidden units of a chain of layers,
-    channels, recurrent units, hidden units of a block's feed-forward part, what attention's values
-    hand to its output. A unit's score is the mean over its synapses (within a layer that ranks as
-    the paper's sum does). Both its rows and its columns go, so that a smaller dense layer computes
-    the same. Each population keeps one unit at least.
+    Prunable units are those of populations that both receive and send: hidden units of a chain of
+    layers, channels, recurrent units, hidden units of a block's feed-forward part, and the values
+    of attention. A unit's score is the mean over its synapses (within a layer that ranks as the
+    paper's sum does). Both its rows and its columns are dropped, so that a smaller dense layer
+    computes the same. Each population keeps at least one unit.
 
     score: "weight", |w|, or the name of any signal of pairs, |signal|: "connection_sensitivity"
         (SNIP's), "fisher". times_weight: times |w|; with "input_norm" that is Wanda's score.
-    of: the synapses that a unit's score is of: "incoming", the paper's, "outgoing" or "both".
-    scope: "layer" takes the same part of each population, "global" ranks all units together.
-    keep: the fraction of units to keep, of each population or of all; exactly so many, rounded.
-        None: as many as the edges of the density asked for allow.
+    of: the synapses over which the score of a unit is computed: "incoming" (the paper's),
+    "outgoing" or "both".
+    scope: "layer" prunes the same share of each population, "global" ranks all units together.
+    keep: the fraction of units to keep, of each population or of all, rounded to an exact number.
+        None: as many as the density asked for allows.
 
     Deviations:
-    - Units go once, without the paper's training of what is left (train on in your own loop).
-    - No layer is spared by its sensitivity (use ``On``).
+    - Units are pruned once, without the paper's further training (continue in your own loop).
+    - No layer is excluded because of its sensitivity (use ``On``).
 
     >>> import torch, rewire
     >>> from torch import nn

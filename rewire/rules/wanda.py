@@ -34,24 +34,24 @@ class Wanda(ByInputs):
     """Keep the weights of largest |w_ij| ||x_j|| in each row (Sun et al. 2023, arXiv:2306.11695,
     equation 1), ||x_j|| the norm of the weight's input over all tokens of the probe's batches.
 
-    Of a trained model: attach it, and what is left is the pruned model, whose other weights are
-    what they were. No gradient is needed, only forward passes, one over the batches for each block
-    of layers (:func:`rewire.rules.shared.blocks.block_of`): the inputs of a block are seen through
-    the blocks that were pruned before it, as in the authors' code.
+    For a trained model: when `attach` returns, it is pruned, and the kept weights are unchanged.
+    The rule needs no gradient, only forward passes, one over the batches for each block of layers
+    (:func:`rewire.rules.shared.blocks.block_of`): the inputs of a block are computed with the
+    earlier blocks pruned, as in the authors' code.
 
-    scope: "row" compares within the weights of one output, the paper's way; "layer" within the
-        layer.
-    sequential, layers, n, m: as of the base classes. The paper has one density in every layer: pass
+    scope: "row" compares the weights of one output, as in the paper; "layer" those of the layer.
+    sequential, layers, n, m: as in the base classes. The paper has one density in every layer: pass
         ``distribution="uniform"``.
 
-    Convolutions, which the paper does not prune, have rows of output channels and inputs by channel
-    and place of the kernel; recurrent layers a row for each gate of a unit. Embeddings are refused.
+    For convolutions, which the paper does not prune, rows are output channels, and inputs are pairs
+    of a channel and a kernel position; recurrent layers have a row for each gate of a unit.
+    Embeddings are refused.
 
     Deviations:
-    - Rows keep even shares of their layer's count: where it does not come out even, the first rows
-      keep one more (the authors round every row down).
-    - Layers that n of m does not divide are refused, or left dense; the authors' last, shorter
-      group keeps n.
+    - The count of a layer is divided evenly among its rows; a remainder goes to the first rows (the
+      authors round every row down).
+    - Layers whose inputs are no multiple of m are refused, or left dense; in the authors' code the
+      last, shorter group keeps n.
 
     >>> import torch, rewire
     >>> from torch import nn

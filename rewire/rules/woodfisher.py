@@ -36,28 +36,27 @@ class WoodFisher(Ranked):
     (Hassibi & Stork 1993) with the empirical Fisher matrix for the Hessian, in diagonal blocks.
 
     Training starts dense. At each tick, after the optimiser's step, with F = damp I + the mean of
-    g_n g_n^T over the probe's examples n, in blocks of ``block`` synapses that follow each other
-    in a projection: the synapses of smallest w_q^2 / (2 [F^-1]_qq) are dropped, and the others of
-    their blocks move to make up for it.
+    g_n g_n^T over the probe's examples n, in blocks of ``block`` synapses that follow each other in
+    a projection: the synapses of smallest w_q^2 / (2 [F^-1]_qq) are dropped, and the others of
+    their blocks change to compensate for it.
 
-    block:  synapses in a block, of those that are left (the last block of a projection is
-        shorter). O(edges x block) memory, O(edges x block^2) time.
+    block:  number of remaining synapses in a block (the last block of a projection is shorter).
+        O(edges x block) memory, O(edges x block^2) time.
     damp:   lambda, that of the authors' MNIST scripts; their ImageNet ones have 1e-5.
-    survivors: how they move. "joint": the one move that is optimal for all that a block loses
-        (Hassibi & Stork's constraints, all at once). "singles", the paper's: each dropped weight
-        q moves the others by -w_q F^-1 e_q / [F^-1]_qq, and these moves add up; where many go at
-        once, or ``damp`` is small, to far too much. "nothing": they stay, which is the ablation.
+    survivors: how the remaining weights change. "joint": the change that is optimal for all weights
+        that a block loses (Hassibi & Stork's constraints, all at once). "singles", the paper's:
+        each dropped weight q changes the others by -w_q F^-1 e_q / [F^-1]_qq, and these changes are
+        added; the sum is far too large if many weights are dropped at once or ``damp`` is small.
+        "nothing": they do not change (an ablation).
 
-    The paper gets F^-1 by one rank-one (Woodbury) update an example; here each block is inverted
-    by its Cholesky factor, in float64: the same matrix. Memory of the examples' gradients: one
-    number for each edge and example; some hundred examples do. Moments of the survivors stay as
-    they are.
+    Memory of the examples' gradients: one number for each edge and example; some hundred examples
+    are enough. Moments of the remaining weights do not change.
 
     Deviations:
     - "joint" is the default (dropping a fifth of a small network at once by "singles" cost up to
       three times as much, at the paper's damp).
-    - The authors' blocks are of the dense layer, with masked gradients; here they are cut anew
-      among the edges that are left.
+    - The authors' blocks are those of the dense layer, with masked gradients; here blocks are
+      formed anew from the remaining edges.
     - The inverse is by Cholesky factors in float64, the authors' by Woodbury updates: the same
       matrix.
 
