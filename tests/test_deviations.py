@@ -12,12 +12,12 @@ OF_PAPERS = {rule.__name__: rule for rule in rules.BUILT_IN
              if not rule.source.startswith("control:")}  # fmt: skip
 # What was done otherwise and not said, a word of each.
 SAID = {
-    "GraNet": "returns at 0",
-    "CHT": "``soft=True`` is not the soft rule CHTs",
+    "GraNet": "In the authors' code it becomes 0",
+    "CHT": "``soft=True`` is not the soft rule of the 2025 paper",
     "MovementPruning": "ranks the scores within each matrix",
-    "GradR": "divides that too by its bias correction",
-    "STR": "so do their moments",
-    "SoftThreshold": "so do their moments",
+    "GradR": "divides this too by its bias correction",
+    "STR": "Silent weights and their moments do not change",
+    "SoftThreshold": "Silent weights and their moments do not change",
     "TopKAST": "keep their moments",
     "EdgePopup": "multiplies the fan-in by the share that is *not* live",
     "IMP": "begins each level with an optimiser without moments",
@@ -47,7 +47,7 @@ def test_the_command_shows_all_there_is_to_know_of_a_rule(capsys):
     shown = capsys.readouterr().out
     assert "MEST: during training, constant budget; budget exact; needs growth" in shown
     assert "Liu et al. 2021, arXiv:2106.10404" in shown and ">>>" not in shown
-    assert "\n- A synapse that (1) prunes" in shown and "returns at 0" in shown
+    assert "\n- A synapse that (1) prunes" in shown and "code it becomes 0" in shown
     assert cli.main(["rules", "GraNet", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["deviations"] == list(rules.GraNet.deviations())
