@@ -21,7 +21,7 @@ from __future__ import annotations
 import gc
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import brian2 as b2
@@ -41,6 +41,19 @@ from rewire.worlds.brian.world import Brian
 SEEDS = 10
 LARGER = {32: 5.0, 64: 2.0}  # side of a sheet -> simulated seconds a call
 PROGRAMS = {16: 100.0, 64: 10.0}  # of programs of their own
+MAP: dict[str, tuple[float, rewire.Rule | None]] = {  # period of ticks in ms, and rule
+    "static": (1, rewire.Static()), "1ms": (1, None), "10ms": (10, None)
+}  # fmt: skip
+RULES: dict[str, rewire.Rule] = {  # in ticks of 1 ms
+    "static": rewire.Static(),
+    "structural_plasticity": rewire.StructuralPlasticity.bogdan(),
+    "set": rewire.SET(when=rewire.every(100)),
+    "deep_r": rewire.DeepR(eta=0.01, l1=0.01, temperature=1e-6),
+    "homeostatic_growth": rewire.HomeostaticGrowth(
+        signal="rate", curve="linear", epsilon=20.0, growth=1.0, tau=1.0, when=rewire.every(10)
+    ),
+}
+OF_RULES = {16: 20.0, 64: 5.0}
 BARS = {
     "rewiring_over_static_1ms": at_most(1.5),
     "rewiring_over_static_10ms": at_most(1.2),
@@ -84,7 +97,7 @@ def measure(
     quick: seconds instead of minutes, on a small map: shows that it runs, measures nothing, and
         builds a program only where ``only`` asks for it.
     target: of code generation; cython unless ``quick``.
-    only: a part: "runtime", "sizes" or "standalone".
+    only: a part: "runtime", "sizes", "standalone" or "rules".
     projects: a folder in which programs are built and stay, so that the next time compiles less.
     """
     b2.prefs.codegen.target = target or ("numpy" if quick else "cython")
@@ -96,6 +109,8 @@ def measure(
             found |= by_size(side, length, 2 if quick else 5)
     if only == "standalone" or (only is None and not quick):
         found |= programs(quick, projects)
+    if only == "rules" or (only is None and not quick):
+        found |= compiled_rules(quick, projects)
     found["target"], found["native"] = b2.prefs.codegen.target, int(kernels is not None)
     return found
 
@@ -179,7 +194,7 @@ def programs(quick: bool, projects: str | None) -> Result:
         size = side**2
         with tempfile.TemporaryDirectory() as project:
             kept = Path(project if projects is None else projects) / str(side)
-            times, compiled = program(side, length, kept, repetitions)
+            times, compiled = program(side, length, kept, repetitions, MAP)
         found |= _spent(times, length, f"standalone_{{}}_{size}_cpu_per_second")
         found[f"standalone_over_static_1ms_{size}"] = ratio(times, "1ms", "static")
         found[f"standalone_over_static_10ms_{size}"] = ratio(times, "10ms", "static")
@@ -197,13 +212,61 @@ def programs(quick: bool, projects: str | None) -> Result:
     }
 
 
-def program(side: int, length: float, project: Path, repetitions: int) -> tuple[Times, float]:
-    """CPU seconds of the map's program with a rule that never acts, and in batches of 1 and 10 ms;
-    and the CPU seconds of its compilation. What is told to the program differs, not its code."""
+def compiled_rules(quick: bool, projects: str | None) -> Result:
+    """Each rule that is compiled: in this process at 256 neurons a layer, and in programs."""
+    found: Result = {}
+    repetitions = 2 if quick else 3
+    for side, length in ({4: 0.05} if quick else OF_RULES).items():
+        size = side**2
+        rules = RULES | {"structural_plasticity": attempts_of(side)}
+        if side == min(OF_RULES) or quick:
+            times = from_the_start(side, rules, length, repetitions)
+            found |= _spent(times, length, f"{{}}_runtime_{size}_cpu_per_second")
+        with tempfile.TemporaryDirectory() as project:
+            kept = Path(project if projects is None else projects) / f"rules_{side}"
+            variants = {n: (1.0, rule) for n, rule in rules.items()}
+            times, found[f"compiled_in_{size}"] = program(side, length, kept, repetitions, variants)
+        found |= _spent(times, length, f"{{}}_standalone_{size}_cpu_per_second")
+        for name in rules:
+            found[f"{name}_over_static_{size}"] = ratio(times, name, "static")
+            spent = found.get(f"{name}_runtime_{size}_cpu_per_second")
+            if isinstance(spent, float):
+                found[f"{name}_gain_{size}"] = spent * length / float(np.median(times[name]))
+    return found
+
+
+def attempts_of(side: int) -> rewire.Rule:
+    """Structural plasticity with as many attempts for each neuron as the published map."""
+    return rewire.StructuralPlasticity.bogdan(rate=1e4 * side**2 / 256)
+
+
+def from_the_start(
+    side: int, rules: Mapping[str, rewire.Rule], length: float, repetitions: int
+) -> Times:
+    """CPU seconds in this process, of a new map each time, simulated for a little before."""
+    waiting = dict[str, list[rewire.Session]]()
+
+    def prepare() -> None:
+        for name, rule in rules.items():
+            waiting[name] = sessions_on(side, 1, rule=rule)
+            drive(*waiting[name], duration=10 * b2.ms)
+
+    def call(name: str) -> Callable[[], None]:
+        return lambda: drive(*waiting[name], duration=length * second)
+
+    return interleaved({name: call(name) for name in rules}, repetitions, prepare=prepare)
+
+
+def program(
+    side: int,
+    length: float,
+    project: Path,
+    repetitions: int,
+    variants: Mapping[str, tuple[float, rewire.Rule | None]],
+) -> tuple[Times, float]:
+    """CPU seconds of the map's program at each period of ticks in ms, with each rule; and the CPU
+    seconds of its compilation. What is told to the program differs, not its code."""
     settings, compiled = dict[str, bytes](), 0.0
-    variants: dict[str, tuple[float, rewire.Rule | None]] = {
-        "static": (1, rewire.Static()), "1ms": (1, None), "10ms": (10, None)
-    }  # fmt: skip
     b2.set_device("cpp_standalone", build_on_run=False)
     try:
         for name, (period, rule) in variants.items():
@@ -231,7 +294,7 @@ def program(side: int, length: float, project: Path, repetitions: int) -> tuple[
 
 def main(arguments: Sequence[str] | None = None) -> int:
     target = {"choices": ["cython", "numpy"], "help": "code generation target"}
-    only = {"choices": ["runtime", "sizes", "standalone"], "help": "measure a part"}
+    only = {"choices": ["runtime", "sizes", "standalone", "rules"], "help": "measure a part"}
     projects = {"metavar": "DIR", "help": "where programs are built, and stay"}
     return command(
         "brian", __doc__, measure, BARS, arguments, target=target, only=only, projects=projects

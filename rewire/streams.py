@@ -76,9 +76,22 @@ class Stream:
         >>> [*parts.doubles(2), *parts.doubles(1)] == whole.doubles(3).tolist()
         True
         """
+        return doubles(n, self.skip_doubles(n))
+
+    def skip_doubles(self, n: int) -> int:
+        """The counter at which the next ``n`` of them begin: for programs that draw them."""
         counter = ((self.key >> 64) + self._doubles * GOLDEN) % 2**64
         self._doubles += n
-        return doubles(n, counter)
+        return counter
+
+    def order(self, n: int) -> np.ndarray:
+        """The integers 0 .. n - 1 in random order, all orders equally likely, int64: as programs
+        without numpy draw it.
+
+        >>> sorted(Stream(0, "example", 0).order(5).tolist())
+        [0, 1, 2, 3, 4]
+        """
+        return self.doubles(n).argsort(kind="stable")
 
     def sequence(self) -> int:
         """A counter from which numbers can be drawn that nothing else of this stream draws."""

@@ -34,3 +34,9 @@ def test_quick_measures_larger_sheets(capsys):
 def test_quick_measures_programs(capsys):
     measured = quickly(capsys, "standalone")
     assert {"standalone_gain_1ms", "standalone_over_static_1ms_16"} <= measured
+
+
+@pytest.mark.slow
+def test_quick_measures_compiled_rules(capsys):
+    measured = quickly(capsys, "rules")
+    assert {f"{rule}_gain_16" for rule in brian.RULES} <= measured

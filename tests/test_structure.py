@@ -50,6 +50,7 @@ FLOORS: list[tuple[str, ...]] = [
     ),
     ("rewire.signals",),
     (
+        "rewire.compiled",
         "rewire.rule",
         "rewire.world",
         "rewire.offer",

@@ -9,11 +9,6 @@
 #include <cstdint>
 #include <vector>
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC push_options  // standalone programs are compiled with -ffast-math
-#pragma GCC optimize("no-fast-math", "fp-contract=off")
-#endif
-
 namespace slots {
 
 // Attempts of some ticks: place (ticks, 2, n) unit and slot, luck (ticks, 3, n), from numbers in
@@ -104,7 +99,3 @@ struct ByWeight {
 };
 
 }  // namespace slots
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC pop_options
-#endif

@@ -13,27 +13,11 @@
 #include "queue.hpp"
 #include "random.hpp"
 #include "slots.hpp"
+#include "walk.hpp"
 
 namespace {
 
 // -- DEEP R's walk ------------------------------------------------------------------------------
-
-// One block of at most BLOCK: theta = sign * weight - drift + kick, and whether one is below 0.
-template <class T>
-inline bool move_block(const T* w, const int8_t* s, const float* noise, T down, float spread,
-                       int64_t n, T* out) {
-    int below = 0;
-    if (noise == nullptr) {
-        for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(s[i]) * w[i] - down;
-    } else {
-        for (int64_t i = 0; i < n; ++i) {
-            const float kick = noise[i] * spread;
-            out[i] = (static_cast<T>(s[i]) * w[i] - down) + static_cast<T>(kick);
-        }
-    }
-    for (int64_t i = 0; i < n; ++i) below |= out[i] < 0;
-    return below != 0;
-}
 
 WIDE bool moved(const float* w, const int8_t* s, const float* noise, float down, float spread,
                 int64_t n, float* out) {
@@ -43,12 +27,6 @@ WIDE bool moved(const float* w, const int8_t* s, const float* noise, float down,
 WIDE bool moved(const double* w, const int8_t* s, const float* noise, double down, float spread,
                 int64_t n, double* out) {
     return move_block(w, s, noise, down, spread, n, out);
-}
-
-// theta as weights again.
-template <class T>
-inline void sign_block(const int8_t* s, int64_t n, T* out) {
-    for (int64_t i = 0; i < n; ++i) out[i] *= static_cast<T>(s[i]);
 }
 
 WIDE void signed_again(const int8_t* s, int64_t n, float* out) { sign_block(s, n, out); }

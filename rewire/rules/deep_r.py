@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..compiled import Ahead, Compiled, normals
 from ..fields import NonNegative
-from ..graph import Edit, Graph
+from ..graph import Edit, Graph, Space
 from ..kernels.walk import Walked, walk, walk_and_draw
 from ..rule import Budget, Rule, State
 from ..select.choose import counts_by, groups
@@ -73,6 +74,10 @@ class _Walk(Rule):
         eta = signals.lr() if self.eta is None else self.eta
         assert eta is not None
         return eta
+
+    @property
+    def _noisy(self) -> bool:
+        return (self.noise if self.temperature is None else self.temperature) != 0
 
     def _scales(self, eta: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
         """Drift and noise of one tick; a tick that stands for n steps scales by n and sqrt(n)."""
@@ -171,13 +176,12 @@ class DeepR(_Walk):
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
         drift, spread = self._scales(self._rate(graph, signals))
-        noisy = (self.noise if self.temperature is None else self.temperature) != 0
         # Algorithm 1, an iteration, of which the world's own step was - eta dE/dtheta_k:
         # for all active k:
         #     theta_k <- theta_k - eta alpha + sqrt(2 eta T) nu_k
         #     if theta_k < 0 then set k dormant
         walked = _walk(
-            graph, drift, spread, rng, noisy=noisy, turned=state["turned"],
+            graph, drift, spread, rng, noisy=self._noisy, turned=state["turned"],
             scope=self.scope if self.draw == "synapse" else None,
         )  # fmt: skip
         weight, dormant = {"weight": walked.weight}, walked.dormant
@@ -193,6 +197,21 @@ class DeepR(_Walk):
         if self.birth:
             birth["weight"] = sign * np.float32(self.birth)
         return Edit(set=weight, drop=dormant, add=woken, birth=birth), state
+
+    def compiled(self, space: Space) -> Compiled:
+        others = []
+        if self.draw == "layer":
+            others.append("DeepR's draw='layer' is not compiled, draw='synapse' is")
+
+        def settings(ahead: Ahead) -> list[Any]:
+            newborn = ahead.newborn(float(np.float32(self.birth)))
+            drift, spread = self._scales(self.eta)  # type: ignore[arg-type]
+            return [
+                [self.scope == "global"], np.array([drift, spread], float), np.array(newborn),
+                ahead.keys, normals(self._noisy),
+            ]  # fmt: skip
+
+        return Compiled(settings, not_compiled=others)
 
     def _woken(
         self, graph: Graph, walked: Walked, state: State, rng: Stream

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import exp, log, sqrt
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..compiled import Ahead, Compiled
 from ..fields import NonNegative
-from ..graph import NOTHING, Edit, Graph
+from ..graph import NOTHING, Edit, Graph, Space
 from ..rule import Budget, Rule, State
 from ..signals import Signals
 from ..streams import Stream
@@ -81,7 +82,7 @@ class HomeostaticGrowth(Rule):
     """
 
     budget: ClassVar[Budget] = Budget("reported", outcome=GROWN)
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     kind: ClassVar[str] = "neuromorphic"
     source: ClassVar[str] = "Butz & van Ooyen 2013, doi:10.1371/journal.pcbi.1003259"
     bibtex: ClassVar[str] = PAPER
@@ -114,13 +115,21 @@ class HomeostaticGrowth(Rule):
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset({self.signal})
 
+    @property
+    def _peak(self) -> tuple[float, float]:
+        """xi and zeta of the growth curve."""
+        zeta = (self.epsilon - self.eta) / (2 * sqrt(log(2)))
+        return (self.eta + self.epsilon) / 2, zeta
+
     def speed(self, calcium: np.ndarray) -> np.ndarray:
         """dz/dt of units with this calcium (their figure 2)."""
         if self.curve == "linear":
             return self.growth * (1 - calcium / self.epsilon)
-        xi = (self.eta + self.epsilon) / 2
-        zeta = (self.epsilon - self.eta) / (2 * sqrt(log(2)))
-        return self.growth * (2 * np.exp(-(((calcium - xi) / zeta) ** 2)) - 1)
+        xi, zeta = self._peak
+        off = (calcium - xi) / zeta
+        # one by one: numpy's own differs in the last bit from processor to processor
+        bell = np.array([exp(x) for x in (-(off * off)).ravel().tolist()]).reshape(off.shape)
+        return self.growth * (2 * bell - 1)
 
     def start(self, graph: Graph, signals: Signals, rng: Stream) -> tuple[Edit, State]:
         state: dict[str, Tensor] = {}
@@ -131,26 +140,30 @@ class HomeostaticGrowth(Rule):
                 state[f"{end}/{p.name}"] = torch.from_numpy(counts.astype(np.float64))
         return Edit(), state
 
+    def _decay(self, clock: Clock) -> tuple[float, float]:
+        """The time from a tick to the next, and what is left of calcium after it."""
+        n = self.when.n if isinstance(self.when, Every) else 1
+        span = n * (1.0 if clock.dt is None else clock.dt)
+        return span, exp(-span / self.tau)
+
     def update(
         self, graph: Graph, signals: Signals, state: State, rng: Stream, clock: Clock
     ) -> tuple[Edit, State]:
-        n = self.when.n if isinstance(self.when, Every) else 1
-        span = n * (1.0 if clock.dt is None else clock.dt)
-        after = dict(state)
-        # dC/dt = (activity - C) / tau
-        for name in {p.source for p in graph.projections} | {p.target for p in graph.projections}:
+        span, decay = self._decay(clock)
+        after, speed = dict(state), dict[str, np.ndarray]()
+        # dC/dt = (activity - C) / tau, and dz/dt by the growth curve, of both kinds of elements
+        for name in _joined(graph.space):
             now = signals.node(self.signal, name).double()
-            decay = exp(-span / self.tau)
             before = state.get(f"calcium/{name}", now)  # as if it had been so all along
-            after[f"calcium/{name}"] = before * decay + now * (1 - decay)
+            after[f"calcium/{name}"] = calcium = before * decay + now * (1 - decay)
+            speed[name] = self.speed(calcium.numpy())
         drop, add = [], list[int]()
         room = _Free(graph)
         for i, p in enumerate(graph.projections):
-            # dz/dt by the growth curve, of both kinds of elements
-            elements = []
-            for end, population in (("pre", p.source), ("post", p.target)):
-                speed = self.speed(after[f"calcium/{population}"].numpy())
-                elements.append(np.maximum(state[f"{end}/{p.name}"].numpy() + span * speed, 0))
+            elements = [
+                np.maximum(state[f"{end}/{p.name}"].numpy() + span * speed[population], 0)
+                for end, population in (("pre", p.source), ("post", p.target))
+            ]
             # synapses without an element break, then vacant elements are paired
             surplus = self._surplus(graph, i, elements, rng)
             drop.append(surplus)
@@ -172,15 +185,22 @@ class HomeostaticGrowth(Rule):
     @staticmethod
     def _surplus(graph: Graph, i: int, elements: list[np.ndarray], rng: Stream) -> np.ndarray:
         """Rows of the synapses that have lost their axonal or their dendritic element."""
-        rows = np.arange(*graph.bounds[i : i + 2])
-        for end, z in enumerate(elements):
-            unit = graph.locate()[1 + end].numpy()[rows]
-            # the first of each unit, in random order, stay
-            order = np.lexsort((rng.doubles(len(rows)), unit))
-            ranked = unit[order]
-            rank = np.arange(len(rows)) - ranked.searchsorted(ranked)
-            rows = rows[order[rank < np.floor(z)[ranked]]]
-        return np.setdiff1d(np.arange(*graph.bounds[i : i + 2]), rows)
+        first, end = graph.bounds[i : i + 2]
+        rows = np.arange(first, end)
+        for unit, z in zip(graph.locate()[1:], elements, strict=True):
+            of, whole = unit.numpy()[first:end], np.floor(z)
+            # most ticks leave every unit what it has
+            more = np.bincount(of[rows - first], minlength=len(z)) > whole
+            if not more.any():
+                continue
+            # the first of each unit that has too many, in random order, stay
+            many = more[of[rows - first]]
+            some = rows[many]
+            order = np.lexsort((rng.doubles(len(some)), of[some - first]))
+            ranked = of[some[order] - first]
+            rank = np.arange(len(some)) - ranked.searchsorted(ranked)
+            rows = np.sort(np.concatenate([rows[~many], some[order[rank < whole[ranked]]]]))
+        return np.setdiff1d(np.arange(first, end), rows, assume_unique=True)
 
     def _pair(
         self,
@@ -199,23 +219,55 @@ class HomeostaticGrowth(Rule):
                   for z, n in zip(elements, bound, strict=True)]  # fmt: skip
         vacant[1] = np.minimum(vacant[1], room.free(i))
         # both kinds in random order: the k-th of one meets the k-th of the other
-        ends = [rng.numpy.permutation(np.repeat(np.arange(len(v)), v)) for v in vacant]
+        ends = [np.repeat(np.arange(len(v)), v)[rng.order(int(v.sum()))] for v in vacant]
         many = min(map(len, ends))
-        formed = list[int]()
+        formed = dict[int, int]()  # how often each key
         for pre, post, luck in zip(ends[0], ends[1], rng.doubles(many), strict=False):
             if p.source == p.target and pre == post:
                 continue
             key = graph.topology.new_key(i, int(pre), int(post), int(luck * p.taps))
-            if key is None or (key in formed and not p.multapses):
-                continue
-            formed.append(key)
-        _, pre, post = space.locate(torch.tensor(formed, dtype=torch.int64))
+            if key is not None and (key not in formed or p.multapses):
+                formed[key] = formed.get(key, 0) + 1
+        keys = [key for key, times in formed.items() for _ in range(times)]
+        _, pre, post = space.locate(torch.tensor(keys, dtype=torch.int64))
         for z, n, unit in zip(elements, bound, (pre, post), strict=True):
             n += np.bincount(unit.numpy(), minlength=len(n))
             # whole elements that are still vacant decay, the one that is growing does not
             z -= self.tau_vacant * np.maximum(np.floor(z) - n, 0)
         room.take(i, post.numpy())
-        return formed
+        return keys
+
+    def compiled(self, space: Space) -> Compiled:
+        others, names = [], _joined(space)
+        if self.signal != "rate":
+            others.append(f"HomeostaticGrowth's signal={self.signal!r} is not compiled, 'rate' is")
+        ends = [f"{end}/{p.name}" for p in space.projections for end in ("pre", "post")]
+
+        def settings(ahead: Ahead) -> list[Any]:
+            span, decay = self._decay(ahead.clock)
+            curve = [decay, span, self.growth, *self._peak, self.epsilon, self.tau_vacant]
+            where = [ahead.place(name) for name in names]
+            return [
+                np.array(curve, float), [self.curve == "linear"],
+                np.array(ahead.newborn(self.birth)), *zip(*where, strict=True),
+                [space.population[name].size for name in names],
+                [names.index(p.source) for p in space.projections],
+                [names.index(p.target) for p in space.projections],
+                *(ahead.state[end].numpy() for end in ends), ahead.keys,
+            ]  # fmt: skip
+
+        def state(ahead: Ahead, arrays: list[np.ndarray]) -> State:
+            keys = [*(f"calcium/{name}" for name in names), *ends]
+            found = zip(keys, arrays, strict=True)
+            return {**ahead.state, **{k: torch.from_numpy(x) for k, x in found if len(x)}}
+
+        return Compiled(settings, state, tuple(names) if not others else (), others)
+
+
+def _joined(space: Space) -> list[str]:
+    """The populations that synapses join, in the order of the space."""
+    ends = {name for p in space.projections for name in (p.source, p.target)}
+    return [p.name for p in space.populations if p.name in ends]
 
 
 def _synapses(

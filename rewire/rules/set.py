@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import Edit, Graph
+from ..compiled import Ahead, Compiled, normals
+from ..graph import Edit, Graph, Space
 from ..rule import Rule, State
 from ..select.choose import groups, largest, ranked_numbers, smallest
 from ..select.grow import replace_at_random
@@ -100,23 +103,34 @@ class SET(Rule):
     ) -> tuple[Edit, State]:
         # remove the fraction zeta of the weakest synapses of each layer
         fraction = value(self.fraction, clock)
-        weakest = self._by_sign if self.drop == "signed" else self._by_magnitude
+        weakest = _by_sign if self.drop == "signed" else _by_magnitude
         rows = [weakest(graph["weight"][lo:hi], fraction) + lo for lo, hi in groups(graph, "layer")]
         # add as many at random
         edit = replace_at_random(graph, torch.cat(rows), rng, graph["weight"].abs())
         birth = {"weight": rng.normal(edit.n_add) * self.birth} if self.birth else {}
         return Edit(drop=edit.drop, add=edit.add, birth=birth), state
 
-    @staticmethod
-    def _by_magnitude(weight: Tensor, fraction: float) -> Tensor:
-        k = int(fraction * len(weight))
-        return smallest(weight, k, magnitude=True, what="SET's |weight|")
+    def compiled(self, space: Space) -> Compiled:
+        return Compiled(partial(_settings, self))
 
-    @staticmethod
-    def _by_sign(weight: Tensor, fraction: float) -> Tensor:
-        ranked_numbers(weight.numpy(), "SET's weight")  # NaN has no sign: refuse it by name
-        positive = (weight >= 0).nonzero().squeeze(1)
-        negative = (weight < 0).nonzero().squeeze(1)
-        up = smallest(weight[positive], int(fraction * len(positive)), what="SET's weight")
-        down = largest(weight[negative], int(fraction * len(negative)), what="SET's weight")
-        return torch.cat([positive[up], negative[down]]).sort().values
+
+def _by_magnitude(weight: Tensor, fraction: float) -> Tensor:
+    k = int(fraction * len(weight))
+    return smallest(weight, k, magnitude=True, what="SET's |weight|")
+
+
+def _by_sign(weight: Tensor, fraction: float) -> Tensor:
+    ranked_numbers(weight.numpy(), "SET's weight")  # NaN has no sign: refuse it by name
+    positive = (weight >= 0).nonzero().squeeze(1)
+    negative = (weight < 0).nonzero().squeeze(1)
+    up = smallest(weight[positive], int(fraction * len(positive)), what="SET's weight")
+    down = largest(weight[negative], int(fraction * len(negative)), what="SET's weight")
+    return torch.cat([positive[up], negative[down]]).sort().values
+
+
+def _settings(rule: SET, ahead: Ahead) -> list[Any]:
+    fractions = [float(value(rule.fraction, clock)) for clock in ahead.clocks]
+    return [
+        [rule.drop == "signed"], np.array(fractions), np.array(ahead.newborn(0.0)),
+        np.array([rule.birth], float), ahead.keys, normals(bool(rule.birth)),
+    ]  # fmt: skip

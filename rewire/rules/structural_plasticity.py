@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from ..compiled import Ahead, Compiled
 from ..fields import Count, Length, Positive
 from ..graph import NOTHING, Edit, Graph, Space
 from ..kernels.attempts import Triple
@@ -19,7 +20,7 @@ from ..signals import Signals
 from ..streams import Stream
 from ..tunable import Tunable
 from ..when import Clock, Every, When
-from .shared.attempts import AsAttempts, Attempts, Sheet
+from .shared.attempts import Attempts, Sheet, batches
 from .shared.filling import Rows, filled, slots_of_units
 from .shared.turnover import (
     SHEET,
@@ -42,6 +43,7 @@ PAPER = """
 }
 """
 BLIND = ("uniform", "population")  # ways to draw partners that look at no signal
+PARTNERS = ("spiked", *BLIND)  # those of the compiled form, in its order
 NO_OUTCOME: tuple[Sequence[int], Sequence[Triple]] = ((), ())
 
 
@@ -191,24 +193,33 @@ class StructuralPlasticity(Rule):
             ]
         return sheets
 
-    def as_attempts(self, space: Space) -> AsAttempts:
-        """The rule as attempts on slots, which programs without Python carry out."""
+    def compiled(self, space: Space) -> Compiled:
         others = []
         if self.when != Every(1):
             others.append(
                 "StructuralPlasticity acts at every tick there, when=every(1): the period of ticks "
                 "is Wiring's"
             )
-        if self.partner not in ("spiked", *BLIND):
-            known = ", ".join(("spiked", *BLIND))
-            others.append(f"partner={self.partner!r} is not compiled, {known} are")
+        if self.partner not in PARTNERS:
+            others.append(f"partner={self.partner!r} is not compiled, {', '.join(PARTNERS)} are")
         sheets = self._sheets(space)
         if any(sheet.law is None or sheet.by_weight is None for sheet in sheets):
             others.append(
                 "formation is compiled as DistanceDependentFormation, and elimination as "
                 "UniformElimination or as WeightDependentElimination with a threshold"
             )
-        return AsAttempts(self.partner, self.birth, sheets, self._attempts, others)
+
+        def settings(ahead: Ahead) -> list[Any]:
+            drawn = batches(sheets, ahead, self._attempts)
+            partner = PARTNERS.index(self.partner)
+            out: list[Any] = [[partner, len(drawn)], np.array(ahead.newborn(self.birth))]
+            return out + [array for batch in drawn for array in batch.settings(ahead)]
+
+        def state(ahead: Ahead, arrays: list[np.ndarray]) -> State:
+            drawn = batches(sheets, ahead, self._attempts)
+            return {**ahead.state, **{b.sheet.tried: b.last(ahead) for b in drawn if b.counters}}
+
+        return Compiled(settings, state, not_compiled=others)
 
     # -- the start ------------------------------------------------------------------------------
 

@@ -153,7 +153,7 @@ def test_an_element_that_is_still_growing_does_not_decay():
     net = rewire.Session(rewire.Bare(where, nodes=nodes), graph, rule, span=1000)
     for _ in range(450):
         net.step()
-    assert net.history.formed == pytest.approx(40, abs=4)  # some pairs are there already
+    assert net.history.formed == pytest.approx(37, abs=3)  # some pairs are there already
 
 
 def test_of_whole_vacant_elements_the_fraction_is_lost_and_the_rest_of_one_stays():

@@ -29,3 +29,22 @@ def filled(tmp_path_factory):
         return folder
 
     return once
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """The folder of a standalone program of Brian2: one network's is compiled once."""
+    return tmp_path_factory.mktemp("program")
+
+
+@pytest.fixture
+def runtime():
+    """Brian2 simulates in this process again afterwards."""
+    import brian2 as b2
+
+    b2.prefs.codegen.target = "numpy"
+    flags = b2.prefs["codegen.cpp.extra_compile_args_gcc"]
+    yield
+    b2.device.reinit()
+    b2.set_device("runtime")
+    b2.prefs["codegen.cpp.extra_compile_args_gcc"] = flags

@@ -4,81 +4,26 @@ import numpy as np
 import pytest
 
 b2 = pytest.importorskip("brian2")
+import brian_programs as programs  # noqa: E402
 from brian2 import ms  # noqa: E402
+from brian_programs import SLOTS, STEPS, edits, network, standalone  # noqa: E402
 
 import rewire  # noqa: E402
 from rewire.limits import limited  # noqa: E402
 from rewire.worlds.brian import Brian, Wiring, drive, rewirable  # noqa: E402
 
-FIRST, TARGETS, SLOTS, STEPS = 40, 30, 6, 400  # sources 0-39, targets 40-69, and the null neuron
-NULL = FIRST + TARGETS
-QUICKLY = ["-O0", "-std=c++11", "-w"]  # compiled, which is most of the time here
-
-
-@pytest.fixture(autouse=True)
-def runtime():
-    b2.prefs.codegen.target = "numpy"
-    flags = b2.prefs["codegen.cpp.extra_compile_args_gcc"]
-    yield
-    b2.device.reinit()
-    b2.set_device("runtime")
-    b2.prefs["codegen.cpp.extra_compile_args_gcc"] = flags
-
-
-def standalone(path):
-    b2.set_device("cpp_standalone", directory=str(path), with_output=False)
-
-
-def network(connect=None, busy=()):
-    """Neurons that spike by a script, plastic synapses with traces and a parameter of their own,
-    and delays of both pathways."""
-    rng = np.random.default_rng(0)
-    script = (rng.random((STEPS + 1, NULL + 1)) < 0.04).astype(float)
-    script[:, NULL] = 0
-    script[list(busy), NULL] = 1
-    cells = b2.NeuronGroup(
-        NULL + 1, "do/dt = -o/(30*ms) : 1\nx : 1", threshold="script(t, i) > 0.5", reset="o += 1",
-        method="exact", name="cells", namespace={"script": b2.TimedArray(script, dt=1 * ms)},
-        clock=b2.Clock(1 * ms, name="ticking"),
-    )  # fmt: skip
-    synapses = b2.Synapses(
-        cells, cells, "w : 1\nscale : 1\ndxp/dt = -xp/(20*ms) : 1 (event-driven)",
-        on_pre="x_post += w*scale\nxp += 1\nw = clip(w - 0.03*o_post, 0, 0.2)",
-        on_post="w = clip(w + 0.02*xp, 0, 0.2)", delay={"pre": 2 * ms, "post": 1 * ms},
-        clock=cells.clock, name="syn",
-    )  # fmt: skip
-    pre = rng.integers(0, NULL, (TARGETS, SLOTS))
-    pre[:, SLOTS // 2 :] = NULL
-    if connect is None:
-        synapses.connect(i=pre.ravel(), j=np.repeat(np.arange(FIRST, NULL), SLOTS))
-    else:
-        synapses.connect(**connect)
-    synapses.w = np.where(pre.ravel() == NULL, 0, 0.1) if connect is None else 0.1
-    synapses.scale = 2.0
-    return b2.Network(cells, synapses, name="net"), synapses
+pytestmark = pytest.mark.usefixtures("runtime")
+RULE = rewire.StructuralPlasticity.bogdan(
+    slots=SLOTS, rate=3e4, p_elim_dep=0.5, p_elim_pot=0.1, sigma_form=0.4,
+    sigma_form_lateral=0.3, birth=0.15,
+)  # fmt: skip
 
 
 def session_on(net, synapses, rules=None, **options):
-    wiring = Wiring(net, synapses, null=NULL, w_max=0.2, period=2 * ms, **options)
-    ends = {"in": slice(0, FIRST), "out": slice(FIRST, NULL)}
-    places = np.random.default_rng(1)
-    world = Brian(
-        wiring, sources=ends, targets={"out": ends["out"]},
-        projections={"ff": ("in", "out"), "lat": ("out", "out")},
-        positions={"in": places.random((FIRST, 2)), "out": places.random((TARGETS, 2))},
-    )  # fmt: skip
-    rule = rewire.StructuralPlasticity.bogdan(
-        slots=SLOTS, rate=3e4, p_elim_dep=0.5, p_elim_pot=0.1, sigma_form=0.4,
-        sigma_form_lateral=0.3, birth=0.15,
-    )  # fmt: skip
-    return rewire.Session(world, world.graph(), rules or [rewire.Static(), rule], seed=5)
+    return programs.session_on(net, synapses, rules or [rewire.Static(), RULE], **options)
 
 
-def edits(session):
-    return [(r.total, r.step, r.rule, r.drop.tolist(), r.add.tolist()) for r in session.history]
-
-
-def test_a_standalone_program_makes_the_edits_of_a_run_and_its_log_replays(tmp_path):
+def test_a_standalone_program_makes_the_edits_of_a_run_and_its_log_replays(project):
     net, synapses = network()
     here = session_on(net, synapses, births={"scale": 0.5})
     start = here.graph
@@ -89,8 +34,7 @@ def test_a_standalone_program_makes_the_edits_of_a_run_and_its_log_replays(tmp_p
         return [np.array(of.variables[name].get_value(), float) for name in names]
 
     expected = held(synapses)
-    standalone(tmp_path)
-    b2.prefs["codegen.cpp.extra_compile_args_gcc"] = QUICKLY
+    standalone(project)
     net, synapses = network()
     there = session_on(net, synapses, births={"scale": 0.5})
     drive(there, duration=STEPS * ms)
@@ -113,10 +57,8 @@ def test_a_standalone_program_makes_the_edits_of_a_run_and_its_log_replays(tmp_p
         session_on(net, synapses)
 
 
-@pytest.mark.slow
-def test_a_null_neuron_that_spikes_ends_the_program(tmp_path):
-    standalone(tmp_path)
-    b2.prefs["codegen.cpp.extra_compile_args_gcc"] = QUICKLY
+def test_a_null_neuron_that_spikes_ends_the_program(project):
+    standalone(project)
     session = session_on(*network(busy=[11]))
     with pytest.raises(ValueError, match="null neuron, 70 of 'cells', spiked after tick 5"):
         drive(session, duration=STEPS * ms)
@@ -125,7 +67,12 @@ def test_a_null_neuron_that_spikes_ends_the_program(tmp_path):
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        (rewire.SET(), "SET is not compiled, StructuralPlasticity and Static are"),
+        (rewire.AgeLimit(), "AgeLimit is not compiled, DeepR, HomeostaticGrowth, SET, Struct"),
+        (
+            rewire.DeepR(eta=0.1, scope="global", draw="layer"),
+            "DeepR's draw='layer' is not compiled, draw='synapse' is",
+        ),
+        (rewire.HomeostaticGrowth(), "signal='activity' is not compiled, 'rate' is"),
         (rewire.StructuralPlasticity(partner="activity"), "partner='activity' is not compiled"),
         (rewire.StructuralPlasticity(partner="uniform", threshold=None), "with a threshold"),
         (
@@ -192,7 +139,33 @@ def test_another_version_of_brian_is_refused(tmp_path, monkeypatch):
         session_on(net, synapses)
 
 
+def test_rates_that_a_program_does_not_count_are_refused(tmp_path):
+    standalone(tmp_path / "never")
+    sources = b2.NeuronGroup(4, "x : 1", threshold="x > 1", name="sources", dt=1 * ms)
+    aims = b2.NeuronGroup(2, "x : 1", threshold="x > 1", name="aims", dt=0.5 * ms)
+    synapses = b2.Synapses(sources, aims, "w : 1", on_pre="x_post += w", name="between")
+    synapses.connect(i=[0, 3, 1, 3], j=[0, 0, 1, 1])
+    synapses.w = 0.1
+    wiring = Wiring(b2.Network(sources, aims, synapses), synapses, null=3, w_max=0.2)
+    world = Brian(wiring, sources={"in": slice(0, 3)}, targets={"out": slice(0, 2)})
+    session = rewire.Session(world, world.graph(), rewire.HomeostaticGrowth(signal="rate"))
+    with pytest.raises(ValueError, match="reads rates, and the time step of 'aims' is not"):
+        drive(session, duration=9 * ms)
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_rule_made_of_a_compiled_one_is_refused(tmp_path):
+    class Halving(rewire.SET):
+        """What it changes, no program knows."""
+
+    standalone(tmp_path)
+    session = session_on(*network(), rules=Halving())
+    with pytest.raises(ValueError, match="Halving is not compiled"):
+        drive(session, duration=STEPS * ms)
+
+
 def test_headers_of_programs_are_in_the_package():
     from rewire.worlds.brian.standalone import HEADERS, NATIVE
 
     assert all((NATIVE / name).is_file() for name in HEADERS)
+    assert {"walk.hpp", "standalone/program.hpp", "standalone/deep_r.hpp"} <= {*HEADERS}

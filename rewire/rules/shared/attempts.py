@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...compiled import Ahead
 from ...graph import NONE, Graph, Population, Space
 from ...kernels.attempts import Law, Triple, attempts_on, draw_ahead
+from ...kernels.random import doubles
 from ...streams import Stream
+from ...when import Clock
 from .turnover import DistanceDependentFormation, Elimination, Formation, chance_by_weight
 
 AHEAD, AHEAD_TICKS = 8192, 256  # attempts, and ticks, drawn ahead at most
@@ -30,26 +33,6 @@ class Attempts(NamedTuple):
     at: int
     place: np.ndarray
     luck: np.ndarray
-
-
-class AsAttempts(NamedTuple):
-    """A rule as attempts on slots, for what carries them out without Python.
-
-    partner: how partners are drawn; birth: weight of a new synapse, 0 for the world's; sheets: one
-    for each population; expected: attempts in a tick, on average, of a clock and so many slots;
-    not_compiled: what of the rule cannot be carried out so, parts of a sentence.
-    """
-
-    partner: str
-    birth: float
-    sheets: Sequence[Sheet]
-    expected: Callable[[Any, int], float]
-    not_compiled: Sequence[str]
-
-    def shape(self, clock: Any, slots: int) -> tuple[int, int, float]:
-        """Attempts in a tick at most, ticks that are drawn at once, and the chance of the last."""
-        expected = self.expected(clock, slots)
-        return *ahead(expected), expected - int(expected)
 
 
 class Sheet:
@@ -181,6 +164,65 @@ def ahead(expected: float) -> tuple[int, int]:
     whose attempts are drawn at once."""
     n = int(expected) + 1
     return n, max(1, min(AHEAD // n, AHEAD_TICKS))
+
+
+class Batches(NamedTuple):
+    """The attempts on a population in a run whose ticks are known, each of which is one.
+
+    n, ticks: attempts in a tick at most, and ticks that are drawn at once; one_more: the chance of
+    the last attempt; counters: where the random numbers of each batch begin.
+    """
+
+    sheet: Sheet
+    slots: np.ndarray  # (units + 1,), those of all units before each
+    n: int
+    ticks: int
+    one_more: float
+    counters: list[int]
+
+    @property
+    def many(self) -> int:
+        """Random numbers of a batch."""
+        return self.ticks + 4 * self.ticks * self.n
+
+    def settings(self, run: Ahead) -> list[Any]:
+        """What the compiled form of the sheet reads, in its order."""
+        sheet, law = self.sheet, self.sheet.law
+        assert law is not None and sheet.by_weight is not None
+        return [
+            sheet.into, sheet.ends, np.array(law.scale), np.array(law.falls), law.sources,
+            law.targets, self.slots, run.ranges(sheet.sources),
+            np.array(self.counters, np.uint64), np.array([*sheet.by_weight, self.one_more]),
+            [self.ticks, self.n],
+        ]  # fmt: skip
+
+    def last(self, run: Ahead) -> tuple[int, Tensor, Tensor]:
+        """What a rule has kept of the attempts after the run's last tick."""
+        u = doubles(self.many, self.counters[-1])
+        place, luck = draw_ahead(u, self.slots, self.ticks, self.n, self.one_more)
+        at = (len(run.clocks) - 1) % self.ticks + 1
+        return at, torch.from_numpy(place), torch.from_numpy(luck)
+
+
+def batches(
+    sheets: Sequence[Sheet], run: Ahead, expected: Callable[[Clock, int], float]
+) -> list[Batches]:
+    """The attempts of a run on each population that has slots.
+
+    expected: attempts in a tick, on average, of a clock and so many slots.
+    """
+    out, clocks = list[Batches](), run.clocks
+    for sheet in sheets:
+        slots = run.state[sheet.slots].numpy()
+        if slots[-1]:
+            per_tick = expected(run.clock, int(slots[-1]))
+            out.append(Batches(sheet, slots, *ahead(per_tick), per_tick - int(per_tick), []))
+    for i in sorted({i for batch in out for i in range(0, len(clocks), batch.ticks)}):
+        rng = run.stream(clocks[i])
+        for batch in out:  # those that draw at the same tick, one after the other
+            if i % batch.ticks == 0:
+                batch.counters.append(rng.skip_doubles(batch.many))
+    return out
 
 
 def _distance_squared(a: Any, b: Any) -> Any:

@@ -1,7 +1,7 @@
 """Sessions inside a program of Brian2's cpp_standalone device, which knows no Python.
 
-Structural plasticity is compiled into the program, from the same C++ as the kernels of its ticks
-and with the same random numbers: on the same spikes it makes the same edits. The program writes
+Rules that have a compiled form (:mod:`rewire.compiled`) are part of the program, with the random
+numbers of a running simulation: on the same spikes they make the same edits. The program writes
 them to a file in the records of :mod:`rewire.edit_log`, from which the session has them afterwards.
 """
 
@@ -15,22 +15,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...graph import Space
-from ...kernels.random import GOLDEN
+from ...compiled import Ahead, Compiled, compiled_names, compiled_of
+from ...rule import Rule
+from ...select.capacity import UNLIMITED
 from ...streams import Stream, rng_for
-from ...when import Never
+from ...when import Clock, Never
 from .births import equations_of
-from .traces import whole
+from .rates import share_of
+from .traces import spikes, whole
 from .values import written
+from .wiring import POST, PRE
 from .world import Brian
 
 NATIVE = Path(__file__).parents[2] / "native"
-HEADERS = ("standalone.hpp", "attempts.hpp", "splitmix.hpp")
+HEADERS = (
+    "attempts.hpp", "normals.hpp", "splitmix.hpp", "walk.hpp",
+    *(f"standalone/{path.name}" for path in sorted((NATIVE / "standalone").glob("*.hpp"))),
+)  # fmt: skip
 FOLDER = "rewire"  # within the project of the program
 SOURCE, SETTINGS = "rewire_tick.cpp", "settings.bin"
 # among the program's results
-LOG, SLOTS, REFUSAL = "rewire_edits.log", "rewire_slots.bin", "rewire_refusal.txt"
-PARTNERS = {"spiked": 0, "uniform": 1, "population": 2}
+LOG, SLOTS, STATE = "rewire_edits.log", "rewire_slots.bin", "rewire_state.bin"
+REFUSAL = "rewire_refusal.txt"
 NO_END = 2**62
 
 CODE = """\
@@ -39,7 +45,7 @@ CODE = """\
 #include "objects.h"
 #include "network.h"
 #include "synapses_classes.h"
-#include "{folder}/standalone.hpp"
+#include "{folder}/standalone/program.hpp"
 
 namespace {{
 
@@ -58,7 +64,7 @@ void emptied(int64_t synapse) {{
 void rewire_begin() {{
     program.reset(new rewire::Program<CSpikeQueue>(
         "{folder}/{settings}", brian::results_dir,
-        rewire::Network<CSpikeQueue>{{brian::{spikes}, {room}, brian::{pre}, brian::{w},
+        rewire::Network<CSpikeQueue>{{{spikes}, {target_spikes}, brian::{pre}, brian::{w},
                                       brian::{outgoing}, {{{moving}}}, {{{purged}}},
                                       born, emptied}}));
     brian::_random_generators[0].seed(program->seed(0));
@@ -72,6 +78,10 @@ void rewire_step() {{
 
 void rewire_finish() {{ program->finish(); }}
 """
+
+
+# The number of the rule that acts in the session, its compiled form, and what it knows beforehand.
+Acting = tuple[int, Compiled, Ahead]
 
 
 def drive_standalone(
@@ -98,15 +108,17 @@ def drive_standalone(
     folder = project / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name in HEADERS:
+        (folder / name).parent.mkdir(exist_ok=True)
         _write(folder / name, (NATIVE / name).read_text(encoding="utf-8"))
     seconds = min(float(duration), session.clock.span * wiring.period)
     ticks = min(session.clock.span, floor(seconds / wiring.period + 1e-6))
+    acting = _acting(session, ticks)
     with (folder / SETTINGS).open("wb") as file:
-        for array in _settings(session, seconds, ticks, seeds):
+        for array in _settings(session, acting, seconds, ticks, seeds):
             file.write(np.int64(array.size).tobytes() + np.ascontiguousarray(array).tobytes())
     _write(project / SOURCE, _code(device, world))
     _run(device, wiring, project, seconds * wiring.brian2.second, run)
-    _take_up(session, device, ticks)
+    _take_up(session, acting, device, ticks)
 
 
 def _write(path: Path, text: str) -> None:
@@ -131,13 +143,17 @@ def refuse_what_is_not_compiled(session: Any) -> None:
     """Raise ValueError for rules and settings that are not compiled, all that there are."""
     wiring, runtime = session.world.wiring, "use brian2.set_device('runtime')"
     space = session.world.space
-    reasons = [reason for rule in session.rules for reason in _not_compiled(rule, space)]
+    reasons = [reason for rule in session.rules for reason in _not_compiled(rule, session.world)]
     if sum(_acts(rule) for rule in session.rules) > 1:
         reasons.append("only one rule that acts is compiled")
     if session.clock.total or len(session.history):
         reasons.append("the session has begun already, and a program starts at step 0")
     if space.limits or space.caps:
         reasons.append("limits are not compiled")
+    for name in sorted(session._graph.columns.keys() - {"weight", "slot"}):
+        born = session._graph.births[name]
+        if callable(born) or (session._graph[name] != born).any():
+            reasons.append(f"edges of different {name!r} are not compiled")
     if callable(session._graph.births.get("weight", 0.0)):
         reasons.append("weights at birth that are a function of the pair are not compiled")
     carried = wiring.births
@@ -161,92 +177,114 @@ def _acts(rule: Any) -> bool:
     return not isinstance(rule.when, Never)
 
 
-def _not_compiled(rule: Any, space: Space) -> Sequence[str]:
+def _not_compiled(rule: Any, world: Brian) -> Sequence[str]:
     """What of a rule is not compiled, as parts of a sentence."""
     if not _acts(rule):
         return []
-    if not hasattr(rule, "as_attempts"):
-        return [f"{rule.name} is not compiled, StructuralPlasticity and Static are"]
-    return rule.as_attempts(space).not_compiled
+    compiled = compiled_of(rule, world.space)
+    if compiled is None:
+        known = ", ".join(compiled_names(Rule))
+        return [f"{rule.name} is not compiled, {known} are, and rules that never act"]
+    groups = [world.wiring._ends[world.end_of(name)] for name in compiled.rates]
+    uncounted = dict.fromkeys(g.name for g in groups if float(g.clock.dt) != world.wiring.dt)
+    return [
+        *compiled.not_compiled,
+        *(
+            f"{rule.name} reads rates, and the time step of {name!r} is not that of the synapses' "
+            "sources"
+            for name in uncounted
+        ),
+    ]
 
 
 # -- what the program is told ---------------------------------------------------------------------
 
 
-def _settings(session: Any, duration: float, ticks: int, seeds: str) -> list[np.ndarray]:
-    """The arrays that ``Program`` of standalone.hpp reads, in its order."""
+def _settings(
+    session: Any, acting: Acting | None, duration: float, ticks: int, seeds: str
+) -> list[np.ndarray]:
+    """The arrays that ``Program`` of standalone/program.hpp reads, in its order."""
     world: Brian = session.world
     wiring, space, graph = world.wiring, world.space, session._graph
-    number = next((i for i, rule in enumerate(session.rules) if _acts(rule)), 0)
-    acting: Any = session.rules[number]
-    rule = acting.as_attempts(space) if _acts(acting) else None
-    birth = rule.birth if rule and rule.birth else graph.births.get("weight", 0.0)
+    number, compiled, ahead = acting or (0, Compiled(lambda _: []), None)
     last = ticks if session.clock.span <= ticks else NO_END
     a_second = round(1 / wiring.dt)
     source = wiring.synapses.source
-    whole_numbers = [
-        wiring.null, wiring._offset, source.stop, wiring._ascending[0], wiring.steps, last,
-        a_second, number, PARTNERS[rule.partner] if rule else 0, space.multapses,
-    ]  # fmt: skip
-    of_brian = [
-        rng_for(session.seed, seeds, second * a_second).key & 0xFFFFFFFF
-        for second in range(ceil(duration) + 1)
-    ]
+    averaging = [share_of(wiring.period), wiring.period] if compiled.rates else []
+    names = [p.name for p in space.populations]
     out: list[Any] = [
-        whole_numbers,
-        np.array([wiring.clipped(birth, world.most)], np.float64),
-        of_brian,
+        [wiring.null, wiring._offset, source.stop, wiring._ascending[PRE], wiring.steps, last,
+         a_second, number],
+        [rng_for(session.seed, seeds, second * a_second).key & 0xFFFFFFFF
+         for second in range(ceil(duration) + 1)],
+        np.array(averaging, float),
+        *(_counted(wiring, end) if averaging else [0, 0] for end in (PRE, POST)),
+        # the graph
         space.bounds,
         world._widths,
         world._starts,
         world._first,
         world._many,
-        [space.parallel[i] for i in range(len(space.projections))],
+        space.parallel,
+        [p.size for p in space.populations],
+        [UNLIMITED if p.most is None else p.most for p in space.populations],
+        [names.index(p.target) for p in space.projections],
         world._own,
+        np.array([world.most], float),
         graph.array,
         graph.numbers("slot"),
         np.array(wiring.w, np.float64),
-    ]
-    drawn = [] if rule is None else _draws(session, number, rule, ticks)
-    out.append([len(drawn)])
-    for sheet, n, many, one_more, counters in drawn:
-        law = sheet.law
-        out += [
-            sheet.into, sheet.ends, np.array(law.scale), np.array(law.falls), law.sources,
-            law.targets, session.states[number][sheet.slots].numpy(), world.ranges(sheet.sources),
-            np.array(counters, np.uint64), np.array([*sheet.by_weight, one_more], np.float64),
-            [many, n],
-        ]  # fmt: skip
+        # the rule
+        [] if ahead is None else [clock.total for clock in ahead.clocks],
+        [] if ahead is None else list(session.rules[number].name.encode()),
+        *([] if ahead is None else compiled.settings(ahead)),
+    ]  # fmt: skip
     return [x if isinstance(x, np.ndarray) else np.array(x, np.int64) for x in out]
 
 
-def _draws(
-    session: Any, number: int, rule: Any, ticks: int
-) -> list[tuple[Any, int, int, float, list[int]]]:
-    """Of each population: its sheet, attempts in a tick, ticks that are drawn at once, the chance
-    of the last attempt, and the counter at which each batch of random numbers begins."""
-    shapes: list[tuple[Any, int, int, float, list[int]]] = []
-    for sheet in rule.sheets:
-        slots = int(session.states[number][sheet.slots][-1])
-        if slots:
-            shapes.append((sheet, *rule.shape(session.clock, slots), list[int]()))
-    for tick in sorted({t for _, _, many, _, _ in shapes for t in range(1, ticks + 1, many)}):
-        counter = Stream(session.seed, session.names[number], session.clock.total + tick).key >> 64
-        for _, n, many, _, counters in shapes:
-            if (tick - 1) % many == 0:
-                counters.append(counter % 2**64)
-                counter += (many + 4 * many * n) * GOLDEN
-    return shapes
+def _counted(wiring: Any, end: int) -> list[int]:
+    """The first of an end's neurons whose spikes are counted, and how many they are."""
+    group = wiring._ends[end]
+    return [group.start, len(group)] if end in wiring._counters else [0, 0]
+
+
+def _acting(session: Any, ticks: int) -> Acting | None:
+    """The rule that acts; None where none does."""
+    number = next((i for i, rule in enumerate(session.rules) if _acts(rule)), None)
+    if number is None:
+        return None
+    world, rule, clock = session.world, session.rules[number], session.clock
+    compiled = compiled_of(rule, world.space)
+    assert compiled is not None  # it was refused
+
+    def stream(at: Clock) -> Stream:
+        return Stream(session.seed, session.names[number], at.total)
+
+    def place(population: str) -> tuple[int, int]:
+        end = world.end_of(population)
+        one = world.wiring._ends[POST] is world.wiring._ends[PRE]
+        return PRE if one else end, world.at(end)[population].start
+
+    clocks = (clock._replace(step=tick, total=tick) for tick in range(1, ticks + 1))
+    return number, compiled, Ahead(
+        session._graph, session.states[number], clock, [c for c in clocks if rule.when(c)], stream,
+        lambda weight: float(world.wiring.clipped(weight, world.most)), world.ranges, place,
+    )  # fmt: skip
 
 
 def _code(device: Any, world: Brian) -> str:
     """The source of the program's part that rewires."""
     wiring = world.wiring
     synapses = wiring.synapses
-    source = whole(synapses.source)
 
     def array(variable: Any) -> str:
         return device.get_array_name(variable, access_data=False)
+
+    def spikespace(group: Any) -> str:
+        if not spikes(group):
+            return "nullptr, 0"
+        variable = whole(group).variables["_spikespace"]
+        return f"brian::{array(variable)}, {variable.size - 1}"
 
     variables = synapses.variables
     values = {
@@ -266,8 +304,8 @@ def _code(device: Any, world: Brian) -> str:
         settings=SETTINGS,
         born="\n".join(born) or "    (void)synapse;",
         emptied="\n".join(emptied) or "    (void)synapse;",
-        spikes=array(source.variables["_spikespace"]),
-        room=source.variables["_spikespace"].size - 1,
+        spikes=spikespace(synapses.source),
+        target_spikes=spikespace(synapses.target),
         pre=array(variables["_synaptic_pre"]),
         w=array(variables[wiring._weight]),
         outgoing=array(variables["N_outgoing"]),
@@ -314,13 +352,18 @@ def _explained(results: Path, wiring: Any) -> ValueError | None:
             f"the null neuron, {wiring.null} of {wiring.synapses.source.name!r}, spiked after tick "
             f"{tick}, and every empty slot with it: it is to be a neuron that never does."
         )
+    if which == "full":
+        return ValueError(
+            f"at tick {tick} as many synapses as were dropped could not be added: all units with "
+            "absent synapses have their slots full. Give units more slots."
+        )
     return ValueError(
         f"weights of {wiring.synapses.name!r} were NaN at tick {tick}: look at the equations that "
         "move them."
     )
 
 
-def _take_up(session: Any, device: Any, ticks: int) -> None:
+def _take_up(session: Any, acting: Acting | None, device: Any, ticks: int) -> None:
     """Let the session, and Brian2's objects, be where the program ended."""
     world: Brian = session.world
     wiring = world.wiring
@@ -334,12 +377,37 @@ def _take_up(session: Any, device: Any, ticks: int) -> None:
     state = session.state_dict(saved=False)
     records = torch.frombuffer(data, dtype=torch.uint8) if data else None
     step, span, round_, total = state["clock"]
+    born = session._graph.births  # which all edges have: others were refused
+    constant = {
+        name: torch.full((len(slot),), born[name], dtype=column.dtype)
+        for name, column in state["columns"].items()
+        if name != "slot"
+    }
+    source_rates, source_spikes, target_rates, target_spikes, *arrays = _read(results / STATE)
+    for end, *found in ((PRE, source_rates, source_spikes), (POST, target_rates, target_spikes)):
+        if len(found[0]):
+            wiring.take_rates(end, *found)
+    if acting is not None and acting[1].state is not None:
+        number, compiled, ahead = acting
+        state["states"][number] = compiled.state(ahead, arrays)
     state |= {
         "keys": world.graph().keys,
-        "columns": {"slot": slot},
+        "columns": {**constant, "slot": slot},
         "clock": [step + ticks, span, round_, total + ticks],
+        "schedule_step": min(state["schedule_step"] + ticks, span - 1),
+        "data_step": state["data_step"] + ticks,
         "history": records,
     }
     session.load_state_dict(state)
     churn = session.history.churn()
     session.history.formed, session.history.dropped = churn[:, 1:].sum(0).tolist()
+
+
+def _read(path: Path) -> list[np.ndarray]:
+    """The arrays that ``Results`` of standalone/files.hpp wrote."""
+    data, arrays, at = path.read_bytes(), list[np.ndarray](), 0
+    while at < len(data):
+        n = int(np.frombuffer(data, np.int64, 1, at)[0])
+        arrays.append(np.frombuffer(data, np.float64, n, at + 8).copy())
+        at += 8 + 8 * n
+    return arrays

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import exp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from ...kernels.ranking import has_nan
 from ...native import kernels
 from .births import Birth, Births, in_base_units
 from .queues import own_queue, prepare, prepare_again
+from .rates import Counter
 from .refusals import refuse_sums
 from .stored import from_tree, to_tree
 from .traces import Trace, spikes, trace_of
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 # Versions of Brian2 whose internals retarget() was tested with: all of tests/worlds/test_brian
 # (delays, ghost spikes, STDP, the bits of a numpy form, resuming), on both targets.
 TESTED = ("2.9", "2.11")
-STANDALONE = "2.9"  # whose cpp_standalone device rewire/native/standalone.hpp was tested with
+STANDALONE = "2.9"  # whose cpp_standalone device rewire/native/standalone was tested with
 STORE = "rewire"  # name of the state in Brian2's own store
-RATE_WINDOW = 1.0  # seconds over which rates are running means
 NEED_TRACES = ("growth", "activity")  # signals made of the neurons' traces
 TAU = 0.02  # seconds, of the traces that the world keeps where the user names none
 BEFORE_RULES = 999  # among what Brian2 runs at the end of a time step
@@ -115,7 +114,7 @@ class Wiring:
         self.look()
         self._born = np.zeros(len(self.w), np.int64)  # time step of each slot's formation
         self.last: np.ndarray | None = None  # weights at the last tick, where asked for
-        self._counters: dict[int, _Counter] = {}  # of spikes, by end, where rates are asked for
+        self._counters: dict[int, Counter] = {}  # of spikes, by end, where rates are asked for
         self.ticking = False  # whether rules are at work, and the simulation stands still
         self._traces = [trace_of(*x) for x in zip(self._ends, traces or (TAU, TAU), strict=True)]
         self._counts: list[Any] = []  # operations that keep the traces, where asked for
@@ -399,9 +398,16 @@ class Wiring:
     def _count(self, end: int, name: str) -> None:
         group = self._ends[end]
         if spikes(group):
-            monitor = self.brian2.SpikeMonitor(group, record=False, name=name)
-            self.network.add(monitor)
-            self._counters[end] = _Counter(monitor, len(group))
+            monitor = None  # a standalone program counts by itself
+            if not self.standalone:
+                monitor = self.brian2.SpikeMonitor(group, record=False, name=name)
+                self.network.add(monitor)
+            self._counters[end] = Counter(monitor, len(group))
+
+    def take_rates(self, end: int, rates: np.ndarray, counted: np.ndarray) -> None:
+        """Let the running means of an end's neurons, and their counts of spikes, be these."""
+        counter = self._counters[end]
+        counter.rates[:], counter.counted[:] = rates, counted
 
     def rates(self, end: int) -> np.ndarray:
         """Spikes a second of each neuron of the source (or target) group, running means."""
@@ -473,21 +479,6 @@ class Wiring:
     def _kept_traces(self) -> list[Trace | None]:
         """Those of the sources and of the targets that are kept here."""
         return [t if self._counts and isinstance(t, Trace) else None for t in self._traces]
-
-
-class _Counter:
-    """Running means of the rates of a group's neurons, from a monitor that counts its spikes."""
-
-    def __init__(self, monitor: Any, size: int):
-        self._monitor = monitor
-        self.rates = np.zeros(size)
-        self.counted = np.zeros(size, np.int64)
-
-    def note(self, period: float) -> None:
-        count = self._monitor.variables["count"].get_value()
-        share = 1 - exp(-period / RATE_WINDOW)
-        self.rates += share * ((count - self.counted) / period - self.rates)
-        self.counted[:] = count
 
 
 def _generates(group: Any) -> bool:
