@@ -59,6 +59,27 @@ def test_axe_finds_no_serious_barrier(full, tmp_path, width, dark):
     assert not barriers(full[1].read_text(), tmp_path, width, dark)
 
 
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """The page of more rules than lines can show."""
+    labels = [*RULES, *(f"SET:{i}" for i in range(10))]
+    folder = tmp_path_factory.mktemp("crowd") / "run"
+    return write_report(make_run(folder, labels=labels, seeds=1, densities=(0.2,))).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_axe_finds_no_serious_barrier_on_a_page_of_many_rules(crowd, tmp_path, width, dark):
+    assert not barriers(crowd, tmp_path, width, dark)
+
+
+@pytest.mark.slow
+def test_a_phone_scrolls_the_pictures_of_many_rules_and_not_the_page(crowd, tmp_path):
+    assert crowd.count(' sideways"') >= 4
+    content, window = on_a_phone(crowd, tmp_path)
+    assert content == window <= 360
+
+
 def test_ids_are_unique_and_every_reference_has_one(page):
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(ids) == len({*ids})
