@@ -186,7 +186,7 @@ class RandomReinit(Branch):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomMask(Branch):
-    """The ticket's weights at random places: is it the places that matter?
+    """The ticket's weights at random positions: a control for the positions of its edges.
 
     scope: "layer" keeps the ticket's count in each layer, "global" only the total, "even" gives
         each layer the same density (the controls of Frankle et al. 2021, arXiv:2009.08576).
@@ -204,7 +204,7 @@ class RandomMask(Branch):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomTicket(RandomMask):
-    """Random places and fresh weights: all that is left of the ticket is its counts.
+    """Random positions and fresh weights: only the ticket's numbers of edges are kept.
 
     scope: as of `RandomMask`.
     """
@@ -215,7 +215,7 @@ class RandomTicket(RandomMask):
 
 @dataclass(frozen=True, kw_only=True)
 class OneShot(Branch):
-    """Prune the dense training's end once, straight to the ticket's number of edges, then rewind.
+    """Prune the trained dense network once, to the ticket's number of edges, then rewind.
 
     scope: "global" ranks all |w| together; "layer" keeps the ticket's count in each layer.
     """
@@ -281,8 +281,8 @@ class Signs(Branch):
 
 @dataclass(frozen=True, kw_only=True)
 class Shuffle(Branch):
-    """The ticket's weights dealt out anew among its edges (Frankle et al. 2020, arXiv:2002.10365,
-    section 5).
+    """The ticket's weights permuted among its edges (Frankle et al. 2020, arXiv:2002.10365, section
+    5).
 
     scope: within the "network", each "layer" or each "filter" (a unit's incoming edges).
     """
@@ -298,7 +298,7 @@ class Shuffle(Branch):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightNoise(Branch):
-    """The ticket's weights plus Gaussian noise: how exact must they be?
+    """The ticket's weights plus Gaussian noise, then trained.
 
     times: how many standard deviations (0.5, 1, 2 and 3 are usual).
     sigma: of what: the layer's "initial" weights over all possible synapses (Frankle & Carbin), or
@@ -341,8 +341,8 @@ class WeightNoise(Branch):
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained(Branch):
-    """The ticket's mask on weights that learnt another task from the same initialisation (Frankle
-    et al. 2020, arXiv:2002.10365, section 6).
+    """The ticket's mask on weights that were trained on another task from the same initialisation
+    (Frankle et al. 2020, arXiv:2002.10365, section 6).
 
     task: "blurred" inputs, "random_labels" (drawn once), or "rotation": by which of 0, 90, 180 and
         270 degrees was the image turned; its four outputs are the first four, and the output layer
@@ -418,7 +418,7 @@ class Transfer(Branch):
     """The ticket on another data set: mask and weights of one, trained and tested on the other
     (Morcos et al. 2019, arXiv:1906.02773).
 
-    data: its name; inputs and classes must be as many. To compare with: a ticket found on that
+    data: its name; it must have as many inputs and classes. Compare with: a ticket found on that
         data set, and `RandomTicket` there.
     """
 
@@ -430,13 +430,14 @@ class Transfer(Branch):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskAlgebra(Branch):
-    """What two tickets share, or either has, or neither: trained with the ticket's weights.
+    """The union or intersection of two tickets, or the complement of one, with the ticket's
+    weights.
 
     operation: "union" or "intersection" with the ticket of the rule labelled ``other``, at the
         same density asked for; "complement": all edges that the ticket does not have.
 
-    The density that results is the row's. Whether they share more than chance would:
-    `rewire.analysis.overlap`.
+    The resulting density is reported. `rewire.analysis.overlap` compares the shared edges with
+    chance.
     """
 
     source: ClassVar[str] = "control: masks as sets"

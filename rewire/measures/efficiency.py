@@ -40,7 +40,8 @@ class Efficiency(Measure):
 
     d counts synapses; links have the length 0, and pairs that links alone join (the same signal)
     are left out. Of more than ``most`` units i, that many are drawn by ``seed``, and E is the mean
-    over them. In a layered network most pairs cannot be joined: compare E with a null model's.
+    over them. In a layered network most pairs cannot be joined: compare E with that of a null
+    model.
 
     >>> from rewire.analysis.examples import two_layers
     >>> round(Efficiency().of(two_layers())[""], 4)  # 7 pairs at 1, 4 at 2, of 7 x 5 - 3

@@ -31,8 +31,7 @@ class KCore(Measure):
 
     A unit's core number is the largest k for which it belongs to the k-core: the largest part of
     the network in which every unit has k neighbours or more (Seidman 1983,
-    doi:10.1016/0378-8733(83)90028-X). Directions, weights, parallel edges
-    and links are left aside.
+    doi:10.1016/0378-8733(83)90028-X). Directions, weights, parallel edges and links are ignored.
 
     >>> from rewire.analysis.examples import two_layers
     >>> KCore().of(two_layers())["output"]

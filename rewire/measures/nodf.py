@@ -37,8 +37,8 @@ class NODF(Measure):
 
     Of each pair of units of one side: 100 |N(u) & N(v)| / min(k_u, k_v) where the degrees differ, 0
     where they are equal. The numbers of a side are means over its pairs, that of the projection is
-    the mean over the pairs of both sides. Units without an edge are left out, as species are that
-    were nowhere; nan where no pair is left. doi:10.1111/j.0030-1299.2008.16644.x.
+    the mean over the pairs of both sides. Units without an edge are left out; nan where no pair is
+    left. doi:10.1111/j.0030-1299.2008.16644.x.
 
     >>> from rewire.analysis.examples import two_layers
     >>> NODF().of(two_layers())["fc2"]

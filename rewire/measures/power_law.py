@@ -36,13 +36,12 @@ RANGE = (1.0001, 30.0)
 class PowerLaw(Measure):
     """Power law p(k) = k^-alpha / zeta(alpha, xmin), k >= xmin, fitted to the degrees of each side.
 
-    Clauset, Shalizi & Newman 2009 (arXiv:0706.1062): alpha maximises the discrete likelihood
-    L = -n log zeta(alpha, xmin) - alpha sum of log k (section 3.1); xmin is the degree, of those
-    that leave two different ones, at which the Kolmogorov-Smirnov distance "ks" between the tail
-    and its fit is least (section 3.3). "share" is the fraction of the units in the tail. A fit
-    says nothing by itself of how plausible a power law is: see their section 4. Units without an
-    edge are in no tail; nan where the degrees are not at least two different ones. alpha is looked
-    for up to 30.
+    Clauset, Shalizi & Newman 2009 (arXiv:0706.1062): alpha maximises the discrete likelihood L = -n
+    log zeta(alpha, xmin) - alpha sum of log k (section 3.1); xmin is the degree, of those that
+    leave two different ones, at which the Kolmogorov-Smirnov distance "ks" between the tail and its
+    fit is least (section 3.3). "share" is the fraction of the units in the tail. The fit alone does
+    not say how plausible a power law is: see their section 4. Units without an edge are in no tail;
+    nan where all degrees are equal. alpha is searched up to 30.
 
     >>> from rewire.graph import Graph, Population, Projection, Space
     >>> import torch

@@ -38,7 +38,7 @@ class RichClub(Measure):
 
     N_k: the units of degree above k; E_k: the edges between them. k is the least degree for which
     the club is no more than a ``share`` of the units that have an edge. Part ": k" is that degree,
-    ": units" N_k. Directions, weights, parallel edges and links are left aside. NaN for a club of
+    ": units" N_k. Directions, weights, parallel edges and links are ignored. NaN for a club of
     fewer than two. phi grows with degrees and is bounded by the layers: only its ratio to a null
     model's (at equal degrees) says whether there is a rich club.
 

@@ -45,12 +45,11 @@ class Brian(World):
     positions: places in the unit sheet, a torus, by population, (size, 2).
     multapses: whether one pair may hold several synapses.
 
-    New synapses are born at a tenth of w_max where a rule does not say otherwise: at 0 they would
-    not live to see the next tick. Weights are strengths: the sign of every synapse is +1, and what
-    a rule writes is clipped to between 0 and w_max. What else a new synapse carries is the wiring's
-    to say (``births``).
-    A rewind restores the weights of this world's synapses; time, and all that neurons and spikes
-    in flight are, runs on.
+    New synapses have a tenth of w_max unless the rule gives them another weight, because at 0 they
+    would be eliminated at the next tick. Weights are strengths: the sign of every synapse is +1,
+    and what a rule writes is clipped to [0, w_max]. Other values of a new synapse are set by the
+    wiring (``births``). Rewinding restores the weights of this world's synapses, but not time, the
+    state of neurons or spikes in flight.
 
     Raises ValueError for slices that overlap or leave their group, for a name in both tables that
     is not the same neurons, for unequal numbers of slots, and for repeated pairs where
