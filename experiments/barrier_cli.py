@@ -28,7 +28,7 @@ def barrier(
     svg: Path | None = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """The error on the straight line between two trained networks, and whether it rises.
+    """Measure the error on the straight line between two trained networks, and its barrier.
 
     Stable: the largest error is less than 2 % above the mean of the two ends (Frankle et al. 2020,
     arXiv:1912.05671). The two have one mask: a network and its Sibling, or copies by seeds_apart.

@@ -72,7 +72,7 @@ def run(
     dry_run: bool = False,
     json: AsJson = False,
 ) -> int:
-    """Run an experiment, or go on with it: finished parts are skipped.
+    """Run an experiment, or continue it: finished parts are skipped.
 
     A file with a table tune has its rules tuned first, as by `rewire tune`, in OUT/tuning.
 
@@ -141,7 +141,7 @@ def branch(
     engine: str = "local",
     json: AsJson = False,
 ) -> int:
-    """Branch off a finished cell: change one thing, train again, in the same run and report.
+    """Start from a finished cell, change one thing, and train again, in the same run and report.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def _conclude(finished: Any, json: bool) -> int:
 
 @app.command(group=RUNS)
 def results(directory: Path, /, *, json: AsJson = False, csv: bool = False, times: Times = True):
-    """What a run found: one row per training and level.
+    """Print the results of a run: one row for each training and level.
 
     Accuracies are fractions of 1, and other tasks have columns of their own metric; costs are
     cumulative and include those of earlier levels and of the trainings a row started from.

@@ -20,7 +20,7 @@ def demo(
     workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
-    """Train digits with every edge, as tickets and by DEEP R, let a map rewire itself, and tell it.
+    """Run two small examples, sparse networks on digits and a rewiring map, and write a page.
 
     Runs the presets demo-digits and demo-map (the latter where Brian2 is installed) and writes
     OUT/demo.html. Ctrl-C stops after a checkpoint, and the same command continues.

@@ -25,7 +25,7 @@ def fit(
     limits_file: Annotated[Path | None, Parameter(name="--limits")] = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Does it fit neuromorphic hardware? Bytes of rows, cores, fan-in, bits of weights.
+    """Compute whether networks fit on neuromorphic hardware: memory, cores, fan-in, weight bits.
 
     A network that does not fit says by what, and at which density it would; the exit code is 0 all
     the same.

@@ -45,7 +45,7 @@ def measure(
     null_seed: int = 0,
     form: Form = TABLE,
 ) -> None:
-    """Measures of graphs, one row for each graph, measure and part, held against chance.
+    """Measure graphs, one row for each graph, measure and part, and compare with null models.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def compare(
     choice: Choice = ANY,
     form: Form = TABLE,
 ) -> None:
-    """How much two graphs share: the Jaccard index by projection, and what chance would share.
+    """Compare two graphs: the Jaccard index of each projection, and its value for random masks.
 
     Every pair of the graphs named is compared that joins the same units. By chance: edges drawn
     uniformly at the counts that the two have in each projection.
@@ -106,7 +106,7 @@ def export(
     projection: str | None = None,
     weight: str | None = None,
 ) -> None:
-    """Write one graph to a file for another program; says what the format does not hold.
+    """Write one graph to a file for another program, and print what the format cannot store.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def draw(
     projection: str | None = None,
     choice: Choice = ANY,
 ) -> None:
-    """Draw one graph into a file .svg, .png or .pdf.
+    """Draw one graph to a .svg, .png or .pdf file.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def import_(
     rows: str | None = None,
     chain: bool | None = None,
 ) -> None:
-    """Read a graph from another program's file, check it, and write it as another: .npz is ours.
+    """Read a graph from another program's file, check it, and write it in another format.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def query(
     *,
     form: Form = TABLE,
 ) -> None:
-    """What one SELECT over a run's tables gives: results, evals and cells.
+    """Execute one SELECT over the tables of a run: results, evals and cells.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ def reproduce(
     document: Path | None = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
-    """Run a published figure again and say, row by row, whether it holds.
+    """Run a published figure again and check its claims row by row.
 
     Exit code 0: all was measured, whatever the verdicts. Ctrl-C stops after a checkpoint, and the
     same command continues.

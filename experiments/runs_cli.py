@@ -15,7 +15,7 @@ AsJson = Annotated[bool, Parameter(name="--json")]
 
 
 def runs(folder: Path = Path("runs"), /, *, json: AsJson = False) -> None:
-    """The runs in a folder and those below it, the latest first.
+    """List the runs in a folder and its subfolders, the latest first.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def watch(run: Path, /, *, once: bool = False, every: float = 1.0) -> None:
 
 
 def compare(first: Path, second: Path, /, *, out: Out = None) -> None:
-    """Put two runs into one folder and one report, rules of one name beside each other.
+    """Put two runs into one folder and one report.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def export(
     data: Literal["csv", "parquet"] | None = None,
     out: Out = None,
 ) -> None:
-    """Write a run's figures as files of their own, and its tables as files of data.
+    """Write the figures of a run as image files, and its tables as data files.
 
     Parameters
     ----------
