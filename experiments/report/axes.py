@@ -112,9 +112,9 @@ def draw_range(
     every = np.unique(np.concatenate([x for x, _ in curves]))
     at = every[np.unique(np.linspace(0, len(every) - 1, POINTS).round().astype(int))]
     values = np.array([_values_at(at, x, y, steps) for x, y in curves])
-    for low, high, alpha in ((0, 1, 0.16), (0.25, 0.75, 0.22)):
-        ends = np.nanquantile(values, [low, high], axis=0)
-        axes.fill_between(at, *ends, step="post" if steps else None, color=colour or GREY,
+    for lower, upper, alpha in ((0, 1, 0.16), (0.25, 0.75, 0.22)):
+        low, high = np.nanquantile(values, [lower, upper], axis=0)
+        axes.fill_between(at, low, high, step="post" if steps else None, color=colour or GREY,
                           alpha=alpha, linewidth=0, zorder=0)  # fmt: skip
 
 
