@@ -80,9 +80,10 @@ def compiled_of(rule: Any, space: Any) -> Compiled | None:
 def compiled_names(of: type) -> list[str]:
     """Names of the classes made of one, of which programs know a form.
 
-    >>> import rewire
-    >>> compiled_names(rewire.Rule)
+    >>> from rewire import Rule, rules
+    >>> compiled_names(Rule)
     ['DeepR', 'HomeostaticGrowth', 'SET', 'StructuralPlasticity']
     """
-    own = {part.__name__ for part in of.__subclasses__() if "compiled" in vars(part)}
-    return sorted(own.union(*(compiled_names(part) for part in of.__subclasses__())))
+    parts: list[type] = of.__subclasses__()
+    own = {part.__name__ for part in parts if "compiled" in vars(part)}
+    return sorted(own.union(*map(compiled_names, parts)))
