@@ -10,7 +10,7 @@ from brian2 import ms
 import rewire
 from rewire.worlds.brian import Brian, Wiring
 
-FIRST, TARGETS, SLOTS, STEPS = 40, 30, 6, 400  # sources 0-39, targets 40-69, and the null neuron
+FIRST, TARGETS, SLOTS, STEPS = 40, 30, 12, 400  # sources 0-39, targets 40-69, and the null neuron
 NULL = FIRST + TARGETS
 QUICKLY = ["-O0", "-std=c++11", "-w"]  # compiled, which is most of the time here
 

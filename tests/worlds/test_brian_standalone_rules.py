@@ -35,7 +35,7 @@ CROWDED = dict(sources=SLOTS + 1, lateral=False, multapses=False)  # one partner
 CASES = {
     "set": (rewire.SET(when=rewire.every(5)), {}),
     "set-magnitude-noisy-births": (
-        rewire.SET(fraction=rewire.cosine(0.5), drop="magnitude", birth=0.05,
+        rewire.SET(fraction=rewire.cosine(0.95), drop="magnitude", birth=0.05,
                    when=rewire.every(3, stop=0.8)),
         dict(span=STEPS // 2, multapses=False, pre=distinct(70, 2)),
     ),
