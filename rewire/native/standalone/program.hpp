@@ -189,13 +189,17 @@ class Program {
         purge();
     }
 
-    // Lets a synapse come from another neuron, by its number in the whole group.
+    // Lets a synapse come from another neuron, by its number in the whole group. Which synapses the
+    // null neuron has is not kept: it never spikes, and they are many.
     void point(int64_t synapse, int32_t neuron) {
         const auto number = static_cast<int32_t>(synapse);
-        const int32_t before = network_.pre[synapse];
+        const int32_t before = network_.pre[synapse], null = null_ + offset_;
         for (Queue* queue : network_.moving) {
-            auto& from = queue->synapses[before - queue->source_start];
-            from.erase(std::lower_bound(from.begin(), from.end(), number));
+            if (before != null) {
+                auto& from = queue->synapses[before - queue->source_start];
+                from.erase(std::lower_bound(from.begin(), from.end(), number));
+            }
+            if (neuron == null) continue;
             auto& to = queue->synapses[neuron - queue->source_start];
             to.insert(std::lower_bound(to.begin(), to.end(), number), number);
         }
