@@ -26,13 +26,17 @@ class DeepR : public Rule {
         std::vector<int64_t> dormant(graph.projections(), 0);
         n_ = 0;
         for (size_t p = 0; p < graph.projections(); ++p)
-            for (size_t cell = graph.first_cell(p); cell < graph.end_cell(p); ++cell)
-                for (int64_t i = 0; i < static_cast<int64_t>(graph.held[cell].size()); ++i) {
+            for (size_t cell = graph.first_cell(p); cell < graph.end_cell(p); ++cell) {
+                const int64_t* synapses = graph.synapses(p, cell);
+                int64_t number = 0;
+                for (const Edge& one : graph.held[cell]) {
                     of_[n_] = p;
-                    at_[n_] = Place{cell, i};
-                    w_[n_++] = graph.weight(p, cell, i);
-                    if (n_ == BLOCK) move(graph, counter, dormant, edit);
+                    at_[n_] = Place{cell, number++};
+                    weight_[n_] = &graph.weight(synapses, one);
+                    w_[n_] = *weight_[n_];
+                    if (++n_ == BLOCK) move(graph, counter, dormant, edit);
                 }
+            }
         move(graph, counter, dormant, edit);
         if (edit.gone.empty()) return;
         // while the number of active k is below K:
@@ -58,7 +62,7 @@ class DeepR : public Rule {
         counter += static_cast<uint64_t>(BLOCK / 2) * GOLDEN;
         move_block(w_, sign, noise, drift_, spread_, n_, theta);
         for (int64_t i = 0; i < n_; ++i) {
-            graph.set_weight(of_[i], at_[i].cell, at_[i].number, theta[i]);
+            *weight_[i] = graph.clipped(theta[i]);
             if (theta[i] >= 0) continue;
             edit.gone.push_back(at_[i]);
             ++dormant[of_[i]];
@@ -75,6 +79,7 @@ class DeepR : public Rule {
     int64_t n_ = 0;
     size_t of_[BLOCK];
     Place at_[BLOCK];
+    double* weight_[BLOCK];  // in the arrays of the program
     double w_[BLOCK];
 };
 

@@ -128,18 +128,21 @@ class Graph {
     int64_t key(size_t p, size_t cell, int32_t pre) const {
         return bounds[p] + unit_of(p, cell) * width[p] + pre;
     }
-    int64_t synapse(size_t p, size_t cell, int64_t slot) const { return own[place(p, cell, slot)]; }
+    // The synapses that are the slots of a cell's unit.
+    const int64_t* synapses(size_t p, size_t cell) const { return &own[place(p, cell, 0)]; }
+    int64_t synapse(size_t p, size_t cell, int64_t slot) const { return synapses(p, cell)[slot]; }
 
-    // The weight of an edge, which is refused where it is NaN.
-    double weight(size_t p, size_t cell, int64_t number) const {
-        const double w = w_[synapse(p, cell, held[cell][number].slot)];
-        if (std::isnan(w)) throw Refusal{"nan", "a weight was NaN"};
+    // The weight of an edge, in the array of the program; refused where it is NaN.
+    double& weight(size_t p, size_t cell, int64_t number) const {
+        return weight(synapses(p, cell), held[cell][number]);
+    }
+    double& weight(const int64_t* synapses, const Edge& edge) const {
+        double& w = w_[synapses[edge.slot]];
+        if (w != w) throw Refusal{"nan", "a weight was NaN"};
         return w;
     }
-    void set_weight(size_t p, size_t cell, int64_t number, double w) {
-        w_[synapse(p, cell, held[cell][number].slot)] = clipped(w);
-    }
-    double clipped(double w) const { return std::min(std::max(w, 0.0), most); }
+    // Functions of the library are compiled with other options, and so are never part of a loop.
+    double clipped(double w) const { return w < 0 ? 0 : w > most ? most : w; }
 
     // The first of a cell's edges from this source on, by its number.
     int64_t find(size_t cell, int32_t pre) const {
