@@ -51,8 +51,8 @@ def measures_by_rule(z: Mapping[str, Mapping[str, float]], *, most: float = 20.0
         axes.imshow(colours, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
-                weak = abs(value) < NOTICEABLE
-                colour = MUTED_ON_PIXELS if weak else ink_on(255 * colours[row, column, :3])
+                pixel = (255 * colours[row, column, :3]).tolist()
+                colour = MUTED_ON_PIXELS if abs(value) < NOTICEABLE else ink_on(pixel)
                 text = f"{value:.0f}" if abs(value) >= 10 else f"{round(value, 1) + 0.0:.1f}"
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         axes.xaxis.tick_top()

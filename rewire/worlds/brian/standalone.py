@@ -387,9 +387,10 @@ def _take_up(session: Any, acting: Acting | None, device: Any, ticks: int) -> No
     for end, *found in ((PRE, source_rates, source_spikes), (POST, target_rates, target_spikes)):
         if len(found[0]):
             wiring.take_rates(end, *found)
-    if acting is not None and acting[1].state is not None:
+    if acting is not None:
         number, compiled, ahead = acting
-        state["states"][number] = compiled.state(ahead, arrays)
+        if compiled.state is not None:
+            state["states"][number] = compiled.state(ahead, arrays)
     state |= {
         "keys": world.graph().keys,
         "columns": {**constant, "slot": slot},
