@@ -19,14 +19,13 @@ FOLDERS = ("rewire", "models", "experiments", "benchmarks", "tests")
 # What a module is called where its distribution is not.
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "PIL": "pillow", "mlflow": "mlflow-skinny", "bct": "bctpy",
-    "pyNN": "pynn",
+    "pyNN": "pynn", "xdist": "pytest-xdist",
 }  # fmt: skip
 # Used without an import of ours, and by whom.
 NOT_IMPORTED = {
     "cython": "Brian2 compiles with it",
     "onnx": "torch.onnx writes with it",
     "onnxscript": "torch.onnx writes with it",
-    "pytest-xdist": "pytest -n",
     "ruff": ".ci/run",
     "mypy": ".ci/run",
 }
