@@ -46,8 +46,10 @@ def mistakes(tree: Mapping[str, Any]) -> Problems:
     problems = Problems()
     rules, world = tree.get("rules"), tree.get("world", tree.get("substrate", "masked"))
     trains = world in ("masked", "sparse", "auto")
+    known_rules = names_of_rules() if isinstance(rules, list) else []
     for item in rules if isinstance(rules, list) else []:
-        problems += _of_rule({"rule": item} if isinstance(item, str) else item, with_fields=trains)
+        table = {"rule": item} if isinstance(item, str) else item
+        problems += _of_rule(table, known_rules, with_fields=trains)
     if not trains:
         return problems  # a kind of experiment with tables of its own
     tables = {k: named(v) if k in ("model", "data", "optimizer") else v for k, v in tree.items()}
@@ -63,12 +65,12 @@ def mistakes(tree: Mapping[str, Any]) -> Problems:
     return problems
 
 
-def _of_rule(table: Any, *, with_fields: bool) -> Iterator[tuple[str, str]]:
+def _of_rule(table: Any, known: Sequence[str], *, with_fields: bool) -> Iterator[tuple[str, str]]:
     name = table.get("rule") if isinstance(table, Mapping) else None
     if not isinstance(name, str):
         return
     label = table.get("label", name)
-    if name not in (known := names_of_rules()):
+    if name not in known:
         yield f"rules.{label}.rule", unknown("rule", name, known)
         return
     fields = fields_of_rule(name) if with_fields else None
