@@ -93,7 +93,7 @@ class Plain(Checked):
 
         >>> import rewire
         >>> rewire.ProsPr.deviations()[0]
-        "The authors' code takes the momentum after the first step for a constant; here the ..."
+        "The authors' code treats the momentum after the first step as a constant; here the ..."
         >>> rewire.Static.deviations()
         ()
         """
