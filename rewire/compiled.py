@@ -72,8 +72,11 @@ def normals(noisy: bool) -> np.ndarray:
 
 
 def compiled_of(rule: Any, space: Any) -> Compiled | None:
-    """The rule as programs carry it out; None where they do not: also for a class of one's own
-    that is made of a compiled one, of which nobody knows what it changes."""
+    """The rule as programs carry it out: what the method ``compiled`` of its class returns.
+
+    None where the class has none of its own, as one that a user makes of a compiled one: nobody
+    knows what it changes.
+    """
     return rule.compiled(space) if "compiled" in vars(type(rule)) else None
 
 

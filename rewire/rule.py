@@ -12,8 +12,7 @@ from .strategy import Plain
 from .when import Bound, Clock, Every, Schedule, When
 
 if TYPE_CHECKING:
-    from .compiled import Compiled
-    from .graph import Birth, Edit, Graph, Space
+    from .graph import Birth, Edit, Graph
     from .signals import Signals
     from .streams import Stream
 
@@ -129,10 +128,6 @@ class Rule(Plain):
     ) -> tuple[Edit, State]:
         """One edit of ``graph`` and the next state; ``state`` itself is not changed."""
         raise NotImplementedError(f"{self.name} does not say what it does: write its update().")
-
-    def compiled(self, space: Space) -> Compiled | None:
-        """The rule as programs without Python carry it out; None: they do not."""
-        return None
 
 
 def pace_of(rule: Rule) -> When:
