@@ -13,8 +13,8 @@ from rewire.experiments.engines import fork
 ROOT = Path(__file__).parents[1]
 # nobody's to import
 INTERNAL = {
-    "__main__", "arguments", "atomic", "calls", "compiled", "fields", "kernels", "loop_checks", "names",
-    "native", "offer", "plugins", "rates",
+    "__main__", "arguments", "atomic", "calls", "compiled", "fields", "kernels", "loop_checks",
+    "names", "native", "offer", "plugins", "rates",
 }  # fmt: skip
 
 
